@@ -1,0 +1,51 @@
+"""Label and cluster image datasets from a small labelled fraction, with evidence.
+
+Glossary, the same everywhere:
+
+``probs`` (N, K)
+    Class probabilities, rows sum to 1, columns in the order of ``classes``.
+``features`` (N, D) float32
+    Pooled encoder features, one row an image.
+``similarity`` in [0, 1]
+    Probability that two images show the same class; rises with likeness.
+``confidence`` in [0, 1]
+    Calibrated probability that ``predicted_label`` is right.
+``group``
+    What must stay together in a split: a patient, a slide, a smear.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Name → module. Nothing is imported until it is asked for: `clusterkit --help` must not pay
+# for torch, and `clusterkit assign` must not pay for fastai.
+_EXPORTS = {
+    "Config": "clusterkit.config",
+    "ClusterkitError": "clusterkit.errors",
+    "Run": "clusterkit.models.run",
+    "SimilarityFinder": "clusterkit.finder",
+    "assign": "clusterkit.engine.assign",
+    "fit": "clusterkit.fitting",
+    "load_config": "clusterkit.config",
+    "read_assignments": "clusterkit.engine.table",
+    "read_manifest": "clusterkit.data.manifest",
+    "similar": "clusterkit.finder",
+}
+
+__all__ = sorted([*_EXPORTS, "__version__", "audit"])  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "audit":
+        # The package `clusterkit.audit` is itself callable; see its docstring.
+        return import_module("clusterkit.audit")
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'clusterkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

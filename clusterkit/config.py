@@ -1,0 +1,260 @@
+"""The one configuration tree: defaults here, read from TOML, saved with every run."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from clusterkit.errors import ConfigError, nearest_name
+
+
+@dataclass
+class DataConfig:
+    """Where the labelled images are and how their labels are read."""
+
+    source: str | None = None
+    images: str | None = None
+    unlabeled: str | None = None
+    label_pattern: str | None = None
+    image_column: str = "image"
+    label_column: str = "label"
+    group_column: str = "group"
+    max_classes: int = 1000
+
+
+@dataclass
+class ImageConfig:
+    """The array that every image becomes: size in pixels, and how its shape is changed."""
+
+    size: int = 224
+    resize: Literal["squish", "crop", "pad"] = "squish"
+
+
+@dataclass
+class AugmentConfig:
+    """What training may do to an image without changing its label.
+
+    Flips and warps are off until the config allows them: left and right, or up and
+    down, can be the diagnosis.
+    """
+
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    max_rotate: float = 0.0
+    max_zoom: float = 1.1
+    max_lighting: float = 0.1
+    max_warp: float = 0.0
+
+
+@dataclass
+class ModelConfig:
+    """The backbone, where its weights come from, and whether both models share it."""
+
+    backbone: str = "resnet34"
+    weights: str = "auto"
+    encoder: Literal["shared", "separate"] = "shared"
+
+
+@dataclass
+class TrainConfig:
+    """How the two models learn. Rates are fastai's: the maximum of a one-cycle schedule."""
+
+    strategy: Literal["auto", "head", "finetune"] = "auto"
+    epochs: int | None = None
+    siamese_epochs: int | None = None
+    batch_size: int = 32
+    lr: float = 3e-3
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.1
+    folds: int | None = None
+    valid_fraction: float = 0.2
+
+
+@dataclass
+class EngineConfig:
+    """From evidence to a label (gate, exemplars, clusters)."""
+
+    gate_mass: float = 0.95
+    gate_max: int = 5
+    pool_top: int = 5
+    novelty_alpha: float = 0.1
+    min_cluster_size: int = 5
+
+
+@dataclass
+class AssignConfig:
+    """The promise and the batch."""
+
+    max_error: float | None = 0.05
+    confidence: float = 0.9
+    batch_size: int = 32
+    workers: int | None = None
+
+
+@dataclass
+class AuditConfig:
+    """What the audit page shows."""
+
+    limit: int = 200
+    method: Literal["cam", "gradcam"] = "cam"
+
+
+@dataclass
+class Config:
+    """Everything that decides what `fit`, `assign` and `audit` do."""
+
+    seed: int = 0
+    device: str = "auto"
+    data: DataConfig = field(default_factory=DataConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    assign: AssignConfig = field(default_factory=AssignConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tree as nested dicts of plain values (JSON and TOML know them all)."""
+        return dataclasses.asdict(self)
+
+
+# Lowest and highest value allowed, both included.
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "data.max_classes": (2, 100_000),
+    "image.size": (32, 4096),
+    "augment.max_rotate": (0, 180),
+    "augment.max_zoom": (1, 3),
+    "augment.max_lighting": (0, 0.9),
+    "augment.max_warp": (0, 0.9),
+    "train.epochs": (1, 10_000),
+    "train.siamese_epochs": (1, 10_000),
+    "train.batch_size": (2, 4096),
+    "train.lr": (1e-8, 10),
+    "train.weight_decay": (0, 10),
+    "train.label_smoothing": (0, 0.5),
+    "train.folds": (1, 20),
+    "train.valid_fraction": (0.05, 0.5),
+    "engine.gate_mass": (0.01, 1),
+    "engine.gate_max": (1, 100_000),
+    "engine.pool_top": (1, 1000),
+    "engine.novelty_alpha": (0, 1),
+    "engine.min_cluster_size": (2, 100_000),
+    "assign.max_error": (1e-6, 0.999999),
+    "assign.confidence": (0.5, 0.999999),
+    "assign.batch_size": (1, 4096),
+    "assign.workers": (0, 256),
+    "audit.limit": (1, 1_000_000),
+}
+
+
+def load_config(path: Path | str | None = None) -> Config:
+    """Read a TOML file over the defaults.
+
+    Parameters
+    ----------
+    path : path or None
+        None takes ``./clusterkit.toml`` if there is one, else the defaults alone.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not TOML, or a key or value is not allowed.
+    """
+    if path is None:
+        path = Path("clusterkit.toml")
+        if not path.is_file():
+            return Config()
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"cannot read config {path}: {reason}; check the path") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config {path} is not valid TOML: {error}") from error
+    return config_from_dict(values, where=str(path))
+
+
+def config_from_dict(values: dict[str, Any], where: str = "config") -> Config:
+    """Build a checked `Config` from nested dicts; keys that are left out keep their defaults.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown (the nearest known one is named), or a value is of the wrong
+        type or out of range.
+
+    >>> config_from_dict({"image": {"size": 96}}).image.size
+    96
+    >>> config_from_dict({"image": {"sizes": 96}})
+    Traceback (most recent call last):
+    ...
+    clusterkit.errors.ConfigError: config: unknown key 'image.sizes' (did you mean 'size'?); ...
+    """
+    return _build(Config, values, where, "")
+
+
+def override(config: Config, **values: Any) -> Config:
+    """Return a copy with dotted keys replaced (``model__size=96``); None leaves a key alone.
+
+    >>> override(Config(), image__size=96, seed=None).image.size
+    96
+    """
+    tree = config.to_dict()
+    for name, value in values.items():
+        if value is None:
+            continue
+        *sections, key = name.split("__")
+        node = tree
+        for section in sections:
+            node = node[section]
+        node[key] = value
+    return config_from_dict(tree, where="option")
+
+
+def _build(cls: type, values: dict[str, Any], where: str, prefix: str) -> Any:
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(
+                f"{where}: unknown key '{prefix}{key}'{nearest_name(key, known)}; "
+                f"allowed: {', '.join(known)}"
+            )
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}: [{prefix}{key}] must be a table, not {value!r}")
+            arguments[key] = _build(hint, value, where, f"{prefix}{key}.")
+        else:
+            arguments[key] = _checked(hint, value, where, f"{prefix}{key}")
+    return cls(**arguments)
+
+
+def _checked(hint: Any, value: Any, where: str, key: str) -> Any:
+    if typing.get_origin(hint) is Literal:
+        allowed = typing.get_args(hint)
+        if value not in allowed:
+            raise ConfigError(f"{where}: {key} = {value!r}; allowed: {', '.join(allowed)}")
+        return value
+    # TOML has no null, so "none" is how a file switches an optional value off.
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in options and (value is None or value == "none"):
+        return None
+    kinds = tuple(option for option in options if option is not type(None))
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) not in kinds:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigError(f"{where}: {key} = {value!r} must be of type {names}")
+    if key in _RANGES:
+        low, high = _RANGES[key]
+        if not low <= value <= high:
+            raise ConfigError(f"{where}: {key} = {value!r} must be between {low:g} and {high:g}")
+    return value

@@ -1,0 +1,52 @@
+"""What can go wrong, and what the command line prints about it.
+
+::
+
+    ClusterkitError             the CLI prints "error: …" and exits with 1
+    ├── ConfigError             a configuration file or option
+    ├── DataError               a dataset: folder, CSV, labels, paths
+    │   └── ImageError          one image; a batch turns it into a `failed` row
+    ├── RunError                a run directory
+    └── WeightsError            a file of pretrained weights or a backbone's name
+
+Every message is one line that says what is wrong, the value seen, and what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ClusterkitError(Exception):
+    """Base of every error that a user can cause."""
+
+
+class ConfigError(ClusterkitError):
+    """A configuration file or option is wrong."""
+
+
+class DataError(ClusterkitError):
+    """A dataset cannot be used as it is."""
+
+
+class ImageError(DataError):
+    """One image cannot be read."""
+
+
+class RunError(ClusterkitError):
+    """A directory is not a run, or not one that this version can read."""
+
+
+class WeightsError(ClusterkitError):
+    """Pretrained weights do not fit, or the backbone is not known."""
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the closest known name, else an empty string.
+
+    >>> nearest_name("bacbone", ["backbone", "size"])
+    " (did you mean 'backbone'?)"
+    >>> nearest_name("zzz", ["backbone", "size"])
+    ''
+    """
+    matches = get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{matches[0]}'?)" if matches else ""

@@ -1,0 +1,1 @@
+"""Trainable parts in plain torch, and the run bundle that stores them."""

@@ -1,0 +1,1 @@
+"""fastai lives here and nowhere else: transforms, pairs, learners."""
