@@ -1,0 +1,35 @@
+"""A folder with one subfolder a class."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.config import DataConfig
+from clusterkit.data.files import find_images
+
+
+class FolderAdapter:
+    """`root/<class>/…/image.png`; images directly in the root are unlabelled."""
+
+    name = "folder"
+
+    def __init__(self, source: Path, config: DataConfig) -> None:
+        self.source = source
+
+    @classmethod
+    def accepts(cls, source: Path, config: DataConfig) -> bool:
+        """Any folder."""
+        return source.is_dir()
+
+    def read(self) -> pd.DataFrame:
+        """Return one row an image; the label is the first folder of its path."""
+        images = find_images(self.source)
+        return pd.DataFrame(
+            {
+                "image": images,
+                "path": [str((self.source / image).absolute()) for image in images],
+                "label": [i.split("/")[0].strip() or None if "/" in i else None for i in images],
+                "group": None,
+            },
+            dtype=object,
+        )

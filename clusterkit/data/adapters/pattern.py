@@ -1,0 +1,76 @@
+"""A folder whose file names hold the labels, as in the article's Oxford-PETS."""
+
+import logging
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.config import DataConfig
+from clusterkit.data.files import find_images
+from clusterkit.errors import ConfigError, DataError
+
+log = logging.getLogger("clusterkit")
+
+
+class PatternAdapter:
+    """`config.label_pattern` is matched at the start of each file's name.
+
+    One group is the label; or named groups ``label`` and, if wanted, ``group``.
+    """
+
+    name = "pattern"
+
+    def __init__(self, source: Path, config: DataConfig) -> None:
+        self.source = source
+        try:
+            self.pattern = re.compile(config.label_pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                f"label pattern {config.label_pattern!r} is no regular expression: {error}"
+            ) from error
+        if "label" not in self.pattern.groupindex and self.pattern.groups != 1:
+            raise ConfigError(
+                f"label pattern {config.label_pattern!r} needs one group, or a group named "
+                r"'label', e.g. '^(.+)_\d+.jpg$'"
+            )
+
+    @classmethod
+    def accepts(cls, source: Path, config: DataConfig) -> bool:
+        """A folder, where a pattern is configured."""
+        return source.is_dir() and config.label_pattern is not None
+
+    def read(self) -> pd.DataFrame:
+        """Return one row an image; names that do not match are unlabelled.
+
+        Raises
+        ------
+        DataError
+            No name matches.
+        """
+        images = find_images(self.source)
+        matches = [self.pattern.match(image.rsplit("/", 1)[-1]) for image in images]
+        unmatched = [image for image, match in zip(images, matches, strict=True) if not match]
+        if len(unmatched) == len(images):
+            raise DataError(
+                f"label pattern {self.pattern.pattern!r} matches none of {len(images)} file names "
+                f"in {self.source}, e.g. '{unmatched[0]}'"
+            )
+        if unmatched:
+            log.warning("%d file names do not match the label pattern and count as unlabelled, "
+                        "e.g. %s", len(unmatched), unmatched[0])  # fmt: skip
+        return pd.DataFrame(
+            {
+                "image": images,
+                "path": [str((self.source / image).absolute()) for image in images],
+                "label": [self._part(match, "label", 1) for match in matches],
+                "group": [self._part(match, "group", None) for match in matches],
+            },
+            dtype=object,
+        )
+
+    def _part(self, match: re.Match | None, name: str, number: int | None) -> str | None:
+        if match is None:
+            return None
+        key = name if name in self.pattern.groupindex else number
+        return ((match[key] or "").strip() or None) if key is not None else None

@@ -1,0 +1,83 @@
+"""Finding image files under a root, and keeping every path inside it."""
+
+import logging
+import os
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from clusterkit.errors import DataError
+
+log = logging.getLogger("clusterkit")
+
+
+@cache
+def image_extensions() -> frozenset[str]:
+    """Return the lower-case file endings that Pillow can read, with their dots."""
+    from PIL import Image
+
+    Image.init()
+    # Pillow lists these too, but they are documents, films or data, not pictures.
+    others = {".pdf", ".ps", ".eps", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".fit",
+              ".fits", ".wmf", ".emf"}  # fmt: skip
+    readable = {ext for ext, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    return frozenset(readable - others)
+
+
+def find_images(root: Path) -> list[str]:
+    """Return the images under a folder: sorted paths relative to it, with forward slashes.
+
+    Hidden files and folders are left out. A link that leads out of the folder is left out
+    with a warning.
+
+    Raises
+    ------
+    DataError
+        The folder does not exist or holds no image.
+    """
+    if not root.is_dir():
+        raise DataError(f"folder {root} does not exist; give the folder that holds the images")
+    found, outside = [], []
+    resolved = root.resolve()
+    for folder, names, files in os.walk(root):
+        names[:] = sorted(n for n in names if not n.startswith("."))
+        for name in files:
+            if name.startswith(".") or Path(name).suffix.lower() not in image_extensions():
+                continue
+            path = Path(folder, name)
+            inside = not path.is_symlink() or path.resolve().is_relative_to(resolved)
+            (found if inside else outside).append(path.relative_to(root).as_posix())
+    if outside:
+        log.warning(
+            "%d links lead out of %s and are left out, e.g. %s", len(outside), root, outside[0]
+        )
+    if not found:
+        common = ".png .jpg .tif .bmp .webp .gif"
+        raise DataError(f"no image in {root}; looked for {common} and what else Pillow reads")
+    return sorted(found)
+
+
+def inside_root(root: Path, image: str, where: str) -> Path:
+    """Return the path of `image` under `root`.
+
+    Raises
+    ------
+    DataError
+        The path is empty, absolute, or leads out of the root, by `..` or by a link.
+    """
+    relative = PurePosixPath(image.replace("\\", "/"))
+    drive = len(image) > 1 and image[1] == ":"
+    if not image or "\0" in image:
+        raise DataError(f"{where}: empty or impossible image path {image!r}")
+    if relative.is_absolute() or drive or ".." in relative.parts:
+        raise DataError(
+            f"{where}: image path '{image}' leaves the data root {root}; "
+            "use paths relative to it, or name their root with --images"
+        )
+    path = root / relative
+    try:
+        stays = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):
+        stays = False
+    if not stays:
+        raise DataError(f"{where}: image path '{image}' is a link that leaves the data root {root}")
+    return path

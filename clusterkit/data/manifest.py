@@ -1,0 +1,225 @@
+"""The manifest (DESIGN §6): one row an image, checked before anything learns from it."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.config import Config, DataConfig
+from clusterkit.data.adapters import find_adapter
+from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.files import find_images
+from clusterkit.data.images import read_bytes
+from clusterkit.errors import DataError, ImageError
+
+log = logging.getLogger("clusterkit")
+
+COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
+
+# A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
+# too, so that reading gives back exactly what was written.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def image_id_of(data: bytes) -> str:
+    """Return an image's id: the first 16 hex digits of the SHA-256 of its file's bytes."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def safe_csv_text(value: str) -> str:
+    """Write text so that no spreadsheet runs it as a formula.
+
+    >>> safe_csv_text("=1+1"), safe_csv_text("benign")
+    ("'=1+1", 'benign')
+    """
+    return "'" + value if value.startswith(_FORMULA) else value
+
+
+def restore_csv_text(value: str) -> str:
+    """Undo `safe_csv_text`.
+
+    >>> restore_csv_text("'=1+1"), restore_csv_text("'tis")
+    ('=1+1', "'tis")
+    """
+    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
+
+
+def default_source() -> Path:
+    """Return ``labeled/`` or ``labels.csv`` of the current folder.
+
+    Raises
+    ------
+    DataError
+        Neither is there.
+    """
+    for name in ("labeled", "labels.csv"):
+        if Path(name).exists():
+            return Path(name)
+    raise DataError(
+        "no data given, and neither labeled/ nor labels.csv is here; "
+        "give a folder with one subfolder a class, or a CSV with columns image and label"
+    )
+
+
+def data_root(source: Path, config: DataConfig) -> Path:
+    """Return the folder that the manifest's image paths are relative to."""
+    return Path(config.images or source.parent) if source.is_file() else source
+
+
+def read_manifest(
+    source: Path | str | None = None, config: Config | DataConfig | None = None
+) -> pd.DataFrame:
+    """Read labelled images (and unlabelled ones among them) into a manifest.
+
+    Parameters
+    ----------
+    source : path or None
+        A folder or a CSV; None: the config's, else `default_source`.
+    config : Config or DataConfig or None
+        Columns, label pattern, root of the images, folder of unlabelled ones.
+
+    Returns
+    -------
+    DataFrame with `COLUMNS`, sorted by image; label, group, split and frame are str or None.
+
+    Raises
+    ------
+    DataError, ConfigError
+        One line for whatever makes the data set unusable.
+    """
+    config = config.data if isinstance(config, Config) else config or DataConfig()
+    source = Path(source or config.source or default_source())
+    rows = _complete(find_adapter(source, config).read())
+    rows = _merge_rows(rows, source)
+    if config.unlabeled:
+        rows = pd.concat([rows, _complete(read_inputs(config.unlabeled))], ignore_index=True)
+        rows = rows.drop_duplicates("path")
+    rows["image_id"] = _image_ids(rows, source)
+    rows = _drop_conflicts(rows)
+    _check_splits(rows, source)
+    return rows.sort_values(["image", "path"], ignore_index=True)[COLUMNS]
+
+
+def read_inputs(source: Path | str, config: Config | DataConfig | None = None) -> pd.DataFrame:
+    """List the images to assign; no file is opened.
+
+    Parameters
+    ----------
+    source : path
+        A folder (searched to the bottom), a CSV, or one image.
+
+    Returns
+    -------
+    DataFrame with columns image, path, group, sorted by image, each image once. A CSV's row
+    whose file is missing stays: it becomes a `failed` row.
+    """
+    config = config.data if isinstance(config, Config) else config or DataConfig()
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"{source} does not exist; give a folder of images or a CSV")
+    if CsvAdapter.accepts(source, config):
+        rows = CsvAdapter(source, config, labels=False).read()[["image", "path", "group"]]
+        rows = rows.sort_values(["image", "group"], na_position="last")
+        groups = rows.groupby("image")["group"].nunique()
+        if (groups > 1).any():
+            raise DataError(f"{source}: image '{groups.idxmax()}' is in two groups; keep one")
+        return rows.drop_duplicates("image", ignore_index=True)
+    if source.is_file():
+        images, root = [source.name], source.parent
+    else:
+        images, root = find_images(source), source
+    paths = [str((root / image).absolute()) for image in images]
+    return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
+
+
+def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
+    """Return the classes, sorted.
+
+    Raises
+    ------
+    DataError
+        Nothing is labelled, there is one class only, or more than `max_classes`.
+    """
+    counts = manifest["label"].dropna().value_counts().sort_index()
+    if not len(counts):
+        raise DataError("no image has a label; fill the label column or use class folders")
+    if len(counts) == 1:
+        raise DataError(f"all {counts.iloc[0]} labels are '{counts.index[0]}'; at least two "
+                        "classes are needed to tell them apart")  # fmt: skip
+    if len(counts) > max_classes:
+        raise DataError(f"{len(counts)} classes are more than max_classes = {max_classes}; is "
+                        f"'{counts.index[0]}' a label? if so, raise --max-classes")  # fmt: skip
+    single = counts[counts == 1].index.tolist()
+    if single:
+        log.warning("%d classes have one labelled image only, e.g. '%s': they are never held "
+                    "out, so nothing is known of their errors", len(single), single[0])  # fmt: skip
+    return counts.index.tolist()
+
+
+def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows.reindex(columns=[c for c in COLUMNS if c != "image_id"]).astype(object)
+    return rows.where(rows.notna(), None)
+
+
+def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
+    repeated = rows[rows.duplicated("path", keep=False)]
+    for column in ("label", "group"):
+        values = repeated.groupby("path")[column].agg(lambda v: sorted(set(v.dropna())))
+        for path, found in values.items():
+            if len(found) > 1:
+                image = repeated.loc[repeated["path"] == path, "image"].iloc[0]
+                raise DataError(f"{source}: image '{image}' has two {column}s, '{found[0]}' and "
+                                f"'{found[1]}'; keep one")  # fmt: skip
+    # A labelled row wins over an unlabelled one of the same image.
+    rows = rows.sort_values(["path", "label"], na_position="last")
+    return rows.drop_duplicates("path", ignore_index=True)
+
+
+def _image_ids(rows: pd.DataFrame, source: Path) -> list[str]:
+    ids, missing = [], []
+    for image, path, label in zip(rows["image"], rows["path"], rows["label"], strict=True):
+        try:
+            ids.append(image_id_of(read_bytes(path)))
+        except ImageError as error:
+            ids.append("")
+            missing.append((image, label, str(error)))
+    labelled = [m for m in missing if m[1] is not None]
+    if labelled:
+        raise DataError(
+            f"{source}: {len(labelled)} labelled images cannot be read, e.g. '{labelled[0][0]}' "
+            f"({labelled[0][2]}); check the paths or name their root with --images"
+        )
+    return ids
+
+
+def _drop_conflicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Take the labels off byte-identical files that are labelled differently.
+
+    One of them is wrong and no program can know which; no label is better than a wrong one.
+    """
+    known = rows[rows["label"].notna() & (rows["image_id"] != "")]
+    clashes = known.groupby("image_id")["label"].nunique()
+    clashes = clashes.index[clashes > 1]
+    if len(clashes):
+        pair = known[known["image_id"] == clashes[0]].drop_duplicates("label").iloc[:2]
+        (first, second), (one, other) = pair["image"], pair["label"]
+        log.warning(
+            "%d images are there twice under different labels and count as unlabelled, e.g. "
+            "'%s' (%s) and '%s' (%s): correct or remove one", len(clashes), first, one, second,
+            other,
+        )  # fmt: skip
+        rows.loc[rows["image_id"].isin(clashes), "label"] = None
+    return rows
+
+
+def _check_splits(rows: pd.DataFrame, source: Path) -> None:
+    given = rows["split"].dropna()
+    wrong = given[~given.isin(["train", "valid"])]
+    if len(wrong):
+        raise DataError(f"{source}: split '{wrong.iloc[0]}' is not allowed; use train, valid or "
+                        "leave it empty")  # fmt: skip
+    sides = rows.dropna(subset=["split", "group"]).groupby("group")["split"].nunique()
+    if (sides > 1).any():
+        raise DataError(f"{source}: group '{sides.idxmax()}' is in both train and valid; a "
+                        "patient on both sides makes every result too good")  # fmt: skip

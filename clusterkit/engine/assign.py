@@ -1,0 +1,236 @@
+"""`assign`: from a folder of images to `assignments.csv`, batch by batch, resumable."""
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import clusterkit
+from clusterkit.config import Config
+from clusterkit.data.loading import Batch, load_batches
+from clusterkit.data.manifest import read_inputs
+from clusterkit.engine.calibrate import Calibration
+from clusterkit.engine.journal import Journal
+from clusterkit.engine.rows import Context, build_table
+from clusterkit.engine.similarity import Gallery
+from clusterkit.engine.table import STATUSES, write_assignments
+from clusterkit.models.networks import choose_device, embed
+from clusterkit.models.run import Run
+from clusterkit.models.siamese import FactoredSiamese
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What `assign` wrote.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The rows of `assignments.csv`.
+    summary : dict
+        What is in `assignments.json`.
+    path : Path
+        The CSV.
+    """
+
+    table: pd.DataFrame
+    summary: dict
+    path: Path
+
+
+class Engine:
+    """A loaded run, ready to turn images into evidence.
+
+    Parameters
+    ----------
+    run : Run
+    config : Config
+        Device and engine settings.
+    """
+
+    def __init__(self, run: Run, config: Config) -> None:
+        self.run, self.config = run, config
+        self.device = choose_device(config.device)
+        self.networks = run.networks.to(self.device)
+        self.calibration = Calibration.from_dict(run.calibration)
+        labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
+        siamese = FactoredSiamese.from_head(run.networks.siamese_head)
+        self.gallery = Gallery(siamese, run.gallery["features"], labels, len(run.classes))
+
+    @torch.inference_mode()
+    def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """Encode uint8 RGB (B, S, S, 3); returns Siamese features (B, D) and class logits (B, K)."""
+        embeddings = embed(self.networks, images, self.device)
+        logits = self.networks.classifier_head(embeddings.classifier.to(self.device))
+        return embeddings.siamese, logits.float().cpu().numpy()
+
+    def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Turn one batch into the arrays that the journal keeps: see `Context`."""
+        features, logits = self.features(batch.images)
+        fusion = self.calibration.fusion
+        gate = fusion.gate(logits)
+        found = self.gallery.compare(features, gate, self.config.engine.pool_top)
+        reduced = (features - self.run.gallery["centre"]) @ self.run.gallery["projection"]
+        return {
+            "ids": batch.ids.astype("U16"),
+            "errors": batch.errors.astype("U200"),
+            "classifier": fusion.classifier_probs(logits).astype(np.float32),
+            "probs": fusion.probs(logits, found.pooled, gate).astype(np.float32),
+            "gate": gate,
+            "pooled": found.pooled,
+            "nearest": found.nearest,
+            "nearest_logit": found.nearest_logit,
+            "novelty": found.novelty.astype(np.float32),
+            "reduced": reduced.numpy().astype(np.float32),
+        }
+
+
+def assign(
+    run: Run | Path | str,
+    source: Path | str,
+    *,
+    config: Config | None = None,
+    out: Path | str | None = None,
+    fresh: bool = False,
+    progress: Report | None = None,
+) -> Assignment:
+    """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
+
+    Parameters
+    ----------
+    run : Run or path
+    source : path
+        A folder (searched to the bottom), a CSV with a column image, or one image.
+    config : Config or None
+        None: the run's. Its sections `engine`, `assign` and `data` matter here.
+    out : path or None
+        The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
+    fresh : bool
+        Start anew even if an interrupted call with the same input could be resumed.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Raises
+    ------
+    ClusterkitError
+        The run or input cannot be used. Single unreadable images are `failed` rows instead.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    config = config or run.config
+    out = Path(out) if out is not None else run.path / "assignments.csv"
+    started = time.perf_counter()
+    inputs = read_inputs(source, config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(out, _key(run, inputs, config), fresh)
+    try:
+        resumed = _embed_missing(run, inputs, config, journal, progress)
+        context = Context.of(run, config)
+        table, promise = build_table(inputs, journal.read(), context)
+        summary = _summary(run, source, out, inputs, table, promise, context)
+        summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
+        seconds = time.perf_counter() - started
+        summary |= {"seconds": round(seconds, 3), "images_per_second": len(table) / seconds}
+        write_assignments(table, out)
+        _write_json(out.with_suffix(".json"), summary)
+    except BaseException:
+        journal.close()
+        raise
+    journal.remove()
+    return Assignment(table, summary, out)
+
+
+def _embed_missing(
+    run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Report | None
+) -> int:
+    """Compute the batches that the journal lacks; returns how many it had."""
+    done = journal.done()
+    size, batch_size = run.info["size"], config.assign.batch_size
+    workers = config.assign.workers
+    workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+    # Starting workers costs more than reading a handful of images.
+    workers = 0 if len(inputs) <= 2 * batch_size else workers
+    if done:
+        log.info("resuming: %d batches were done before", len(done))
+    if len(done) * batch_size >= len(inputs):
+        return len(done)
+    engine, finished = Engine(run, config), len(done) * batch_size
+    paths = inputs["path"].tolist()
+    for batch in load_batches(
+        paths, size, run.config.image.resize, batch_size, workers, skip=done
+    ):
+        journal.write(batch.number, engine.evidence(batch))
+        finished += len(batch.ids)
+        if progress:
+            progress("assign", min(finished, len(paths)), len(paths))
+    return len(done)
+
+
+def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
+    """Everything that decides what is in the journal's batches."""
+    stats = []
+    for path in inputs["path"]:
+        try:
+            found = os.stat(path)
+            stats.append((found.st_size, found.st_mtime_ns))
+        except OSError:
+            stats.append(None)
+    return {
+        "clusterkit": clusterkit.__version__,
+        "torch": torch.__version__,
+        "run": run.info["id"],
+        "paths": inputs["path"].tolist(),
+        "stats": stats,
+        "device": str(choose_device(config.device)),
+        "batch_size": config.assign.batch_size,
+        "pool_top": config.engine.pool_top,
+    }
+
+
+def _summary(
+    run: Run, source: Path | str, out: Path, inputs: pd.DataFrame, table: pd.DataFrame,
+    promise: dict | None, context: Context,
+) -> dict:
+    source = Path(source)
+    data = context.config.data
+    root = Path(data.images or source.parent) if source.is_file() else source
+    counts = table["status"].value_counts()
+    labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
+    return {
+        "images": len(table),
+        "status": {s: int(counts.get(s, 0)) for s in STATUSES},
+        "assigned_by_class": {
+            c: int((labels == c).sum()) for c in run.classes
+        },
+        "clusters": int(table["cluster"].nunique()),
+        "promise": promise,
+        "promise_text": context.promise_text,
+        "confidence": context.config.assign.confidence,
+        "run": run.info["id"],
+        # Relative, so that a run and its data can move together and no absolute path is kept.
+        "input_root": os.path.relpath(root, out.parent),
+        "device": str(choose_device(context.config.device)),
+        "versions": {
+            "clusterkit": clusterkit.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _write_json(path: Path, values: dict) -> None:
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,56 @@
+"""Label sets and novelty (DESIGN §7.6, §7.7): split-conformal, against held-out images."""
+
+import math
+
+import numpy as np
+
+
+def set_threshold(true_probs: np.ndarray, level: float) -> float:
+    """Return the probability at which a class enters the label set (LAC, arXiv 1609.00451).
+
+    Parameters
+    ----------
+    true_probs : (N,) float in [0, 1]
+        Probability that each held-out image was given for its true class.
+    level : float in (0, 1)
+        A new image's set holds its true class with at least this probability.
+    """
+    n = len(true_probs)
+    rank = math.ceil((n + 1) * level)
+    # Too few held-out images for the level: only the set of all classes is honest.
+    return 0.0 if rank > n else float(np.sort(true_probs)[::-1][rank - 1])
+
+
+def label_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
+    """Return (N, K) bool: the classes at or above the threshold, the likeliest always."""
+    sets = probs >= threshold
+    sets[np.arange(len(probs)), probs.argmax(axis=1)] = True
+    return sets
+
+
+def novelty_p_values(scores: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Return conformal p-values: the part of held-out images at least as strange.
+
+    ``(1 + #{held-out ≥ score}) / (n + 1)`` (Bates et al., arXiv 2104.08279); small = novel.
+
+    >>> novelty_p_values(np.array([0.0, 5.0]), np.array([1.0, 2.0, 3.0]))
+    array([1.  , 0.25])
+    """
+    below = np.searchsorted(np.sort(held_out), scores, side="left")
+    return (1 + len(held_out) - below) / (len(held_out) + 1)
+
+
+def benjamini_hochberg(p_values: np.ndarray, alpha: float) -> np.ndarray:
+    """Return which hypotheses are rejected with a false discovery rate of at most `alpha`.
+
+    Benjamini and Hochberg (1995).
+
+    >>> benjamini_hochberg(np.array([0.01, 0.9, 0.03]), 0.1)
+    array([ True, False,  True])
+    """
+    n = len(p_values)
+    if not n:
+        return np.zeros(0, dtype=bool)
+    ranked = np.sort(p_values)
+    passing = np.flatnonzero(ranked <= alpha * np.arange(1, n + 1) / n)
+    return p_values <= (ranked[passing[-1]] if len(passing) else -1.0)

@@ -1,0 +1,137 @@
+"""Guarantee (DESIGN §7.5): the lowest confidence threshold whose error is provably small."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import beta
+
+# Each tested threshold accepts so many times the units of the one before.
+_STEP = 1.15
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What is promised about the assigned labels, and the evidence for it.
+
+    Attributes
+    ----------
+    max_error, level : float
+        With probability `level` (over the draw of held-out units) at most `max_error` of the
+        assigned labels are wrong.
+    threshold : float or None
+        Lowest confidence that is assigned; None: nothing can be promised.
+    bound : float or None
+        Upper confidence bound of the error at that threshold.
+    accepted, errors : int
+        Held-out images at or above the threshold, and how many of them were wrong.
+    units : int
+        Groups (or images, where they have no group) among the accepted.
+    available, needed : int
+        Units held out, and the fewest that could certify `max_error` (with no error at all).
+    unit : str
+        ``"group"`` or ``"image"``.
+    """
+
+    max_error: float
+    level: float
+    threshold: float | None
+    bound: float | None
+    accepted: int
+    errors: int
+    units: int
+    available: int
+    needed: int
+    unit: str
+
+    def to_dict(self) -> dict:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def units_needed(max_error: float, level: float) -> int:
+    """Return the fewest error-free units that certify `max_error`: (1 − E)ⁿ ≤ δ.
+
+    >>> units_needed(0.05, 0.9)
+    45
+    """
+    return math.ceil(math.log(1 - level) / math.log(1 - max_error))
+
+
+def error_bound(losses: np.ndarray, level: float) -> float:
+    """Return an upper confidence bound on the mean of independent losses in [0, 1].
+
+    Clopper and Pearson (1934), exact, where every loss is 0 or 1; else Hoeffding's (1963)
+    inequality in its relative-entropy form, which agrees with it where all losses are 0.
+
+    >>> round(error_bound(np.zeros(45), 0.9), 3)
+    0.05
+    """
+    n, mean = len(losses), float(np.mean(losses))
+    if mean >= 1:
+        return 1.0
+    if np.isin(losses, (0, 1)).all():
+        errors = int(np.sum(losses))
+        return float(beta.ppf(level, errors + 1, n - errors))
+    excess = math.log(1 / (1 - level)) / n
+    if _relative_entropy(mean, 1 - 1e-12) <= excess:
+        return 1.0
+    return float(brentq(lambda q: _relative_entropy(mean, q) - excess, mean, 1 - 1e-12))
+
+
+def choose_threshold(
+    confidence: np.ndarray, correct: np.ndarray, units: np.ndarray, max_error: float, level: float
+) -> Promise:
+    """Choose the lowest threshold on confidence that keeps the error bound ≤ `max_error`.
+
+    Thresholds are tested in an order fixed by `max_error` and `level` alone (those that accept
+    n, 1.15·n, … units, n being the fewest that can certify anything), and testing stops at the
+    first that fails: fixed-sequence testing keeps the level without a correction
+    (Learn-then-Test, arXiv 2110.01052; selective risk, SGR, arXiv 1705.08500).
+    The error of a unit is the fraction of wrong labels among its accepted images, so with
+    groups the promise is about the mean error a group.
+
+    Parameters
+    ----------
+    confidence : (N,) float in [0, 1]
+        Of held-out images, which fitted neither the weights nor the fusion.
+    correct : (N,) bool
+    units : (N,) int
+        Images of one unit share a number; units are drawn independently of each other.
+    max_error, level : float in (0, 1)
+    """
+    available = len(np.unique(units))
+    kind = "image" if available == len(units) else "group"
+    needed = units_needed(max_error, level)
+    order = np.argsort(-confidence, kind="stable")
+    ranked, wrong, unit_of = confidence[order], ~correct[order].astype(bool), units[order]
+    _, first_seen = np.unique(unit_of, return_index=True)
+    first_seen.sort()
+    chosen = None
+    for count in _sequence(needed, available):
+        threshold = ranked[first_seen[count - 1]]
+        accepted = int(np.searchsorted(-ranked, -threshold, side="right"))
+        _, index = np.unique(unit_of[:accepted], return_inverse=True)
+        losses = np.bincount(index, wrong[:accepted]) / np.bincount(index)
+        bound = error_bound(losses, level)
+        if bound > max_error:
+            break
+        chosen = (float(threshold), bound, accepted, int(wrong[:accepted].sum()), len(losses))
+    threshold, bound, accepted, errors, used = chosen or (None, None, 0, 0, 0)
+    return Promise(
+        max_error, level, threshold, bound, accepted, errors, used, available, needed, kind
+    )
+
+
+def _sequence(needed: int, available: int) -> list[int]:
+    counts, count = [], float(needed)
+    while count < available:
+        counts.append(math.ceil(count))
+        count *= _STEP
+    return sorted({*counts, available}) if needed <= available else []
+
+
+def _relative_entropy(p: float, q: float) -> float:
+    first = p * math.log(p / q) if p > 0 else 0.0
+    return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)

@@ -1,0 +1,98 @@
+"""Similarity (DESIGN §7.2): an image against the labelled exemplars of its gated classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clusterkit.models.siamese import FactoredSiamese
+
+# Neighbours that the novelty score averages over: one alone is at the mercy of one odd exemplar.
+_NEIGHBOURS = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What comparing N images with the exemplars of K classes gives.
+
+    Attributes
+    ----------
+    pooled : (N, K) float
+        Mean of the highest symmetric Siamese logits of each class; -inf where not compared.
+    nearest : (N,) int
+        Row of the exemplar with the highest logit.
+    nearest_logit : (N,) float
+    novelty : (N,) float in [0, 2]
+        Mean cosine distance to the closest exemplars of any class; rises with strangeness.
+    """
+
+    pooled: np.ndarray
+    nearest: np.ndarray
+    nearest_logit: np.ndarray
+    novelty: np.ndarray
+
+
+class Gallery:
+    """Labelled exemplars, ready to be compared with.
+
+    Parameters
+    ----------
+    siamese : FactoredSiamese
+    features : (E, D) float Tensor
+        The exemplars' pooled Siamese features.
+    labels : (E,) int
+    n_classes : int
+    """
+
+    def __init__(
+        self, siamese: FactoredSiamese, features: torch.Tensor, labels: np.ndarray, n_classes: int
+    ) -> None:
+        self.siamese, self.labels, self.n_classes = siamese, np.asarray(labels), n_classes
+        self.mean = features.mean(0)
+        self.scale = features.std(0, correction=0).clamp_min(1e-6)
+        self._units = self._unit(features)
+        self._projected = siamese.project(features)
+        self._rows = [torch.from_numpy(np.flatnonzero(self.labels == c)) for c in range(n_classes)]
+
+    def compare(self, features: torch.Tensor, gate: np.ndarray, top: int) -> Evidence:
+        """Compare features (N, D) with the exemplars of each image's gated classes.
+
+        Parameters
+        ----------
+        features : (N, D) float Tensor
+        gate : (N, K) bool
+        top : int
+            How many of a class's highest logits are averaged.
+        """
+        n = len(features)
+        query_u, query_v = self.siamese.project(features)
+        pooled = np.full((n, self.n_classes), -np.inf, dtype=np.float32)
+        nearest = np.full(n, -1)
+        nearest_logit = np.full(n, -np.inf, dtype=np.float32)
+        for c, rows in enumerate(self._rows):
+            asked = np.flatnonzero(gate[:, c])
+            if not len(asked) or not len(rows):
+                continue
+            u, v = self._projected
+            logits = self.siamese.logits((query_u[asked], query_v[asked]), (u[rows], v[rows]))
+            best = logits.topk(min(top, len(rows)), dim=1)
+            pooled[asked, c] = best.values.mean(1).numpy()
+            closer = best.values[:, 0].numpy() > nearest_logit[asked]
+            nearest_logit[asked[closer]] = best.values[closer, 0].numpy()
+            nearest[asked[closer]] = rows[best.indices[closer, 0]].numpy()
+        return Evidence(pooled, nearest, nearest_logit, self._novelty(features))
+
+    def rank(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:
+        """Return the symmetric logits (E',) of one image's features (1, D) with some exemplars."""
+        u, v = self._projected
+        picked = torch.from_numpy(np.asarray(rows))
+        pairs = self.siamese.logits(self.siamese.project(features), (u[picked], v[picked]))
+        return pairs[0].numpy()
+
+    def _unit(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize((features - self.mean) / self.scale, dim=1)
+
+    def _novelty(self, features: torch.Tensor) -> np.ndarray:
+        cosine = self._unit(features) @ self._units.T
+        closest = cosine.topk(min(_NEIGHBOURS, cosine.shape[1]), dim=1).values
+        return (1 - closest.mean(1)).numpy()

@@ -1,0 +1,188 @@
+"""The run bundle (DESIGN §6): plain tensors and JSON, written whole or not at all."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from clusterkit.config import Config, config_from_dict
+from clusterkit.data.manifest import restore_csv_text, safe_csv_text
+from clusterkit.errors import RunError
+from clusterkit.models.backbones import count_channels, empty_encoder
+from clusterkit.models.heads import create_head
+from clusterkit.models.networks import Networks
+
+FORMAT = 1
+_MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame"]
+
+
+@dataclass
+class Run:
+    """What `fit` learned, as stored in a directory.
+
+    Attributes
+    ----------
+    path : Path
+    info : dict
+        `run.json`: versions, backbone, classes, data summary, metrics, decisions.
+    config : Config
+    networks : Networks
+    manifest : DataFrame
+        The labelled images: image, image_id, label, group, split, frame.
+    gallery : dict of Tensor
+        ``features`` (E, D) of the exemplars in the order of `manifest`, ``projection`` (D, P)
+        and ``centre`` (D,) of the reduction used for clusters.
+    calibration : dict
+        `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
+    history : DataFrame
+        One row an epoch.
+    """
+
+    path: Path
+    info: dict
+    config: Config
+    networks: Networks
+    manifest: pd.DataFrame
+    gallery: dict[str, torch.Tensor]
+    calibration: dict
+    history: pd.DataFrame
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of every probability column."""
+        return self.info["classes"]
+
+    @property
+    def data_root(self) -> Path:
+        """Where the labelled images were when the run was written."""
+        return Path(os.path.normpath(self.path / self.info["data"]["root"]))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Run":
+        """Read a run; nothing in it is executed.
+
+        Raises
+        ------
+        RunError
+            The folder is no run, is of a newer format, or a file in it is damaged.
+        """
+        path = Path(path)
+        if not (path / "run.json").is_file():
+            raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
+                           "`clusterkit fit` wrote")  # fmt: skip
+        info = _read_json(path / "run.json")
+        version = info.get("format")
+        if not isinstance(version, int) or version > FORMAT:
+            raise RunError(f"{path} has run format {version!r}, this clusterkit reads up to "
+                           f"{FORMAT}; upgrade clusterkit")  # fmt: skip
+        try:
+            return cls(
+                path=path,
+                info=info,
+                config=config_from_dict(info["config"], where=str(path / "run.json")),
+                networks=_read_networks(path, info),
+                manifest=_read_table(path / "manifest.csv"),
+                gallery=load_file(path / "gallery.safetensors"),
+                calibration=_read_json(path / "calibration.json"),
+                history=pd.read_csv(path / "history.csv"),
+            )
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            what = getattr(error, "filename", None) or f"{type(error).__name__}: {error}"
+            raise RunError(f"run {path} is damaged ({what}); fit it again") from error
+
+    def save(self) -> None:
+        """Write the run to `path`, through a temporary folder and one rename.
+
+        Raises
+        ------
+        RunError
+            There is something at `path` already.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            raise RunError(f"{self.path} exists and is not empty; give another --run")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            self._write(partial)
+            os.replace(partial, self.path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _write(self, folder: Path) -> None:
+        tensors = {
+            f"{prefix}.{name}": tensor.contiguous()
+            for prefix, part in self.networks.parts().items()
+            for name, tensor in part.state_dict().items()
+        }
+        save_file(tensors, folder / "weights.safetensors")
+        ids = json.dumps(self.manifest["image_id"].tolist())
+        save_file(self.gallery, folder / "gallery.safetensors", metadata={"image_ids": ids})
+        table = self.manifest[_MANIFEST_COLUMNS].copy()
+        for column in ("image", "label", "group"):
+            table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
+        table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+        self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
+        _write_json(folder / "calibration.json", self.calibration)
+        _write_json(folder / "run.json", self.info)
+
+
+def find_run(folder: Path = Path("runs")) -> Path:
+    """Return the newest run under a folder.
+
+    Raises
+    ------
+    RunError
+        There is none.
+    """
+    found = sorted(folder.glob("*/run.json"), key=lambda p: (p.stat().st_mtime, p.as_posix()))
+    if not found:
+        raise RunError(f"no run under {folder}/; run `clusterkit fit` first, or give --run DIR")
+    return found[-1].parent
+
+
+def _read_networks(path: Path, info: dict) -> Networks:
+    state = load_file(path / "weights.safetensors")
+    name = info["backbone"]
+    encoder = empty_encoder(name)
+    features = 2 * count_channels(encoder, name)
+    networks = Networks(
+        encoder=encoder,
+        classifier_head=create_head(features, len(info["classes"])),
+        siamese_head=create_head(2 * features, 1),
+        siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
+    )
+    for prefix, part in networks.parts().items():
+        own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
+        part.load_state_dict(own)
+    return networks.to("cpu")
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column in ("image", "label", "group"):
+        table[column] = [restore_csv_text(v) for v in table[column]]
+    return table
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as JSON ({error}); fit the run again") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{path} holds no JSON object; fit the run again")
+    return values
+
+
+def _write_json(path: Path, values: dict) -> None:
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+

@@ -1,0 +1,82 @@
+"""The separable form of the Siamese head: each image once, each pair 512 multiply-adds."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+# Floats that one block of pairs may hold (64 MB in float32).
+_BLOCK = 16_000_000
+
+
+@dataclass(frozen=True)
+class FactoredSiamese:
+    """`head(pair_features(a, b))` at inference as ``w · relu(U·a + V·b + c) + b``.
+
+    BatchNorm acts channel by channel and the first Linear sums over channels, so both fold
+    into one matrix an image (DESIGN §2). Exact up to floating-point rounding.
+
+    Attributes
+    ----------
+    first, second : Tensor (D, H)
+        U and V transposed: what the first and the second image of a pair are multiplied with.
+    shift : Tensor (H,)
+    weight : Tensor (H,)
+    bias : float
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    shift: torch.Tensor
+    weight: torch.Tensor
+    bias: float
+
+    @classmethod
+    def from_head(cls, head: nn.Sequential) -> "FactoredSiamese":
+        """Fold the BatchNorms of a head made by `create_head(2D, 1)`."""
+        norm1, _, linear1, _, norm2, _, linear2 = (m.cpu() for m in head)
+        with torch.no_grad():
+            scale1, shift1 = _affine(norm1)
+            scale2, shift2 = _affine(norm2)
+            joined = linear1.weight.double() * scale1  # (H, 2D)
+            shift = linear1.weight.double() @ shift1
+            out = linear2.weight.double()[0]
+            max_a, max_b, mean_a, mean_b = joined.chunk(4, dim=1)
+            return cls(
+                first=torch.cat([max_a, mean_a], 1).T.float().contiguous(),
+                second=torch.cat([max_b, mean_b], 1).T.float().contiguous(),
+                shift=shift.float(),
+                weight=(out * scale2).float(),
+                bias=float(out @ shift2),
+            )
+
+    def project(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turn features (N, D) into (u, v), each (N, H): all that a pair needs of an image."""
+        return features @ self.first + self.shift, features @ self.second
+
+    def logits(
+        self,
+        queries: tuple[torch.Tensor, torch.Tensor],
+        exemplars: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return symmetric logits (Q, E): the mean over both orders of each pair.
+
+        Parameters
+        ----------
+        queries, exemplars : (u, v) from `project`, (Q, H) and (E, H) each.
+        """
+        (query_u, query_v), (exemplar_u, exemplar_v) = queries, exemplars
+        result = torch.empty(len(query_u), len(exemplar_u))
+        width = max(1, _BLOCK // max(1, len(query_u) * query_u.shape[1]))
+        for start in range(0, len(exemplar_u), width):
+            part = slice(start, start + width)
+            forward = torch.relu(query_u[:, None] + exemplar_v[None, part]) @ self.weight
+            backward = torch.relu(exemplar_u[None, part] + query_v[:, None]) @ self.weight
+            result[:, part] = (forward + backward) / 2 + self.bias
+        return result
+
+
+def _affine(norm: nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (scale, shift) with norm(x) = scale·x + shift at inference, in float64."""
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias.double() - scale * norm.running_mean.double()

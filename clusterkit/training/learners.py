@@ -1,0 +1,197 @@
+"""fastai learners for the two models, on images or on cached features."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from fastai.callback.schedule import Learner  # importing it adds fit_one_cycle
+from fastai.vision.all import (
+    BCEWithLogitsLossFlat,
+    DataLoaders,
+    LabelSmoothingCrossEntropyFlat,
+    accuracy,
+    params,
+)
+from torch import nn
+
+from clusterkit.config import Config
+from clusterkit.models.heads import Classifier, SiameseModel, create_head, pair_features
+from clusterkit.training.pairs import PairDataset
+from clusterkit.training.transforms import batch_transforms, tensor_image
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass
+class Data:
+    """Training images and what is held out, for one learner.
+
+    Attributes
+    ----------
+    images : (N, S, S, 3) uint8, or (V, N, D) float features of V views
+    labels : (N,) int
+    train, valid : (n,) int
+        Rows of each part; `valid` may be empty.
+    """
+
+    images: np.ndarray | torch.Tensor
+    labels: np.ndarray
+    train: np.ndarray
+    valid: np.ndarray
+
+
+@dataclass
+class History:
+    """One row an epoch, in the order trained."""
+
+    rows: list[dict] = field(default_factory=list)
+
+
+class _Rows:
+    """A dataset over rows of (get(row), target)."""
+
+    def __init__(self, get: Callable, targets: np.ndarray) -> None:
+        self.get, self.targets = get, torch.as_tensor(targets)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple:
+        return self.get(index), self.targets[index]
+
+
+class _PairHead(nn.Module):
+    """The Siamese head over two images' cached features."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return self.head(pair_features(first, second))
+
+
+def train_classifier_head(
+    data: Data, n_classes: int, config: Config, epochs: int, history: History
+) -> nn.Sequential:
+    """Train the classifier's head on cached features (V, N, D); a random view each time."""
+    head = create_head(data.images.shape[2], n_classes)
+    _fit(head, _feature_loaders(data, config, pairs=False), _classes_loss(config), epochs, config,
+         history, "classifier")
+    return head.eval()
+
+
+def train_siamese_head(data: Data, config: Config, epochs: int, history: History) -> nn.Sequential:
+    """Train the Siamese head on pairs of cached features (V, N, D)."""
+    head = create_head(2 * data.images.shape[2], 1)
+    _fit(_PairHead(head), _feature_loaders(data, config, pairs=True), BCEWithLogitsLossFlat(),
+         epochs, config, history, "siamese")
+    return head.eval()
+
+
+def finetune_classifier(
+    encoder: nn.Module, channels: int, data: Data, n_classes: int, config: Config,
+    epochs: int, pretrained: bool, history: History,
+) -> nn.Sequential:
+    """Train encoder (in place) and head on images (N, S, S, 3); returns the head."""
+    head = create_head(2 * channels, n_classes)
+    loaders = _image_loaders(data, config, pairs=False)
+    _fit(Classifier(encoder, head), loaders, _classes_loss(config), epochs, config, history,
+         "classifier", pretrained)
+    return head.eval()
+
+
+def finetune_siamese(
+    encoder: nn.Module, channels: int, data: Data, config: Config,
+    epochs: int, pretrained: bool, history: History,
+) -> nn.Sequential:
+    """Train the Siamese model's own encoder (in place) and head on pairs of images."""
+    head = create_head(4 * channels, 1)
+    loaders = _image_loaders(data, config, pairs=True)
+    _fit(SiameseModel(encoder, head), loaders, BCEWithLogitsLossFlat(), epochs, config, history,
+         "siamese", pretrained)
+    return head.eval()
+
+
+def siamese_splitter(model: nn.Module) -> list:
+    """Parameter groups of encoder and head, so that their rates can differ."""
+    return [params(model.encoder), params(model.head)]
+
+
+def _classes_loss(config: Config) -> nn.Module:
+    return LabelSmoothingCrossEntropyFlat(eps=config.train.label_smoothing)
+
+
+def _binary_accuracy(logits: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
+    return ((logits > 0) == (same > 0.5)).float().mean()
+
+
+def _feature_loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
+    rng = np.random.default_rng(config.seed)
+    views = data.images
+
+    def getter(rows: np.ndarray, vary: bool) -> Callable[[int], torch.Tensor]:
+        if vary and len(views) > 1:
+            return lambda i: views[rng.integers(len(views)), rows[i]]
+        return lambda i: views[0, rows[i]]
+
+    return _loaders(data, config, pairs, getter)
+
+
+def _image_loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
+    def getter(rows: np.ndarray, vary: bool) -> Callable[[int], torch.Tensor]:
+        return lambda i: tensor_image(data.images[rows[i]])
+
+    size = data.images.shape[1]
+    return _loaders(data, config, pairs, getter, after_batch=batch_transforms(config.augment, size))
+
+
+def _loaders(
+    data: Data, config: Config, pairs: bool, getter: Callable, **kwargs: list
+) -> DataLoaders:
+    datasets = []
+    for rows, vary in ((data.train, True), (data.valid, False)):
+        get, labels = getter(rows, vary), data.labels[rows]
+        datasets.append(
+            PairDataset(get, labels, config.seed, fixed=not vary) if pairs else _Rows(get, labels)
+        )
+    # At least two whole batches, and none of one image: BatchNorm cannot learn from it.
+    batch_size = max(2, min(config.train.batch_size, len(data.train) // 2))
+    return DataLoaders.from_dsets(*datasets, bs=batch_size, num_workers=0, device="cpu", **kwargs)
+
+
+def _fit(
+    model: nn.Module, loaders: DataLoaders, loss: nn.Module, epochs: int, config: Config,
+    history: History, stage: str, pretrained: bool = False,
+) -> None:
+    device = torch.device(config.device)
+    loaders.to(device)
+    metric = _binary_accuracy if stage == "siamese" else accuracy
+    learner = Learner(
+        loaders, model, loss_func=loss, metrics=metric, wd=config.train.weight_decay,
+        splitter=siamese_splitter if hasattr(model, "encoder") else params,
+    )
+    if device.type == "cuda":
+        learner.to_fp16()
+    rate = config.train.lr
+    with learner.no_bar(), learner.no_logging():
+        if pretrained:
+            learner.freeze()
+            learner.fit_one_cycle(1, rate)
+            _record(learner, history, stage)
+            learner.unfreeze()
+            rate = slice(rate / 100, rate)
+        learner.fit_one_cycle(epochs, rate)
+    _record(learner, history, stage)
+    model.to("cpu").eval()
+
+
+def _record(learner: Learner, history: History, stage: str) -> None:
+    for values in learner.recorder.values:
+        # Without a validation part fastai records the training loss alone.
+        train, valid, score = (*values, None, None)[:3]
+        history.rows.append(
+            {"stage": stage, "epoch": len(history.rows), "train_loss": train,
+             "valid_loss": valid, "valid_accuracy": score}
+        )

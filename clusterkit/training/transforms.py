@@ -1,0 +1,46 @@
+"""Batch transforms: what training may do to an image is what the config allows."""
+
+import numpy as np
+import torch
+from fastai.vision.all import IntToFloatTensor, Normalize, TensorImage, aug_transforms
+
+from clusterkit.config import AugmentConfig
+from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
+
+
+def batch_transforms(augment: AugmentConfig, size: int) -> list:
+    """Return fastai batch transforms: to float, `aug_transforms` as allowed, ImageNet's scale."""
+    return [
+        IntToFloatTensor(),
+        *aug_transforms(
+            do_flip=augment.flip_horizontal or augment.flip_vertical,
+            # fastai's flip_vert means all eight symmetries of the square.
+            flip_vert=augment.flip_vertical,
+            max_rotate=augment.max_rotate,
+            min_zoom=1.0,
+            max_zoom=augment.max_zoom,
+            max_lighting=augment.max_lighting,
+            max_warp=augment.max_warp,
+            size=size,
+        ),
+        # cuda=False: the statistics follow the batch to its device by themselves.
+        Normalize.from_stats(IMAGENET_MEAN, IMAGENET_STD, cuda=False),
+    ]
+
+
+def tensor_image(image: np.ndarray) -> TensorImage:
+    """Wrap uint8 RGB (S, S, 3) as fastai's (3, S, S) image tensor."""
+    return TensorImage(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+
+
+def flipped_views(images: np.ndarray, augment: AugmentConfig) -> list[np.ndarray]:
+    """Return the images (N, S, S, 3) and every mirror image that the config allows.
+
+    Cached features cannot be augmented, so head-only training learns from these instead.
+    """
+    views = [images]
+    if augment.flip_horizontal:
+        views.append(images[:, :, ::-1])
+    if augment.flip_vertical:
+        views += [view[:, ::-1] for view in list(views)]
+    return views
