@@ -60,7 +60,11 @@ class ModelConfig:
 
 @dataclass
 class TrainConfig:
-    """How the two models learn. Rates are fastai's: the maximum of a one-cycle schedule."""
+    """How the two models learn.
+
+    `lr` is fastai's: the maximum of a one-cycle schedule. `C` is scikit-learn's: the inverse
+    strength of the penalty on the linear classifier that the strategy ``head`` fits.
+    """
 
     strategy: Literal["auto", "head", "finetune"] = "auto"
     epochs: int | None = None
@@ -69,6 +73,7 @@ class TrainConfig:
     lr: float = 3e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
+    C: float = 0.003
     folds: int | None = None
     valid_fraction: float = 0.2
 
@@ -137,6 +142,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.lr": (1e-8, 10),
     "train.weight_decay": (0, 10),
     "train.label_smoothing": (0, 0.5),
+    "train.C": (1e-6, 1e4),
     "train.folds": (1, 20),
     "train.valid_fraction": (0.05, 0.5),
     "engine.gate_mass": (0.01, 1),

@@ -96,10 +96,12 @@ def fit(
     networks = None
     for fold in range(n_folds):
         test = np.flatnonzero(test_folds == fold)
+        history.fold = str(fold)
         networks = trainer.train(np.flatnonzero(test_folds != fold), test)
         held_out.append(_score(networks, data, test_folds, fold, config))
         report("fit", fold + 1, stages)
     if n_folds > 1:
+        history.fold = "all"
         networks = trainer.train(np.arange(len(data.labels)), np.arange(0))
         report("fit", stages, stages)
     calibration = calibrate(_join(held_out), config.engine.gate_mass, config.engine.gate_max)
@@ -139,14 +141,15 @@ class _Trainer:
         return self._head_only(rows, valid) if self.strategy == "head" else self._tune(rows, valid)
 
     def _head_only(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
-        from clusterkit.training.learners import Data, train_classifier_head, train_siamese_head
+        from clusterkit.training.learners import Data, train_siamese_head
+        from clusterkit.training.linear import fit_linear_head
 
         if self._views is None:
             self._views = self._embed_views(self.backbone.encoder)
-        epochs, siamese_epochs = self._epochs()
-        data = Data(self._views, self.data.labels, rows, valid)
-        n_classes = len(self.data.classes)
-        head = train_classifier_head(data, n_classes, self.config, epochs, self.history)
+        _, siamese_epochs = self._epochs()
+        labels, n_classes = self.data.labels, len(self.data.classes)
+        data = Data(self._views, labels, rows, valid)
+        head = fit_linear_head(self._views[:, rows], labels[rows], n_classes, self.config.train.C)
         siamese = train_siamese_head(data, self.config, siamese_epochs, self.history)
         return Networks(self.backbone.encoder, head, siamese).to(self.config.device)
 
@@ -159,17 +162,17 @@ class _Trainer:
         )
 
         epochs, siamese_epochs = self._epochs()
-        name, channels = self.backbone.name, self.backbone.channels
+        name = self.backbone.name
         data = Data(self.data.images, self.data.labels, rows, valid)
         encoder, own = self._fresh_encoder(name), None
         head = finetune_classifier(
-            encoder, channels, data, len(self.data.classes), self.config, epochs,
+            encoder, data, len(self.data.classes), self.config, epochs,
             self.backbone.pretrained, self.history,
         )
         if self.config.model.encoder == "separate":
             own = self._fresh_encoder(name)
             siamese = finetune_siamese(
-                own, channels, data, self.config, siamese_epochs, self.backbone.pretrained,
+                own, data, self.config, siamese_epochs, self.backbone.pretrained,
                 self.history,
             )
         else:
@@ -185,7 +188,7 @@ class _Trainer:
         return encoder
 
     def _epochs(self) -> tuple[int, int]:
-        default = (40, 40) if self.strategy == "head" else (12, 40)
+        default = (0, 60) if self.strategy == "head" else (12, 60)
         if self.strategy == "finetune" and self.config.model.encoder == "separate":
             default = (12, 12)
         config = self.config.train
@@ -345,6 +348,7 @@ def _info(
         "weights": backbone.weights,
         "encoder": "separate" if config.model.encoder == "separate"
         and extra["strategy"] == "finetune" else "shared",
+        "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
         "size": config.image.size,
         "seed": config.seed,
         "data": {

@@ -18,6 +18,9 @@ log = logging.getLogger("clusterkit")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# Resolutions whose last maps are pooled into features.
+DEPTHS = 3
+
 # Networks whose forward is more than their children in a row.
 _NOT_SEQUENTIAL = ("googlenet", "inception", "vit_", "maxvit")
 
@@ -28,16 +31,14 @@ class Backbone:
 
     Attributes
     ----------
-    encoder : nn.Module
-        (B, 3, H, W) normalised RGB → (B, channels, h, w).
-    channels : int
+    encoder : Encoder
+        (B, 3, H, W) normalised RGB → maps of several depths.
     name : str
     weights : str
         ``"imagenet"``, ``"none"`` or the name (not the path) of the file they were read from.
     """
 
-    encoder: nn.Module
-    channels: int
+    encoder: "Encoder"
     name: str
     weights: str
 
@@ -75,34 +76,75 @@ def load_backbone(name: str, weights: str = "auto") -> Backbone:
     elif weights != "none":
         _load_file(model, name, Path(weights))
         used = Path(weights).name
-    encoder = _cut(model, name)
-    return Backbone(encoder, count_channels(encoder, name), name, used)
+    return Backbone(Encoder(_cut(model, name), name), name, used)
 
 
-def empty_encoder(name: str) -> nn.Module:
+def empty_encoder(name: str) -> "Encoder":
     """Return the encoder of `name` with random weights, to be filled from a run."""
-    return _cut(_build_model(name), name)
+    return Encoder(_cut(_build_model(name), name), name)
 
 
-def count_channels(encoder: nn.Module, name: str) -> int:
-    """Return the channels of the encoder's last map, by running it once on one small image.
+class Encoder(nn.Module):
+    """A network cut before its pooling, giving the last map of its deepest resolutions.
+
+    Pooled maps of several depths label clearly better than the last one alone: fine texture
+    is gone from the deepest map (DESIGN §7.0).
+
+    Attributes
+    ----------
+    channels : int
+        Channels of all maps together.
 
     Raises
     ------
     WeightsError
-        The encoder does not turn an image into a (1, C, h, w) map.
+        The network does not turn an image into maps (1, C, h, w).
     """
-    training = encoder.training
-    encoder.eval()
-    with torch.inference_mode():
-        maps = encoder(torch.zeros(1, 3, 64, 64))
-    encoder.train(training)
-    if maps.ndim != 4:
-        raise WeightsError(
-            f"backbone '{name}' gives a map of shape {tuple(maps.shape)}, not (N, C, h, w); "
-            "choose another, e.g. resnet34"
-        )
-    return int(maps.shape[1])
+
+    def __init__(self, body: nn.Sequential, name: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_unrolled(body))
+        shapes = self._shapes(name)
+        last = {shape[2:]: step for step, shape in enumerate(shapes)}
+        self.taps = sorted(last.values())[-DEPTHS:]
+        self.channels = sum(shapes[step][1] for step in self.taps)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 3, H, W) → maps (B, C_d, h_d, w_d), the shallowest first."""
+        maps = []
+        for step, layer in enumerate(self.body):
+            images = layer(images)
+            if step in self.taps:
+                maps.append(images)
+        return maps
+
+    def _shapes(self, name: str) -> list[torch.Size]:
+        training = self.training
+        self.eval()
+        shapes, x = [], torch.zeros(1, 3, 128, 128)
+        with torch.no_grad():
+            for layer in self.body:
+                x = layer(x)
+                shapes.append(x.shape)
+        self.train(training)
+        if x.ndim != 4:
+            raise WeightsError(
+                f"backbone '{name}' gives a map of shape {tuple(x.shape)}, not (N, C, h, w); "
+                "choose another, e.g. resnet34"
+            )
+        return shapes
+
+
+def _unrolled(body: nn.Sequential) -> list[nn.Module]:
+    """Flatten nested plain sequences, so that every resolution's last layer can be seen."""
+    layers = []
+    for layer in body:
+        # A subclass may do more in its forward than run its children in a row.
+        if type(layer) is nn.Sequential:
+            layers += _unrolled(layer)
+        else:
+            layers.append(layer)
+    return layers
 
 
 def _build_model(name: str) -> nn.Module:

@@ -6,12 +6,13 @@ from torch import nn
 HIDDEN = 512
 
 
-def pool(maps: torch.Tensor) -> torch.Tensor:
-    """Pool encoder maps (B, C, h, w) to features (B, 2C): channel maxima, then means.
+def pool(maps: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+    """Pool encoder maps, (B, C_d, h, w) for each depth, to features (B, 2C): maxima, then means.
 
-    The order is that of fastai's `AdaptiveConcatPool2d`.
+    C is the sum of all C_d. For one depth the order is that of fastai's `AdaptiveConcatPool2d`.
     """
-    return torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)
+    maps = [maps] if torch.is_tensor(maps) else maps
+    return torch.cat([m.amax((2, 3)) for m in maps] + [m.mean((2, 3)) for m in maps], dim=1)
 
 
 def create_head(n_in: int, n_out: int, ps: float = 0.5) -> nn.Sequential:
@@ -33,6 +34,14 @@ def create_head(n_in: int, n_out: int, ps: float = 0.5) -> nn.Sequential:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
     return head
+
+
+def create_linear_head(n_in: int, n_out: int) -> nn.Sequential:
+    """Build standardisation and one Linear layer: (B, n_in) → (B, n_out) logits."""
+    return nn.Sequential(nn.BatchNorm1d(n_in, affine=False), nn.Linear(n_in, n_out))
+
+
+HEADS = {"mlp": create_head, "linear": create_linear_head}
 
 
 def pair_features(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ class Networks:
     Attributes
     ----------
     encoder : nn.Module
-        (B, 3, S, S) → (B, C, h, w).
+        (B, 3, S, S) → list of maps (B, C_d, h_d, w_d).
     classifier_head : nn.Module
         (B, 2C) → (B, K) logits.
     siamese_head : nn.Sequential

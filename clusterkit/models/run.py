@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.manifest import restore_csv_text, safe_csv_text
 from clusterkit.errors import RunError
-from clusterkit.models.backbones import count_channels, empty_encoder
-from clusterkit.models.heads import create_head
+from clusterkit.models.backbones import empty_encoder
+from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
 FORMAT = 1
@@ -152,10 +152,10 @@ def _read_networks(path: Path, info: dict) -> Networks:
     state = load_file(path / "weights.safetensors")
     name = info["backbone"]
     encoder = empty_encoder(name)
-    features = 2 * count_channels(encoder, name)
+    features = 2 * encoder.channels
     networks = Networks(
         encoder=encoder,
-        classifier_head=create_head(features, len(info["classes"])),
+        classifier_head=HEADS[info["classifier_head"]](features, len(info["classes"])),
         siamese_head=create_head(2 * features, 1),
         siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
     )

@@ -16,6 +16,7 @@ from fastai.vision.all import (
 from torch import nn
 
 from clusterkit.config import Config
+from clusterkit.models.backbones import Encoder
 from clusterkit.models.heads import Classifier, SiameseModel, create_head, pair_features
 from clusterkit.training.pairs import PairDataset
 from clusterkit.training.transforms import batch_transforms, tensor_image
@@ -43,8 +44,9 @@ class Data:
 
 @dataclass
 class History:
-    """One row an epoch, in the order trained."""
+    """One row an epoch, in the order trained; `fold` is written into every row."""
 
+    fold: str = ""
     rows: list[dict] = field(default_factory=list)
 
 
@@ -72,16 +74,6 @@ class _PairHead(nn.Module):
         return self.head(pair_features(first, second))
 
 
-def train_classifier_head(
-    data: Data, n_classes: int, config: Config, epochs: int, history: History
-) -> nn.Sequential:
-    """Train the classifier's head on cached features (V, N, D); a random view each time."""
-    head = create_head(data.images.shape[2], n_classes)
-    _fit(head, _feature_loaders(data, config, pairs=False), _classes_loss(config), epochs, config,
-         history, "classifier")
-    return head.eval()
-
-
 def train_siamese_head(data: Data, config: Config, epochs: int, history: History) -> nn.Sequential:
     """Train the Siamese head on pairs of cached features (V, N, D)."""
     head = create_head(2 * data.images.shape[2], 1)
@@ -91,11 +83,11 @@ def train_siamese_head(data: Data, config: Config, epochs: int, history: History
 
 
 def finetune_classifier(
-    encoder: nn.Module, channels: int, data: Data, n_classes: int, config: Config,
+    encoder: Encoder, data: Data, n_classes: int, config: Config,
     epochs: int, pretrained: bool, history: History,
 ) -> nn.Sequential:
     """Train encoder (in place) and head on images (N, S, S, 3); returns the head."""
-    head = create_head(2 * channels, n_classes)
+    head = create_head(2 * encoder.channels, n_classes)
     loaders = _image_loaders(data, config, pairs=False)
     _fit(Classifier(encoder, head), loaders, _classes_loss(config), epochs, config, history,
          "classifier", pretrained)
@@ -103,11 +95,11 @@ def finetune_classifier(
 
 
 def finetune_siamese(
-    encoder: nn.Module, channels: int, data: Data, config: Config,
+    encoder: Encoder, data: Data, config: Config,
     epochs: int, pretrained: bool, history: History,
 ) -> nn.Sequential:
     """Train the Siamese model's own encoder (in place) and head on pairs of images."""
-    head = create_head(4 * channels, 1)
+    head = create_head(4 * encoder.channels, 1)
     loaders = _image_loaders(data, config, pairs=True)
     _fit(SiameseModel(encoder, head), loaders, BCEWithLogitsLossFlat(), epochs, config, history,
          "siamese", pretrained)
@@ -188,10 +180,10 @@ def _fit(
 
 
 def _record(learner: Learner, history: History, stage: str) -> None:
-    for values in learner.recorder.values:
+    for epoch, values in enumerate(learner.recorder.values):
         # Without a validation part fastai records the training loss alone.
         train, valid, score = (*values, None, None)[:3]
         history.rows.append(
-            {"stage": stage, "epoch": len(history.rows), "train_loss": train,
+            {"fold": history.fold, "stage": stage, "epoch": epoch, "train_loss": train,
              "valid_loss": valid, "valid_accuracy": score}
         )

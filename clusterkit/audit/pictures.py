@@ -1,0 +1,52 @@
+"""Thumbnails and CAM overlays as files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image
+
+# Longest side of a thumbnail, in pixels.
+THUMB = 256
+
+# Perceptually even, and readable without colour vision.
+_COLOURS = colormaps["viridis"]
+
+
+def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """Blend a heat map over an image of the same field of view.
+
+    Parameters
+    ----------
+    image : RGB
+    heat : (S, S) float in [0, 1]
+        Resized to the image; where it is 0 the image is hardly changed.
+    """
+    scaled = Image.fromarray(np.uint8(heat * 255)).resize(image.size, Image.Resampling.BILINEAR)
+    level = np.asarray(scaled, dtype=np.float32) / 255
+    colour = _COLOURS(level)[..., :3] * 255
+    opacity = (0.15 + 0.5 * level)[..., None]
+    blended = np.asarray(image, dtype=np.float32) * (1 - opacity) + colour * opacity
+    return Image.fromarray(blended.round().clip(0, 255).astype(np.uint8))
+
+
+def thumbnail(image: Image.Image, seen: np.ndarray, resize: str) -> Image.Image:
+    """Return a thumbnail that shows exactly the field that the model saw.
+
+    Squished images get their shape back; cropped and padded ones are shown as the model's
+    square, because a heat map would not lie rightly on the whole picture.
+    """
+    shape = image.size if resize == "squish" else seen.shape[1::-1]
+    scale = THUMB / max(shape)
+    box = tuple(max(1, round(side * scale)) for side in shape)
+    source = image if resize == "squish" else Image.fromarray(seen)
+    return source.resize(box, Image.Resampling.BILINEAR)
+
+
+def save_picture(image: Image.Image, path: Path) -> None:
+    """Write a JPEG through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    image.save(partial, format="JPEG", quality=88)
+    os.replace(partial, path)

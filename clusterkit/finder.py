@@ -1,0 +1,212 @@
+"""The article's `SimilarityFinder` over a run, and `similar`: the closest labelled images."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from clusterkit.audit.cam import pair_cams
+from clusterkit.audit.pictures import overlay, thumbnail
+from clusterkit.config import Config
+from clusterkit.data.files import inside_root
+from clusterkit.data.images import load_image, to_array
+from clusterkit.engine.assign import Engine
+from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.models.run import Run
+
+
+class SimilarityFinder:
+    """Finds the labelled image most similar to a query.
+
+    Parameters
+    ----------
+    run : Run or path
+    config : Config or None
+        None: the run's.
+
+    Attributes
+    ----------
+    ranking_ : DataFrame
+        After `predict` or `rank`: similarity (in [0, 1], falling), label, image, group.
+    predicted_class_ : str
+        The classifier's class of the last query.
+
+    Examples
+    --------
+    >>> finder = SimilarityFinder("runs/20260101-120000")  # doctest: +SKIP
+    >>> finder.predict("query.png")  # doctest: +SKIP
+    PosixPath('labeled/ring/p07-2.png')
+    >>> finder.similar_cams().save("cams.png")  # doctest: +SKIP
+    """
+
+    def __init__(self, run: Run | Path | str, config: Config | None = None) -> None:
+        self.run = run if isinstance(run, Run) else Run.load(run)
+        self._engine = Engine(self.run, config or self.run.config)
+
+    def predict(self, image: Path | str, compare_n: int | None = 15) -> Path:
+        """Return the file of the most similar labelled image.
+
+        Parameters
+        ----------
+        image : path
+        compare_n : int or None
+            The article's: the first so many images of the predicted class. None: all images
+            of all classes that the gate lets through.
+
+        Raises
+        ------
+        ImageError
+            The query cannot be read.
+        ValueError
+            `compare_n` is not positive.
+        """
+        if compare_n is not None and compare_n < 1:
+            raise ValueError(f"compare_n = {compare_n} must be at least 1, or None for all")
+        self.rank(image, compare_n=compare_n)
+        return self.run.data_root / self.ranking_["image"].iloc[0]
+
+    def rank(
+        self, image: Path | str, within: str = "gate", compare_n: int | None = None
+    ) -> pd.DataFrame:
+        """Rank labelled images by similarity to a query, the most similar first.
+
+        Parameters
+        ----------
+        image : path
+        within : {"gate", "all"}
+            Compare with the gated classes, or with all.
+        compare_n : int or None
+            If given: only the first so many of the predicted class.
+        """
+        query = load_image(image)
+        self._seen = to_array(query, self.run.info["size"], self.run.config.image.resize)
+        self._query = query
+        features, logits = self._engine.features(self._seen[None])
+        probs = self._engine.calibration.fusion.classifier_probs(logits)[0]
+        best = int(probs.argmax())
+        self.predicted_class_ = self.run.classes[best]
+        labels = self._engine.gallery.labels
+        if compare_n is not None:
+            rows = np.flatnonzero(labels == best)[:compare_n]
+        elif within == "all":
+            rows = np.arange(len(labels))
+        else:
+            gate = self._engine.calibration.fusion.gate(logits)[0]
+            rows = np.flatnonzero(gate[labels])
+        with torch.inference_mode():
+            pairs = self._engine.gallery.rank(features, rows)
+        order = np.argsort(-pairs, kind="stable")
+        exemplars = self.run.manifest.iloc[rows[order]]
+        self.ranking_ = pd.DataFrame(
+            {
+                "similarity": self._engine.calibration.fusion.similarity(pairs[order]),
+                "label": exemplars["label"].to_numpy(),
+                "image": exemplars["image"].to_numpy(),
+                "group": exemplars["group"].to_numpy(),
+            }
+        )
+        return self.ranking_
+
+    def similar_cams(self, method: str = "cam") -> Image.Image:
+        """Draw the last query and its most similar image, plain and with their CAMs.
+
+        The CAMs show the places that speak for "the same class" in the Siamese model.
+        Returns an RGB picture with the title "97.32% similarity".
+
+        Raises
+        ------
+        ClusterkitError
+            Nothing has been predicted yet, or the labelled image is not there any more.
+        """
+        if not hasattr(self, "ranking_"):
+            raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
+        best = self.ranking_.iloc[0]
+        try:
+            match = load_image(inside_root(self.run.data_root, best["image"], "similar"))
+        except DataError as error:
+            raise ClusterkitError(
+                f"labelled image {best['image']} is not under {self.run.data_root} ({error}); "
+                "put the data back where it was when the run was fitted"
+            ) from error
+        resize = self.run.config.image.resize
+        seen = to_array(match, self.run.info["size"], resize)
+        networks = self._engine.networks
+        heats = pair_cams(
+            networks.siamese_encoder or networks.encoder, self._engine.gallery.siamese,
+            self._seen[None], seen[None], self._engine.device, method,
+        )  # fmt: skip
+        plain = [thumbnail(self._query, self._seen, resize), thumbnail(match, seen, resize)]
+        cams = [overlay(image, heat[0]) for image, heat in zip(plain, heats, strict=True)]
+        return _draw(plain, cams, best)
+
+
+def similar(
+    run: Run | Path | str,
+    image: Path | str,
+    *,
+    k: int = 5,
+    within: str = "gate",
+    by: str = "image",
+    cams: Path | str | None = None,
+    config: Config | None = None,
+) -> pd.DataFrame:
+    """Return the k labelled images, or groups, most similar to an image.
+
+    Parameters
+    ----------
+    k : int
+    within : {"gate", "all"}
+    by : {"image", "group"}
+        ``group``: each group (patient) once, by its most similar image.
+    cams : path or None
+        Where to write the picture of `SimilarityFinder.similar_cams`.
+
+    Returns
+    -------
+    DataFrame: similarity, label, image, group; at most k rows, the most similar first.
+
+    Raises
+    ------
+    ClusterkitError
+        The run or the image cannot be read, or `by="group"` and the run has no groups.
+    """
+    finder = SimilarityFinder(run, config)
+    ranking = finder.rank(image, within=within)
+    if by == "group":
+        ranking = ranking[ranking["group"] != ""]
+        if ranking.empty:
+            raise ClusterkitError(
+                "this run has no groups; fit with a group column to compare patients"
+            )
+        ranking = ranking.drop_duplicates("group")
+    if cams is not None:
+        _save_png(finder.similar_cams(), Path(cams))
+    return ranking.head(k).reset_index(drop=True)
+
+
+def _save_png(picture: Image.Image, path: Path) -> None:
+    try:
+        picture.save(path, format="PNG")
+    except OSError as error:
+        raise ClusterkitError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _draw(plain: list[Image.Image], cams: list[Image.Image], best: pd.Series) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 7.4), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    # A dollar sign in a file name is no formula.
+    names = ["query", f"{best['label']}: {best['image']}".replace("$", r"\$")]
+    figure.suptitle(f"{best['similarity'] * 100:.2f}% similarity")
+    axes = figure.subplots(2, 2)
+    for row, (pictures, what) in enumerate(((plain, ""), (cams, "where the similarity comes from"))):
+        for column, picture in enumerate(pictures):
+            axes[row, column].imshow(picture)
+            axes[row, column].set_title(what or names[column], fontsize=9, wrap=True)
+            axes[row, column].axis("off")
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
