@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 import clusterkit
-from clusterkit.config import Config
+from clusterkit.config import Config, override
 from clusterkit.data.loading import load_batches
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
 from clusterkit.data.splits import make_folds, split_labelled, units_of
@@ -76,11 +76,10 @@ def fit(
     """
     from clusterkit.training.learners import History
 
-    config = config or Config()
+    asked = config or Config()
+    config = override(asked, device=str(choose_device(asked.device)))
     path = _free_path(run)
     report = progress or (lambda stage, done, total: None)
-    # Resolved once: a learner must not find another device than the one written down.
-    config.device = str(choose_device(config.device))
     source = Path(source or config.data.source or default_source())
     manifest = read_manifest(source, config)
     check_labels(manifest, config.data.max_classes)
@@ -109,11 +108,11 @@ def fit(
     features = embed_all(networks, data.images, config.device).siamese
     result = Run(
         path=path,
-        info=_info(source, path, config, data, backbone, {
+        info=_info(source, path, asked, data, backbone, {
             "strategy": strategy, "strategy_reason": why, "folds": n_folds,
             "metrics": calibration.metrics(), "unlabelled": int(manifest["label"].isna().sum()),
         }),
-        config=config,
+        config=asked,
         networks=networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
         gallery={"features": features.contiguous(), **_reduction(features)},
