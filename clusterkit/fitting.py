@@ -19,6 +19,7 @@ from clusterkit.data.loading import load_batches
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
 from clusterkit.data.splits import make_folds, split_labelled, units_of
 from clusterkit.engine.calibrate import HeldOut, calibrate
+from clusterkit.engine.novelty import AppearanceModel, appearance
 from clusterkit.engine.similarity import Gallery
 from clusterkit.errors import DataError, RunError
 from clusterkit.models.backbones import Backbone, load_backbone
@@ -115,7 +116,11 @@ def fit(
         config=asked,
         networks=networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
-        gallery={"features": features.contiguous(), **_reduction(features)},
+        gallery={
+            "features": features.contiguous(),
+            "appearance": torch.from_numpy(appearance(data.images)),
+            **_reduction(features),
+        },
         calibration=calibration.to_dict(),
         history=pd.DataFrame(history.rows),
     )
@@ -279,6 +284,8 @@ def _score(
     )
     everything = np.ones((len(test), len(data.classes)), dtype=bool)
     evidence = gallery.compare(features.siamese[test], everything, config.engine.pool_top)
+    look = appearance(data.images)
+    strange = AppearanceModel(look[train])
     with torch.inference_mode():
         networks.classifier_head.cpu()
         logits = networks.classifier_head(features.classifier[test]).numpy()
@@ -286,7 +293,7 @@ def _score(
         rows=test,
         logits=logits,
         pooled=evidence.pooled,
-        novelty=evidence.novelty,
+        novelty=np.stack([evidence.distance, strange.score(look[test])], axis=1),
         labels=data.labels[test],
         units=data.units[test],
         folds=np.full(len(test), fold),

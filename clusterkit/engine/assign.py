@@ -19,6 +19,7 @@ from clusterkit.data.loading import Batch, load_batches
 from clusterkit.data.manifest import read_inputs
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.journal import Journal
+from clusterkit.engine.novelty import AppearanceModel, appearance
 from clusterkit.engine.rows import Context, build_table
 from clusterkit.engine.similarity import Gallery
 from clusterkit.engine.table import STATUSES, write_assignments
@@ -67,6 +68,7 @@ class Engine:
         self.calibration = Calibration.from_dict(run.calibration)
         labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
         siamese = FactoredSiamese.from_head(run.networks.siamese_head)
+        self.appearance = AppearanceModel(run.gallery["appearance"].numpy())
         self.gallery = Gallery(siamese, run.gallery["features"], labels, len(run.classes))
 
     @torch.inference_mode()
@@ -92,7 +94,9 @@ class Engine:
             "pooled": found.pooled,
             "nearest": found.nearest,
             "nearest_logit": found.nearest_logit,
-            "novelty": found.novelty.astype(np.float32),
+            "novelty": np.stack(
+                [found.distance, self.appearance.score(appearance(batch.images))], axis=1
+            ).astype(np.float32),
             "reduced": reduced.numpy().astype(np.float32),
         }
 

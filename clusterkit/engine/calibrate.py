@@ -21,7 +21,8 @@ class HeldOut:
         Their rows among the labelled images.
     logits, pooled : (N, K) float
         Classifier logits, and Siamese logits pooled over exemplars from other groups.
-    novelty : (N,) float
+    novelty : (N, 2) float
+        Distance in features, and in appearance: see `engine.novelty`.
     labels, units, folds : (N,) int
         True class, group (or the image itself), and the fold each was held out in.
     """
@@ -43,7 +44,7 @@ class Calibration:
     ----------
     fusion : Fusion
         Fitted on all held-out images; used for new images.
-    confidence, true_prob, novelty : (N,) float
+    confidence, true_prob : (N,) float, novelty : (N, 2) float
         Of the held-out images, from fusions fitted on the other folds.
     predicted, labels, units, rows : (N,) int
     gated : (N,) bool

@@ -1,4 +1,4 @@
-"""Label sets and novelty (DESIGN §7.6, §7.7): split-conformal, against held-out images."""
+"""Label sets (DESIGN §7.6) and false discoveries (§7.7): against held-out images."""
 
 import math
 
@@ -26,18 +26,6 @@ def label_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
     sets = probs >= threshold
     sets[np.arange(len(probs)), probs.argmax(axis=1)] = True
     return sets
-
-
-def novelty_p_values(scores: np.ndarray, held_out: np.ndarray) -> np.ndarray:
-    """Return conformal p-values: the part of held-out images at least as strange.
-
-    ``(1 + #{held-out ≥ score}) / (n + 1)`` (Bates et al., arXiv 2104.08279); small = novel.
-
-    >>> novelty_p_values(np.array([0.0, 5.0]), np.array([1.0, 2.0, 3.0]))
-    array([1.  , 0.25])
-    """
-    below = np.searchsorted(np.sort(held_out), scores, side="left")
-    return (1 + len(held_out) - below) / (len(held_out) + 1)
 
 
 def benjamini_hochberg(p_values: np.ndarray, alpha: float) -> np.ndarray:

@@ -11,10 +11,10 @@ from clusterkit.engine.cluster import cluster_refused
 from clusterkit.engine.conformal import (
     benjamini_hochberg,
     label_sets,
-    novelty_p_values,
     set_threshold,
 )
 from clusterkit.engine.guarantee import Promise
+from clusterkit.engine.novelty import novelty_p_values
 from clusterkit.engine.table import COLUMNS
 from clusterkit.models.run import Run
 

@@ -7,7 +7,7 @@ import torch
 
 from clusterkit.models.siamese import FactoredSiamese
 
-# Neighbours that the novelty score averages over: one alone is at the mercy of one odd exemplar.
+# Neighbours that the distance averages over: one alone is at the mercy of one odd exemplar.
 _NEIGHBOURS = 3
 
 
@@ -22,14 +22,14 @@ class Evidence:
     nearest : (N,) int
         Row of the exemplar with the highest logit.
     nearest_logit : (N,) float
-    novelty : (N,) float in [0, 2]
+    distance : (N,) float in [0, 2]
         Mean cosine distance to the closest exemplars of any class; rises with strangeness.
     """
 
     pooled: np.ndarray
     nearest: np.ndarray
     nearest_logit: np.ndarray
-    novelty: np.ndarray
+    distance: np.ndarray
 
 
 class Gallery:
@@ -80,7 +80,7 @@ class Gallery:
             closer = best.values[:, 0].numpy() > nearest_logit[asked]
             nearest_logit[asked[closer]] = best.values[closer, 0].numpy()
             nearest[asked[closer]] = rows[best.indices[closer, 0]].numpy()
-        return Evidence(pooled, nearest, nearest_logit, self._novelty(features))
+        return Evidence(pooled, nearest, nearest_logit, self._distance(features))
 
     def rank(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         """Return the symmetric logits (E',) of one image's features (1, D) with some exemplars."""
@@ -92,7 +92,7 @@ class Gallery:
     def _unit(self, features: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize((features - self.mean) / self.scale, dim=1)
 
-    def _novelty(self, features: torch.Tensor) -> np.ndarray:
+    def _distance(self, features: torch.Tensor) -> np.ndarray:
         cosine = self._unit(features) @ self._units.T
         closest = cosine.topk(min(_NEIGHBOURS, cosine.shape[1]), dim=1).values
         return (1 - closest.mean(1)).numpy()

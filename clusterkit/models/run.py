@@ -36,8 +36,8 @@ class Run:
     manifest : DataFrame
         The labelled images: image, image_id, label, group, split, frame.
     gallery : dict of Tensor
-        ``features`` (E, D) of the exemplars in the order of `manifest`, ``projection`` (D, P)
-        and ``centre`` (D,) of the reduction used for clusters.
+        ``features`` (E, D) and ``appearance`` (E, 12) of the exemplars in the order of
+        `manifest`, ``projection`` (D, P) and ``centre`` (D,) of the reduction used for clusters.
     calibration : dict
         `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
     history : DataFrame
