@@ -33,7 +33,7 @@ _EXPORTS = {
     "similar": "clusterkit.finder",
 }
 
-__all__ = sorted([*_EXPORTS, "__version__", "audit"])  # noqa: PLE0604
+__all__ = sorted([*_EXPORTS, "__version__", "audit"])
 
 
 def __getattr__(name: str) -> Any:

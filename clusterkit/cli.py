@@ -47,16 +47,28 @@ class _Stderr(logging.Handler):
 def common(function: Callable) -> Callable:
     """Add the options that all commands take; the command gets `config`, `bar`, `as_json`."""
 
-    @click.option("--config", "config_file", type=click.Path(path_type=Path), metavar="FILE.toml",
-                  help="Settings; default ./clusterkit.toml if there is one.")
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        help="Settings; default ./clusterkit.toml if there is one.",
+    )
     @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
     @click.option("--seed", type=int, help="Same seed and data: same result.")
     @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
     @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
     @click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks.")
     @wraps(function)
-    def wrapped(config_file: Path | None, device: str | None, seed: int | None, as_json: bool,
-                quiet: bool, verbose: int, **kwargs: Any) -> None:
+    def wrapped(
+        config_file: Path | None,
+        device: str | None,
+        seed: int | None,
+        as_json: bool,
+        quiet: bool,
+        verbose: int,
+        **kwargs: Any,
+    ) -> None:
         _set_up(quiet, verbose)
         config = override(load_config(config_file), device=device, seed=seed)
         bar = _Bar(quiet)
@@ -83,7 +95,9 @@ def cli() -> None:
 @cli.command()
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
-@click.option("--label-pattern", metavar="REGEX", help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'.")
+@click.option(
+    "--label-pattern", metavar="REGEX", help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'."
+)
 @click.option("--image-column", help="Default: image.")
 @click.option("--label-column", help="Default: label; empty: unlabelled.")
 @click.option("--group-column", help="Default: group; e.g. the patient.")
@@ -92,14 +106,28 @@ def cli() -> None:
 @click.option("--weights", metavar="auto|none|FILE", help="Pretrained weights; default auto.")
 @click.option("--size", type=int, help="Pixels a side; default 224.")
 @click.option("--epochs", type=int, help="Of fine-tuning; default by strategy.")
-@click.option("--encoder", type=click.Choice(["shared", "separate"]),
-              help="One encoder for both models, or one each (when fine-tuning).")
+@click.option(
+    "--encoder",
+    type=click.Choice(["shared", "separate"]),
+    help="One encoder for both models, or one each (when fine-tuning).",
+)
 @click.option("--max-classes", type=int, help="More classes than this are an error.")
-@click.option("--run", type=click.Path(path_type=Path), metavar="DIR",
-              help="Where to write the run; default a new folder under ./runs.")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write the run; default a new folder under ./runs.",
+)
 @common
-def fit(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, data: Path | None,
-        run: Path | None, **options: Any) -> None:
+def fit(
+    config: Config,
+    bar: _Bar,
+    as_json: bool,
+    chosen: Path | None,
+    data: Path | None,
+    run: Path | None,
+    **options: Any,
+) -> None:
     """Learn from labelled images and write a run.
 
     DATA is a folder with one subfolder a class, a CSV with columns image and label, or a
@@ -109,17 +137,34 @@ def fit(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, data: Pat
 
     config = override(
         config,
-        **{f"data__{k}": options[k] for k in ("images", "label_pattern", "image_column",
-           "label_column", "group_column", "unlabeled", "max_classes")},
-        model__backbone=options["backbone"], model__weights=options["weights"],
-        model__encoder=options["encoder"], image__size=options["size"],
+        **{
+            f"data__{k}": options[k]
+            for k in (
+                "images",
+                "label_pattern",
+                "image_column",
+                "label_column",
+                "group_column",
+                "unlabeled",
+                "max_classes",
+            )
+        },
+        model__backbone=options["backbone"],
+        model__weights=options["weights"],
+        model__encoder=options["encoder"],
+        image__size=options["size"],
         train__epochs=options["epochs"],
     )
     result = fit_run(data, config=config, run=run, progress=bar)
     bar.close()
     info, metrics = result.info, result.info["metrics"]
-    summary = {"run": str(result.path), "classes": info["classes"], "images": info["data"]["images"],
-               "strategy": info["strategy"], "metrics": metrics}
+    summary = {
+        "run": str(result.path),
+        "classes": info["classes"],
+        "images": info["data"]["images"],
+        "strategy": info["strategy"],
+        "metrics": metrics,
+    }
     _print(summary, as_json, [
         f"run        {result.path}",
         f"learned    {len(info['classes'])} classes from {info['data']['images']} images; "
@@ -134,10 +179,17 @@ def fit(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, data: Pat
 @cli.command()
 @click.argument("unlabeled", type=click.Path(path_type=Path))
 @run_option
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv",
-              help="Default: assignments.csv in the run.")
-@click.option("--max-error", metavar="E|none", help="Largest part of wrong labels; default 0.05. "
-              "none: assign everything.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Default: assignments.csv in the run.",
+)
+@click.option(
+    "--max-error",
+    metavar="E|none",
+    help="Largest part of wrong labels; default 0.05. none: assign everything.",
+)
 @click.option("--confidence", type=float, help="Of that promise; default 0.9.")
 @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
@@ -145,10 +197,22 @@ def fit(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, data: Pat
 @click.option("--address", help="Of a Ray cluster.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
 @common
-def assign(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, unlabeled: Path,
-           run: Path | None, out: Path | None, max_error: str | None, confidence: float | None,
-           images: str | None, fresh: bool, engine: str, address: str | None,
-           strict: bool) -> None:
+def assign(
+    config: Config,
+    bar: _Bar,
+    as_json: bool,
+    chosen: Path | None,
+    unlabeled: Path,
+    run: Path | None,
+    out: Path | None,
+    max_error: str | None,
+    confidence: float | None,
+    images: str | None,
+    fresh: bool,
+    engine: str,
+    address: str | None,
+    strict: bool,
+) -> None:
     """Label images, or refuse to, with evidence: writes assignments.csv.
 
     UNLABELED is a folder (searched to the bottom), a CSV with a column image, or one image.
@@ -177,16 +241,26 @@ def assign(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, unlabe
 
 @cli.command()
 @run_option
-@click.option("--assignments", type=click.Path(path_type=Path), metavar="CSV",
-              help="Default: the run's.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: audit/ in "
-              "the run.")
+@click.option(
+    "--assignments", type=click.Path(path_type=Path), metavar="CSV", help="Default: the run's."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: audit/ in the run."
+)
 @click.option("--limit", type=int, help="Images with CAMs; default 200.")
 @click.option("--method", type=click.Choice(["cam", "gradcam"]), help="Default: cam.")
 @common
-def audit(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, run: Path | None,
-          assignments: Path | None, out: Path | None, limit: int | None,
-          method: str | None) -> None:
+def audit(
+    config: Config,
+    bar: _Bar,
+    as_json: bool,
+    chosen: Path | None,
+    run: Path | None,
+    assignments: Path | None,
+    out: Path | None,
+    limit: int | None,
+    method: str | None,
+) -> None:
     """Write one HTML page that shows why each image got its label."""
     from clusterkit.audit.build import audit as audit_run
 
@@ -202,13 +276,32 @@ def audit(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, run: Pa
 @run_option
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--within", type=click.Choice(["gate", "all"]), default="gate", show_default=True)
-@click.option("--by", type=click.Choice(["image", "group"]), default="image", show_default=True,
-              help="group: each patient once.")
-@click.option("--cams", type=click.Path(path_type=Path), metavar="FILE.png",
-              help="Draw the query and the closest image with their CAMs.")
+@click.option(
+    "--by",
+    type=click.Choice(["image", "group"]),
+    default="image",
+    show_default=True,
+    help="group: each patient once.",
+)
+@click.option(
+    "--cams",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw the query and the closest image with their CAMs.",
+)
 @common
-def similar(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, image: Path,
-            run: Path | None, k: int, within: str, by: str, cams: Path | None) -> None:
+def similar(
+    config: Config,
+    bar: _Bar,
+    as_json: bool,
+    chosen: Path | None,
+    image: Path,
+    run: Path | None,
+    k: int,
+    within: str,
+    by: str,
+    cams: Path | None,
+) -> None:
     """Show the labelled images that are most similar to IMAGE."""
     from clusterkit.finder import similar as find_similar
 
@@ -216,15 +309,21 @@ def similar(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, image
     found = find_similar(loaded, image, k=k, within=within, by=by, cams=cams, config=config)
     lines = [
         f"{row.similarity * 100:.1f}% similarity  {row.label}  "
-        + (f"{row.group}  " if by == "group" else "") + str(row.image)
+        + (f"{row.group}  " if by == "group" else "")
+        + str(row.image)
         for row in found.itertuples()
     ]
     _print({"image": str(image), "similar": found.to_dict("records")}, as_json, lines)
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("clusterkit-demo"),
-              show_default=True, metavar="DIR")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("clusterkit-demo"),
+    show_default=True,
+    metavar="DIR",
+)
 @common
 def demo(config: Config, bar: _Bar, as_json: bool, chosen: Path | None, out: Path) -> None:
     """Make a sample of cell pictures, fit, assign, audit, and say where to look."""
@@ -254,9 +353,10 @@ def main() -> None:
 
 
 def _main(arguments: list[str]) -> int:
-    detailed = sum(a.count("v") for a in arguments if a.startswith("-v")) + arguments.count(
-        "--verbose"
-    ) > 1
+    detailed = (
+        sum(a.count("v") for a in arguments if a.startswith("-v")) + arguments.count("--verbose")
+        > 1
+    )
     try:
         cli(arguments, standalone_mode=False, prog_name="clusterkit")
     except click.exceptions.Abort:

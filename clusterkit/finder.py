@@ -203,7 +203,9 @@ def _draw(plain: list[Image.Image], cams: list[Image.Image], best: pd.Series) ->
     names = ["query", f"{best['label']}: {best['image']}".replace("$", r"\$")]
     figure.suptitle(f"{best['similarity'] * 100:.2f}% similarity")
     axes = figure.subplots(2, 2)
-    for row, (pictures, what) in enumerate(((plain, ""), (cams, "where the similarity comes from"))):
+    for row, (pictures, what) in enumerate(
+        ((plain, ""), (cams, "where the similarity comes from"))
+    ):
         for column, picture in enumerate(pictures):
             axes[row, column].imshow(picture)
             axes[row, column].set_title(what or names[column], fontsize=9, wrap=True)

@@ -1,6 +1,6 @@
 """`fit`: from labelled images to a run."""
 
-import datetime
+import datetime as dt
 import logging
 import os
 import platform
@@ -109,10 +109,20 @@ def fit(
     features = embed_all(networks, data.images, config.device).siamese
     result = Run(
         path=path,
-        info=_info(source, path, asked, data, backbone, {
-            "strategy": strategy, "strategy_reason": why, "folds": n_folds,
-            "metrics": calibration.metrics(), "unlabelled": int(manifest["label"].isna().sum()),
-        }),
+        info=_info(
+            source,
+            path,
+            asked,
+            data,
+            backbone,
+            {
+                "strategy": strategy,
+                "strategy_reason": why,
+                "folds": n_folds,
+                "metrics": calibration.metrics(),
+                "unlabelled": int(manifest["label"].isna().sum()),
+            },
+        ),
         config=asked,
         networks=networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
@@ -170,13 +180,22 @@ class _Trainer:
         data = Data(self.data.images, self.data.labels, rows, valid)
         encoder, own = self._fresh_encoder(name), None
         head = finetune_classifier(
-            encoder, data, len(self.data.classes), self.config, epochs,
-            self.backbone.pretrained, self.history,
+            encoder,
+            data,
+            len(self.data.classes),
+            self.config,
+            epochs,
+            self.backbone.pretrained,
+            self.history,
         )
         if self.config.model.encoder == "separate":
             own = self._fresh_encoder(name)
             siamese = finetune_siamese(
-                own, data, self.config, siamese_epochs, self.backbone.pretrained,
+                own,
+                data,
+                self.config,
+                siamese_epochs,
+                self.backbone.pretrained,
                 self.history,
             )
         else:
@@ -318,7 +337,7 @@ def _reduction(features: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def _free_path(run: Path | str | None) -> Path:
     if run is None:
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        stamp = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
         path, n = Path("runs") / stamp, 1
         while path.exists():
             n += 1
@@ -342,7 +361,7 @@ def _info(
     return {
         "format": FORMAT,
         "id": uuid.uuid4().hex[:16],
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "versions": {
             "clusterkit": clusterkit.__version__,
             "torch": torch.__version__,
@@ -352,8 +371,9 @@ def _info(
         "classes": data.classes,
         "backbone": backbone.name,
         "weights": backbone.weights,
-        "encoder": "separate" if config.model.encoder == "separate"
-        and extra["strategy"] == "finetune" else "shared",
+        "encoder": "separate"
+        if config.model.encoder == "separate" and extra["strategy"] == "finetune"
+        else "shared",
         "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
         "size": config.image.size,
         "seed": config.seed,

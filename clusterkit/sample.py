@@ -148,7 +148,9 @@ def _draw_unlabeled(
     rows = []
     for patient in patients:
         for label in CLASSES:
-            rows += [_picture(patient, label, size, rng) | {"kind": "plain"} for _ in range(per_class)]
+            rows += [
+                _picture(patient, label, size, rng) | {"kind": "plain"} for _ in range(per_class)
+            ]
         rows += [
             _picture(patient, UNKNOWN_CLASS, size, rng) | {"kind": "novel"} for _ in range(novel)
         ]

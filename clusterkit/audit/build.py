@@ -153,8 +153,12 @@ def _draw_batch(engine, method: str, rows, queries, matches, pictures, out: Path
     if known:
         indices = np.array([_class_index(run, rows[i].predicted_label) for i in known])
         heats = class_cams(
-            engine.networks.encoder, engine.networks.classifier_head.cpu(),
-            np.stack([seen[i] for i in known]), indices, engine.device, method,
+            engine.networks.encoder,
+            engine.networks.classifier_head.cpu(),
+            np.stack([seen[i] for i in known]),
+            indices,
+            engine.device,
+            method,
         )
         for i, heat in zip(known, heats, strict=True):
             base = thumbnail(queries[i], seen[i], resize)
@@ -163,8 +167,12 @@ def _draw_batch(engine, method: str, rows, queries, matches, pictures, out: Path
     if both:
         encoder = engine.networks.siamese_encoder or engine.networks.encoder
         heats = pair_cams(
-            encoder, engine.gallery.siamese, np.stack([seen[i] for i in both]),
-            np.stack([seen_match[i] for i in both]), engine.device, method,
+            encoder,
+            engine.gallery.siamese,
+            np.stack([seen[i] for i in both]),
+            np.stack([seen_match[i] for i in both]),
+            engine.device,
+            method,
         )
         for i, first, second in zip(both, *heats, strict=True):
             base = thumbnail(queries[i], seen[i], resize)
@@ -253,8 +261,11 @@ def _plots(
     confusion_plot(np.array(metrics["confusion"]), run.classes, folder / "confusion.png")
     confidence, correct = calibration.confidence, calibration.correct
     risk_coverage_plot(
-        confidence, correct, folder / "risk-coverage.png",
-        threshold=promise.get("threshold"), max_error=promise.get("max_error"),
+        confidence,
+        correct,
+        folder / "risk-coverage.png",
+        threshold=promise.get("threshold"),
+        max_error=promise.get("max_error"),
     )
     reliability_plot(confidence, correct, folder / "reliability.png")
     readable = table[table["predicted_label"] != ""]

@@ -23,9 +23,7 @@ def encode_maps(
     return [maps.float().cpu() for maps in encoder(normalise(images, device))]
 
 
-def class_gradients(
-    head: nn.Module, features: torch.Tensor, classes: np.ndarray
-) -> torch.Tensor:
+def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray) -> torch.Tensor:
     """Return the gradient (B, 2C) of each image's logit of one class in its pooled features.
 
     Parameters
@@ -89,7 +87,7 @@ def contributions(
     for depth, high, mean in zip(
         maps, of_max.split(sizes, 1), of_mean.split(sizes, 1), strict=True
     ):
-        batch, channels, height, width = depth.shape
+        batch, _channels, height, width = depth.shape
         flat = depth.flatten(2)
         if method == "gradcam":
             weight = (high + mean) / (height * width)
@@ -128,8 +126,12 @@ def heat(parts: list[torch.Tensor], size: int) -> np.ndarray:
 
 
 def class_cams(
-    encoder: nn.Module, head: nn.Module, images: np.ndarray, classes: np.ndarray,
-    device: torch.device | str, method: str = "cam",
+    encoder: nn.Module,
+    head: nn.Module,
+    images: np.ndarray,
+    classes: np.ndarray,
+    device: torch.device | str,
+    method: str = "cam",
 ) -> np.ndarray:
     """Return classifier CAMs (B, S, S) in [0, 1] of uint8 RGB images (B, S, S, 3)."""
     maps = encode_maps(encoder, images, device)
@@ -138,16 +140,18 @@ def class_cams(
 
 
 def pair_cams(
-    encoder: nn.Module, siamese: FactoredSiamese, first: np.ndarray, second: np.ndarray,
-    device: torch.device | str, method: str = "cam",
+    encoder: nn.Module,
+    siamese: FactoredSiamese,
+    first: np.ndarray,
+    second: np.ndarray,
+    device: torch.device | str,
+    method: str = "cam",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Siamese CAMs, (B, S, S) in [0, 1] each, of B pairs of uint8 images (B, S, S, 3)."""
     maps = encode_maps(encoder, first, device), encode_maps(encoder, second, device)
     gradients = pair_gradients(siamese, pool(maps[0]), pool(maps[1]))
     size = first.shape[1]
-    heats = [
-        heat(contributions(m, g, method), size) for m, g in zip(maps, gradients, strict=True)
-    ]
+    heats = [heat(contributions(m, g, method), size) for m, g in zip(maps, gradients, strict=True)]
     return heats[0], heats[1]
 
 

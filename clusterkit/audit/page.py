@@ -12,7 +12,13 @@ from markupsafe import Markup
 _PICTURES = ("thumb", "cam", "classifier_cam", "nearest_thumb", "nearest_cam")
 
 # What a script element's text must not hold, written as JSON's own escapes.
-_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_ESCAPES = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
 
 
 @dataclass(frozen=True)

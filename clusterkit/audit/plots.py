@@ -57,8 +57,11 @@ def reliability_plot(confidence: np.ndarray, correct: np.ndarray, path: Path) ->
 
 
 def risk_coverage_plot(
-    confidence: np.ndarray, correct: np.ndarray, path: Path,
-    threshold: float | None = None, max_error: float | None = None,
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    path: Path,
+    threshold: float | None = None,
+    max_error: float | None = None,
 ) -> None:
     """Draw the error among the accepted against the part accepted, as the threshold falls."""
     n = len(confidence)

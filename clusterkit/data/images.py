@@ -116,7 +116,7 @@ def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarra
 def _decode(data: bytes, size: int | None) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{image.width}×{image.height} is more than {MAX_PIXELS:,} pixels")
+            raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
         image.load()

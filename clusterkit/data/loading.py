@@ -58,7 +58,11 @@ class _Images(Dataset):
 
 
 def load_batches(
-    paths: list[str], size: int, resize: str, batch_size: int, workers: int,
+    paths: list[str],
+    size: int,
+    resize: str,
+    batch_size: int,
+    workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
 ) -> Iterator[Batch]:
     """Yield the images at `paths` in order, in batches; those numbered in `skip` are left out.

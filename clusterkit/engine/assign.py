@@ -73,7 +73,7 @@ class Engine:
 
     @torch.inference_mode()
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """Encode uint8 RGB (B, S, S, 3); returns Siamese features (B, D) and class logits (B, K)."""
+        """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K)."""
         embeddings = embed(self.networks, images, self.device)
         logits = self.networks.classifier_head(embeddings.classifier.to(self.device))
         return embeddings.siamese, logits.float().cpu().numpy()
@@ -171,9 +171,7 @@ def _embed_missing(
         return len(done)
     engine, finished = Engine(run, config), len(done) * batch_size
     paths = inputs["path"].tolist()
-    for batch in load_batches(
-        paths, size, run.config.image.resize, batch_size, workers, skip=done
-    ):
+    for batch in load_batches(paths, size, run.config.image.resize, batch_size, workers, skip=done):
         journal.write(batch.number, engine.evidence(batch))
         finished += len(batch.ids)
         if progress:
@@ -203,8 +201,13 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
 
 
 def _summary(
-    run: Run, source: Path | str, out: Path, inputs: pd.DataFrame, table: pd.DataFrame,
-    promise: dict | None, context: Context,
+    run: Run,
+    source: Path | str,
+    out: Path,
+    inputs: pd.DataFrame,
+    table: pd.DataFrame,
+    promise: dict | None,
+    context: Context,
 ) -> dict:
     source = Path(source)
     data = context.config.data
@@ -214,9 +217,7 @@ def _summary(
     return {
         "images": len(table),
         "status": {s: int(counts.get(s, 0)) for s in STATUSES},
-        "assigned_by_class": {
-            c: int((labels == c).sum()) for c in run.classes
-        },
+        "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
         "clusters": int(table["cluster"].nunique()),
         "promise": promise,
         "promise_text": context.promise_text,

@@ -104,8 +104,11 @@ def calibrate(held_out: HeldOut, gate_mass: float, gate_max: int) -> Calibration
         # One fold alone cannot be crossed: its own fusion of three numbers has to do.
         train = ~test if not test.all() else test
         fusion = fit_fusion(
-            held_out.logits[train], held_out.pooled[train], held_out.labels[train],
-            gate_mass, gate_max,
+            held_out.logits[train],
+            held_out.pooled[train],
+            held_out.labels[train],
+            gate_mass,
+            gate_max,
         )
         gate[test] = fusion.gate(held_out.logits[test])
         probs[test] = fusion.probs(held_out.logits[test], held_out.pooled[test], gate[test])

@@ -60,7 +60,7 @@ class Context:
             return (
                 f"At most {percent} of the assigned labels are wrong{per}, with "
                 f"{100 * p.level:.3g}% confidence: {p.errors} of {p.accepted} held-out images "
-                f"from {p.units} {p.unit}s were wrong at confidence {p.threshold:.3f} or above."
+                f"from {p.units} {p.unit}s were wrong at confidence {p.threshold:.4f} or above."
             )
         if p.available < p.needed:
             return (
@@ -190,16 +190,16 @@ def _reason(row: tuple, context: Context) -> str:
     )
     if row.status == "assigned":
         if context.promise is None:
-            return f"Confidence {row.confidence:.3f}; {agrees}."
+            return f"Confidence {row.confidence:.4f}; {agrees}."
         return (
-            f"Confidence {row.confidence:.3f} reaches the threshold "
-            f"{context.promise.threshold:.3f}; {agrees}."
+            f"Confidence {row.confidence:.4f} reaches the threshold "
+            f"{context.promise.threshold:.4f}; {agrees}."
         )
     if context.promise.threshold is None:
-        return f"Confidence {row.confidence:.3f}, but too few labels to promise anything; {agrees}."
+        return f"Confidence {row.confidence:.4f}, but too few labels to promise anything; {agrees}."
     return (
-        f"Confidence {row.confidence:.3f} is below the threshold "
-        f"{context.promise.threshold:.3f}; {agrees}."
+        f"Confidence {row.confidence:.4f} is below the threshold "
+        f"{context.promise.threshold:.4f}; {agrees}."
     )
 
 

@@ -59,7 +59,7 @@ class Embeddings:
 
 
 def normalise(images: np.ndarray | torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """Turn uint8 RGB (B, S, S, 3) into what an encoder takes: float (B, 3, S, S), ImageNet's scale."""
+    """Turn uint8 RGB (B, S, S, 3) into an encoder's input: float (B, 3, S, S), ImageNet's scale."""
     batch = torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
     mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)

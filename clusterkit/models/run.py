@@ -184,5 +184,3 @@ def _read_json(path: Path) -> dict:
 
 def _write_json(path: Path, values: dict) -> None:
     path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-

@@ -77,32 +77,64 @@ class _PairHead(nn.Module):
 def train_siamese_head(data: Data, config: Config, epochs: int, history: History) -> nn.Sequential:
     """Train the Siamese head on pairs of cached features (V, N, D)."""
     head = create_head(2 * data.images.shape[2], 1)
-    _fit(_PairHead(head), _feature_loaders(data, config, pairs=True), BCEWithLogitsLossFlat(),
-         epochs, config, history, "siamese")
+    _fit(
+        _PairHead(head),
+        _feature_loaders(data, config, pairs=True),
+        BCEWithLogitsLossFlat(),
+        epochs,
+        config,
+        history,
+        "siamese",
+    )
     return head.eval()
 
 
 def finetune_classifier(
-    encoder: Encoder, data: Data, n_classes: int, config: Config,
-    epochs: int, pretrained: bool, history: History,
+    encoder: Encoder,
+    data: Data,
+    n_classes: int,
+    config: Config,
+    epochs: int,
+    pretrained: bool,
+    history: History,
 ) -> nn.Sequential:
     """Train encoder (in place) and head on images (N, S, S, 3); returns the head."""
     head = create_head(2 * encoder.channels, n_classes)
     loaders = _image_loaders(data, config, pairs=False)
-    _fit(Classifier(encoder, head), loaders, _classes_loss(config), epochs, config, history,
-         "classifier", pretrained)
+    _fit(
+        Classifier(encoder, head),
+        loaders,
+        _classes_loss(config),
+        epochs,
+        config,
+        history,
+        "classifier",
+        pretrained,
+    )
     return head.eval()
 
 
 def finetune_siamese(
-    encoder: Encoder, data: Data, config: Config,
-    epochs: int, pretrained: bool, history: History,
+    encoder: Encoder,
+    data: Data,
+    config: Config,
+    epochs: int,
+    pretrained: bool,
+    history: History,
 ) -> nn.Sequential:
     """Train the Siamese model's own encoder (in place) and head on pairs of images."""
     head = create_head(4 * encoder.channels, 1)
     loaders = _image_loaders(data, config, pairs=True)
-    _fit(SiameseModel(encoder, head), loaders, BCEWithLogitsLossFlat(), epochs, config, history,
-         "siamese", pretrained)
+    _fit(
+        SiameseModel(encoder, head),
+        loaders,
+        BCEWithLogitsLossFlat(),
+        epochs,
+        config,
+        history,
+        "siamese",
+        pretrained,
+    )
     return head.eval()
 
 
@@ -154,14 +186,24 @@ def _loaders(
 
 
 def _fit(
-    model: nn.Module, loaders: DataLoaders, loss: nn.Module, epochs: int, config: Config,
-    history: History, stage: str, pretrained: bool = False,
+    model: nn.Module,
+    loaders: DataLoaders,
+    loss: nn.Module,
+    epochs: int,
+    config: Config,
+    history: History,
+    stage: str,
+    pretrained: bool = False,
 ) -> None:
     device = torch.device(config.device)
     loaders.to(device)
     metric = _binary_accuracy if stage == "siamese" else accuracy
     learner = Learner(
-        loaders, model, loss_func=loss, metrics=metric, wd=config.train.weight_decay,
+        loaders,
+        model,
+        loss_func=loss,
+        metrics=metric,
+        wd=config.train.weight_decay,
         splitter=siamese_splitter if hasattr(model, "encoder") else params,
     )
     if device.type == "cuda":
@@ -184,6 +226,12 @@ def _record(learner: Learner, history: History, stage: str) -> None:
         # Without a validation part fastai records the training loss alone.
         train, valid, score = (*values, None, None)[:3]
         history.rows.append(
-            {"fold": history.fold, "stage": stage, "epoch": epoch, "train_loss": train,
-             "valid_loss": valid, "valid_accuracy": score}
+            {
+                "fold": history.fold,
+                "stage": stage,
+                "epoch": epoch,
+                "train_loss": train,
+                "valid_loss": valid,
+                "valid_accuracy": score,
+            }
         )

@@ -64,8 +64,8 @@ function meter(card) {
     mark.style.left = percent(data.threshold);
     bar.append(mark);
   }
-  const limit = data.threshold === null ? "" : ` (assigned from ${percent(data.threshold)})`;
-  box.append(bar, make("div", "numbers", `confidence ${percent(card.confidence)}${limit}`));
+  const limit = data.threshold === null ? "" : ` (assigned from ${percent(data.threshold, 2)})`;
+  box.append(bar, make("div", "numbers", `confidence ${percent(card.confidence, 2)}${limit}`));
   return box;
 }
 

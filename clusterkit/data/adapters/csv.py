@@ -44,7 +44,9 @@ class CsvAdapter:
             inside_root(root, image, f"{self.source}, line {line}")
             for line, image in enumerate(images, start=2)
         ]
-        out = pd.DataFrame({"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object)
+        out = pd.DataFrame(
+            {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
+        )
         out["image"] = [Path(image).as_posix() for image in images]
         columns = {"label": config.label_column, "group": config.group_column, "split": "split",
                    "frame": "frame"}  # fmt: skip
