@@ -1,6 +1,9 @@
 """The audit page: one HTML file that opens from disk and needs no network."""
 
+import base64
+import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,15 +93,17 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     environment = Environment(
         loader=PackageLoader("clusterkit.audit"), autoescape=True, undefined=StrictUndefined
     )
-    loader = environment.loader
-    rows = [_with_urls(asdict(card)) for card in cards]
+    rows = [_row(asdict(card)) for card in cards]
+    script = _source(environment, "page.js")
     data = {"cards": rows, "threshold": summary.threshold}
     html = environment.get_template("index.html").render(
         summary=summary,
-        plots=[(quote(path), caption) for path, caption in summary.plots],
+        plots=[(_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
-        css=Markup(loader.get_source(environment, "page.css")[0]),
-        js=Markup(loader.get_source(environment, "page.js")[0]),
+        css=_source(environment, "page.css"),
+        js=script,
+        # The browser runs this script alone, whatever else may have got into the page.
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     path = out / "index.html"
     partial = out / "index.html.partial"
@@ -118,5 +123,23 @@ def script_json(values: object) -> Markup:
     return Markup("".join(_ESCAPES.get(letter, letter) for letter in text))
 
 
-def _with_urls(row: dict) -> dict:
-    return row | {key: quote(row[key]) if row[key] else None for key in _PICTURES}
+def _row(row: dict) -> dict:
+    # JSON knows no NaN: a number that is none is an absent one.
+    values = {k: None if isinstance(v, float) and not math.isfinite(v) else v
+              for k, v in row.items()}  # fmt: skip
+    return values | {key: _url(row[key]) if row[key] else None for key in _PICTURES}
+
+
+def _url(path: str) -> str:
+    """Encode a relative path, so that it stays one: no scheme, no host, no query.
+
+    >>> _url("//host/a b?.png")
+    'host/a%20b%3F.png'
+    """
+    return quote(path.encode("utf-8", "surrogateescape")).lstrip("/")
+
+
+def _source(environment: Environment, name: str) -> Markup:
+    text = environment.loader.get_source(environment, name)[0]
+    # As the browser's parser reads it, whatever the line ends of this checkout.
+    return Markup(text.replace("\r\n", "\n"))

@@ -1,0 +1,63 @@
+"""A small sample and a run fitted to it, made once for all tests."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from clusterkit.config import config_from_dict
+from clusterkit.sample import make_sample
+
+# Random weights and heads only: seconds, and every step of the path is taken.
+SETTINGS = {
+    "image": {"size": 48},
+    "model": {"backbone": "resnet18", "weights": "none"},
+    "train": {"strategy": "head", "siamese_epochs": 4, "folds": 3},
+    "assign": {"max_error": 0.4, "batch_size": 16, "workers": 0},
+    "audit": {"limit": 12},
+}
+
+
+@pytest.fixture(autouse=True)
+def _plain_logging():
+    """The command line replaces the logger's handlers; give them back."""
+    yield
+    logger = logging.getLogger("clusterkit")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def config():
+    return config_from_dict(SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("sample") / "data"
+    make_sample(root, seed=3, size=48, labeled_patients=9, unlabeled_patients=3,
+                labeled_per_class=2, unlabeled_per_class=3, novel_per_patient=2)  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(sample, config, tmp_path_factory):
+    from clusterkit import fit
+
+    return fit(sample / "labels.csv", config=config, run=tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="session")
+def assignment(run, sample, config):
+    from clusterkit import assign
+
+    return assign(run, sample / "unlabeled.csv", config=config)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    folder = os.environ.get("CLUSTERKIT_DATA")
+    if not folder:
+        pytest.skip("CLUSTERKIT_DATA is not set: no real data")
+    return Path(folder)
