@@ -100,8 +100,10 @@ def main() -> None:
         table.to_csv(options.out, index=False)
     reference = pd.read_csv(data / "reference.csv").query("method == 'logreg'")
     means = table.groupby(["set", "k"])[["accuracy", "classifier", "nearest", "fit_s", "assign_s"]]
-    beside = means.mean().reset_index().merge(
-        reference[["set", "k", "accuracy"]].rename(columns={"accuracy": "reference"})
+    beside = (
+        means.mean()
+        .reset_index()
+        .merge(reference[["set", "k", "accuracy"]].rename(columns={"accuracy": "reference"}))
     )
     print(beside.round(3).to_string(index=False))
 

@@ -222,8 +222,9 @@ def assign(
                           "--address")  # fmt: skip
     from clusterkit.engine.assign import assign as assign_images
 
+    error = _error_value(max_error)
     loaded, config = _load_run(run, config, chosen)
-    config = override(config, assign__max_error=_error_value(max_error), data__images=images,
+    config = override(config, assign__max_error=error, data__images=images,
                       assign__confidence=confidence)  # fmt: skip
     result = assign_images(loaded, unlabeled, config=config, out=out, fresh=fresh, progress=bar)
     bar.close()

@@ -85,6 +85,8 @@ def fit(
     manifest = read_manifest(source, config)
     check_labels(manifest, config.data.max_classes)
     data = _load(manifest, config, report)
+    # Random weights are part of the result, so the seed has to stand before them.
+    torch.manual_seed(config.seed)
     backbone = load_backbone(config.model.backbone, config.model.weights)
     strategy, why = _choose_strategy(config, backbone, len(data.labels))
     log.info("strategy %s: %s", strategy, why)

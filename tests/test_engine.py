@@ -26,7 +26,7 @@ def test_gate_is_the_smallest_set_that_reaches_the_mass(seed, k, mass, most):
         size = chosen.sum()
         assert 1 <= size <= most
         assert row[chosen].min() >= row[~chosen].max(initial=0)
-        assert size == most or row[chosen].sum() >= mass - 1e-9 or size == k
+        assert size in (most, k) or row[chosen].sum() >= mass - 1e-9
         if size > 1:
             assert np.sort(row[chosen])[1:].sum() < mass + 1e-9
 
@@ -108,10 +108,7 @@ def test_label_sets_of_few_images_hold_everything():
 def test_novelty_p_values_are_uniform_or_larger_on_exchangeable_images():
     rng = np.random.default_rng(2)
     p_values = np.concatenate(
-        [
-            novelty_p_values(rng.normal(size=(20, 2)), rng.normal(size=(99, 2)))
-            for _ in range(200)
-        ]
+        [novelty_p_values(rng.normal(size=(20, 2)), rng.normal(size=(99, 2))) for _ in range(200)]
     )
     for level in (0.05, 0.1, 0.3):
         assert (p_values <= level).mean() <= level + 0.01

@@ -126,7 +126,7 @@ def test_missing_and_empty_folders(tmp_path):
 
 def test_default_source(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="neither labeled/ nor labels.csv"):
+    with pytest.raises(DataError, match=r"neither labeled/ nor labels\.csv"):
         read_manifest()
     shutil.copytree(folder, tmp_path / "labeled")
     assert len(read_manifest()) == 5

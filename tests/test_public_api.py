@@ -1,0 +1,55 @@
+"""What `import clusterkit` offers, and that it costs nothing until it is used."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import clusterkit
+
+
+def test_exports():
+    assert clusterkit.__all__ == [
+        "ClusterkitError", "Config", "Run", "SimilarityFinder", "__version__", "assign", "audit",
+        "fit", "load_config", "read_assignments", "read_manifest", "similar",
+    ]  # fmt: skip
+    for name in clusterkit.__all__:
+        assert getattr(clusterkit, name).__doc__ or name == "__version__"
+
+
+def test_functions_stay_functions_after_their_modules_are_imported(run, assignment, tmp_path):
+    import clusterkit.audit.cam
+    import clusterkit.engine.assign
+
+    assert callable(clusterkit.assign)
+    assert clusterkit.audit(run, out=tmp_path / "a").name == "index.html"
+
+
+def test_importing_the_package_is_free():
+    code = "import sys, clusterkit; print([m for m in ('torch', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_is_in_the_changelog():
+    root = Path(__file__).parents[1]
+    assert f"## {clusterkit.__version__}" in (root / "CHANGELOG.md").read_text()
+    assert re.search(
+        rf'^version = "{clusterkit.__version__}"', (root / "pyproject.toml").read_text(), re.M
+    )
+
+
+def test_notebook_runs_from_top_to_bottom(run, assignment, tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    path = Path(__file__).parents[1] / "examples" / "review.ipynb"
+    monkeypatch.setenv("CLUSTERKIT_RUN", str(run.path))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3",
+                   resources={"metadata": {"path": str(tmp_path)}}).execute()  # fmt: skip
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert any("text/html" in o.get("data", {}) for o in outputs)
+    reviews = (tmp_path / "reviews.csv").read_text().splitlines()
+    assert reviews[0] == "image_id,image,label,decision,reviewer,time,note"
+    assert len(reviews) == 2

@@ -1,0 +1,108 @@
+"""fastai training: pairs, both strategies' shapes, given splits, one-image classes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterkit import Run, assign, fit
+from clusterkit.config import override
+from clusterkit.errors import DataError
+from clusterkit.training.pairs import PairDataset, PairSampler
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(0, 999))
+def test_pairs_are_never_an_image_with_itself(labels, seed):
+    labels = np.array(labels)
+    sampler = PairSampler(labels, seed)
+    for index in range(len(labels)):
+        partner, same = sampler.draw(index)
+        assert partner != index
+        assert same == (labels[partner] == labels[index])
+
+
+def test_half_of_the_pairs_are_of_one_class_and_partners_are_uniform():
+    labels = np.repeat([0, 1, 2], [10, 20, 30])
+    sampler = PairSampler(labels, 0)
+    drawn = [sampler.draw(3) for _ in range(4000)]
+    assert np.mean([same for _, same in drawn]) == pytest.approx(0.5, abs=0.03)
+    mates = np.bincount([p for p, same in drawn if same], minlength=10)
+    assert mates[3] == 0
+    assert np.delete(mates, 3).min() > 150
+
+
+def test_validation_pairs_are_fixed_and_training_pairs_are_not():
+    labels = np.repeat([0, 1], 50)
+    fixed = PairDataset(lambda i: i, labels, 0, fixed=True)
+    afresh = PairDataset(lambda i: i, labels, 0, fixed=False)
+    assert [fixed[i][1] for i in range(100)] == [fixed[i][1] for i in range(100)]
+    assert [afresh[i][1] for i in range(100)] != [afresh[i][1] for i in range(100)]
+
+
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
+def test_finetuning(sample, config, tmp_path, encoder):
+    tuned = override(config, train__strategy="finetune", train__epochs=1, train__folds=1,
+                     train__siamese_epochs=1, model__encoder=encoder,
+                     augment__flip_horizontal=True)  # fmt: skip
+    run = fit(sample / "labels.csv", config=tuned, run=tmp_path / "run")
+    assert run.info["encoder"] == encoder
+    assert set(run.manifest["split"]) == {"train", "valid"}
+    sides = run.manifest.groupby("group")["split"].nunique()
+    assert (sides == 1).all()
+    assert {"classifier", "siamese"} == set(run.history["stage"])
+    loaded = Run.load(run.path)
+    result = assign(loaded, sample / "unlabeled.csv", config=tuned)
+    assert len(result.table) == len(pd.read_csv(sample / "unlabeled.csv"))
+
+
+def test_progress_and_auto_strategy(sample, config, tmp_path):
+    seen = []
+    chosen = override(config, train__strategy="auto", train__epochs=1, train__siamese_epochs=1)
+    run = fit(sample / "labels.csv", config=chosen, run=tmp_path / "run",
+              progress=lambda *step: seen.append(step))  # fmt: skip
+    assert run.info["strategy"] == "finetune"
+    assert "random weights" in run.info["strategy_reason"]
+    assert seen[-1][1] == seen[-1][2]
+
+
+def test_a_class_with_one_image_trains_and_is_never_held_out(sample, config, tmp_path, caplog):
+    rows = pd.read_csv(sample / "labels.csv")
+    rows.loc[0, "label"] = "lonely"
+    rows["image"] = rows["image"].map(str)
+    (tmp_path / "l.csv").write_text(rows.to_csv(index=False))
+    run = fit(tmp_path / "l.csv", config=override(config, data__images=str(sample)),
+              run=tmp_path / "run")  # fmt: skip
+    assert "lonely" in run.classes
+    assert "1 classes have one labelled image" in caplog.text
+    assert run.classes.index("lonely") not in run.calibration["held_out"]["labels"]
+
+
+def test_nothing_can_be_held_out(sample, config, tmp_path):
+    rows = pd.read_csv(sample / "labels.csv").assign(group="one patient")
+    (tmp_path / "l.csv").write_text(rows.to_csv(index=False))
+    with pytest.raises(DataError, match="one group"):
+        fit(tmp_path / "l.csv", config=override(config, data__images=str(sample)),
+            run=tmp_path / "run")  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_on_real_cells(real_data, tmp_path):
+    """bccd, 20 labels a class: not two points below scikit-learn on the same weights."""
+    from benchmarks.labelling import SETS, draw
+    from clusterkit import read_manifest
+    from clusterkit.config import config_from_dict
+
+    source, size = SETS["bccd"]
+    labelled, rest = draw(read_manifest(real_data / "bccd" / source), 20, 0)
+    labelled[["image", "label", "group"]].to_csv(tmp_path / "l.csv", index=False)
+    rest[["image", "group"]].to_csv(tmp_path / "u.csv", index=False)
+    weights = real_data / "weights" / "squeezenet1_0_imagenet.pth"
+    settings = config_from_dict({
+        "data": {"images": str(real_data / "bccd")}, "image": {"size": size},
+        "model": {"backbone": "squeezenet1_0", "weights": str(weights)},
+    })  # fmt: skip
+    run = fit(tmp_path / "l.csv", config=settings, run=tmp_path / "run")
+    table = assign(run, tmp_path / "u.csv", config=settings).table.set_index("image")
+    truth = rest.set_index("image")["label"].loc[table.index]
+    assert (table["predicted_label"] == truth).mean() >= 0.96
