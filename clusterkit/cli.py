@@ -322,6 +322,7 @@ def similar(
     "--out",
     type=click.Path(path_type=Path),
     default=Path("clusterkit-demo"),
+    help="Where to put it.",
     show_default=True,
     metavar="DIR",
 )
