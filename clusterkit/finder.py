@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from clusterkit.audit.cam import pair_cams
+from clusterkit.audit.cam import field_offsets, pair_cams
 from clusterkit.audit.pictures import overlay, thumbnail
 from clusterkit.config import Config
 from clusterkit.data.files import inside_root
@@ -136,6 +136,7 @@ class SimilarityFinder:
         heats = pair_cams(
             networks.siamese_encoder or networks.encoder, self._engine.gallery.siamese,
             self._seen[None], seen[None], self._engine.device, method,
+            field_offsets(self.run.info["backbone"]),
         )  # fmt: skip
         plain = [thumbnail(self._query, self._seen, resize), thumbnail(match, seen, resize)]
         cams = [overlay(image, heat[0]) for image, heat in zip(plain, heats, strict=True)]

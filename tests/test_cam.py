@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from clusterkit.audit.cam import class_cams, contributions, heat, pair_cams, pair_gradients
+from clusterkit.audit.cam import (
+    class_cams,
+    contributions,
+    field_offsets,
+    heat,
+    pair_cams,
+    pair_gradients,
+)
 from clusterkit.models.heads import pool
 from clusterkit.models.siamese import FactoredSiamese
 from tests.test_siamese import shaken_head
@@ -44,6 +51,21 @@ def test_heat_finds_the_place_that_matters():
     assert abs(row - 20) <= 4
     assert abs(column - 52) <= 4
     assert not heat([-spot], 64).any()
+
+
+def test_offsets_are_those_of_strided_convolutions():
+    """Place i of a resnet's map at stride s sees around pixel s·i: s/2 - 1/2 before its cell."""
+    for offset, stride in zip(field_offsets("resnet18"), (8, 16, 32), strict=True):
+        assert offset == pytest.approx(-(stride - 1) / 2, abs=1.5)
+
+
+def test_moving_a_map_moves_its_peak():
+    spot = torch.zeros(1, 8, 8)
+    spot[0, 4, 4] = 1.0
+    places = [
+        np.unravel_index(heat([spot], 64, [offset])[0].argmax(), (64, 64)) for offset in (0, -4)
+    ]
+    assert np.subtract(*places).tolist() == [4, 4]
 
 
 @pytest.mark.parametrize("method", ["cam", "gradcam"])

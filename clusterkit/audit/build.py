@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from clusterkit.audit.cam import class_cams, pair_cams
+from clusterkit.audit.cam import class_cams, field_offsets, pair_cams
 from clusterkit.audit.page import Card, Summary, render_page
 from clusterkit.audit.pictures import overlay, save_picture, thumbnail
 from clusterkit.audit.plots import (
@@ -141,7 +141,7 @@ def _draw_cards(
 
 def _draw_batch(engine, method: str, rows, queries, matches, pictures, out: Path) -> None:
     run, size = engine.run, engine.run.info["size"]
-    resize = run.config.image.resize
+    resize, offsets = run.config.image.resize, field_offsets(run.info["backbone"])
     seen = [None if q is None else to_array(q, size, resize) for q in queries]
     seen_match = [None if m is None else to_array(m, size, resize) for m in matches]
     known = [i for i, s in enumerate(seen) if s is not None]
@@ -159,6 +159,7 @@ def _draw_batch(engine, method: str, rows, queries, matches, pictures, out: Path
             indices,
             engine.device,
             method,
+            offsets,
         )
         for i, heat in zip(known, heats, strict=True):
             base = thumbnail(queries[i], seen[i], resize)
@@ -173,6 +174,7 @@ def _draw_batch(engine, method: str, rows, queries, matches, pictures, out: Path
             np.stack([seen_match[i] for i in both]),
             engine.device,
             method,
+            offsets,
         )
         for i, first, second in zip(both, *heats, strict=True):
             base = thumbnail(queries[i], seen[i], resize)

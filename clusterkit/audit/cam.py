@@ -5,11 +5,15 @@ is known in closed form (the Siamese head) or from the head alone (the classifie
 is set and the model is never changed.
 """
 
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import normalise
 from clusterkit.models.siamese import FactoredSiamese
@@ -100,7 +104,44 @@ def contributions(
     return result
 
 
-def heat(parts: list[torch.Tensor], size: int) -> np.ndarray:
+@cache
+def field_offsets(backbone: str) -> tuple[float, ...]:
+    """Measure how far each depth's places look from where they lie in their map.
+
+    A stride of 2 with padding makes place i see around pixel 2i and not 2i + 0.5: over several
+    layers that is up to half a coarse place, and a map drawn without it lies beside what it
+    means. The centre of the effective receptive field (Luo et al., arXiv 1701.04128) is the
+    centroid of a middle place's gradient in noise. It is a matter of strides and paddings, so
+    random weights show it best.
+
+    Parameters
+    ----------
+    backbone : str
+        Name of the network.
+
+    Returns
+    -------
+    For each depth: pixels to move the map right and down (negative: left and up).
+    """
+    side, offsets = 256, []
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        encoder = empty_encoder(backbone).eval()
+        images = torch.randn(2, 3, side, side).requires_grad_()
+        for maps in encoder(images):
+            rows, columns = maps.shape[2:]
+            middle = maps[:, :, rows // 2, columns // 2].sum()
+            (gradient,) = torch.autograd.grad(middle, images, retain_graph=True)
+            strength = gradient.square().sum((0, 1))
+            strength = strength / strength.sum().clamp_min(1e-20)
+            pixels = torch.arange(side, dtype=strength.dtype)
+            seen = float(strength.sum(1) @ pixels + strength.sum(0) @ pixels) / 2
+            drawn = ((rows // 2 + 0.5) / rows + (columns // 2 + 0.5) / columns) / 2 * side - 0.5
+            offsets.append(seen - drawn)
+    return tuple(offsets)
+
+
+def heat(parts: list[torch.Tensor], size: int, offsets: Sequence[float] = ()) -> np.ndarray:
     """Add the depths' contributions up at one size and scale each image to [0, 1].
 
     Only what speaks *for* the logit is kept; 1 is the strongest place of that image. An image
@@ -110,16 +151,19 @@ def heat(parts: list[torch.Tensor], size: int) -> np.ndarray:
     ----------
     parts : list of (B, h_d, w_d)
     size : int
+    offsets : sequence of float
+        Pixels that each depth is moved by (see `field_offsets`); empty: none.
 
     Returns
     -------
     (B, size, size) float32 in [0, 1].
     """
     total = torch.zeros(len(parts[0]), 1, size, size)
-    for part in parts:
+    for part, offset in zip(parts, offsets or [0.0] * len(parts), strict=True):
         # A coarse place stands for many pixels: its share is spread over all of them.
         share = part[:, None] * (part.shape[1] * part.shape[2] / size**2)
-        total += functional.interpolate(share, (size, size), mode="bilinear", align_corners=False)
+        grown = functional.interpolate(share, (size, size), mode="bilinear", align_corners=False)
+        total += _moved(grown, offset)
     total = _blur(total, size).relu()
     peak = total.amax((2, 3), keepdim=True)
     return (total / peak.clamp_min(1e-12))[:, 0].numpy()
@@ -132,11 +176,13 @@ def class_cams(
     classes: np.ndarray,
     device: torch.device | str,
     method: str = "cam",
+    offsets: Sequence[float] = (),
 ) -> np.ndarray:
     """Return classifier CAMs (B, S, S) in [0, 1] of uint8 RGB images (B, S, S, 3)."""
     maps = encode_maps(encoder, images, device)
     gradients = class_gradients(head, pool(maps), classes)
-    return heat(contributions(maps, gradients, method), images.shape[1])
+    size = images.shape[1]
+    return heat(contributions(maps, gradients, method), size, offsets)
 
 
 def pair_cams(
@@ -146,13 +192,28 @@ def pair_cams(
     second: np.ndarray,
     device: torch.device | str,
     method: str = "cam",
+    offsets: Sequence[float] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Siamese CAMs, (B, S, S) in [0, 1] each, of B pairs of uint8 images (B, S, S, 3)."""
     maps = encode_maps(encoder, first, device), encode_maps(encoder, second, device)
     gradients = pair_gradients(siamese, pool(maps[0]), pool(maps[1]))
     size = first.shape[1]
-    heats = [heat(contributions(m, g, method), size) for m, g in zip(maps, gradients, strict=True)]
+    heats = [
+        heat(contributions(m, g, method), size, offsets)
+        for m, g in zip(maps, gradients, strict=True)
+    ]
     return heats[0], heats[1]
+
+
+def _moved(grown: torch.Tensor, offset: float) -> torch.Tensor:
+    """Move maps (B, 1, S, S) right and down by so many pixels; edges are repeated."""
+    if not offset:
+        return grown
+    # In grid_sample's units an image is 2 wide.
+    move = -2 * offset / grown.shape[-1]
+    theta = torch.tensor([[1.0, 0.0, move], [0.0, 1.0, move]]).expand(len(grown), 2, 3)
+    grid = functional.affine_grid(theta, list(grown.shape), align_corners=False)
+    return functional.grid_sample(grown, grid, padding_mode="border", align_corners=False)
 
 
 def _blur(total: torch.Tensor, size: int) -> torch.Tensor:
