@@ -166,6 +166,8 @@ def test_labels_must_tell_classes_apart():
     rows = pd.DataFrame({"label": ["a", "a", None]})
     with pytest.raises(DataError, match="at least two classes"):
         check_labels(rows, 10)
+    with pytest.raises(DataError, match="separates labels"):
+        check_labels(pd.DataFrame({"label": ["a|b", "c"]}), 10)
     with pytest.raises(DataError, match="no image has a label"):
         check_labels(rows.iloc[2:], 10)
     with pytest.raises(DataError, match="max_classes = 2"):

@@ -139,7 +139,8 @@ def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
     Raises
     ------
     DataError
-        Nothing is labelled, there is one class only, or more than `max_classes`.
+        Nothing is labelled, there is one class only or more than `max_classes`, or a label
+        holds the separator of label sets.
     """
     counts = manifest["label"].dropna().value_counts().sort_index()
     if not len(counts):
@@ -150,6 +151,10 @@ def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
     if len(counts) > max_classes:
         raise DataError(f"{len(counts)} classes are more than max_classes = {max_classes}; is "
                         f"'{counts.index[0]}' a label? if so, raise --max-classes")  # fmt: skip
+    piped = [label for label in counts.index if "|" in label]
+    if piped:
+        raise DataError(f"label '{piped[0]}' holds '|', which separates labels in "
+                        "assignments.csv; use another character")  # fmt: skip
     single = counts[counts == 1].index.tolist()
     if single:
         log.warning("%d classes have one labelled image only, e.g. '%s': they are never held "
