@@ -60,7 +60,8 @@ class Context:
             return (
                 f"At most {percent} of the assigned labels are wrong{per}, with "
                 f"{100 * p.level:.3g}% confidence: {p.errors} of {p.accepted} held-out images "
-                f"from {p.units} {p.unit}s were wrong at confidence {p.threshold:.4f} or above."
+                f"from {p.units} {p.unit}s were wrong at confidence {p.threshold:.4f} or above. "
+                "Images of a class that nobody labelled are not covered."
             )
         if p.available < p.needed:
             return (
