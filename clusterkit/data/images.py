@@ -1,18 +1,36 @@
 """From a file of any kind that Pillow reads to one array with stated semantics."""
 
 import io
-import struct
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from clusterkit.errors import ImageError
 
 # Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
-MAX_PIXELS = 200_000_000
+# Just below Pillow's own limit (178,956,970), which would speak first and say less.
+MAX_PIXELS = 178_000_000
 MAX_BYTES = 2_000_000_000
+
+# Not pictures, or drawn by another program: Pillow hands PostScript to Ghostscript, whatever
+# the file is called. A stranger's image must not start an interpreter.
+_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+
+# The deep modes are scaled in parts of so many pixels, so that the floats stay small.
+_PART = 4_000_000
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Modes with more than 8 bits a channel; Pillow's own conversion cuts them off at 255.
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -34,6 +52,8 @@ def read_bytes(path: Path | str) -> bytes:
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(f"larger than {MAX_BYTES:,} bytes")
         return path.read_bytes()
+    except MemoryError as error:
+        raise ImageError("too large for the memory") from error
     except FileNotFoundError as error:
         raise ImageError("file does not exist") from error
     except (OSError, ValueError) as error:
@@ -78,10 +98,9 @@ def decode(data: bytes, name: str = "", size: int | None = None) -> Image.Image:
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from error
     except MemoryError as error:
         raise ImageError("too large for the memory") from error
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError,
-            OverflowError, ZeroDivisionError, AttributeError, RuntimeError, NotImplementedError,
-            struct.error) as error:  # fmt: skip
-        # What Pillow's many readers raise on damaged files, one way or another.
+    except Exception as error:
+        # Pillow's many readers raise anything on damaged files, failed assertions and
+        # struct.error among them; one bad image must never stop a batch.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageError(f"damaged or truncated image: {reason}") from error
 
@@ -114,14 +133,29 @@ def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarra
 
 
 def _decode(data: bytes, size: int | None) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return _to_rgb(upright)
+        return _to_rgb(_upright(image))
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(kind for kind in Image.ID if kind not in _REFUSED)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose also writes the EXIF block anew, which fails on a damaged one
+    # and would lose an image whose pixels are whole.
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -135,13 +169,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scale_deep(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.float64)
-    finite = np.isfinite(values)
-    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    values = np.asarray(image)
+    rows = max(1, _PART // max(1, values.shape[1]))
+    parts = [slice(start, start + rows) for start in range(0, values.shape[0], rows)]
+    low, high = np.inf, -np.inf
+    for part in parts:
+        finite = values[part][np.isfinite(values[part])]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     span = high - low
     if not 0 < span < np.inf:
         return Image.new("RGB", image.size)
-    # Infinities stand at the ends of the range; a missing value counts as the lowest.
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    grey = np.round((values - low) / span * 255).astype(np.uint8)
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for part in parts:
+        # Infinities stand at the ends of the range; a missing value counts as the lowest.
+        exact = np.nan_to_num(values[part].astype(np.float64), nan=low, posinf=high, neginf=low)
+        grey[part] = np.round((exact - low) / span * 255)
     return Image.fromarray(grey).convert("RGB")

@@ -1,5 +1,6 @@
 """A CSV or TSV with a row an image."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -26,23 +27,24 @@ class CsvAdapter:
 
     def read(self) -> pd.DataFrame:
         """Return one row a line; the text of every cell is kept as it is, but for blanks around."""
-        table = self._read_table()
+        names, lines, numbers = self._read_table()
         config, root = self.config, Path(self.config.images or self.source.parent)
         if not root.is_dir():
             raise DataError(f"folder {root} of the images does not exist; check --images")
         wanted = [config.image_column, *([config.label_column] if self.labels else [])]
         for column in wanted:
-            if column not in table.columns:
+            if column not in names:
                 raise DataError(
                     f"{self.source} has no column '{column}'; it has "
-                    f"{', '.join(map(str, table.columns[:12]))}; name yours with "
-                    "--image-column, --label-column"
+                    f"{', '.join(names[:12])}; name yours with --image-column, --label-column"
                 )
-        images = [image.strip().replace("\\", "/") for image in table[config.image_column]]
-        # Line 1 holds the column names.
+        images = [
+            image.strip().replace("\\", "/")
+            for image in self._column(names, lines, config.image_column)
+        ]
         paths = [
-            inside_root(root, image, f"{self.source}, line {line}")
-            for line, image in enumerate(images, start=2)
+            inside_root(root, image, f"{self.source}, line {number}")
+            for number, image in zip(numbers, images, strict=True)
         ]
         out = pd.DataFrame(
             {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
@@ -51,27 +53,51 @@ class CsvAdapter:
         columns = {"label": config.label_column, "group": config.group_column, "split": "split",
                    "frame": "frame"}  # fmt: skip
         for name, column in columns.items():
-            out[name] = _texts(table[column]) if column in table.columns else None
+            cells = self._column(names, lines, column) if column in names else None
+            out[name] = cells and [cell.strip() or None for cell in cells]
         return out
 
-    def _read_table(self) -> pd.DataFrame:
+    def _column(self, names: list[str], lines: list[list[str]], column: str) -> list[str]:
+        if names.count(column) > 1:
+            raise DataError(f"{self.source} has {names.count(column)} columns '{column}'; keep one")
+        place = names.index(column)
+        return [line[place] for line in lines]
+
+    def _read_table(self) -> tuple[list[str], list[list[str]], list[int]]:
+        """Return the column names, the rows (as long as the names), and each row's last line.
+
+        Not pandas: where rows have one cell more than the names, as with a comma at each line's
+        end, it takes the first column for an index, and every label moves to its neighbour.
+        """
         separator = "\t" if self.source.suffix.lower() == ".tsv" else ","
+        names, lines, numbers = None, [], []
         try:
-            table = pd.read_csv(
-                self.source, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-            )
+            with self.source.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file, delimiter=separator, strict=True)
+                for cells in reader:
+                    if not any(cell.strip() for cell in cells):
+                        continue
+                    if names is None:
+                        names = [cell.strip() for cell in cells]
+                        continue
+                    lines.append(self._fitted(cells, len(names), reader.line_num))
+                    numbers.append(reader.line_num)
         except UnicodeDecodeError as error:
             raise DataError(f"{self.source} is not UTF-8 text; save it as CSV in UTF-8") from error
-        except pd.errors.EmptyDataError as error:
-            raise DataError(f"{self.source} is empty; it needs a line of column names") from error
-        except (pd.errors.ParserError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())
+        except (csv.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or f"line {reader.line_num}: {error}"
             raise DataError(f"{self.source} cannot be read as a table: {reason}") from error
-        if table.empty:
+        if names is None:
+            raise DataError(f"{self.source} is empty; it needs a line of column names")
+        if not lines:
             raise DataError(f"{self.source} has column names but no rows; add a row an image")
-        # A line shorter than the header leaves missing values even where all is read as text.
-        return table.fillna("")
+        return names, lines, numbers
 
-
-def _texts(column: pd.Series) -> list[str | None]:
-    return [value.strip() or None for value in column]
+    def _fitted(self, cells: list[str], width: int, number: int) -> list[str]:
+        extra = [cell for cell in cells[width:] if cell.strip()]
+        if extra:
+            raise DataError(
+                f"{self.source}, line {number}: {len(cells)} cells for {width} columns, "
+                f"e.g. {extra[0][:60]!r}; put a cell that holds a separator in double quotes"
+            )
+        return [*cells[:width], *[""] * (width - len(cells))]
