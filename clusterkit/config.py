@@ -38,9 +38,11 @@ class AugmentConfig:
     """What training may do to an image without changing its label.
 
     Flips and warps are off until the config allows them: left and right, or up and
-    down, can be the diagnosis.
+    down, can be the diagnosis. `views` is about heads on cached features, which learn from
+    mirror images too: with ``auto`` where held-out labels are then predicted better.
     """
 
+    views: Literal["auto", "allowed"] = "auto"
     flip_horizontal: bool = False
     flip_vertical: bool = False
     max_rotate: float = 0.0
@@ -62,6 +64,8 @@ class ModelConfig:
 class TrainConfig:
     """How the two models learn.
 
+    `pool` is the most unlabelled images that are learned from, `self_training` the most rounds.
+
     `lr` is fastai's: the maximum of a one-cycle schedule. `C` is scikit-learn's: the inverse
     strength of the penalty on the linear classifier that the strategy ``head`` fits.
     """
@@ -73,18 +77,25 @@ class TrainConfig:
     lr: float = 3e-3
     weight_decay: float = 0.01
     label_smoothing: float = 0.1
-    C: float = 0.003
+    C: float = 0.02
     folds: int | None = None
     valid_fraction: float = 0.2
+    pool: int = 5000
+    self_training: int = 3
 
 
 @dataclass
 class EngineConfig:
-    """From evidence to a label (gate, exemplars, clusters)."""
+    """From evidence to a label (gate, exemplars, clusters).
+
+    `max_exemplars` is a class's; `label_shift` lets a batch have its own class proportions.
+    """
 
     gate_mass: float = 0.95
     gate_max: int = 5
     pool_top: int = 5
+    max_exemplars: int = 200
+    label_shift: bool = True
     novelty_alpha: float = 0.1
     min_cluster_size: int = 5
 
@@ -145,9 +156,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.C": (1e-6, 1e4),
     "train.folds": (1, 20),
     "train.valid_fraction": (0.05, 0.5),
+    "train.pool": (0, 1_000_000),
+    "train.self_training": (0, 100),
     "engine.gate_mass": (0.01, 1),
     "engine.gate_max": (1, 100_000),
     "engine.pool_top": (1, 1000),
+    "engine.max_exemplars": (1, 1_000_000),
     "engine.novelty_alpha": (0, 1),
     "engine.min_cluster_size": (2, 100_000),
     "assign.max_error": (1e-6, 0.999999),

@@ -19,7 +19,9 @@ from clusterkit.data.loading import Batch, load_batches
 from clusterkit.data.manifest import read_inputs
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.journal import Journal
-from clusterkit.engine.novelty import AppearanceModel, appearance
+from clusterkit.engine.judge import Judge, Reduction
+from clusterkit.engine.novelty import NoveltyModel, appearance
+from clusterkit.engine.propagate import Neighbourhood
 from clusterkit.engine.rows import Context, build_table
 from clusterkit.engine.similarity import Gallery
 from clusterkit.engine.table import STATUSES, write_assignments
@@ -67,38 +69,48 @@ class Engine:
         self.networks = run.networks.to(self.device)
         self.calibration = Calibration.from_dict(run.calibration)
         labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
+        stored, pool_top = run.gallery, config.engine.pool_top
         siamese = FactoredSiamese.from_head(run.networks.siamese_head)
-        self.appearance = AppearanceModel(run.gallery["appearance"].numpy())
-        self.gallery = Gallery(siamese, run.gallery["features"], labels, len(run.classes))
+        self.networks.to(self.device)
+        exemplars = stored["exemplar"].numpy().astype(bool)
+        self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
+        reduction = Reduction(stored["centre"], stored["projection"])
+        self.judge = Judge(self.networks, self.gallery, reduction, _neighbours(stored), pool_top)
+        self.novelty = NoveltyModel(stored["features"], stored["appearance"].numpy(), labels)
 
-    @torch.inference_mode()
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K)."""
         embeddings = embed(self.networks, images, self.device)
-        logits = self.networks.classifier_head(embeddings.classifier.to(self.device))
-        return embeddings.siamese, logits.float().cpu().numpy()
+        return embeddings.siamese, self.judge.logits(embeddings).numpy()
 
     def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
         """Turn one batch into the arrays that the journal keeps: see `Context`."""
-        features, logits = self.features(batch.images)
-        fusion = self.calibration.fusion
-        gate = fusion.gate(logits)
-        found = self.gallery.compare(features, gate, self.config.engine.pool_top)
-        reduced = (features - self.run.gallery["centre"]) @ self.run.gallery["projection"]
+        embeddings, fusion = (
+            embed(self.networks, batch.images, self.device),
+            self.calibration.fusion,
+        )
+        gate = fusion.gate(self.judge.logits(embeddings).numpy())
+        scores, found = self.judge.compare(embeddings, gate)
+        looks = appearance(batch.images)
         return {
             "ids": batch.ids.astype("U16"),
             "errors": batch.errors.astype("U200"),
-            "classifier": fusion.classifier_probs(logits).astype(np.float32),
-            "probs": fusion.probs(logits, found.pooled, gate).astype(np.float32),
+            "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
+            "probs": fusion.probs(scores, gate).astype(np.float32),
             "gate": gate,
             "pooled": found.pooled,
             "nearest": found.nearest,
             "nearest_logit": found.nearest_logit,
-            "novelty": np.stack(
-                [found.distance, self.appearance.score(appearance(batch.images))], axis=1
-            ).astype(np.float32),
-            "reduced": reduced.numpy().astype(np.float32),
+            "novelty": self.novelty.score(embeddings.siamese, looks),
+            "reduced": self.judge.reduction(embeddings.siamese),
         }
+
+
+def _neighbours(stored: dict[str, torch.Tensor]) -> Neighbourhood | None:
+    names = ("points", "radius", "beliefs")
+    if "neighbours.points" not in stored:
+        return None
+    return Neighbourhood(**{name: stored[f"neighbours.{name}"].numpy() for name in names})
 
 
 def assign(
@@ -140,8 +152,9 @@ def assign(
     journal = Journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
-        context = Context.of(run, config)
-        table, promise = build_table(inputs, journal.read(), context)
+        evidence = journal.read()
+        context = Context.of(run, config, evidence)
+        table, promise = build_table(inputs, evidence, context)
         summary = _summary(run, source, out, inputs, table, promise, context)
         summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         seconds = time.perf_counter() - started
@@ -219,6 +232,10 @@ def _summary(
         "status": {s: int(counts.get(s, 0)) for s in STATUSES},
         "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
         "clusters": int(table["cluster"].nunique()),
+        "class_shares": {
+            "labelled": dict(zip(run.classes, context.calibration.prior.round(4), strict=True)),
+            "estimated": dict(zip(run.classes, context.prior.round(4), strict=True)),
+        },
         "promise": promise,
         "promise_text": context.promise_text,
         "confidence": context.config.assign.confidence,

@@ -1,14 +1,20 @@
 """Calibration (DESIGN §7.3, §7.5–7.7): what held-out images say about confidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clusterkit.engine.fusion import Fusion, fit_fusion
+from clusterkit.engine.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.engine.guarantee import Promise, choose_threshold
+from clusterkit.engine.shift import apply_prior
 
 # Equal-mass bins of the expected calibration error.
 _BINS = 15
+
+# Parts that a fusion is crossed over where all images were held out by one model.
+_PARTS = 5
+
+_LEAST_PROB = 1e-6
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,10 @@ class HeldOut:
     ----------
     rows : (N,) int
         Their rows among the labelled images.
-    logits, pooled : (N, K) float
-        Classifier logits, and Siamese logits pooled over exemplars from other groups.
-    novelty : (N, 2) float
-        Distance in features, and in appearance: see `engine.novelty`.
+    logits, pooled, vote : (N, K) float
+        See `Scores`; exemplars and voting neighbours are of other groups.
+    novelty : (N, S) float
+        See `engine.novelty`.
     labels, units, folds : (N,) int
         True class, group (or the image itself), and the fold each was held out in.
     """
@@ -30,10 +36,16 @@ class HeldOut:
     rows: np.ndarray
     logits: np.ndarray
     pooled: np.ndarray
+    vote: np.ndarray
     novelty: np.ndarray
     labels: np.ndarray
     units: np.ndarray
     folds: np.ndarray
+
+    @property
+    def scores(self) -> Scores:
+        """What the images are judged by."""
+        return Scores(self.logits, self.pooled, self.vote)
 
 
 @dataclass(frozen=True)
@@ -44,27 +56,61 @@ class Calibration:
     ----------
     fusion : Fusion
         Fitted on all held-out images; used for new images.
-    confidence, true_prob : (N,) float, novelty : (N, 2) float
-        Of the held-out images, from fusions fitted on the other folds.
-    predicted, labels, units, rows : (N,) int
+    inputs : dict of str to float
+        Mean log-likelihood a held-out unit of each choice of inputs; the best is the fusion's.
+    prior : (K,) float
+        How often each class is among all labels.
+    probs : (N, K) float
+        Of the held-out images, from fusions fitted on other units.
+    novelty : (N, S) float
+    labels, units, rows : (N,) int
     gated : (N,) bool
         Whether the gate let the true class through.
     """
 
     fusion: Fusion
-    confidence: np.ndarray
-    true_prob: np.ndarray
+    inputs: dict[str, float]
+    prior: np.ndarray
+    probs: np.ndarray
     novelty: np.ndarray
-    predicted: np.ndarray
     labels: np.ndarray
     units: np.ndarray
     rows: np.ndarray
     gated: np.ndarray
 
     @property
+    def confidence(self) -> np.ndarray:
+        """(N,) float: the highest probability of each held-out image."""
+        return self.probs.max(axis=1)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) int."""
+        return self.probs.argmax(axis=1)
+
+    @property
+    def true_prob(self) -> np.ndarray:
+        """(N,) float: the probability that each image was given for its true class."""
+        return self.probs[np.arange(len(self.labels)), self.labels]
+
+    @property
     def correct(self) -> np.ndarray:
         """(N,) bool: whether the predicted class is the true one."""
         return self.predicted == self.labels
+
+    @property
+    def n_units(self) -> int:
+        """Groups (or images without one) that were held out."""
+        return len(np.unique(self.units))
+
+    @property
+    def log_likelihood(self) -> float:
+        """Mean log-probability of the true class, each unit counting once."""
+        return _mean_log_likelihood(self.probs, self.labels, self.units)
+
+    def with_prior(self, prior: np.ndarray) -> "Calibration":
+        """Return the record as it would be where classes have other proportions."""
+        return replace(self, probs=apply_prior(self.probs, self.prior, prior))
 
     def promise(self, max_error: float, level: float) -> Promise:
         """Choose the threshold for a promised error; see `choose_threshold`."""
@@ -72,57 +118,83 @@ class Calibration:
 
     def metrics(self) -> dict:
         """Return what the held-out images measured, as plain numbers."""
-        n = len(self.labels)
         return {
-            "held_out_images": n,
-            "held_out_units": len(np.unique(self.units)),
+            "held_out_images": len(self.labels),
+            "held_out_units": self.n_units,
             "accuracy": float(self.correct.mean()),
             "gate_recall": float(self.gated.mean()),
             "expected_calibration_error": calibration_error(self.confidence, self.correct),
             "brier_score": float(np.mean((self.confidence - self.correct) ** 2)),
+            "log_likelihood": self.log_likelihood,
+            "inputs": max(self.inputs, key=self.inputs.get),
+            "inputs_log_likelihood": self.inputs,
         }
 
     def to_dict(self) -> dict:
         """Return plain values for `calibration.json`."""
-        arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k != "fusion"}
-        return {"fusion": self.fusion.to_dict(), "held_out": arrays}
+        plain = ("fusion", "inputs")
+        arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
+        return {"fusion": self.fusion.to_dict(), "inputs": self.inputs, "held_out": arrays}
 
     @classmethod
     def from_dict(cls, values: dict) -> "Calibration":
         """Read what `to_dict` wrote."""
         arrays = {k: np.asarray(v) for k, v in values["held_out"].items()}
-        return cls(fusion=Fusion(**values["fusion"]), **arrays)
+        fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
+        return cls(fusion=Fusion(**fusion), inputs=values["inputs"], **arrays)
 
 
-def calibrate(held_out: HeldOut, gate_mass: float, gate_max: int) -> Calibration:
-    """Fit the fusion, and record each held-out image under a fusion that did not see its fold."""
-    n, rows = len(held_out.labels), np.arange(len(held_out.labels))
-    probs = np.zeros(held_out.logits.shape)
-    gate = np.zeros(held_out.logits.shape, dtype=bool)
-    for fold in np.unique(held_out.folds):
-        test = held_out.folds == fold
-        # One fold alone cannot be crossed: its own fusion of three numbers has to do.
-        train = ~test if not test.all() else test
-        fusion = fit_fusion(
-            held_out.logits[train],
-            held_out.pooled[train],
-            held_out.labels[train],
-            gate_mass,
-            gate_max,
-        )
-        gate[test] = fusion.gate(held_out.logits[test])
-        probs[test] = fusion.probs(held_out.logits[test], held_out.pooled[test], gate[test])
+def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: int) -> Calibration:
+    """Choose what the fusion may use and fit it; record each image under one that never saw it.
+
+    Every choice of inputs (`fusion.INPUTS`) is fitted on some of the units and scored on the
+    others; the likeliest wins, and of equal ones the simplest. So the fusion is never worse, on
+    held-out images, than its best single input.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+    prior : (K,) float
+        How often each class is among all labels.
+    gate_mass, gate_max
+        See `gate_classes`.
+    """
+    parts, weight = _parts(held_out), unit_weights(held_out.units)
+    labels, rows = held_out.labels, np.arange(len(held_out.labels))
+
+    def crossed(inputs: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        probs = np.zeros(held_out.logits.shape)
+        gate = np.zeros(held_out.logits.shape, dtype=bool)
+        for part in np.unique(parts):
+            test = parts == part
+            train = ~test if not test.all() else test
+            fusion = fit_fusion(held_out.scores[train], labels[train], gate_mass, gate_max,
+                                weight[train], inputs)  # fmt: skip
+            gate[test] = fusion.gate(held_out.logits[test])
+            probs[test] = fusion.probs(held_out.scores[test], gate[test])
+        return probs, gate
+
+    tried = {name: crossed(inputs) for name, inputs in INPUTS.items() if _useful(held_out, inputs)}
+    fit = {k: _mean_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
+    best = max(fit, key=fit.get)
+    probs, gate = tried[best]
     return Calibration(
-        fusion=fit_fusion(held_out.logits, held_out.pooled, held_out.labels, gate_mass, gate_max),
-        confidence=probs.max(axis=1),
-        true_prob=probs[rows, held_out.labels] if n else np.zeros(0),
+        fusion=fit_fusion(held_out.scores, labels, gate_mass, gate_max, weight, INPUTS[best]),
+        inputs=fit,
+        prior=np.asarray(prior),
+        probs=probs,
         novelty=held_out.novelty,
-        predicted=probs.argmax(axis=1),
-        labels=held_out.labels,
+        labels=labels,
         units=held_out.units,
         rows=held_out.rows,
-        gated=gate[rows, held_out.labels],
+        gated=gate[rows, labels],
     )
+
+
+def unit_weights(units: np.ndarray) -> np.ndarray:
+    """Return weights (N,) by which each unit counts once, however many images it has."""
+    _, index, counts = np.unique(units, return_inverse=True, return_counts=True)
+    return 1.0 / counts[index]
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -135,3 +207,19 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     bins = np.array_split(order, min(_BINS, max(1, len(order) // 2)))
     gaps = [len(b) * abs(confidence[b].mean() - correct[b].mean()) for b in bins if len(b)]
     return float(sum(gaps) / max(1, len(order)))
+
+
+def _parts(held_out: HeldOut) -> np.ndarray:
+    """Number the parts (N,) that a fusion is crossed over; units stay whole."""
+    if len(np.unique(held_out.folds)) > 1:
+        return held_out.folds
+    return np.unique(held_out.units, return_inverse=True)[1] % _PARTS
+
+
+def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
+    return 2 not in inputs or not np.isnan(held_out.vote).all()
+
+
+def _mean_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> float:
+    true = np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB)
+    return float(np.average(np.log(true), weights=unit_weights(units)))

@@ -1,4 +1,4 @@
-"""Fusion (DESIGN §7.3): classifier and similarity become one probability a class."""
+"""Fusion (DESIGN §7.3): classifier, similarity and neighbours become one probability a class."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,24 +9,59 @@ from sklearn.linear_model import LogisticRegression
 
 from clusterkit.engine.gate import gate_classes
 
-# How strongly the weights are held at (1, 0), the classifier alone, in held-out images:
-# with very few labels the fusion must not follow their noise.
-_PRIOR_IMAGES = 2.0
+# How strongly the weights are held at the classifier alone, in held-out units: with very few
+# labels the fusion must not follow their noise.
+_PRIOR_UNITS = 2.0
+
+# No vote of a few neighbours is evidence beyond this.
+_LEAST_VOTE = 0.01
+
+# Which inputs a fusion may use: index into (classifier, siamese, neighbours).
+INPUTS = {
+    "classifier": (0,),
+    "classifier+similarity": (0, 1),
+    "classifier+neighbours": (0, 2),
+    "classifier+similarity+neighbours": (0, 1, 2),
+    "similarity": (1,),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What N images are judged by.
+
+    Attributes
+    ----------
+    logits : (N, K) float
+        The classifier's.
+    pooled : (N, K) float
+        Siamese logits pooled over each class's exemplars; -inf where not compared.
+    vote : (N, K) float
+        Mean belief of the neighbours in the unlabelled pool; NaN rows: there are none.
+    """
+
+    logits: np.ndarray
+    pooled: np.ndarray
+    vote: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Scores":
+        return Scores(self.logits[rows], self.pooled[rows], self.vote[rows])
 
 
 @dataclass(frozen=True)
 class Fusion:
     """A conditional logit over the gated classes (McFadden 1974) and two calibrations.
 
-    ``P(c | x) ∝ exp(w_classifier · log p_c + w_siamese · s_c)`` with p the temperature-scaled
-    classifier probabilities (Guo et al., arXiv 1706.04599) and s the pooled Siamese logits.
-    Few parameters, so a few dozen held-out images can fit it, and a rescaling of both inputs
-    is part of it: the result is calibrated on what it was fitted to.
+    ``P(c | x) ∝ exp(w₀ · log p_c + w₁ · s_c + w₂ · log v_c)`` with p the temperature-scaled
+    classifier probabilities (Guo et al., arXiv 1706.04599), s the pooled Siamese logits and v
+    the neighbours' vote. Few parameters, so a few dozen held-out images can fit it, and a
+    rescaling of all inputs is part of it: the result is calibrated on what it was fitted to.
 
     Attributes
     ----------
     temperature : float > 0
-    classifier_weight, siamese_weight : float ≥ 0
+    weights : (3,) of float ≥ 0
+        Of classifier, similarity and neighbours.
     slope, offset : float
         Platt's sigmoid from a Siamese logit to the probability of the same class, for equally
         many pairs of same and other classes.
@@ -35,8 +70,7 @@ class Fusion:
     """
 
     temperature: float
-    classifier_weight: float
-    siamese_weight: float
+    weights: tuple[float, float, float]
     slope: float
     offset: float
     gate_mass: float
@@ -50,11 +84,10 @@ class Fusion:
         """Return the classes to compare with, (N, K) bool."""
         return gate_classes(self.classifier_probs(logits), self.gate_mass, self.gate_max)
 
-    def probs(self, logits: np.ndarray, pooled: np.ndarray, gate: np.ndarray) -> np.ndarray:
+    def probs(self, scores: Scores, gate: np.ndarray) -> np.ndarray:
         """Return fused probabilities (N, K); 0 outside the gate, rows sum to 1."""
-        weights = self.classifier_weight, self.siamese_weight
-        scores = _scores(weights, log_softmax(logits / self.temperature, axis=1), pooled)
-        return softmax(np.where(gate, scores, -np.inf), axis=1)
+        joined = np.tensordot(self.weights, _terms(scores, self.temperature), axes=1)
+        return softmax(np.where(gate, joined, -np.inf), axis=1)
 
     def similarity(self, logits: np.ndarray) -> np.ndarray:
         """Turn Siamese logits of any shape into calibrated similarities in [0, 1]."""
@@ -66,59 +99,86 @@ class Fusion:
 
 
 def fit_fusion(
-    logits: np.ndarray, pooled: np.ndarray, labels: np.ndarray, gate_mass: float, gate_max: int
+    scores: Scores,
+    labels: np.ndarray,
+    gate_mass: float,
+    gate_max: int,
+    weight: np.ndarray | None = None,
+    inputs: tuple[int, ...] = (0, 1, 2),
 ) -> Fusion:
     """Fit a `Fusion` on held-out scores.
 
     Parameters
     ----------
-    logits : (N, K) float
-        Classifier logits of images that did not train the classifier.
-    pooled : (N, K) float
-        Their pooled Siamese logits to exemplars of all K classes; -inf: no exemplar.
+    scores : Scores
+        Of images that trained neither model; compared with exemplars of all K classes.
     labels : (N,) int
     gate_mass, gate_max
         See `gate_classes`.
+    weight : (N,) float or None
+        What each image counts; None: 1. With groups, ``1 / (images of its group)``: ten images
+        of one patient are not ten pieces of evidence.
+    inputs : tuple of int
+        Which of classifier (0), similarity (1) and neighbours (2) may have a weight.
     """
-    temperature = _fit_temperature(logits, labels)
-    log_probs = log_softmax(logits / temperature, axis=1)
+    weight = np.ones(len(labels)) if weight is None else weight
+    temperature = _fit_temperature(scores.logits, labels, weight)
+    terms = _terms(scores, temperature)[list(inputs)]
     rows = np.arange(len(labels))
+    start = np.array([1.0 if i == 0 else 0.0 for i in inputs])
 
-    def loss(weights: np.ndarray) -> float:
-        likelihood = log_softmax(_scores(weights, log_probs, pooled), axis=1)[rows, labels]
-        pull = (weights[0] - 1) ** 2 + weights[1] ** 2
-        return (_PRIOR_IMAGES * pull - likelihood.sum()) / len(labels)
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        log_probs = log_softmax(np.tensordot(weights, terms, axes=1), axis=1)
+        residual = -np.exp(log_probs)
+        residual[rows, labels] += 1
+        gain = np.einsum("n,nk,ink->i", weight, residual, terms)
+        pull = weights - start
+        value = _PRIOR_UNITS * pull @ pull - weight @ log_probs[rows, labels]
+        return value, 2 * _PRIOR_UNITS * pull - gain
 
-    fitted = minimize(loss, x0=[1.0, 0.1], method="L-BFGS-B", bounds=[(0, 20), (0, 20)])
-    slope, offset = _fit_similarity(pooled, labels)
-    weights = [float(w) for w in fitted.x]
-    return Fusion(temperature, *weights, slope, offset, gate_mass, gate_max)
+    found = minimize(
+        loss, x0=start + 0.05, jac=True, method="L-BFGS-B", bounds=[(0, 20)] * len(inputs)
+    ).x
+    weights = [0.0, 0.0, 0.0]
+    for place, value in zip(inputs, found, strict=True):
+        weights[place] = float(value)
+    slope, offset = _fit_similarity(scores.pooled, labels, weight)
+    return Fusion(temperature, tuple(weights), slope, offset, gate_mass, gate_max)
 
 
-def _scores(weights: np.ndarray, log_probs: np.ndarray, pooled: np.ndarray) -> np.ndarray:
+def _terms(scores: Scores, temperature: float) -> np.ndarray:
+    """Stack the three inputs, (3, N, K)."""
+    log_probs = log_softmax(scores.logits / temperature, axis=1)
     # A class without an exemplar must not win or lose by that alone: it gets the lowest score.
-    finite = np.isfinite(pooled)
-    lowest = np.where(finite, pooled, np.inf).min(axis=1, keepdims=True)
+    finite = np.isfinite(scores.pooled)
+    lowest = np.where(finite, scores.pooled, np.inf).min(axis=1, keepdims=True)
     lowest = np.where(np.isfinite(lowest), lowest, 0.0)
-    return weights[0] * log_probs + weights[1] * np.where(finite, pooled, lowest)
+    pooled = np.where(finite, scores.pooled, lowest)
+    # Without neighbours, the classifier's own opinion stands in: it changes nothing.
+    alone = np.isnan(scores.vote)
+    vote = np.log(np.maximum(np.where(alone, 1.0, scores.vote), _LEAST_VOTE))
+    return np.stack([log_probs, pooled, np.where(alone, log_probs, vote)])
 
 
-def _fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> float:
     rows = np.arange(len(labels))
 
     def loss(log_t: float) -> float:
         likelihood = log_softmax(logits / np.exp(log_t), axis=1)[rows, labels]
-        return log_t**2 - likelihood.sum()
+        return log_t**2 - weight @ likelihood
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
-def _fit_similarity(pooled: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _fit_similarity(
+    pooled: np.ndarray, labels: np.ndarray, weight: np.ndarray
+) -> tuple[float, float]:
     same = labels[:, None] == np.arange(pooled.shape[1])
     finite = np.isfinite(pooled)
     x, y = pooled[finite][:, None], same[finite]
     if y.all() or not y.any():
         return 1.0, 0.0
-    model = LogisticRegression(class_weight="balanced").fit(x, y)
+    weights = np.broadcast_to(weight[:, None], pooled.shape)[finite]
+    model = LogisticRegression(class_weight="balanced").fit(x, y, weights)
     # A negative slope would call unlike images alike; that is noise, not evidence.
     return max(0.0, float(model.coef_[0, 0])), float(model.intercept_[0])

@@ -7,7 +7,11 @@ reach 0.78 to 0.96. So both are scored, and either may raise the alarm.
 """
 
 import numpy as np
+import torch
 from sklearn.covariance import LedoitWolf
+
+# Neighbours that the distance averages over: one alone is at the mercy of one odd exemplar.
+_NEIGHBOURS = 3
 
 
 def appearance(images: np.ndarray) -> np.ndarray:
@@ -44,6 +48,35 @@ class AppearanceModel:
 
     def _standardise(self, described: np.ndarray) -> np.ndarray:
         return (described.astype(np.float64) - self._mean) / self._scale
+
+
+class NoveltyModel:
+    """Both scores together.
+
+    Parameters
+    ----------
+    features : (E, D) float Tensor
+        Of the labelled images.
+    looks : (E, 12) float
+        Their `appearance`.
+    labels : (E,) int
+    """
+
+    def __init__(self, features: torch.Tensor, looks: np.ndarray, labels: np.ndarray) -> None:
+        self._mean = features.mean(0)
+        self._scale = features.std(0, correction=0).clamp_min(1e-6)
+        self._units = self._unit(features)
+        self._looks = AppearanceModel(looks)
+
+    def score(self, features: torch.Tensor, looks: np.ndarray) -> np.ndarray:
+        """Return scores (N, 2) that rise with strangeness: in features, and in appearance."""
+        cosine = self._unit(features) @ self._units.T
+        closest = cosine.topk(min(_NEIGHBOURS, cosine.shape[1]), dim=1).values
+        distance = (1 - closest.mean(1)).numpy()
+        return np.stack([distance, self._looks.score(looks)], axis=1).astype(np.float32)
+
+    def _unit(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize((features - self._mean) / self._scale, dim=1)
 
 
 def novelty_p_values(scores: np.ndarray, held_out: np.ndarray) -> np.ndarray:

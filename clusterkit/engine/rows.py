@@ -15,6 +15,7 @@ from clusterkit.engine.conformal import (
 )
 from clusterkit.engine.guarantee import Promise
 from clusterkit.engine.novelty import novelty_p_values
+from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.engine.table import COLUMNS
 from clusterkit.models.run import Run
 
@@ -28,6 +29,9 @@ class Context:
     run : Run
     config : Config
     calibration : Calibration
+        Under the batch's class proportions.
+    prior : (K,) float
+        Those proportions, as estimated; the labelled ones where `label_shift` is off.
     promise : Promise or None
         None: everything is assigned, nothing is promised.
     set_threshold : float
@@ -37,16 +41,27 @@ class Context:
     run: Run
     config: Config
     calibration: Calibration
+    prior: np.ndarray
     promise: Promise | None
     set_threshold: float
 
     @classmethod
-    def of(cls, run: Run, config: Config) -> "Context":
-        """Choose the thresholds for what the config asks to promise."""
+    def of(cls, run: Run, config: Config, evidence: dict[str, np.ndarray]) -> "Context":
+        """Choose the thresholds for what the config asks to promise, for one batch."""
         calibration = Calibration.from_dict(run.calibration)
+        prior = calibration.prior
+        if config.engine.label_shift:
+            readable = evidence["probs"][evidence["errors"] == ""]
+            prior = estimate_prior(readable.astype(float), prior, calibration.n_units)
+        calibration = calibration.with_prior(prior)
         error, level = config.assign.max_error, config.assign.confidence
         promise = None if error is None else calibration.promise(error, level)
-        return cls(run, config, calibration, promise, set_threshold(calibration.true_prob, level))
+        entry = set_threshold(calibration.true_prob, level)
+        return cls(run, config, calibration, prior, promise, entry)
+
+    def probs(self, evidence: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the fused probabilities (N, K) under the batch's class proportions."""
+        return apply_prior(evidence["probs"].astype(float), self.calibration.prior, self.prior)
 
     @property
     def promise_text(self) -> str:
@@ -95,7 +110,8 @@ def build_table(
     """
     run, classes = context.run, np.array(context.run.classes, dtype=object)
     n, failed = len(inputs), evidence["errors"] != ""
-    rows, best = np.arange(n), evidence["probs"].argmax(axis=1)
+    probs = context.probs(evidence)
+    rows, best = np.arange(n), probs.argmax(axis=1)
     first = evidence["classifier"].argmax(axis=1)
     fusion = context.calibration.fusion
     with np.errstate(over="ignore"):
@@ -108,8 +124,8 @@ def build_table(
             "image": inputs["image"].to_numpy(),
             "image_id": evidence["ids"],
             "predicted_label": classes[best],
-            "confidence": evidence["probs"][rows, best].astype(float),
-            "label_set": _joined(label_sets(evidence["probs"], context.set_threshold), classes),
+            "confidence": probs[rows, best],
+            "label_set": _joined(label_sets(probs, context.set_threshold), classes),
             "classifier_label": classes[first],
             "classifier_probability": evidence["classifier"][rows, first].astype(float),
             "similarity": np.where(compared, similarity, np.nan),

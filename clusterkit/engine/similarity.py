@@ -7,9 +7,6 @@ import torch
 
 from clusterkit.models.siamese import FactoredSiamese
 
-# Neighbours that the distance averages over: one alone is at the mercy of one odd exemplar.
-_NEIGHBOURS = 3
-
 
 @dataclass(frozen=True)
 class Evidence:
@@ -22,14 +19,11 @@ class Evidence:
     nearest : (N,) int
         Row of the exemplar with the highest logit.
     nearest_logit : (N,) float
-    distance : (N,) float in [0, 2]
-        Mean cosine distance to the closest exemplars of any class; rises with strangeness.
     """
 
     pooled: np.ndarray
     nearest: np.ndarray
     nearest_logit: np.ndarray
-    distance: np.ndarray
 
 
 class Gallery:
@@ -42,17 +36,25 @@ class Gallery:
         The exemplars' pooled Siamese features.
     labels : (E,) int
     n_classes : int
+    exemplars : (E,) bool or None
+        Which of them Siamese logits are computed with; None: all.
     """
 
     def __init__(
-        self, siamese: FactoredSiamese, features: torch.Tensor, labels: np.ndarray, n_classes: int
+        self,
+        siamese: FactoredSiamese,
+        features: torch.Tensor,
+        labels: np.ndarray,
+        n_classes: int,
+        exemplars: np.ndarray | None = None,
     ) -> None:
         self.siamese, self.labels, self.n_classes = siamese, np.asarray(labels), n_classes
-        self.mean = features.mean(0)
-        self.scale = features.std(0, correction=0).clamp_min(1e-6)
-        self._units = self._unit(features)
+        self.exemplars = np.ones(len(self.labels), bool) if exemplars is None else exemplars
         self._projected = siamese.project(features)
-        self._rows = [torch.from_numpy(np.flatnonzero(self.labels == c)) for c in range(n_classes)]
+        self._rows = [
+            torch.from_numpy(np.flatnonzero((self.labels == c) & self.exemplars))
+            for c in range(n_classes)
+        ]
 
     def compare(self, features: torch.Tensor, gate: np.ndarray, top: int) -> Evidence:
         """Compare features (N, D) with the exemplars of each image's gated classes.
@@ -80,7 +82,7 @@ class Gallery:
             closer = best.values[:, 0].numpy() > nearest_logit[asked]
             nearest_logit[asked[closer]] = best.values[closer, 0].numpy()
             nearest[asked[closer]] = rows[best.indices[closer, 0]].numpy()
-        return Evidence(pooled, nearest, nearest_logit, self._distance(features))
+        return Evidence(pooled, nearest, nearest_logit)
 
     def rank(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         """Return the symmetric logits (E',) of one image's features (1, D) with some exemplars."""
@@ -88,11 +90,3 @@ class Gallery:
         picked = torch.from_numpy(np.asarray(rows))
         pairs = self.siamese.logits(self.siamese.project(features), (u[picked], v[picked]))
         return pairs[0].numpy()
-
-    def _unit(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.normalize((features - self.mean) / self.scale, dim=1)
-
-    def _distance(self, features: torch.Tensor) -> np.ndarray:
-        cosine = self._unit(features) @ self._units.T
-        closest = cosine.topk(min(_NEIGHBOURS, cosine.shape[1]), dim=1).values
-        return (1 - closest.mean(1)).numpy()

@@ -94,6 +94,8 @@ class Encoder(nn.Module):
     ----------
     channels : int
         Channels of all maps together.
+    depths : list of int
+        Channels of each map, the shallowest first.
 
     Raises
     ------
@@ -107,7 +109,8 @@ class Encoder(nn.Module):
         shapes = self._shapes(name)
         last = {shape[2:]: step for step, shape in enumerate(shapes)}
         self.taps = sorted(last.values())[-DEPTHS:]
-        self.channels = sum(shapes[step][1] for step in self.taps)
+        self.depths = [shapes[step][1] for step in self.taps]
+        self.channels = sum(self.depths)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(B, 3, H, W) → maps (B, C_d, h_d, w_d), the shallowest first."""

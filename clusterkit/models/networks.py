@@ -1,11 +1,13 @@
 """The trained parts of a run, and the one place where pixels become features."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
+from clusterkit.data.loading import load_batches
 from clusterkit.errors import ConfigError
 from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from clusterkit.models.heads import pool
@@ -87,6 +89,24 @@ def embed_all(
     return Embeddings(
         torch.cat([p.classifier for p in parts]), torch.cat([p.siamese for p in parts])
     )
+
+
+def embed_paths(
+    networks: Networks, paths: list[str], size: int, resize: str, device: torch.device | str
+) -> torch.Tensor:
+    """Read and encode images batch by batch; those that cannot be read are left out.
+
+    Returns
+    -------
+    (M', D) float Tensor: the Siamese model's features.
+    """
+    workers = 0 if len(paths) < 200 else min(os.cpu_count() or 1, 8)
+    parts = [torch.zeros(0, 2 * networks.encoder.channels)]
+    for batch in load_batches(paths, size, resize, 32, workers):
+        readable = batch.errors == ""
+        if readable.any():
+            parts.append(embed(networks, batch.images[readable], device).siamese)
+    return torch.cat(parts)
 
 
 def choose_device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame"]
 
 
@@ -36,8 +36,9 @@ class Run:
     manifest : DataFrame
         The labelled images: image, image_id, label, group, split, frame.
     gallery : dict of Tensor
-        ``features`` (E, D) and ``appearance`` (E, 12) of the exemplars in the order of
-        `manifest`, ``projection`` (D, P) and ``centre`` (D,) of the reduction used for clusters.
+        ``features`` (E, D) and ``appearance`` (E, 12) of the labelled images in the order of
+        `manifest`, ``exemplar`` (E,) 1 where compared with, ``projection`` (D, P) and ``centre``
+        (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
     calibration : dict
         `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
     history : DataFrame
@@ -78,9 +79,9 @@ class Run:
                            "`clusterkit fit` wrote")  # fmt: skip
         info = _read_json(path / "run.json")
         version = info.get("format")
-        if not isinstance(version, int) or version > FORMAT:
-            raise RunError(f"{path} has run format {version!r}, this clusterkit reads up to "
-                           f"{FORMAT}; upgrade clusterkit")  # fmt: skip
+        if version != FORMAT:
+            raise RunError(f"{path} has run format {version!r}, this clusterkit reads {FORMAT}; "
+                           "fit the run again, or use the clusterkit that wrote it")  # fmt: skip
         try:
             return cls(
                 path=path,

@@ -1,0 +1,215 @@
+"""Trains all networks on some of the labelled images, by one of two strategies."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from fastai.torch_core import set_seed
+from scipy.special import log_softmax
+
+from clusterkit.config import AugmentConfig, Config
+from clusterkit.data.labelled import Labelled
+from clusterkit.engine.calibrate import unit_weights
+from clusterkit.models.backbones import Backbone, Encoder, empty_encoder
+from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.training.learners import (
+    Data,
+    History,
+    finetune_classifier,
+    finetune_siamese,
+    train_siamese_head,
+)
+from clusterkit.training.linear import fit_linear_head
+from clusterkit.training.transforms import flipped_views
+
+# Fewer labelled images than this are too few to fine-tune a pretrained encoder safely.
+_FINETUNE_IMAGES = 500
+
+# Mirror images, and how many of `flipped_views` each choice takes: the fewest first.
+_ALL = AugmentConfig(flip_horizontal=True, flip_vertical=True)
+_VIEWS = {"as they are": 1, "mirrored left to right": 2, "mirrored both ways": 4}
+
+
+class Trainer:
+    """From labelled images to networks: heads on frozen features, or fine-tuning.
+
+    Parameters
+    ----------
+    data : Labelled
+    pool : list of str
+        Paths of unlabelled images.
+    config : Config
+        With a device that is there.
+    backbone : Backbone
+    strategy : str
+        ``"head"`` or ``"finetune"``.
+    history : History
+        Gets one row an epoch.
+    """
+
+    def __init__(
+        self,
+        data: Labelled,
+        pool: list[str],
+        config: Config,
+        backbone: Backbone,
+        strategy: str,
+        history: History,
+    ) -> None:
+        self.data, self.pool, self.config, self.backbone = data, pool, config, backbone
+        self.strategy, self.history = strategy, history
+        self.views = "as they are"
+        self._start = {k: v.clone() for k, v in backbone.encoder.state_dict().items()}
+        self._features: torch.Tensor | None = None
+        self._pool_features: torch.Tensor | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all networks share the features of one encoder that is not trained."""
+        return self.strategy == "head"
+
+    def prepare(self, folds: np.ndarray) -> None:
+        """Embed what stays the same for all folds, and choose the mirror images to learn from.
+
+        Parameters
+        ----------
+        folds : (N,) int
+            The fold each image is held out in; -1: never.
+        """
+        if not self.frozen:
+            return
+        auto = self.config.augment.views == "auto"
+        features = self._embed_views(self.backbone.encoder, _ALL if auto else self.config.augment)
+        options = _VIEWS if auto else {"as allowed": len(features)}
+        fits = {
+            name: self._held_out_fit(features[:count], folds) if auto else 0.0
+            for name, count in options.items()
+        }
+        self.views = max(fits, key=fits.get)
+        self._features = features[: options[self.views]]
+        self._pool_features = self._embed_pool(self._networks(self.backbone.encoder))
+
+    def prepared(self, features: torch.Tensor, pool: torch.Tensor, views: str) -> "Trainer":
+        """Take features (V, N, D) and those of the pool (M, D) that were computed before."""
+        self._features, self._pool_features, self.views = features, pool, views
+        return self
+
+    def train(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
+        """Train on `rows`, watch `valid`; always from the same start."""
+        set_seed(self.config.seed, reproducible=True)
+        return self._heads(rows, valid) if self.frozen else self._tune(rows, valid)
+
+    def refit_classifier(
+        self, networks: Networks, rows: np.ndarray, chosen: np.ndarray, labels: np.ndarray
+    ) -> Networks:
+        """Fit the linear head anew with some of the pool (M',) under the labels given."""
+        extra = (self._pool_features[chosen], labels)
+        return replace(networks, classifier_head=self._linear(self._features, rows, extra))
+
+    def embed(self, networks: Networks) -> Embeddings:
+        """Features of the labelled images, as they are."""
+        if self.frozen:
+            return Embeddings(self._features[0], self._features[0])
+        return embed_all(networks, self.data.images, self.config.device)
+
+    def embed_pool(self, networks: Networks) -> Embeddings | None:
+        """Features of the readable images of the pool; None: there are none."""
+        if not self.frozen:
+            features = self._embed_pool(networks)
+            return None if features is None else Embeddings(features, features)
+        if self._pool_features is None:
+            return None
+        return Embeddings(self._pool_features, self._pool_features)
+
+    def _heads(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
+        data = Data(self._features, self.data.labels, rows, valid)
+        head = self._linear(self._features, rows)
+        siamese = train_siamese_head(data, self.config, self._epochs()[1], self.history)
+        return Networks(self.backbone.encoder, head, siamese).to(self.config.device)
+
+    def _linear(
+        self,
+        features: torch.Tensor,
+        rows: np.ndarray,
+        extra: tuple[torch.Tensor, np.ndarray] | None = None,
+    ) -> torch.nn.Sequential:
+        data, config = self.data, self.config.train
+        depths = self.backbone.encoder.depths
+        return fit_linear_head(
+            features[:, rows], data.labels[rows], data.prior, depths, config.C, extra
+        )
+
+    def _tune(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
+        epochs, siamese_epochs = self._epochs()
+        pretrained, config = self.backbone.pretrained, self.config
+        data = Data(self.data.images, self.data.labels, rows, valid)
+        encoder, own = self._fresh_encoder(), None
+        head = finetune_classifier(
+            encoder, data, len(self.data.classes), config, epochs, pretrained, self.history
+        )
+        if config.model.encoder == "separate":
+            own = self._fresh_encoder()
+            siamese = finetune_siamese(own, data, config, siamese_epochs, pretrained, self.history)
+        else:
+            views = Data(self._embed_views(encoder, config.augment), data.labels, rows, valid)
+            siamese = train_siamese_head(views, config, siamese_epochs, self.history)
+        return Networks(encoder, head, siamese, own).to(config.device)
+
+    def _fresh_encoder(self) -> Encoder:
+        encoder = empty_encoder(self.backbone.name)
+        encoder.load_state_dict(self._start)
+        return encoder
+
+    def _epochs(self) -> tuple[int, int]:
+        default = (0, 60) if self.frozen else (12, 60)
+        if not self.frozen and self.config.model.encoder == "separate":
+            default = (12, 12)
+        config = self.config.train
+        return config.epochs or default[0], config.siamese_epochs or default[1]
+
+    def _networks(self, encoder: torch.nn.Module) -> Networks:
+        parts = torch.nn.Identity(), torch.nn.Sequential()
+        return Networks(encoder, *parts).to(self.config.device)
+
+    def _embed_views(self, encoder: torch.nn.Module, augment: AugmentConfig) -> torch.Tensor:
+        """Pooled features (V, N, D) of every view that `augment` allows."""
+        networks, device = self._networks(encoder), self.config.device
+        views = flipped_views(self.data.images, augment)
+        return torch.stack(
+            [embed_all(networks, np.ascontiguousarray(v), device).siamese for v in views]
+        )
+
+    def _embed_pool(self, networks: Networks) -> torch.Tensor | None:
+        if not self.pool:
+            return None
+        image, device = self.config.image, self.config.device
+        features = embed_paths(networks, self.pool, image.size, image.resize, device)
+        return features if len(features) else None
+
+    def _held_out_fit(self, features: torch.Tensor, folds: np.ndarray) -> float:
+        """Mean log-likelihood, each unit counting once, of held-out images as they are."""
+        data = self.data
+        depths = [features.shape[2] // 2]
+        total, weights = 0.0, unit_weights(data.units)
+        for fold in np.unique(folds[folds >= 0]):
+            train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            head = fit_linear_head(
+                features[:, train], data.labels[train], data.prior, depths, self.config.train.C
+            )
+            with torch.inference_mode():
+                log_probs = log_softmax(head(features[0, test]).numpy(), axis=1)
+            total += weights[test] @ log_probs[np.arange(len(test)), data.labels[test]]
+        return float(total)
+
+
+def choose_strategy(config: Config, backbone: Backbone, n: int) -> tuple[str, str]:
+    """Return the strategy for `n` labelled images, and why."""
+    if config.train.strategy != "auto":
+        return config.train.strategy, "asked for in the config"
+    if not backbone.pretrained:
+        return "finetune", "random weights have to be trained"
+    if config.device == "cpu":
+        return "head", "pretrained weights and no GPU: heads on cached features take seconds"
+    if n < _FINETUNE_IMAGES:
+        return "head", f"{n} labelled images are too few to fine-tune a pretrained encoder safely"
+    return "finetune", f"{n} labelled images and a GPU"
