@@ -132,7 +132,7 @@ def learn(
         )
     decisions = {
         "views": trainer.views,
-        "inputs": max(calibration.inputs, key=calibration.inputs.get),
+        "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
     }
