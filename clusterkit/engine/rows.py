@@ -133,7 +133,7 @@ def build_table(
             "nearest_image": np.where(compared, exemplars["image"].to_numpy()[nearest], ""),
             "nearest_label": np.where(compared, exemplars["label"].to_numpy()[nearest], ""),
             "nearest_similarity": np.where(compared, nearest_similarity, np.nan),
-            "novelty_p": novelty_p_values(evidence["novelty"], context.calibration.novelty),
+            "novelty_p": _novelty(evidence["novelty"], context.calibration),
             "group": [g if isinstance(g, str) else "" for g in inputs["group"]],
         }
     )
@@ -144,6 +144,10 @@ def build_table(
     table["reason"] = [_reason(row, context) for row in table.itertuples()]
     _blank_failed(table, failed, evidence["errors"])
     return table[COLUMNS], context.promise.to_dict() if context.promise else None
+
+
+def _novelty(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
+    return novelty_p_values(scores, calibration.novelty, calibration.units)
 
 
 def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
