@@ -89,7 +89,10 @@ def run_once(loaded: dict, name: str, left: str | None, k: int, seed: int, backb
     evidence = judge_batch(
         learned.judge, learned.calibration, model, features[batch], looks[batch], rest
     )
-    run = Run(Path(), {"classes": classes}, config, learned.judge.networks, labels_rows, {},
+    reduction = learned.judge.reduction
+    gallery = {"features": features[known], "centre": reduction.centre,
+               "projection": reduction.projection}  # fmt: skip
+    run = Run(Path(), {"classes": classes}, config, learned.judge.networks, labels_rows, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
     context = Context.of(run, config, evidence)
     table, _ = build_table(rest.reset_index(drop=True), evidence, context)
