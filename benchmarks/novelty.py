@@ -73,7 +73,7 @@ def run_once(loaded: dict, name: str, left: str | None, k: int, seed: int, backb
         rest = pd.concat([rest, unknown[~unknown["group"].isin(used)]])
     # Self-training and the Siamese head cost most of the time, and novelty rests on neither.
     config = override(Config(), device="cpu", image__size=SETS[name][1], train__self_training=0,
-                      train__siamese_epochs=5)  # fmt: skip
+                      train__siamese_epochs=1)  # fmt: skip
     known, batch = np.array(taken.index), np.array(rest.index)
     labels_rows = taken.reset_index(drop=True)
     classes = sorted(labels_rows["label"].unique())

@@ -7,8 +7,8 @@ plain features tears apart or runs together (benchmarks/novelty.py).
 """
 
 import numpy as np
-from scipy.cluster.hierarchy import cut_tree, ward
-from scipy.spatial.distance import cdist
+from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.spatial.distance import cdist, pdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import silhouette_score
 
@@ -99,7 +99,7 @@ def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
     distinct = len(np.unique(points, axis=0))
     fewest, most = n_classes + 2, 2 * (n_classes + 2)
     counts = np.unique(np.linspace(fewest, most, min(_TRIED, most - fewest + 1)).astype(int))
-    tree = ward(points)
+    tree = linkage(pdist(points), "ward")
     shown = _evenly(len(points), _MOST_SILHOUETTE)
     distances = cdist(points[shown], points[shown])
     best, highest = None, -np.inf

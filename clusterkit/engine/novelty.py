@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 from sklearn.covariance import LedoitWolf
-from sklearn.decomposition import PCA
+from sklearn.utils.extmath import randomized_svd
 
-# Halvings of the image that its roughness is measured at; the smallest image of 32 pixels has 2
-# left at the last.
+# Halvings of the image that its roughness is measured at: an image of 32 pixels has 2 left.
 _SCALES = 5
 
 # Principal axes of the features: some dozens of labelled images say little about more.
@@ -40,7 +39,6 @@ def appearance(images: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     images : (N, S, S, 3) uint8
-        S of at least 32.
 
     Returns
     -------
@@ -55,7 +53,10 @@ def _describe(images: np.ndarray) -> np.ndarray:
     plain = [getattr(images, name)(axis=(1, 2)) / 255 for name in ("max", "min", "mean", "std")]
     rough, pixels = [], images.astype(np.float32) / 255
     for _ in range(_SCALES):
-        energy = sum((np.diff(pixels, axis=axis) ** 2).mean(axis=(1, 2)) for axis in (1, 2))
+        energy = np.zeros((len(pixels), 3))
+        # Below 32 pixels the last halvings have no neighbours to compare.
+        if pixels.shape[1] > 1:
+            energy = sum((np.diff(pixels, axis=axis) ** 2).mean(axis=(1, 2)) for axis in (1, 2))
         rough.append(np.log(energy + _LEAST_ENERGY))
         even = pixels.shape[1] // 2 * 2
         pixels = sum(pixels[:, i:even:2, j:even:2] for i in (0, 1) for j in (0, 1)) / 4
@@ -102,6 +103,32 @@ class ClassDistance:
         return best
 
 
+class AppearanceModel:
+    """`ClassDistance` in the labelled images' appearance.
+
+    Parameters
+    ----------
+    labelled : (E, 27) float
+        `appearance` of the labelled images.
+    labels : (E,) int or None
+        None: all are of one class.
+    """
+
+    def __init__(self, labelled: np.ndarray, labels: np.ndarray | None = None) -> None:
+        self._mean = labelled.mean(axis=0)
+        # Grey images have channels that are equal, and some sets a constant minimum.
+        self._scale = labelled.std(axis=0) + 1e-3
+        labels = np.zeros(len(labelled), dtype=int) if labels is None else labels
+        self._distance = ClassDistance(self._standardise(labelled), labels)
+
+    def score(self, described: np.ndarray) -> np.ndarray:
+        """Return squared distances (N,) of `appearance` rows; they rise with strangeness."""
+        return self._distance(self._standardise(described))
+
+    def _standardise(self, described: np.ndarray) -> np.ndarray:
+        return (described.astype(np.float64) - self._mean) / self._scale
+
+
 class NoveltyModel:
     """Both scores together: in features, and in appearance.
 
@@ -120,22 +147,16 @@ class NoveltyModel:
         # A channel that is silent on all labelled images must not shout on the first other one.
         self._scale = np.maximum(scale, 0.05 * np.median(scale) + 1e-6)
         scaled = (values - self._mean) / self._scale
-        count = min(_AXES, len(values) - 1, values.shape[1])
-        self._axes = PCA(count, random_state=0).fit(scaled).components_.T
+        count = min(_AXES, *values.shape)
+        self._axes = randomized_svd(scaled, count, random_state=0)[2].T
         self._features = ClassDistance(scaled @ self._axes, labels)
-        self._looks_mean = looks.mean(axis=0)
-        # Grey images have channels that are equal, and some sets a constant minimum.
-        self._looks_scale = looks.std(axis=0) + 1e-3
-        self._looks = ClassDistance(self._standardise(looks), labels)
+        self._looks = AppearanceModel(looks, labels)
 
     def score(self, features: torch.Tensor, looks: np.ndarray) -> np.ndarray:
         """Return log squared distances (N, 2) that rise with strangeness: features, appearance."""
         points = ((features.numpy() - self._mean) / self._scale) @ self._axes
-        squared = [self._features(points), self._looks(self._standardise(looks))]
+        squared = [self._features(points), self._looks.score(looks)]
         return np.log(np.maximum(np.stack(squared, axis=1), _LEAST_DISTANCE)).astype(np.float32)
-
-    def _standardise(self, looks: np.ndarray) -> np.ndarray:
-        return (looks.astype(np.float64) - self._looks_mean) / self._looks_scale
 
 
 def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
