@@ -22,8 +22,9 @@ _SCALES = 5
 # Principal axes of the features: some dozens of labelled images say little about more.
 _AXES = 32
 
-# Part of the held-out images whose groups say how strangeness clusters.
-_TAIL = 0.1
+# Part of the held-out images whose groups say how strangeness clusters, and fewest images: what
+# matters is the far tail, but one or two images say nothing about it.
+_TAIL, _LEAST_TAIL = 0.05, 5
 
 _CHUNK = 64
 _LEAST_ENERGY = 1e-5
@@ -188,11 +189,12 @@ def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def tail_cluster_size(scores: np.ndarray, units: np.ndarray) -> float:
-    """Return how many images of one group come together among the strangest tenth.
+    """Return how many images of one group come together among the strangest.
 
-    One over the extremal index (Leadbetter 1983): extremes that come in clusters of b leave the
-    highest of M as high as the highest of M / b that are drawn independently. The correlation
-    of whole groups would be too cautious: patients differ in the mean and share no outliers.
+    One over the extremal index (Leadbetter 1983) of the highest twentieth: extremes that come in
+    clusters of b leave the highest of M as high as the highest of M / b that are drawn
+    independently. The correlation of whole groups would be too cautious: patients differ in
+    their means more than in their outliers.
 
     Parameters
     ----------
@@ -205,9 +207,9 @@ def tail_cluster_size(scores: np.ndarray, units: np.ndarray) -> float:
     float ≥ 1: 1 where the strangest are each of a group of their own.
 
     >>> tail_cluster_size(np.arange(30.0), np.repeat(np.arange(10), 3))
-    3.0
+    2.5
     """
-    count = max(1, math.ceil(_TAIL * len(scores)))
+    count = min(len(scores), max(_LEAST_TAIL, math.ceil(_TAIL * len(scores))))
     top = np.argsort(-scores, kind="stable")[:count]
     return count / len(np.unique(units[top]))
 
