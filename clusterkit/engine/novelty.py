@@ -100,7 +100,7 @@ class ClassDistance:
         best = np.full(len(points), np.inf)
         for mean, precision in zip(self._means, self._precisions, strict=True):
             away = points - mean
-            best = np.minimum(best, np.einsum("ni,ij,nj->n", away, precision, away))
+            best = np.minimum(best, ((away @ precision) * away).sum(axis=1))
         return best
 
 
