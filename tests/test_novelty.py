@@ -208,6 +208,18 @@ def test_clusters_find_classes_and_one_that_nobody_labelled():
     assert adjusted_mutual_info_score(true, found) > 0.7
 
 
+def test_assigned_images_show_where_the_known_classes_are():
+    rng = np.random.default_rng(0)
+    true = np.repeat([0, 1, 2], 60)
+    points = 6 * np.eye(3)[true] + rng.normal(size=(180, 3))
+    # All of the unknown class, and a few of the known ones.
+    refused = (true == 2) | (np.arange(180) % 20 == 0)
+    found = cluster_refused(points, 5, 2, refused)
+    assert len(found) == refused.sum()
+    assert (found[true[refused] == 2] == 0).mean() > 0.9
+    assert not set(found[true[refused] < 2]) & set(found[true[refused] == 2])
+
+
 def test_many_images_are_clustered_in_little_memory():
     rng = np.random.default_rng(0)
     true = rng.integers(0, 4, 8000)

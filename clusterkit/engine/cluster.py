@@ -57,8 +57,14 @@ def cluster_space(
     return np.concatenate([white / max(total, 1e-12), np.sqrt(probs)], axis=1)
 
 
-def cluster_refused(points: np.ndarray, min_size: int, n_classes: int = 0) -> np.ndarray:
+def cluster_refused(
+    points: np.ndarray, min_size: int, n_classes: int = 0, refused: np.ndarray | None = None
+) -> np.ndarray:
     """Cluster images; no label is invented, and fewer than `min_size` stay each alone.
+
+    All images of a batch are clustered and the refused ones get their numbers: images that were
+    assigned show where the known classes are, so that what is left of them is not mistaken for
+    structure among the unknown.
 
     Ward's method (1963). The number of clusters, from two more than there are classes (what
     nobody labelled needs room) to twice that, is the one with the best mean silhouette
@@ -73,15 +79,19 @@ def cluster_refused(points: np.ndarray, min_size: int, n_classes: int = 0) -> np
         Fewest images that are clustered at all.
     n_classes : int
         Classes that are labelled; 0: nothing is known.
+    refused : (N,) bool or None
+        Images whose clusters are asked for; None: all.
 
     Returns
     -------
-    (N,) int from 0, the largest cluster first. Images at the same point are in one cluster.
+    (R,) int from 0 for the R refused, the largest cluster first. Images at the same point are
+    in one cluster.
     """
     n = len(points)
+    refused = np.ones(n, dtype=bool) if refused is None else refused
     if n < max(2, min_size):
         same = np.unique(points, axis=0, return_inverse=True)[1].reshape(-1) if n else np.arange(0)
-        return _largest_first(same)
+        return _largest_first(same[refused])
     order = np.lexsort(points.T[::-1])
     ranked = points[order].astype(np.float64)
     sample = ranked[_evenly(n, _MOST)]
@@ -92,7 +102,7 @@ def cluster_refused(points: np.ndarray, min_size: int, n_classes: int = 0) -> np
         found = np.concatenate([cdist(part, means).argmin(axis=1) for part in parts])
     clusters = np.empty(n, dtype=int)
     clusters[order] = found
-    return _largest_first(clusters)
+    return _largest_first(clusters[refused])
 
 
 def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:

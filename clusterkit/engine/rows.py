@@ -191,15 +191,15 @@ def _statuses(
 def _clusters(
     status: pd.Series, reduced: np.ndarray, probs: np.ndarray, context: Context
 ) -> pd.Series:
-    refused = status.isin(["review", "novel"]).to_numpy()
+    refused, read = status.isin(["review", "novel"]).to_numpy(), (status != "failed").to_numpy()
     clusters = pd.Series(pd.NA, index=status.index, dtype="Int64")
     if refused.any():
         run, stored = context.run, context.run.gallery
         labelled = Reduction(stored["centre"], stored["projection"])(stored["features"])
         labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
-        points = cluster_space(reduced[refused], probs[refused], labelled, labels)
+        points = cluster_space(reduced[read], probs[read], labelled, labels)
         size = context.config.engine.min_cluster_size
-        clusters[refused] = cluster_refused(points, size, len(run.classes))
+        clusters[refused] = cluster_refused(points, size, len(run.classes), refused[read])
     return clusters
 
 
