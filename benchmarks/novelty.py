@@ -14,7 +14,6 @@ mutual information with the true classes, and purity).
 """
 
 import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -195,7 +194,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table.to_csv(options.out, index=False)
     means = table.groupby(["set", "left_out", "k"]).mean(numeric_only=True).drop(columns="seed")
-    options.out.with_suffix(".json").write_text(json.dumps(means.reset_index().to_dict("records")))
+    means.reset_index().to_json(options.out.with_suffix(".json"), orient="records", indent=1)
     print(means.T.round(3).to_string())
 
 
