@@ -96,7 +96,7 @@ def learn(
     ----------
     data : Labelled
         N images.
-    looks : (N, 12) float
+    looks : (N, 27) float
         Their `appearance`.
     trainer : Trainer
         Prepared.
