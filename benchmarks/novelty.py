@@ -1,7 +1,7 @@
 """Is a class that nobody labelled found, and is what is called novel novel? And the clusters.
 
 For each data set, class left out (or none) and draw: k labelled images of each other class from
-whole groups, as in `labelling.py`; the batch is all images of the other groups, with the class
+whole groups, as in `protocol.py`; the batch is all images of the other groups, with the class
 left out among them. Features are computed once a set, then everything is the library's: `learn`
 on the labelled, `build_table` on the batch. With ``--demo``, the demo's sample and its unknown
 class through `fit` and `assign`, one sample a draw.
@@ -10,86 +10,54 @@ Written: AUROC of 1 − novelty_p, how many were called novel, the part of them 
 for the refused images how the clusters compare with k-means on the same features (adjusted
 mutual information with the true classes, and purity).
 
-    CLUSTERKIT_DATA=… python benchmarks/novelty.py --out novelty.csv --cache DIR
+    CLUSTERKIT_DATA=… python -m benchmarks.novelty --out novelty.csv --demo 2
 """
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from labelling import SETS, draw
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 
+from benchmarks.protocol import SETS, Features, data_folder, draw
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
-from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.splits import units_of
 from clusterkit.demo import DEMO
 from clusterkit.engine.judge import Judge
-from clusterkit.engine.novelty import NoveltyModel, appearance
+from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.rows import Context, build_table
-from clusterkit.learning import held_out_folds, learn
-from clusterkit.models.backbones import Backbone, load_backbone
-from clusterkit.models.networks import Embeddings, Networks, embed_all
+from clusterkit.models.networks import Embeddings
 from clusterkit.models.run import Run
 from clusterkit.sample import UNKNOWN_CLASS, make_sample
-from clusterkit.training.learners import History
-from clusterkit.training.trainer import Trainer
 
 _LEFT_OUT = {"bccd": ["Platelets", "RBC", "WBC"], "malaria": [None], "busi": [None]}
 
 
-def load_set(data: Path, name: str, backbone: Backbone, cache: Path | None) -> dict:
-    """Return a set's rows, features (N, D) and appearance (N, 27); from `cache` if it is there."""
-    source, size = SETS[name]
-    stored = cache / f"{name}.pt" if cache else None
-    if stored and stored.is_file():
-        # Written by this script a moment ago, on this machine.
-        return torch.load(stored, weights_only=False)
-    config = override(Config(), device="cpu", image__size=size)
-    labelled = load_labelled(read_manifest(data / name / source), config, lambda *_: None)
-    networks = Networks(backbone.encoder, torch.nn.Identity(), torch.nn.Sequential())
-    features = embed_all(networks, labelled.images, "cpu").siamese
-    found = {"rows": labelled.rows, "features": features, "looks": appearance(labelled.images)}
-    if stored:
-        cache.mkdir(parents=True, exist_ok=True)
-        torch.save(found, stored)
-    return found
-
-
-def run_once(loaded: dict, name: str, left: str | None, k: int, seed: int, backbone: Backbone):
+def run_once(features: Features, name: str, left: str | None, k: int, seed: int) -> dict:
     """Label k images of each class but `left`, judge the rest; returns the figures."""
-    rows = loaded["rows"]
+    rows, everything, looks = features.manifest, features.views[0], features.looks
     taken, rest = draw(rows[rows["label"] != left], k, seed)
     if left is not None:
         unknown = rows[rows["label"] == left]
         used = taken["group"].dropna()
         rest = pd.concat([rest, unknown[~unknown["group"].isin(used)]])
-    # Self-training and the Siamese head cost most of the time, and novelty rests on neither.
-    config = override(Config(), device="cpu", image__size=SETS[name][1], train__self_training=0,
-                      train__siamese_epochs=1)  # fmt: skip
-    known, batch = np.array(taken.index), np.array(rest.index)
+    # Self-training and long Siamese training cost most of the time; novelty rests on neither.
+    config = override(Config(), train__self_training=0, train__siamese_epochs=1)
+    known, batch = taken.index.to_numpy(), rest.index.to_numpy()
+    learned = features.learn(known, batch, config)
     labels_rows = taken.reset_index(drop=True)
     classes = sorted(labels_rows["label"].unique())
     labels = labels_rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
-    empty = np.zeros((len(known), 1, 1, 3), np.uint8)
-    data = Labelled(labels_rows, empty, labels, units_of(labels_rows), classes)
-    folds, _ = held_out_folds(data, config, "head")
-    trainer = Trainer(data, [], config, backbone, "head", History())
-    features, looks = loaded["features"], loaded["looks"]
-    trainer.prepared(features[known][None], features[batch], "as they are")
-    learned = learn(data, looks[known], trainer, folds, config, lambda *_: None)
-    model = NoveltyModel(features[known], looks[known], labels)
+    model = NoveltyModel(everything[known], looks[known], labels)
     evidence = judge_batch(
-        learned.judge, learned.calibration, model, features[batch], looks[batch], rest
+        learned.judge, learned.calibration, model, everything[batch], looks[batch], rest
     )
     reduction = learned.judge.reduction
-    gallery = {"features": features[known], "centre": reduction.centre,
+    gallery = {"features": everything[known], "centre": reduction.centre,
                "projection": reduction.projection}  # fmt: skip
     run = Run(Path(), {"classes": classes}, config, learned.judge.networks, labels_rows, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
@@ -176,17 +144,18 @@ def main() -> None:
     parser.add_argument("-k", type=int, nargs="+", default=[20, 50])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--demo", type=int, default=0, help="samples of the demo")
-    parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path, default=Path("novelty.csv"))
     options = parser.parse_args()
-    data, rows = Path(os.environ["CLUSTERKIT_DATA"]), []
-    backbone = load_backbone("squeezenet1_0", str(data / "weights/squeezenet1_0_imagenet.pth"))
+    rows: list[dict] = []
+    weights = data_folder() / "weights" / "squeezenet1_0_imagenet.pth"
     for name in options.sets:
-        loaded = load_set(data, name, backbone, options.cache)
+        source, size = SETS[name]
+        manifest = read_manifest(data_folder() / name / source)
+        loaded = Features.of(manifest, size, "squeezenet1_0", weights, mirrored=False)
         cases = [(left, k, s) for left in _LEFT_OUT[name] for k in options.k
                  for s in range(options.draws)]  # fmt: skip
         for case in cases:
-            rows.append(run_once(loaded, name, *case, backbone))
+            rows.append(run_once(loaded, name, *case))
             print(rows[-1], flush=True)
     for seed in range(options.demo):
         rows.append(run_demo(seed))
