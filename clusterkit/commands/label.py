@@ -1,12 +1,16 @@
 """`assign`: label images, or refuse to."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
 from clusterkit.config import Config, override
 from clusterkit.errors import ClusterkitError, ConfigError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @click.command()
@@ -25,6 +29,7 @@ from clusterkit.errors import ClusterkitError, ConfigError
 )
 @click.option("--confidence", type=float, help="Of that promise; default 0.9.")
 @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
+@click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster.")
@@ -41,6 +46,7 @@ def assign(
     max_error: str | None,
     confidence: float | None,
     images: str | None,
+    ask: int | None,
     fresh: bool,
     engine: str,
     address: str | None,
@@ -62,15 +68,26 @@ def assign(
     result = assign_images(loaded, unlabeled, config=config, out=out, fresh=fresh, progress=bar)
     bar.close()
     status = result.summary["status"]
-    print_summary({"assignments": str(result.path), **result.summary}, as_json, [
+    questions = _questions(result.table, ask)
+    summary = {"assignments": str(result.path), **result.summary}
+    print_summary(summary | ({"ask": questions} if ask else {}), as_json, [
         f"written    {result.path}: {result.summary['images']} images, "
         f"{result.summary['images_per_second']:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
         f"promise    {result.summary['promise_text']}",
+        *[f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
+          f"{q['label_set']}" for q in questions],
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip
     if strict and status["failed"]:
         raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _questions(table: "DataFrame", count: int | None) -> list[dict]:
+    """Return the first so many rows in the order to be asked."""
+    asked = table[table["order"].notna()].sort_values("order").head(count or 0)
+    columns = ["order", "image", "image_id", "predicted_label", "confidence", "label_set"]
+    return asked[columns].astype({"order": int}).to_dict("records")
 
 
 def _error_value(text: str | None) -> float | str | None:

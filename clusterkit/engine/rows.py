@@ -15,6 +15,7 @@ from clusterkit.engine.conformal import (
 )
 from clusterkit.engine.guarantee import Promise
 from clusterkit.engine.novelty import novelty_p_values
+from clusterkit.engine.questions import order_questions
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.engine.table import COLUMNS
 from clusterkit.models.run import Run
@@ -141,6 +142,7 @@ def build_table(
     duplicate = (table["duplicate_of"] != "").to_numpy()
     table["status"] = _statuses(table, failed, duplicate, context)
     table["cluster"] = _clusters(table["status"], evidence["reduced"], context)
+    table["order"] = _order(table, probs, evidence["reduced"])
     table["reason"] = [_reason(row, context) for row in table.itertuples()]
     _blank_failed(table, failed, evidence["errors"])
     return table[COLUMNS], context.promise.to_dict() if context.promise else None
@@ -192,6 +194,16 @@ def _clusters(status: pd.Series, reduced: np.ndarray, context: Context) -> pd.Se
     return clusters
 
 
+def _order(table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray) -> pd.Series:
+    refused = table["status"].isin(["review", "novel"]).to_numpy()
+    order = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    part = table[refused]
+    unknown = (part["status"] == "novel").to_numpy()
+    found = order_questions(probs[refused], reduced[refused], part["group"].to_numpy(), unknown)
+    order[part.index[found > 0]] = found[found > 0]
+    return order
+
+
 def _reason(row: tuple, context: Context) -> str:
     if row.status == "failed":
         return ""
@@ -221,7 +233,7 @@ def _reason(row: tuple, context: Context) -> str:
 
 
 def _blank_failed(table: pd.DataFrame, failed: np.ndarray, errors: np.ndarray) -> None:
-    kept = ("image", "image_id", "status", "group", "reason", "cluster")
+    kept = ("image", "image_id", "status", "group", "reason", "cluster", "order")
     for column in COLUMNS:
         if column not in kept:
             blank = np.nan if pd.api.types.is_float_dtype(table[column]) else ""
