@@ -41,10 +41,11 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class Pool:
-    """What an order may know of the images that can be asked: probs (N, K), reduced (N, P)."""
+    """What an order may know: of images that can be asked, and of labelled ones (E, P)."""
 
-    probs: np.ndarray
-    reduced: np.ndarray
+    probs: np.ndarray  # (N, K)
+    reduced: np.ndarray  # (N, P)
+    labelled: np.ndarray  # (E, P)
     groups: np.ndarray
     rng: np.random.Generator
 
@@ -58,7 +59,7 @@ class Pool:
 def in_library_order(pool: Pool, count: int) -> np.ndarray:
     """The order of `clusterkit assign`."""
     unknown = np.zeros(len(pool.probs), dtype=bool)
-    order = order_questions(pool.probs, pool.reduced, pool.groups, unknown, count)
+    order = order_questions(pool.probs, pool.reduced, pool.groups, unknown, pool.labelled, count)
     return np.argsort(np.where(order > 0, order, len(order) + 1), kind="stable")[:count]
 
 
@@ -147,7 +148,9 @@ def curve(
             out.append(float((head(features[test]).numpy().argmax(1) == labels[test]).mean()))
             probs = softmax(head(features[pool]).numpy(), axis=1)
         if asked < total:
-            chosen = order(Pool(probs, reduced[pool], images.groups[pool], rng), batch)
+            chosen = order(
+                Pool(probs, reduced[pool], reduced[rows], images.groups[pool], rng), batch
+            )
             rows, pool = np.r_[rows, pool[chosen]], np.delete(pool, chosen)
     return out
 
@@ -194,6 +197,7 @@ def main() -> None:
     parser.add_argument("--orders", nargs="+", default=list(ORDERS), choices=list(ORDERS))
     parser.add_argument("-k", type=int, default=5)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first-draw", type=int, default=0)
     parser.add_argument("--total", type=int, default=100)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("questions"))
@@ -205,7 +209,7 @@ def main() -> None:
         for order in orders:
             started = time.perf_counter()
             repeats = _REPEATS if order == "random" else 1
-            for seed in range(options.draws):
+            for seed in range(options.first_draw, options.first_draw + options.draws):
                 for repeat in range(repeats):
                     found = curve(images, ORDERS[order], seed, options.k, options.total,
                                   options.batch, repeat)  # fmt: skip

@@ -105,7 +105,7 @@ def fit(
         "metrics": calibration.metrics(),
         "unlabelled": int(manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
-        "reviews": _record(applied),
+        "reviews": _record(applied, path),
     }
     result = Run(
         path=path,
@@ -121,11 +121,14 @@ def fit(
     return result
 
 
-def _record(applied: Applied) -> dict:
-    """What the run keeps of its reviews: no path, and how many labels came from where."""
+def _record(applied: Applied, path: Path) -> dict:
+    """What the run keeps of its reviews, with how many labels came from where."""
+    if not applied.summary:
+        return {}
     counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
-    kept = {k: v for k, v in applied.summary.items() if k != "against"}
-    return kept and kept | {"provenance": {k: int(v) for k, v in sorted(counts.items())}}
+    against = [a and os.path.relpath(a, path) for a in applied.summary["against"]]
+    provenance = {k: int(v) for k, v in sorted(counts.items())}
+    return applied.summary | {"against": against, "provenance": provenance}
 
 
 def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[str]:

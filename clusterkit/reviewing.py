@@ -170,23 +170,20 @@ def _set_known(
 ) -> pd.DataFrame:
     """Label or unlabel the images that are in the manifest."""
     groups = {v.image_id: _group(v, spread) for v in verdicts.itertuples()}
-    verdicts = verdicts.set_index("image_id")
-    rows = manifest.index[manifest["image_id"].isin(verdicts.index)]
-    found = verdicts.loc[manifest["image_id"][rows]]
+    rows = manifest["image_id"].isin(verdicts["image_id"])
+    found = verdicts.set_index("image_id").loc[manifest["image_id"][rows]]
     rejected = (found["decision"] == "reject").to_numpy()
-    fresh = manifest["label"][rows].isna().to_numpy() & ~rejected
+    fresh = rows & manifest["label"].isna() & manifest["image_id"].isin(found.index[~rejected])
     manifest.loc[rows, "label"] = [label or None for label in found["label"]]
     manifest.loc[rows, "provenance"] = found["provenance"].mask(rejected, "rejected").to_numpy()
-    for row in rows:
-        if manifest["group"][row] is None:
-            manifest.loc[row, "group"] = groups[manifest["image_id"][row]]
+    manifest.loc[rows, "group"] = [
+        group or groups[identity]
+        for group, identity in zip(manifest["group"][rows], found.index, strict=True)
+    ]
     root, unlabeled = places
-    for row in rows[fresh]:
-        path = Path(manifest["path"][row])
-        image, own = _named(path, root, unlabeled or root)
-        manifest.loc[row, "image"] = image
-        if own is not None:
-            roots.append(own)
+    named = [_named(Path(path), root, unlabeled or root) for path in manifest["path"][fresh]]
+    manifest.loc[fresh, "image"] = [image for image, _ in named]
+    roots += [own for _, own in named if own is not None]
     return manifest
 
 

@@ -18,11 +18,14 @@ def certain(n: int, first: float) -> np.ndarray:
     return np.tile([first, 1 - first], (n, 1))
 
 
-def ask(probs, reduced, groups=None, unknown=None, most=1000) -> np.ndarray:
-    n = len(probs)
+def ask(probs, reduced, groups=None, unknown=None, most=1000, labelled=None) -> np.ndarray:
+    n, width = len(probs), np.shape(reduced)[1]
+    labelled = np.zeros((0, width)) if labelled is None else np.asarray(labelled, dtype=float)
     groups = np.full(n, "") if groups is None else np.array(groups)
     unknown = np.zeros(n, dtype=bool) if unknown is None else np.array(unknown)
-    return order_questions(probs, np.asarray(reduced, dtype=np.float32), groups, unknown, most)
+    return order_questions(
+        probs, np.asarray(reduced, dtype=np.float32), groups, unknown, labelled, most
+    )
 
 
 @settings(deadline=None)
@@ -40,7 +43,8 @@ def test_order_counts_from_one_and_never_asks_twice(features, most, data):
     first = data.draw(hnp.arrays(float, n, elements=st.floats(0, 1)))
     groups = data.draw(hnp.arrays(object, n, elements=st.sampled_from(["", "p", "q"])))
     unknown = data.draw(hnp.arrays(bool, n))
-    order = ask(np.c_[first, 1 - first], features, groups.astype(str), unknown, most)
+    known = features[: data.draw(st.integers(0, n))]
+    order = ask(np.c_[first, 1 - first], features, groups.astype(str), unknown, most, known)
     asked = np.sort(order[order > 0])
     assert asked.tolist() == list(range(1, len(asked) + 1))
     assert 1 <= len(asked) <= min(n, most)
@@ -93,6 +97,11 @@ def test_second_question_goes_elsewhere_and_to_another_patient():
     # Equally uncertain, dense and apart: the patient decides.
     order = ask(certain(3, 0.5), np.eye(3), ["p", "p", "q"])
     assert order.tolist() == [1, 3, 2]
+
+
+def test_what_is_labelled_already_is_asked_last():
+    order = ask(certain(3, 0.5), np.eye(3), labelled=[[0.9, 0.1, 0], [0.1, 0.1, 5]])
+    assert order.tolist()[1] == 1
 
 
 def test_copies_are_one_question_and_nothing_breaks_on_no_or_many_images():
@@ -177,7 +186,13 @@ def test_benchmark_orders_choose_distinct_rows():
     from benchmarks.questions import ORDERS, Pool
 
     rng = np.random.default_rng(5)
-    pool = Pool(rng.dirichlet([1, 1, 1], 60), rng.normal(size=(60, 4)), np.full(60, ""), rng)
+    pool = Pool(
+        rng.dirichlet([1, 1, 1], 60),
+        rng.normal(size=(60, 4)),
+        rng.normal(size=(9, 4)),
+        np.full(60, ""),
+        rng,
+    )
     for name, order in ORDERS.items():
         chosen = order(pool, 7)
         assert len(set(chosen.tolist())) == 7, name

@@ -1,5 +1,6 @@
 """`fit` and `review`: from labels to a run, and from reviews to labels."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,6 @@ def fit(
     DATA is a folder with one subfolder a class, a CSV with columns image and label, or a
     folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
     """
-    from clusterkit.data.reviews import describe
     from clusterkit.fitting import fit as fit_run
 
     config = override(
@@ -92,19 +92,28 @@ def fit(
         "metrics": metrics,
         **({"reviews": info["reviews"]} if info["reviews"] else {}),
     }
-    reviewed = (
-        [f"reviewed   {line}" for line in describe(info["reviews"])] if info["reviews"] else []
-    )
     print_summary(summary, as_json, [
         f"run        {result.path}",
         f"learned    {len(info['classes'])} classes from {info['data']['images']} images; "
         f"{info['backbone']}, {info['weights']} weights",
-        *reviewed,
+        *_reviewed(info["reviews"], result.path),
         f"strategy   {info['strategy']}: {info['strategy_reason']}",
         f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
         f"{metrics['held_out_units']} groups that the models had not seen",
         f"next       clusterkit assign UNLABELED --run {result.path}",
     ])  # fmt: skip
+
+
+def _reviewed(summary: dict, run: Path) -> list[str]:
+    """Say what reviews changed, and which assignments they were taken to be about."""
+    if not summary:
+        return []
+    from clusterkit.data.reviews import describe
+
+    against = [os.path.normpath(run / a) for a in summary["against"] if a]
+    lines = [f"reviewed   {', '.join(summary['files'])}"]
+    lines += [f"against    {a}" for a in dict.fromkeys(against)]
+    return lines + describe(summary)
 
 
 @click.command()

@@ -20,6 +20,7 @@ def order_questions(
     reduced: np.ndarray,
     groups: np.ndarray,
     unknown: np.ndarray,
+    labelled: np.ndarray,
     most: int = _MOST,
 ) -> np.ndarray:
     """Order images by how much an answer would teach, the most useful first.
@@ -28,8 +29,8 @@ def order_questions(
     minus the margin between its two likeliest classes, and the mean cosine to its nearest
     neighbours, for an answer about many like images says more than one about an oddity. Taken
     greedily: each choice devalues the images near it, by one minus their cosine, and those of
-    its group. Of images that are nearly the same, one is asked. The choice among such rules is
-    `benchmarks/questions.py`'s.
+    its group; so does what is labelled already. Of images that are nearly the same, one is
+    asked. `benchmarks/questions.py` compares this rule with others.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ def order_questions(
     unknown : (N,) bool
         Like nothing labelled: what `probs` says means nothing, so these are as uncertain as can
         be.
+    labelled : (E, P) float
+        Reduced features of the labelled images.
     most : int
         Images to order at most.
 
@@ -56,7 +59,7 @@ def order_questions(
     worth = np.where(unknown, 1.0, _uncertainty(probs)) * _density(points)
     named = pd.factorize(np.where(groups == "", None, groups))[0]
     asked = np.zeros(max(1, named.max(initial=-1) + 1))
-    near = np.zeros(len(points))
+    near = _nearest(points, _unit(labelled))
     open_ = np.ones(len(points), dtype=bool)
     for number in range(1, min(most, len(points)) + 1):
         share = np.where(named < 0, 1.0, 1 / (1 + asked[named]))
@@ -126,6 +129,15 @@ def _density(points: np.ndarray) -> np.ndarray:
         cosine[part[:, None] == rows[None, :]] = -np.inf
         mean[part] = np.partition(cosine, -count, axis=1)[:, -count:].mean(axis=1)
     return np.maximum(mean, _LEAST_DENSITY)
+
+
+def _nearest(points: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the cosine (N,) of each point to the nearest known one, at least 0."""
+    near = np.zeros(len(points))
+    for start in range(0, len(points), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        near[part] = (points[part] @ known.T).max(axis=1, initial=0.0)
+    return np.minimum(near, 1.0)
 
 
 def _unit(points: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from clusterkit.engine.conformal import (
     set_threshold,
 )
 from clusterkit.engine.guarantee import Promise
+from clusterkit.engine.judge import Reduction
 from clusterkit.engine.novelty import novelty_p_values
 from clusterkit.engine.questions import order_questions
 from clusterkit.engine.shift import apply_prior, estimate_prior
@@ -142,7 +143,7 @@ def build_table(
     duplicate = (table["duplicate_of"] != "").to_numpy()
     table["status"] = _statuses(table, failed, duplicate, context)
     table["cluster"] = _clusters(table["status"], evidence["reduced"], context)
-    table["order"] = _order(table, probs, evidence["reduced"])
+    table["order"] = _order(table, probs, evidence["reduced"], run)
     table["reason"] = [_reason(row, context) for row in table.itertuples()]
     _blank_failed(table, failed, evidence["errors"])
     return table[COLUMNS], context.promise.to_dict() if context.promise else None
@@ -194,12 +195,15 @@ def _clusters(status: pd.Series, reduced: np.ndarray, context: Context) -> pd.Se
     return clusters
 
 
-def _order(table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray) -> pd.Series:
+def _order(table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray, run: Run) -> pd.Series:
     refused = table["status"].isin(["review", "novel"]).to_numpy()
     order = pd.Series(pd.NA, index=table.index, dtype="Int64")
     part = table[refused]
     unknown = (part["status"] == "novel").to_numpy()
-    found = order_questions(probs[refused], reduced[refused], part["group"].to_numpy(), unknown)
+    labelled = Reduction(run.gallery["centre"], run.gallery["projection"])(run.gallery["features"])
+    found = order_questions(
+        probs[refused], reduced[refused], part["group"].to_numpy(), unknown, labelled
+    )
     order[part.index[found > 0]] = found[found > 0]
     return order
 
