@@ -135,6 +135,7 @@ def apply_reviews(
         log.warning(
             "reviews add the class '%s'%s", label, f" (did you mean '{near}'?)" if near else ""
         )
+    _warn_of_groups(manifest)
     manifest = manifest.sort_values(["image", "path"], ignore_index=True)
     return Applied(manifest, list(dict.fromkeys(roots)), summary)
 
@@ -234,6 +235,19 @@ def _group(verdict: tuple, spread: list[Reviews]) -> str | None:
     if verdict.position < 0:
         return None
     return spread[verdict.file].assigned.table["group"].iloc[verdict.position] or None
+
+
+def _warn_of_groups(manifest: pd.DataFrame) -> None:
+    given = manifest["provenance"] == "given"
+    added = manifest["label"].notna() & ~given
+    alone = added & manifest["group"].isna()
+    if alone.any() and manifest["group"][given].notna().any():
+        log.warning(
+            "%d reviewed images have no group, e.g. '%s', but the others have: if they are of the "
+            "same patients, what is measured is too good; assign from a CSV with a group column",
+            alone.sum(),
+            manifest["image"][alone].iloc[0],
+        )
 
 
 def _keep_split(manifest: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -368,3 +369,61 @@ def test_a_held_out_patient_s_reviewed_image_is_held_out(sample, config, assignm
     after = apply_reviews(manifest, [path], sample).manifest.set_index("image_id")
     assert after.loc[open_rows["image_id"].iloc[0], "split"] == "valid"
     assert after.loc[open_rows["image_id"].iloc[0], "provenance"] == "reviewed"
+
+
+def test_a_rejected_image_is_neither_labelled_nor_learned_from(sample, config, tmp_path):
+    """Self-training must not give what a person refused: it is not in the pool."""
+    from clusterkit import read_manifest
+    from clusterkit.data.labelled import load_labelled
+    from clusterkit.fitting import _choose_pool
+    from clusterkit.reviewing import apply_reviews
+
+    settings = override(config, data__unlabeled=str(sample / "unlabeled"))
+    manifest = read_manifest(sample / "labels.csv", settings)
+    ids = manifest["image_id"][manifest["label"].isna() & (manifest["image_id"] != "")]
+    ids = [i for i in ids if i not in set(manifest["image_id"][manifest["label"].notna()])]
+    path = write(tmp_path / "r.csv", (ids[0], "", "reject"), (ids[1], "ring", "relabel"))
+    applied = apply_reviews(manifest, [path], sample, sample / "unlabeled")
+    data = load_labelled(applied.manifest, settings, lambda *_: None)
+    assert ids[1] in set(data.rows["image_id"])
+    assert ids[0] not in set(data.rows["image_id"])
+    by_id = manifest.set_index("image_id")["path"]
+    pool = _choose_pool(applied.manifest, data, settings)
+    assert by_id[ids[0]] not in pool
+    assert by_id[ids[1]] not in pool
+    assert by_id[ids[2]] in pool
+
+
+def test_reviewed_images_without_a_group_are_pointed_out(sample, config, reviewed, refused, caplog):
+    from clusterkit import read_manifest
+    from clusterkit.reviewing import apply_reviews
+
+    table = read_assignments(reviewed / "assignments.csv").assign(group="")
+    write_assignments(table, reviewed / "assignments.csv")
+    path = write(reviewed / "r.csv", (refused["image_id"].iloc[0], "ring", "relabel"))
+    apply_reviews(read_manifest(sample / "labels.csv", config), [path], sample)
+    assert "1 reviewed images have no group" in caplog.text
+
+
+def test_a_hundred_thousand_rows_take_seconds(tmp_path):
+    n = 100_000
+    table = pd.DataFrame(
+        {
+            "image": [f"{i}.png" for i in range(n)],
+            "image_id": [f"id{i}" for i in range(n)],
+            "predicted_label": "a",
+            "cluster": pd.array([0] * (n // 2) + [1] * (n // 2), dtype="Int64"),
+            "group": "",
+        }
+    )
+    path = write(
+        tmp_path / "r.csv",
+        *[(f"id{i}", "b", "relabel") for i in range(0, n, 2)],
+        ("cluster:0", "c", "relabel"),
+    )
+    none = pd.DataFrame({"image_id": [], "label": []}, dtype=object)
+    started = time.perf_counter()
+    spread = [spread_reviews(path, Assigned(table, tmp_path, "a.csv"), none)]
+    summary = summarise(spread, settle(spread, none), none)
+    assert summary["labels"] == {"b": n // 2, "c": n // 4}
+    assert time.perf_counter() - started < 20

@@ -251,6 +251,9 @@ def describe(summary: dict) -> list[str]:
             k: f" (did you mean '{v}'?)" if v else "" for k, v in summary["new_classes"].items()
         }
         lines.append("new classes: " + ", ".join(f"'{k}'{v}" for k, v in near.items()))
+    if summary["rejected"]:
+        lines.append("note       errors are measured on labelled images: where the rejected ones "
+                     "are the hard ones, what is promised is too good")  # fmt: skip
     if summary["accepted_otherwise"]:
         lines.append(f"note       {summary['accepted_otherwise']} images are accepted with another "
                      "label than predicted: the written label is taken")  # fmt: skip
