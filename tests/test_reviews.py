@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clusterkit
@@ -32,6 +32,12 @@ def write(path: Path, *rows: tuple[str, str, str]) -> Path:
         for image_id, label, decision in rows:
             out.writerow([image_id, "", safe_csv_text(label), decision, "me", "2026-01-01", ""])
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_runs_here(tmp_path, monkeypatch):
+    """Runs that somebody has in the folder where the tests start are none of their business."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -153,6 +159,7 @@ ROWS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(rows=ROWS)
 def test_settling_follows_the_rule_row_by_row(rows, table, tmp_path_factory):
     path = write(tmp_path_factory.mktemp("r") / "r.csv", *rows)
@@ -241,8 +248,29 @@ def test_every_bad_file_is_named_in_one_line(command, run, assignment, tmp_path,
     assert len(err) < 500
 
 
-def test_no_file_and_no_assignments(command, run, sample, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_is_no_reviews_file(command, run, assignment, tmp_path):
+    code, _, err = command("review", tmp_path, "--run", run.path)
+    assert code == 1
+    assert "cannot be read as a table: Is a directory" in err
+
+
+def test_later_reviews_win_over_earlier_ones(sample, config, tmp_path):
+    from clusterkit import read_manifest
+    from clusterkit.reviewing import apply_reviews
+
+    manifest = read_manifest(sample / "labels.csv", config)
+    first, second = manifest["image_id"][:2]
+    one = write(tmp_path / "1.csv", (first, "odd", "relabel"), (second, "odd", "relabel"))
+    files = [one, write(tmp_path / "2.csv", (first, "", "skip"), (second, "rod", "relabel"))]
+    after = apply_reviews(manifest, files, sample).manifest.set_index("image_id")
+    before = manifest.set_index("image_id")
+    assert after.loc[first, ["label", "provenance"]].tolist() == [before["label"][first], "given"]
+    assert after.loc[second, ["label", "provenance"]].tolist() == ["rod", "reviewed"]
+    backwards = apply_reviews(manifest, files[::-1], sample).manifest.set_index("image_id")
+    assert backwards.loc[[first, second], "label"].tolist() == ["odd", "odd"]
+
+
+def test_no_file_and_no_assignments(command, run, sample, tmp_path):
     code, _, err = command("review", tmp_path / "none.csv")
     assert code == 1
     assert "does not exist" in err

@@ -69,14 +69,17 @@ def assign(
     bar.close()
     status = result.summary["status"]
     questions = _questions(result.table, ask)
+    asked = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
+             f"{q['label_set']}" for q in questions]  # fmt: skip
+    if ask and not questions:
+        asked = ["ask        nothing: no image was refused"]
     summary = {"assignments": str(result.path), **result.summary}
     print_summary(summary | ({"ask": questions} if ask else {}), as_json, [
         f"written    {result.path}: {result.summary['images']} images, "
         f"{result.summary['images_per_second']:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
         f"promise    {result.summary['promise_text']}",
-        *[f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
-          f"{q['label_set']}" for q in questions],
+        *asked,
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip
     if strict and status["failed"]:
