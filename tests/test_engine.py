@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from clusterkit.engine.calibrate import HeldOut, calibrate
 from clusterkit.engine.cluster import cluster_refused
 from clusterkit.engine.conformal import benjamini_hochberg, label_sets, set_threshold
-from clusterkit.engine.fusion import fit_fusion
+from clusterkit.engine.fusion import Scores, fit_fusion
 from clusterkit.engine.gate import gate_classes
 from clusterkit.engine.guarantee import choose_threshold, error_bound, units_needed
 from clusterkit.engine.novelty import AppearanceModel, appearance, novelty_p_values
@@ -136,16 +137,17 @@ def test_fusion_uses_what_tells_and_ignores_noise():
     labels = rng.integers(0, 3, 300)
     signal = 2.0 * np.eye(3)[labels] + rng.normal(size=(300, 3))
     noise = rng.normal(size=(300, 3))
-    by_similarity = fit_fusion(noise, signal, labels, 1.0, 3)
-    by_classifier = fit_fusion(signal, noise, labels, 1.0, 3)
+    belief = softmax(signal, axis=1)
+    vague = softmax(noise, axis=1)
     everything = np.ones((300, 3), dtype=bool)
-
-    def accuracy(fusion, logits, pooled):
-        return (fusion.probs(logits, pooled, everything).argmax(1) == labels).mean()
-
     best = (signal.argmax(1) == labels).mean()
-    assert accuracy(by_similarity, noise, signal) >= best - 0.02
-    assert accuracy(by_classifier, signal, noise) >= best - 0.02
+    for scores in (
+        Scores(signal, noise, vague),
+        Scores(noise, signal, vague),
+        Scores(noise, noise, belief),
+    ):
+        probs = fit_fusion(scores, labels, 1.0, 3).probs(scores, everything)
+        assert (probs.argmax(1) == labels).mean() >= best - 0.02
 
 
 @settings(deadline=None)
@@ -154,9 +156,11 @@ def test_fused_probabilities_stay_inside_the_gate(seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, 60)
     logits, pooled = rng.normal(size=(60, 4)), rng.normal(size=(60, 4))
-    fusion = fit_fusion(logits, pooled, labels, 0.7, 3)
+    vote = rng.dirichlet(np.ones(4), size=60)
+    vote[rng.random(60) < 0.3] = np.nan
+    fusion = fit_fusion(Scores(logits, pooled, vote), labels, 0.7, 3)
     gate = fusion.gate(logits)
-    probs = fusion.probs(logits, np.where(gate, pooled, -np.inf), gate)
+    probs = fusion.probs(Scores(logits, np.where(gate, pooled, -np.inf), vote), gate)
     assert np.allclose(probs.sum(1), 1)
     assert (probs[~gate] == 0).all()
 
@@ -168,10 +172,10 @@ def test_calibrated_confidence_is_honest():
     labels = np.array([rng.choice(3, p=p) for p in probs])
     held_out = HeldOut(
         rows=np.arange(1500), logits=3 * np.log(probs), pooled=rng.normal(size=(1500, 3)),
-        novelty=np.zeros((1500, 2)), labels=labels, units=np.arange(1500),
-        folds=np.arange(1500) % 5,
+        vote=np.full((1500, 3), np.nan), novelty=np.zeros((1500, 2)), labels=labels,
+        units=np.arange(1500), folds=np.arange(1500) % 5,
     )  # fmt: skip
-    calibration = calibrate(held_out, 1.0, 3)
+    calibration = calibrate(held_out, np.full(3, 1 / 3), 1.0, 3)
     assert calibration.metrics()["expected_calibration_error"] < 0.05
 
 

@@ -35,7 +35,7 @@ def estimate_prior(probs: np.ndarray, labelled: np.ndarray, units: int) -> np.nd
 
     >>> sharp = np.repeat([[0.99, 0.01], [0.01, 0.99]], [900, 100], axis=0)
     >>> estimate_prior(sharp, np.array([0.5, 0.5]), 1000).round(2)
-    array([0.89, 0.11])
+    array([0.9, 0.1])
     """
     n = len(probs)
     if not n:

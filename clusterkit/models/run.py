@@ -100,8 +100,11 @@ class Run:
         info = _read_json(path / "run.json")
         version = info.get("format")
         if version != FORMAT:
-            raise RunError(f"{path} has run format {version!r}, this clusterkit reads {FORMAT}; "
-                           "fit the run again, or use the clusterkit that wrote it")  # fmt: skip
+            newer = isinstance(version, int) and version > FORMAT
+            what = "upgrade clusterkit" if newer else "fit the run again"
+            raise RunError(
+                f"{path} has run format {version!r}, this clusterkit reads {FORMAT}; {what}"
+            )
         try:
             return cls(
                 path=path,

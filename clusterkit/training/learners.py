@@ -1,4 +1,4 @@
-"""fastai learners for the two models, on images or on cached features."""
+"""fastai learners for the two models, on images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from torch import nn
 
 from clusterkit.config import Config
 from clusterkit.models.backbones import Encoder
-from clusterkit.models.heads import Classifier, SiameseModel, create_head, pair_features
+from clusterkit.models.heads import Classifier, SiameseModel, create_head
 from clusterkit.training.pairs import PairDataset
 from clusterkit.training.transforms import batch_transforms, tensor_image
 
@@ -30,13 +30,13 @@ class Data:
 
     Attributes
     ----------
-    images : (N, S, S, 3) uint8, or (V, N, D) float features of V views
+    images : (N, S, S, 3) uint8
     labels : (N,) int
     train, valid : (n,) int
         Rows of each part; `valid` may be empty.
     """
 
-    images: np.ndarray | torch.Tensor
+    images: np.ndarray
     labels: np.ndarray
     train: np.ndarray
     valid: np.ndarray
@@ -48,6 +48,26 @@ class History:
 
     fold: str = ""
     rows: list[dict] = field(default_factory=list)
+
+    def add(
+        self,
+        stage: str,
+        epoch: int,
+        train_loss: float,
+        valid_loss: float | None = None,
+        valid_accuracy: float | None = None,
+    ) -> None:
+        """Append one epoch of a stage (``"classifier"`` or ``"siamese"``)."""
+        self.rows.append(
+            {
+                "fold": self.fold,
+                "stage": stage,
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "valid_loss": valid_loss,
+                "valid_accuracy": valid_accuracy,
+            }
+        )
 
 
 class _Rows:
@@ -61,32 +81,6 @@ class _Rows:
 
     def __getitem__(self, index: int) -> tuple:
         return self.get(index), self.targets[index]
-
-
-class _PairHead(nn.Module):
-    """The Siamese head over two images' cached features."""
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return self.head(pair_features(first, second))
-
-
-def train_siamese_head(data: Data, config: Config, epochs: int, history: History) -> nn.Sequential:
-    """Train the Siamese head on pairs of cached features (V, N, D)."""
-    head = create_head(2 * data.images.shape[2], 1)
-    _fit(
-        _PairHead(head),
-        _feature_loaders(data, config, pairs=True),
-        BCEWithLogitsLossFlat(),
-        epochs,
-        config,
-        history,
-        "siamese",
-    )
-    return head.eval()
 
 
 def finetune_classifier(
@@ -151,38 +145,26 @@ def _binary_accuracy(logits: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
     return ((logits > 0) == (same > 0.5)).float().mean()
 
 
-def _feature_loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
-    rng = np.random.default_rng(config.seed)
-    views = data.images
-
-    def getter(rows: np.ndarray, vary: bool) -> Callable[[int], torch.Tensor]:
-        if vary and len(views) > 1:
-            return lambda i: views[rng.integers(len(views)), rows[i]]
-        return lambda i: views[0, rows[i]]
-
-    return _loaders(data, config, pairs, getter)
-
-
 def _image_loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
-    def getter(rows: np.ndarray, vary: bool) -> Callable[[int], torch.Tensor]:
-        return lambda i: tensor_image(data.images[rows[i]])
-
-    size = data.images.shape[1]
-    return _loaders(data, config, pairs, getter, after_batch=batch_transforms(config.augment, size))
-
-
-def _loaders(
-    data: Data, config: Config, pairs: bool, getter: Callable, **kwargs: list
-) -> DataLoaders:
     datasets = []
-    for rows, vary in ((data.train, True), (data.valid, False)):
-        get, labels = getter(rows, vary), data.labels[rows]
+    for rows, fixed in ((data.train, False), (data.valid, True)):
+        get, labels = _getter(data.images, rows), data.labels[rows]
         datasets.append(
-            PairDataset(get, labels, config.seed, fixed=not vary) if pairs else _Rows(get, labels)
+            PairDataset(get, labels, config.seed, fixed) if pairs else _Rows(get, labels)
         )
     # At least two whole batches, and none of one image: BatchNorm cannot learn from it.
     batch_size = max(2, min(config.train.batch_size, len(data.train) // 2))
-    return DataLoaders.from_dsets(*datasets, bs=batch_size, num_workers=0, device="cpu", **kwargs)
+    return DataLoaders.from_dsets(
+        *datasets,
+        bs=batch_size,
+        num_workers=0,
+        device="cpu",
+        after_batch=batch_transforms(config.augment, data.images.shape[1]),
+    )
+
+
+def _getter(images: np.ndarray, rows: np.ndarray) -> Callable[[int], torch.Tensor]:
+    return lambda index: tensor_image(images[rows[index]])
 
 
 def _fit(
@@ -224,14 +206,4 @@ def _fit(
 def _record(learner: Learner, history: History, stage: str) -> None:
     for epoch, values in enumerate(learner.recorder.values):
         # Without a validation part fastai records the training loss alone.
-        train, valid, score = (*values, None, None)[:3]
-        history.rows.append(
-            {
-                "fold": history.fold,
-                "stage": stage,
-                "epoch": epoch,
-                "train_loss": train,
-                "valid_loss": valid,
-                "valid_accuracy": score,
-            }
-        )
+        history.add(stage, epoch, *(*values, None, None)[:3])

@@ -64,10 +64,11 @@ def fit_linear_head(
     scaled = (features - mean) / np.sqrt(var + norm.eps)
     weight, bias = np.zeros(linear.weight.shape), np.zeros(len(prior))
     for columns in nested_columns(depths):
+        rotated, axes = _row_space(scaled[:, columns])
         model = LogisticRegression(C=inverse_l2, max_iter=5000)
-        model.fit(scaled[:, columns], targets, sample_weight=weights)
+        model.fit(rotated, targets, sample_weight=weights)
         part, shift = _all_classes(model, len(prior))
-        weight[:, columns] += part / len(depths)
+        weight[:, columns] += part @ axes.T / len(depths)
         bias += shift / len(depths)
     with torch.no_grad():
         norm.running_mean.copy_(torch.from_numpy(mean))
@@ -85,6 +86,16 @@ def nested_columns(depths: list[int]) -> list[np.ndarray]:
     """
     total, starts = sum(depths), np.cumsum([0, *depths[:-1]])
     return [np.r_[start:total, total + start : 2 * total] for start in starts]
+
+
+def _row_space(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (N, r) in an orthonormal basis (D, r) of the space that they span.
+
+    The optimum of a regression with an L2 penalty lies in it, so with fewer images than
+    features the fit is the same and N / D times as long.
+    """
+    basis, coordinates = np.linalg.qr(features.T)
+    return coordinates.T, basis
 
 
 def _class_weights(targets: np.ndarray, prior: np.ndarray) -> np.ndarray:

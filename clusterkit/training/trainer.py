@@ -17,9 +17,9 @@ from clusterkit.training.learners import (
     History,
     finetune_classifier,
     finetune_siamese,
-    train_siamese_head,
 )
 from clusterkit.training.linear import fit_linear_head
+from clusterkit.training.pair_head import fit_pair_head
 from clusterkit.training.transforms import flipped_views
 
 # Fewer labelled images than this are too few to fine-tune a pretrained encoder safely.
@@ -97,7 +97,7 @@ class Trainer:
     def train(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
         """Train on `rows`, watch `valid`; always from the same start."""
         set_seed(self.config.seed, reproducible=True)
-        return self._heads(rows, valid) if self.frozen else self._tune(rows, valid)
+        return self._heads(rows) if self.frozen else self._tune(rows, valid)
 
     def refit_classifier(
         self, networks: Networks, rows: np.ndarray, chosen: np.ndarray, labels: np.ndarray
@@ -121,10 +121,9 @@ class Trainer:
             return None
         return Embeddings(self._pool_features, self._pool_features)
 
-    def _heads(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
-        data = Data(self._features, self.data.labels, rows, valid)
+    def _heads(self, rows: np.ndarray) -> Networks:
         head = self._linear(self._features, rows)
-        siamese = train_siamese_head(data, self.config, self._epochs()[1], self.history)
+        siamese = self._pair_head(self._features, rows)
         return Networks(self.backbone.encoder, head, siamese).to(self.config.device)
 
     def _linear(
@@ -139,6 +138,18 @@ class Trainer:
             features[:, rows], data.labels[rows], data.prior, depths, config.C, extra
         )
 
+    def _pair_head(self, features: torch.Tensor, rows: np.ndarray) -> torch.nn.Sequential:
+        config = self.config
+        return fit_pair_head(
+            features[:, rows],
+            self.data.labels[rows],
+            self._epochs()[1],
+            config.train.lr,
+            config.train.weight_decay,
+            config.seed,
+            lambda epoch, loss: self.history.add("siamese", epoch, loss),
+        )
+
     def _tune(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
         epochs, siamese_epochs = self._epochs()
         pretrained, config = self.backbone.pretrained, self.config
@@ -151,8 +162,7 @@ class Trainer:
             own = self._fresh_encoder()
             siamese = finetune_siamese(own, data, config, siamese_epochs, pretrained, self.history)
         else:
-            views = Data(self._embed_views(encoder, config.augment), data.labels, rows, valid)
-            siamese = train_siamese_head(views, config, siamese_epochs, self.history)
+            siamese = self._pair_head(self._embed_views(encoder, config.augment), rows)
         return Networks(encoder, head, siamese, own).to(config.device)
 
     def _fresh_encoder(self) -> Encoder:

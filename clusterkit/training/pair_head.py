@@ -1,0 +1,151 @@
+"""The Siamese head on cached features: seconds for all folds, where images need minutes."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from clusterkit.models.heads import HIDDEN, create_head, pair_features
+
+# Principal axes that pairs are compared in. With N images the features span at most N − 1
+# dimensions, and beyond the first few dozen these tell patients apart better than classes.
+_AXES = 64
+
+_PAIRS = 128
+_LEAST_STEPS = 100
+_LEAST_SPREAD = 1e-5
+
+# Steps that one row of the history covers.
+_EPOCH = 10
+
+
+def fit_pair_head(
+    views: torch.Tensor,
+    labels: np.ndarray,
+    epochs: int,
+    lr: float,
+    weight_decay: float,
+    seed: int,
+    record: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> nn.Sequential:
+    """Fit the article's head (`create_head`) on pairs of images, half of them of one class.
+
+    Trained in the space of the first principal axes of the standardised features and folded
+    back exactly into a head over all of them: 40 times fewer weights, so that seven heads (one
+    a fold) take seconds, and a few dozen images do not get lost in 10,000 directions (malaria,
+    20 a class: the nearest class is right for 78%, with all directions for 70%).
+
+    Parameters
+    ----------
+    views : (V, N, D) float Tensor
+        Pooled features of every view of the images.
+    labels : (N,) int
+    epochs : int
+        Passes over the images; there are at least 100 steps of 128 pairs.
+    lr, weight_decay : float
+        Of AdamW under a one-cycle schedule (Smith and Topin, arXiv 1708.07120).
+    seed : int
+    record : callable
+        Called with (epoch, mean loss) every 10 steps.
+
+    Returns
+    -------
+    head : (B, 2D) pairs as `pair_features` joins them → (B, 1) logits.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    # Dropout and the first weights draw from the global generator.
+    torch.manual_seed(seed)
+    flat = views.flatten(0, 1)
+    mean, variance = flat.mean(0), flat.var(0, correction=0)
+    # As BatchNorm does it, so that the head that is folded back is the same to the last digit.
+    scale = torch.sqrt(variance + nn.BatchNorm1d(1).eps)
+    n_classes = len(np.unique(labels))
+    axes = _principal_axes((flat - mean) / scale, max(_AXES, 2 * n_classes))
+    reduced = ((views - mean) / scale) @ axes
+    first = nn.Linear(2 * axes.shape[1], HIDDEN, bias=False)
+    nn.init.kaiming_normal_(first.weight)
+    rest = create_head(2, 1)[3:]
+    model = nn.Sequential(nn.Dropout(0.25), first, *rest)
+    steps = max(_LEAST_STEPS, math.ceil(epochs * len(labels) / _PAIRS))
+    _train(model, reduced, labels, steps, lr, weight_decay, generator, record)
+    return _unfold(first, rest, mean, variance, axes).eval()
+
+
+def draw_pairs(
+    labels: torch.Tensor, count: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Draw pairs of different images: (first, second, same class), each (count,).
+
+    The first is any image. Its partner is of the same class with probability 0.5 (never, where
+    the class has one image; always, where there is one class), else of a class drawn evenly
+    from the others, so that a common class is not the partner of nearly all.
+    """
+    n = len(labels)
+    first = torch.randint(n, (count,), generator=generator)
+    alike = labels[:, None] == labels[None]
+    mates = (alike & ~torch.eye(n, dtype=torch.bool)).float()
+    others = (~alike).float() / torch.bincount(labels)[labels]
+    same = torch.rand(count, generator=generator) < 0.5
+    same = (same | (others[first].sum(1) == 0)) & (mates[first].sum(1) > 0)
+    weight = torch.where(same[:, None], mates[first], others[first])
+    return first, torch.multinomial(weight, 1, generator=generator)[:, 0], same
+
+
+def _principal_axes(standardised: torch.Tensor, most: int) -> torch.Tensor:
+    """Return axes (D, P), scaled so that the first component has variance 1."""
+    _, spread, axes = torch.linalg.svd(standardised, full_matrices=False)
+    count = max(1, int((spread > 1e-3 * spread[0]).sum()))
+    count = min(most, count)
+    first = (spread[0] / math.sqrt(len(standardised))).clamp_min(_LEAST_SPREAD)
+    return axes[:count].T / first
+
+
+def _train(
+    model: nn.Module,
+    reduced: torch.Tensor,
+    labels: np.ndarray,
+    steps: int,
+    lr: float,
+    weight_decay: float,
+    generator: torch.Generator,
+    record: Callable[[int, float], None],
+) -> None:
+    classes = torch.as_tensor(np.unique(labels, return_inverse=True)[1])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    model.train()
+    losses = []
+    for step in range(steps):
+        first, second, same = draw_pairs(classes, _PAIRS, generator)
+        seen = torch.randint(len(reduced), (2, _PAIRS), generator=generator)
+        pairs = torch.cat([reduced[seen[0], first], reduced[seen[1], second]], dim=1)
+        loss = binary_cross_entropy_with_logits(model(pairs)[:, 0], same.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+        if len(losses) == _EPOCH or step == steps - 1:
+            record(step // _EPOCH, float(np.mean(losses)))
+            losses = []
+
+
+def _unfold(
+    first: nn.Linear, rest: nn.Sequential, mean: torch.Tensor, variance: torch.Tensor,
+    axes: torch.Tensor,
+) -> nn.Sequential:  # fmt: skip
+    """Return the head over all features that does the same as the one over reduced ones."""
+    size, count = len(mean), axes.shape[1]
+    head = create_head(2 * size, 1)
+    norm, _, linear, _, norm2, _, linear2 = head
+    with torch.no_grad():
+        norm.running_mean.copy_(pair_features(mean[None], mean[None])[0])
+        norm.running_var.copy_(pair_features(variance[None], variance[None])[0])
+        of_first, of_second = first.weight[:, :count], first.weight[:, count:]
+        linear.weight.copy_(pair_features(of_first @ axes.T, of_second @ axes.T))
+        norm2.load_state_dict(rest[1].state_dict())
+        linear2.weight.copy_(rest[3].weight)
+    return head
