@@ -30,6 +30,7 @@ _EXPORTS = {
     "load_config": "clusterkit.config",
     "read_assignments": "clusterkit.engine.table",
     "read_manifest": "clusterkit.data.manifest",
+    "review": "clusterkit.reviewing",
     "similar": "clusterkit.finder",
 }
 

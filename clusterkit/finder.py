@@ -10,7 +10,6 @@ from PIL import Image
 from clusterkit.audit.cam import field_offsets, pair_cams
 from clusterkit.audit.pictures import overlay, thumbnail
 from clusterkit.config import Config
-from clusterkit.data.files import inside_root
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
 from clusterkit.errors import ClusterkitError, DataError
@@ -65,7 +64,7 @@ class SimilarityFinder:
         if compare_n is not None and compare_n < 1:
             raise ValueError(f"compare_n = {compare_n} must be at least 1, or None for all")
         self.rank(image, compare_n=compare_n)
-        return self.run.data_root / self.ranking_["image"].iloc[0]
+        return self.run.find_image(self.ranking_["image"].iloc[0])
 
     def rank(
         self, image: Path | str, within: str = "gate", compare_n: int | None = None
@@ -124,7 +123,7 @@ class SimilarityFinder:
             raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
         best = self.ranking_.iloc[0]
         try:
-            match = load_image(inside_root(self.run.data_root, best["image"], "similar"))
+            match = load_image(self.run.find_image(best["image"]))
         except DataError as error:
             raise ClusterkitError(
                 f"labelled image {best['image']} is not under {self.run.data_root} ({error}); "

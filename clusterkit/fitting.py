@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 import clusterkit
-from clusterkit.config import Config, override
+from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
 from clusterkit.engine.novelty import appearance
@@ -22,6 +22,7 @@ from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
 from clusterkit.models.networks import choose_device
 from clusterkit.models.run import FORMAT, Run
+from clusterkit.reviewing import Applied, apply_reviews
 
 if TYPE_CHECKING:
     from clusterkit.learning import Learned
@@ -36,6 +37,7 @@ def fit(
     *,
     config: Config | None = None,
     run: Path | str | None = None,
+    reviews: Sequence[Path | str] = (),
     progress: Report | None = None,
 ) -> Run:
     """Learn a classifier and a Siamese model from labelled images, and write a run.
@@ -48,6 +50,9 @@ def fit(
     config : Config or None
     run : path or None
         Where to write; None: a new folder under ``runs/``.
+    reviews : sequence of path
+        Reviews files (DESIGN §6), whose verdicts become labels; later files win. Each is about
+        the assignments.csv beside it, or else that of the newest run under ``runs/``.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -69,7 +74,14 @@ def fit(
     path = _free_path(run)
     report = progress or (lambda stage, done, total: None)
     source = Path(source or config.data.source or default_source())
-    manifest = read_manifest(source, config)
+    if isinstance(reviews, str | Path):
+        reviews = [reviews]
+    root, elsewhere = data_root(source, config.data), config.data.unlabeled
+    applied = apply_reviews(
+        read_manifest(source, config), list(reviews), root,
+        elsewhere and data_root(Path(elsewhere), DataConfig()),
+    )  # fmt: skip
+    manifest = applied.manifest
     check_labels(manifest, config.data.max_classes)
     data = load_labelled(manifest, config, report)
     # Random weights are part of the result, so the seed has to stand before them.
@@ -92,6 +104,8 @@ def fit(
         "decisions": learned.decisions,
         "metrics": calibration.metrics(),
         "unlabelled": int(manifest["label"].isna().sum()),
+        "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
+        "reviews": _record(applied, path),
     }
     result = Run(
         path=path,
@@ -107,9 +121,21 @@ def fit(
     return result
 
 
+def _record(applied: Applied, path: Path) -> dict:
+    """What the run keeps of its reviews, with how many labels came from where."""
+    if not applied.summary:
+        return {}
+    counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
+    against = [a and os.path.relpath(a, path) for a in applied.summary["against"]]
+    provenance = {k: int(v) for k, v in sorted(counts.items())}
+    return applied.summary | {"against": against, "provenance": provenance}
+
+
 def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[str]:
     """Return paths of unlabelled images that are not copies of labelled ones."""
     rows = manifest[manifest["label"].isna() & (manifest["image_id"] != "")]
+    # What a person refused a label for must not get one from self-training.
+    rows = rows[rows["provenance"] != "rejected"]
     rows = rows[~rows["image_id"].isin(data.rows["image_id"])].drop_duplicates("image_id")
     paths, most = rows["path"].tolist(), config.train.pool
     if len(paths) <= most:
@@ -176,7 +202,9 @@ def _info(
         "size": config.image.size,
         "seed": config.seed,
         "data": {
-            "root": os.path.relpath(data_root(source, config.data), path),
+            "root": extra["roots"][0],
+            # Where else reviewed images are, tried in this order.
+            "roots": extra.pop("roots"),
             "images": len(data.rows),
             "unlabelled": extra.pop("unlabelled"),
             "units": int(data.units.max()) + 1,

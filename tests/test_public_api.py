@@ -11,7 +11,8 @@ import clusterkit
 def test_exports():
     assert clusterkit.__all__ == [
         "ClusterkitError", "Config", "Run", "SimilarityFinder", "__version__", "assign", "audit",
-        "fit", "load_config", "read_assignments", "read_manifest", "similar",
+        "fit", "load_config", "read_assignments", "read_manifest", "review",
+        "similar",
     ]  # fmt: skip
     for name in clusterkit.__all__:
         assert getattr(clusterkit, name).__doc__ or name == "__version__"

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +34,6 @@ Report = Callable[[str, int, int], None]
 
 # Cards drawn in one forward pass.
 _BATCH = 16
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Where the pictures are: of the images to be labelled, and of the labelled ones."""
-
-    inputs: Path
-    labeled: Path
 
 
 def audit(
@@ -82,10 +73,10 @@ def audit(
     out = Path(out) if out else run.path / "audit"
     table = read_assignments(csv)
     record = _read_record(csv)
-    roots = Roots(csv.parent / record.get("input_root", "."), run.data_root)
+    inputs = csv.parent / record.get("input_root", ".")
     out.mkdir(parents=True, exist_ok=True)
     chosen = choose_rows(table, config.audit.limit, run.info["seed"])
-    cards = _draw_cards(run, config, table.iloc[chosen], roots, out, progress)
+    cards = _draw_cards(run, config, table.iloc[chosen], inputs, out, progress)
     calibration = Calibration.from_dict(run.calibration)
     metrics = _metrics(run, calibration)
     plots = _plots(run, calibration, table, record, out)
@@ -93,7 +84,7 @@ def audit(
     missing = sum(card.thumb is None and card.status != "failed" for card in cards)
     if missing:
         log.warning("%d pictures were not found under %s: was the data moved?",
-                    missing, roots.inputs)  # fmt: skip
+                    missing, inputs)  # fmt: skip
     return render_page(out, cards, _page_summary(run, record, table, cards, metrics, plots))
 
 
@@ -124,14 +115,15 @@ def choose_rows(table: pd.DataFrame, limit: int, seed: int) -> np.ndarray:
 
 
 def _draw_cards(
-    run: Run, config: Config, rows: pd.DataFrame, roots: Roots, out: Path, progress: Report | None
+    run: Run, config: Config, rows: pd.DataFrame, inputs: Path, out: Path, progress: Report | None
 ) -> list[Card]:
     engine, cards = Engine(run, config), []
     for start in range(0, len(rows), _BATCH):
         part = list(rows.iloc[start : start + _BATCH].itertuples(index=False))
         pictures = [{} for _ in part]
-        queries = [_open(roots.inputs, r.image) if r.status != "failed" else None for r in part]
-        matches = [_open(roots.labeled, r.nearest_image) for r in part]
+        queries = [_open(lambda i: inside_root(inputs, i, "audit"), r.image)
+                   if r.status != "failed" else None for r in part]  # fmt: skip
+        matches = [_open(run.find_image, r.nearest_image) for r in part]
         _draw_batch(engine, config.audit.method, part, queries, matches, pictures, out)
         cards += [_card(row, found) for row, found in zip(part, pictures, strict=True)]
         if progress:
@@ -187,12 +179,12 @@ def _class_index(run: Run, label: str) -> int:
     return run.classes.index(label) if label in run.classes else 0
 
 
-def _open(root: Path, image: str) -> Image.Image | None:
+def _open(find: Callable[[str], Path], image: str) -> Image.Image | None:
     """Open a picture for a card; one that is gone or unreadable leaves its place empty."""
     if not image:
         return None
     try:
-        return load_image(inside_root(root, image, "audit"))
+        return load_image(find(image))
     except DataError as error:
         log.info("no picture of %s: %s", image, error)
         return None

@@ -22,6 +22,7 @@ from clusterkit.engine.journal import Journal
 from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel, appearance
 from clusterkit.engine.propagate import Neighbourhood
+from clusterkit.engine.questions import summarise_clusters
 from clusterkit.engine.rows import Context, build_table
 from clusterkit.engine.similarity import Gallery
 from clusterkit.engine.table import STATUSES, write_assignments
@@ -156,6 +157,7 @@ def assign(
         context = Context.of(run, config, evidence)
         table, promise = build_table(inputs, evidence, context)
         summary = _summary(run, source, out, inputs, table, promise, context)
+        summary["cluster_summaries"] = summarise_clusters(table, evidence["reduced"])
         summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         seconds = time.perf_counter() - started
         summary |= {"seconds": round(seconds, 3), "images_per_second": len(table) / seconds}

@@ -16,6 +16,7 @@ from clusterkit.engine.conformal import (
 from clusterkit.engine.guarantee import Promise
 from clusterkit.engine.judge import Reduction
 from clusterkit.engine.novelty import novelty_p_values
+from clusterkit.engine.questions import order_questions
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.engine.table import COLUMNS
 from clusterkit.models.run import Run
@@ -142,6 +143,7 @@ def build_table(
     duplicate = (table["duplicate_of"] != "").to_numpy()
     table["status"] = _statuses(table, failed, duplicate, context)
     table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, context)
+    table["order"] = _order(table, probs, evidence["reduced"], run)
     table["reason"] = [_reason(row, context) for row in table.itertuples()]
     _blank_failed(table, failed, evidence["errors"])
     return table[COLUMNS], context.promise.to_dict() if context.promise else None
@@ -203,6 +205,19 @@ def _clusters(
     return clusters
 
 
+def _order(table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray, run: Run) -> pd.Series:
+    refused = table["status"].isin(["review", "novel"]).to_numpy()
+    order = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    part = table[refused]
+    unknown = (part["status"] == "novel").to_numpy()
+    labelled = Reduction(run.gallery["centre"], run.gallery["projection"])(run.gallery["features"])
+    found = order_questions(
+        probs[refused], reduced[refused], part["group"].to_numpy(), unknown, labelled
+    )
+    order[part.index[found > 0]] = found[found > 0]
+    return order
+
+
 def _reason(row: tuple, context: Context) -> str:
     if row.status == "failed":
         return ""
@@ -232,7 +247,7 @@ def _reason(row: tuple, context: Context) -> str:
 
 
 def _blank_failed(table: pd.DataFrame, failed: np.ndarray, errors: np.ndarray) -> None:
-    kept = ("image", "image_id", "status", "group", "reason", "cluster")
+    kept = ("image", "image_id", "status", "group", "reason", "cluster", "order")
     for column in COLUMNS:
         if column not in kept:
             blank = np.nan if pd.api.types.is_float_dtype(table[column]) else ""

@@ -12,11 +12,12 @@ COLUMNS = [
     "image", "image_id", "status", "predicted_label", "confidence", "label_set",
     "classifier_label", "classifier_probability", "similarity", "gate", "nearest_image",
     "nearest_label", "nearest_similarity", "novelty_p", "cluster", "group", "duplicate_of",
-    "reason",
+    "reason", "order",
 ]  # fmt: skip
 STATUSES = ("assigned", "review", "novel", "duplicate", "failed")
 NUMBERS = ("confidence", "classifier_probability", "similarity", "nearest_similarity", "novelty_p")
-TEXTS = [c for c in COLUMNS if c not in NUMBERS and c != "cluster"]
+WHOLE = ("cluster", "order")
+TEXTS = [c for c in COLUMNS if c not in NUMBERS + WHOLE]
 
 # Digits after the point: more would be noise, and would differ between processors.
 _DIGITS = 6
@@ -29,7 +30,8 @@ def write_assignments(table: pd.DataFrame, path: Path) -> None:
         out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in out[column]]
     for column in NUMBERS:
         out[column] = out[column].astype(float).round(_DIGITS)
-    out["cluster"] = out["cluster"].astype("Int64")
+    for column in WHOLE:
+        out[column] = out[column].astype("Int64")
     partial = path.with_name(path.name + ".partial")
     out.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
     os.replace(partial, path)
@@ -41,7 +43,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     Returns
     -------
     DataFrame with `COLUMNS`: text as str (missing text is ""), numbers as float,
-    `cluster` as Int64.
+    `cluster` and `order` as Int64.
 
     Raises
     ------
@@ -55,6 +57,9 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable CSV: {error}") from error
+    if "order" not in table:
+        # Only advice, and not in files of before it was given.
+        table["order"] = ""
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
         raise DataError(
@@ -65,5 +70,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
         table[column] = [restore_csv_text(v) for v in table[column]]
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column], errors="coerce")
-    table["cluster"] = pd.to_numeric(table["cluster"], errors="coerce").astype("Int64")
+    for column in WHOLE:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
     return table

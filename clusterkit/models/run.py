@@ -12,14 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clusterkit.config import Config, config_from_dict
-from clusterkit.data.manifest import restore_csv_text, safe_csv_text
+from clusterkit.data.files import inside_root
+from clusterkit.data.images import read_bytes
+from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
 FORMAT = 2
-_MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame"]
+_MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
 
 @dataclass
@@ -34,7 +36,8 @@ class Run:
     config : Config
     networks : Networks
     manifest : DataFrame
-        The labelled images: image, image_id, label, group, split, frame.
+        The labelled images: image, image_id, label, group, split, frame, provenance (where the
+        label is from: given, reviewed, or cluster:<n> of the reviewed run).
     gallery : dict of Tensor
         ``features`` (E, D) and ``appearance`` (E, 27) of the labelled images in the order of
         `manifest`, ``exemplar`` (E,) 1 where compared with, ``projection`` (D, P) and ``centre``
@@ -64,6 +67,23 @@ class Run:
         """Where the labelled images were when the run was written."""
         return Path(os.path.normpath(self.path / self.info["data"]["root"]))
 
+    def find_image(self, image: str) -> Path:
+        """Return where a labelled image is; reviewed ones may lie outside the data root.
+
+        Raises
+        ------
+        DataError
+            It is in none of the places that the run knows, or its name leads out of them.
+        """
+        ids = set(self.manifest["image_id"][self.manifest["image"] == image])
+        roots = [Path(os.path.normpath(self.path / r)) for r in self.info["data"].get("roots", [])]
+        for root in roots:
+            path = inside_root(root, image, str(self.path))
+            # Two roots may hold a file of the same name; the id tells them apart.
+            if path.is_file() and image_id_of(read_bytes(path)) in ids:
+                return path
+        return inside_root(self.data_root, image, str(self.path))
+
     @classmethod
     def load(cls, path: Path | str) -> "Run":
         """Read a run; nothing in it is executed.
@@ -91,7 +111,7 @@ class Run:
                 info=info,
                 config=config_from_dict(info["config"], where=str(path / "run.json")),
                 networks=_read_networks(path, info),
-                manifest=_read_table(path / "manifest.csv"),
+                manifest=read_run_manifest(path),
                 gallery=load_file(path / "gallery.safetensors"),
                 calibration=_read_json(path / "calibration.json"),
                 history=pd.read_csv(path / "history.csv"),
@@ -138,8 +158,8 @@ class Run:
         _write_json(folder / "run.json", self.info)
 
 
-def find_run(folder: Path = Path("runs")) -> Path:
-    """Return the newest run under a folder.
+def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
+    """Return the newest run under a folder that holds a file of that name.
 
     Raises
     ------
@@ -147,9 +167,21 @@ def find_run(folder: Path = Path("runs")) -> Path:
         There is none.
     """
     found = sorted(folder.glob("*/run.json"), key=lambda p: (p.stat().st_mtime, p.as_posix()))
+    found = [path.parent for path in found if (path.parent / holding).is_file()]
     if not found:
-        raise RunError(f"no run under {folder}/; run `clusterkit fit` first, or give --run DIR")
-    return found[-1].parent
+        what = "" if holding == "run.json" else f" with an {holding}"
+        first = "fit" if holding == "run.json" else "assign"
+        raise RunError(f"no run{what} under {folder}/; run `clusterkit {first}` first, or give "
+                       "--run DIR")  # fmt: skip
+    return found[-1]
+
+
+def read_run_manifest(path: Path | str) -> pd.DataFrame:
+    """Read a run's labelled images without loading its networks; see `Run.manifest`."""
+    table = pd.read_csv(Path(path) / "manifest.csv", dtype=str, keep_default_na=False)
+    for column in ("image", "label", "group"):
+        table[column] = [restore_csv_text(v) for v in table[column]]
+    return table if "provenance" in table else table.assign(provenance="given")
 
 
 def _read_networks(path: Path, info: dict) -> Networks:
@@ -167,13 +199,6 @@ def _read_networks(path: Path, info: dict) -> Networks:
         own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
         part.load_state_dict(own)
     return networks.to("cpu")
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for column in ("image", "label", "group"):
-        table[column] = [restore_csv_text(v) for v in table[column]]
-    return table
 
 
 def _read_json(path: Path) -> dict:

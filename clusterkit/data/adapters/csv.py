@@ -27,7 +27,7 @@ class CsvAdapter:
 
     def read(self) -> pd.DataFrame:
         """Return one row a line; the text of every cell is kept as it is, but for blanks around."""
-        names, lines, numbers = self._read_table()
+        names, lines, numbers = read_table(self.source)
         config, root = self.config, Path(self.config.images or self.source.parent)
         if not root.is_dir():
             raise DataError(f"folder {root} of the images does not exist; check --images")
@@ -63,41 +63,48 @@ class CsvAdapter:
         place = names.index(column)
         return [line[place] for line in lines]
 
-    def _read_table(self) -> tuple[list[str], list[list[str]], list[int]]:
-        """Return the column names, the rows (as long as the names), and each row's last line.
 
-        Not pandas: where rows have one cell more than the names, as with a comma at each line's
-        end, it takes the first column for an index, and every label moves to its neighbour.
-        """
-        separator = "\t" if self.source.suffix.lower() == ".tsv" else ","
-        names, lines, numbers = None, [], []
-        try:
-            with self.source.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, delimiter=separator, strict=True)
-                for cells in reader:
-                    if not any(cell.strip() for cell in cells):
-                        continue
-                    if names is None:
-                        names = [cell.strip() for cell in cells]
-                        continue
-                    lines.append(self._fitted(cells, len(names), reader.line_num))
-                    numbers.append(reader.line_num)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.source} is not UTF-8 text; save it as CSV in UTF-8") from error
-        except (csv.Error, OSError) as error:
-            reason = getattr(error, "strerror", None) or f"line {reader.line_num}: {error}"
-            raise DataError(f"{self.source} cannot be read as a table: {reason}") from error
-        if names is None:
-            raise DataError(f"{self.source} is empty; it needs a line of column names")
-        if not lines:
-            raise DataError(f"{self.source} has column names but no rows; add a row an image")
-        return names, lines, numbers
+def read_table(source: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """Return the column names, the rows (as long as the names), and each row's last line.
 
-    def _fitted(self, cells: list[str], width: int, number: int) -> list[str]:
-        extra = [cell for cell in cells[width:] if cell.strip()]
-        if extra:
-            raise DataError(
-                f"{self.source}, line {number}: {len(cells)} cells for {width} columns, "
-                f"e.g. {extra[0][:60]!r}; put a cell that holds a separator in double quotes"
-            )
-        return [*cells[:width], *[""] * (width - len(cells))]
+    Not pandas: where rows have one cell more than the names, as with a comma at each line's
+    end, it takes the first column for an index, and every label moves to its neighbour.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, is not UTF-8 text, is no table, or has no rows.
+    """
+    separator = "\t" if source.suffix.lower() == ".tsv" else ","
+    names, lines, numbers = None, [], []
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if names is None:
+                    names = [cell.strip() for cell in cells]
+                    continue
+                lines.append(_fitted(source, cells, len(names), reader.line_num))
+                numbers.append(reader.line_num)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not UTF-8 text; save it as CSV in UTF-8") from error
+    except (csv.Error, OSError) as error:
+        reason = getattr(error, "strerror", None) or f"line {reader.line_num}: {error}"
+        raise DataError(f"{source} cannot be read as a table: {reason}") from error
+    if names is None:
+        raise DataError(f"{source} is empty; it needs a line of column names")
+    if not lines:
+        raise DataError(f"{source} has column names but no rows; add a row an image")
+    return names, lines, numbers
+
+
+def _fitted(source: Path, cells: list[str], width: int, number: int) -> list[str]:
+    extra = [cell for cell in cells[width:] if cell.strip()]
+    if extra:
+        raise DataError(
+            f"{source}, line {number}: {len(cells)} cells for {width} columns, "
+            f"e.g. {extra[0][:60]!r}; put a cell that holds a separator in double quotes"
+        )
+    return [*cells[:width], *[""] * (width - len(cells))]

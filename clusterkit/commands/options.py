@@ -1,0 +1,108 @@
+"""What all commands share: common options, the progress bar, how results are printed."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clusterkit.config import Config, load_config, override
+
+
+class Bar:
+    """Turns (stage, done, total) into a tqdm bar on a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.bar, self.stage = quiet or not sys.stderr.isatty(), None, None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self.quiet:
+            return
+        from tqdm import tqdm
+
+        if stage != self.stage:
+            self.close()
+            self.bar, self.stage = tqdm(total=total, desc=stage, file=sys.stderr), stage
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        click.echo(prefix + record.getMessage(), err=True)
+
+
+def common(function: Callable) -> Callable:
+    """Add the options that all commands take; the command gets `config`, `bar`, `as_json`."""
+
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        help="Settings; default ./clusterkit.toml if there is one.",
+    )
+    @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
+    @click.option("--seed", type=int, help="Same seed and data: same result.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+    @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+    @click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks.")
+    @wraps(function)
+    def wrapped(
+        config_file: Path | None,
+        device: str | None,
+        seed: int | None,
+        as_json: bool,
+        quiet: bool,
+        verbose: int,
+        **kwargs: Any,
+    ) -> None:
+        set_up(quiet, verbose)
+        config = override(load_config(config_file), device=device, seed=seed)
+        bar = Bar(quiet)
+        try:
+            function(config=config, chosen=config_file, bar=bar, as_json=as_json, **kwargs)
+        finally:
+            bar.close()
+
+    return wrapped  # fmt: skip
+
+
+def run_option(function: Callable) -> Callable:
+    """Add --run, for commands that read one."""
+    return click.option("--run", type=click.Path(path_type=Path), metavar="DIR",
+                        help="Default: the newest run under ./runs.")(function)  # fmt: skip
+
+
+def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:
+    """Load a run; its own settings hold unless a config file says otherwise."""
+    from clusterkit.models.run import Run, find_run
+
+    loaded = Run.load(run or find_run())
+    if chosen is None and not Path("clusterkit.toml").is_file():
+        config = override(loaded.config, device=config.device)
+    return loaded, config
+
+
+def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:
+    click.echo(json.dumps(summary, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def set_up(quiet: bool, verbose: int) -> None:
+    logger = logging.getLogger("clusterkit")
+    logger.handlers = [_Stderr()]
+    logger.propagate = False
+    logger.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
+    if verbose < 2:
+        import warnings
+
+        # Other libraries' remarks about themselves are nothing that a user can act on.
+        warnings.simplefilter("ignore")

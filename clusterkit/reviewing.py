@@ -1,0 +1,259 @@
+"""A person's reviews: checked against a run, and turned into labels for the next fit."""
+
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.data.files import inside_root
+from clusterkit.data.images import read_bytes
+from clusterkit.data.manifest import image_id_of
+from clusterkit.data.reviews import Assigned, Reviews, settle, spread_reviews, summarise
+from clusterkit.engine.table import read_assignments
+from clusterkit.errors import DataError, RunError
+from clusterkit.models.run import find_run, read_run_manifest
+
+log = logging.getLogger("clusterkit")
+
+ASSIGNMENTS = "assignments.csv"
+
+
+@dataclass
+class Applied:
+    """A manifest with reviews in it.
+
+    Attributes
+    ----------
+    manifest : DataFrame
+        As `read_manifest` gives it, with `provenance`: given, reviewed, cluster:<n>; rejected
+        where a reviewer took a label away or refused one; None where there is no label.
+    roots : list of Path
+        Folders outside the data root that labelled images are relative to.
+    summary : dict
+        See `data.reviews.summarise`; {} without reviews.
+    """
+
+    manifest: pd.DataFrame
+    roots: list[Path] = field(default_factory=list)
+    summary: dict = field(default_factory=dict)
+
+
+def review(reviews: Path | str, run: Path | str | None = None) -> dict:
+    """Check a reviews file against a run, and say what it would change; nothing is written.
+
+    Parameters
+    ----------
+    reviews : path
+        See DESIGN §6; a row's image_id may be ``cluster:<n>``.
+    run : path or None
+        None: where an assignments.csv lies beside the reviews, else the newest run under
+        ``runs/`` that has one.
+
+    Returns
+    -------
+    dict: see `data.reviews.summarise`; and `against`, the assignments that were used.
+
+    Raises
+    ------
+    ClusterkitError
+        One line for the first row that cannot be used, or there are no assignments.
+    """
+    reviews = Path(reviews)
+    if not reviews.exists():
+        raise DataError(f"reviews file {reviews} does not exist; check the path")
+    folder = Path(run) if run is not None else _beside(reviews) or find_run(holding=ASSIGNMENTS)
+    assigned = load_assigned(folder / ASSIGNMENTS)
+    labelled = _labelled_of(folder)
+    spread = [spread_reviews(reviews, assigned, labelled)]
+    verdicts = settle(spread, labelled)
+    return summarise(spread, verdicts, labelled) | {"against": assigned.where}
+
+
+def load_assigned(path: Path) -> Assigned:
+    """Read an assignments.csv and where its images are.
+
+    Raises
+    ------
+    DataError
+        It is missing, damaged, or lacks a column.
+    """
+    table = read_assignments(path)
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        root = record.get("input_root", ".")
+    except (OSError, ValueError, AttributeError):
+        # The images may still be among those that fit is given.
+        root = "."
+    root = Path(os.path.normpath(path.absolute().parent / str(root)))
+    return Assigned(table, root, str(path))
+
+
+def apply_reviews(
+    manifest: pd.DataFrame, paths: list[Path | str], root: Path, unlabeled: Path | None = None
+) -> Applied:
+    """Put reviews into a manifest.
+
+    Images are known by their ids. Those that are not in the manifest are looked for where the
+    assignments say they were, and must still have the same bytes.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        As `read_manifest` gives it.
+    paths : list of path
+        Reviews files; later ones win. Each is about the assignments.csv beside it, or else that
+        of the newest run under ``runs/``.
+    root : path
+        What the manifest's images are relative to.
+    unlabeled : path or None
+        What its unlabelled images from elsewhere are relative to.
+
+    Raises
+    ------
+    ClusterkitError
+        A row cannot be used, or a reviewed image is not there any more.
+    """
+    manifest = manifest.assign(provenance=None).astype({"provenance": object})
+    manifest.loc[manifest["label"].notna(), "provenance"] = "given"
+    if not paths:
+        return Applied(manifest)
+    known = manifest[manifest["image_id"] != ""]
+    spread = [spread_reviews(path, _assigned_for(Path(path)), known) for path in paths]
+    verdicts = settle(spread, known)
+    summary = summarise(spread, verdicts, known)
+    summary["against"] = [s.assigned.where if s.assigned else None for s in spread]
+    roots: list[Path] = []
+    manifest = _set_known(manifest, verdicts, spread, roots, (root, unlabeled))
+    there = verdicts["image_id"].isin(manifest["image_id"])
+    new = _find_new(verdicts[~there & (verdicts["label"] != "")], spread, roots, root)
+    manifest = pd.concat([manifest, new], ignore_index=True)
+    _keep_split(manifest)
+    for label, near in summary["new_classes"].items():
+        log.warning(
+            "reviews add the class '%s'%s", label, f" (did you mean '{near}'?)" if near else ""
+        )
+    _warn_of_groups(manifest)
+    manifest = manifest.sort_values(["image", "path"], ignore_index=True)
+    return Applied(manifest, list(dict.fromkeys(roots)), summary)
+
+
+def _beside(reviews: Path) -> Path | None:
+    return reviews.parent if (reviews.parent / ASSIGNMENTS).is_file() else None
+
+
+def _assigned_for(reviews: Path) -> Assigned | None:
+    folder = _beside(reviews)
+    if folder is None:
+        try:
+            folder = find_run(holding=ASSIGNMENTS)
+        except RunError:
+            return None
+    log.info("%s is about %s", reviews, folder / ASSIGNMENTS)
+    return load_assigned(folder / ASSIGNMENTS)
+
+
+def _labelled_of(folder: Path) -> pd.DataFrame:
+    """Return the labelled images of the run that a folder is, else none."""
+    if not (folder / "manifest.csv").is_file():
+        return pd.DataFrame({"image_id": [], "label": []}, dtype=object)
+    return read_run_manifest(folder)
+
+
+def _set_known(
+    manifest: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    spread: list[Reviews],
+    roots: list[Path],
+    places: tuple[Path, Path | None],
+) -> pd.DataFrame:
+    """Label or unlabel the images that are in the manifest."""
+    groups = {v.image_id: _group(v, spread) for v in verdicts.itertuples()}
+    rows = manifest["image_id"].isin(verdicts["image_id"])
+    found = verdicts.set_index("image_id").loc[manifest["image_id"][rows]]
+    rejected = (found["decision"] == "reject").to_numpy()
+    fresh = rows & manifest["label"].isna() & manifest["image_id"].isin(found.index[~rejected])
+    manifest.loc[rows, "label"] = [label or None for label in found["label"]]
+    manifest.loc[rows, "provenance"] = found["provenance"].mask(rejected, "rejected").to_numpy()
+    manifest.loc[rows, "group"] = [
+        group or groups[identity]
+        for group, identity in zip(manifest["group"][rows], found.index, strict=True)
+    ]
+    root, unlabeled = places
+    named = [_named(Path(path), root, unlabeled or root) for path in manifest["path"][fresh]]
+    manifest.loc[fresh, "image"] = [image for image, _ in named]
+    roots += [own for _, own in named if own is not None]
+    return manifest
+
+
+def _find_new(
+    verdicts: pd.DataFrame, spread: list[Reviews], roots: list[Path], root: Path
+) -> pd.DataFrame:
+    """Return manifest rows of reviewed images that fit was not given."""
+    rows, missing = [], []
+    for verdict in verdicts.itertuples():
+        assigned = spread[verdict.file].assigned
+        image = assigned.table["image"].iloc[verdict.position]
+        try:
+            path = inside_root(assigned.root, image, assigned.where).absolute()
+            if image_id_of(read_bytes(path)) != verdict.image_id:
+                raise DataError("it is not the file that was reviewed: its bytes have changed")
+        except DataError as error:
+            missing.append((image, assigned.root, error))
+            continue
+        name, own = _named(path, root, assigned.root)
+        if own is not None:
+            roots.append(own)
+        rows.append({"image": name, "image_id": verdict.image_id, "path": str(path),
+                     "label": verdict.label, "group": _group(verdict, spread),
+                     "provenance": verdict.provenance})  # fmt: skip
+    if missing:
+        image, folder, error = missing[0]
+        raise DataError(
+            f"{len(missing)} reviewed images cannot be used, e.g. '{image}' under {folder} "
+            f"({error}); put them back, give their folder with --unlabeled, or remove their rows"
+        )
+    columns = ["image", "image_id", "path", "label", "group", "split", "frame", "provenance"]
+    table = pd.DataFrame(rows, columns=columns, dtype=object)
+    return table.where(table.notna(), None)
+
+
+def _named(path: Path, root: Path, own: Path) -> tuple[str, Path | None]:
+    """Name an image under the data root, else under its own, and return that other root.
+
+    Elsewhere its folder's name is a part of its own: two folders may hold files of one name.
+    """
+    path, root, own = (Path(os.path.abspath(p)) for p in (path, root, own))
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix(), None
+    return path.relative_to(own.parent).as_posix(), own.parent
+
+
+def _group(verdict: tuple, spread: list[Reviews]) -> str | None:
+    if verdict.position < 0:
+        return None
+    return spread[verdict.file].assigned.table["group"].iloc[verdict.position] or None
+
+
+def _warn_of_groups(manifest: pd.DataFrame) -> None:
+    given = manifest["provenance"] == "given"
+    added = manifest["label"].notna() & ~given
+    alone = added & manifest["group"].isna()
+    if alone.any() and manifest["group"][given].notna().any():
+        log.warning(
+            "%d reviewed images have no group, e.g. '%s', but the others have: if they are of the "
+            "same patients, what is measured is too good; assign from a CSV with a group column",
+            alone.sum(),
+            manifest["image"][alone].iloc[0],
+        )
+
+
+def _keep_split(manifest: pd.DataFrame) -> None:
+    """A reviewed image of a patient that is held out by the data's own split is held out too."""
+    sides = manifest.dropna(subset=["split", "group"]).drop_duplicates("group")
+    sides = sides.set_index("group")["split"]
+    added = ~manifest["provenance"].isin(["given"]) & manifest["split"].isna()
+    added &= manifest["group"].isin(sides.index)
+    manifest.loc[added, "split"] = manifest["group"][added].map(sides)
