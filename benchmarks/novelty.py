@@ -27,9 +27,10 @@ from benchmarks.protocol import SETS, Features, data_folder, draw
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
+from clusterkit.engine.context import Context
 from clusterkit.engine.judge import Judge
 from clusterkit.engine.novelty import NoveltyModel
-from clusterkit.engine.rows import Context, build_table
+from clusterkit.engine.rows import build_table
 from clusterkit.models.networks import Embeddings
 from clusterkit.models.run import Run
 from clusterkit.sample import UNKNOWN_CLASS, make_sample
@@ -62,7 +63,7 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     run = Run(Path(), {"classes": classes}, config, learned.judge.networks, labels_rows, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
     context = Context.of(run, config, evidence)
-    table, _ = build_table(rest.reset_index(drop=True), evidence, context)
+    table = build_table(rest.reset_index(drop=True), evidence, context)
     truth = rest["label"].to_numpy()
     return {"set": name, "left_out": left or "", "k": k, "seed": seed} | figures(
         table, truth, truth == left, evidence["reduced"], seed

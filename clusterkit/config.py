@@ -102,10 +102,14 @@ class EngineConfig:
 
 @dataclass
 class AssignConfig:
-    """The promise and the batch."""
+    """The promise and the batch.
+
+    `per_class` makes the promise for each assigned class, all at once.
+    """
 
     max_error: float | None = 0.05
     confidence: float = 0.9
+    per_class: bool = False
     batch_size: int = 32
     workers: int | None = None
 
@@ -169,6 +173,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "assign.batch_size": (1, 4096),
     "assign.workers": (0, 256),
     "audit.limit": (1, 1_000_000),
+}
+
+# What to do about a value out of range, where it is not plain.
+_HINTS = {
+    "assign.max_error": "; 0.05 is 5%; no number of labels can promise that none is wrong, and "
+    "'none' promises nothing and assigns everything",
+    "assign.confidence": "; 0.9 is 90%",
 }
 
 
@@ -276,5 +287,8 @@ def _checked(hint: Any, value: Any, where: str, key: str) -> Any:
     if key in _RANGES:
         low, high = _RANGES[key]
         if not low <= value <= high:
-            raise ConfigError(f"{where}: {key} = {value!r} must be between {low:g} and {high:g}")
+            hint = _HINTS.get(key, "")
+            raise ConfigError(
+                f"{where}: {key} = {value!r} must be between {low:g} and {high:g}{hint}"
+            )
     return value

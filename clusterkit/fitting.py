@@ -17,6 +17,7 @@ import clusterkit
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
+from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.novelty import appearance
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
+
+# Held-out groups (or images) below which their record is said to be thin.
+_FEW = 10
 
 
 def fit(
@@ -96,6 +100,7 @@ def fit(
     looks = appearance(data.images)
     learned = learn(data, looks, trainer, folds, config, report)
     calibration = learned.calibration
+    _say_if_few(calibration)
     data.rows["split"] = np.where(folds >= 0, "valid", "train") if n_folds == 1 else "train"
     info = {
         "strategy": strategy,
@@ -119,6 +124,15 @@ def fit(
     )
     result.save()
     return result
+
+
+def _say_if_few(calibration: Calibration) -> None:
+    images, units = len(calibration.labels), calibration.n_units
+    if units < _FEW:
+        of = f" of {units} groups" if units < images else ""
+        log.warning("only %d labelled images%s could be held out: confidence is little more than "
+                    "a guess until more are labelled (nothing is promised from fewer than the "
+                    "error asks for)", images, of)  # fmt: skip
 
 
 def _record(applied: Applied, path: Path) -> dict:
@@ -208,6 +222,10 @@ def _info(
             "images": len(data.rows),
             "unlabelled": extra.pop("unlabelled"),
             "units": int(data.units.max()) + 1,
+            # Patients may have images of several classes; then they are never split between folds.
+            "units_of_several_classes": int(
+                (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
+            ),
             "by_class": {c: int(counts[c]) for c in data.classes},
         },
         **extra,

@@ -1,5 +1,6 @@
 """From labelled images to networks with a calibration: cross-fitting, the pool, self-training."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.errors import DataError
 from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.training.trainer import Trainer
+
+log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
 
@@ -68,11 +71,19 @@ def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.nd
         return np.where(valid, 0, -1), 1
     folds = make_folds(data.rows, wanted, config.seed)
     # Where a fold holds all images of a class, no model can have learned it: they only train.
+    unmeasured = []
     for fold in np.unique(folds):
         for label in np.unique(data.labels[folds == fold]):
             of_label = data.labels == label
             if (folds[of_label] == fold).all():
                 folds[of_label] = -1
+                unmeasured.append(data.classes[label])
+    if unmeasured:
+        log.warning(
+            "the errors of %s could not be measured, so no promise covers it: all its labels are "
+            "within one group (patient), or fall together; label it in more groups",
+            ", ".join(f"'{label}'" for label in sorted(set(unmeasured))),
+        )
     found = np.unique(folds[folds >= 0])
     if not len(found):
         raise DataError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help="Largest part of wrong labels; default 0.05. none: assign everything.",
 )
 @click.option("--confidence", type=float, help="Of that promise; default 0.9.")
+@click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
 @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
@@ -45,6 +46,7 @@ def assign(
     out: Path | None,
     max_error: str | None,
     confidence: float | None,
+    per_class: bool,
     images: str | None,
     ask: int | None,
     fresh: bool,
@@ -64,7 +66,8 @@ def assign(
     error = _error_value(max_error)
     loaded, config = load_run(run, config, chosen)
     config = override(config, assign__max_error=error, data__images=images,
-                      assign__confidence=confidence)  # fmt: skip
+                      assign__confidence=confidence,
+                      assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(loaded, unlabeled, config=config, out=out, fresh=fresh, progress=bar)
     bar.close()
     status = result.summary["status"]

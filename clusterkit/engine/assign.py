@@ -18,12 +18,13 @@ from clusterkit.config import Config
 from clusterkit.data.loading import Batch, load_batches
 from clusterkit.data.manifest import read_inputs
 from clusterkit.engine.calibrate import Calibration
+from clusterkit.engine.context import Context
 from clusterkit.engine.journal import Journal
 from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel, appearance
 from clusterkit.engine.propagate import Neighbourhood
 from clusterkit.engine.questions import summarise_clusters
-from clusterkit.engine.rows import Context, build_table
+from clusterkit.engine.rows import build_table
 from clusterkit.engine.similarity import Gallery
 from clusterkit.engine.table import STATUSES, write_assignments
 from clusterkit.models.networks import choose_device, embed
@@ -155,8 +156,8 @@ def assign(
         resumed = _embed_missing(run, inputs, config, journal, progress)
         evidence = journal.read()
         context = Context.of(run, config, evidence)
-        table, promise = build_table(inputs, evidence, context)
-        summary = _summary(run, source, out, inputs, table, promise, context)
+        table = build_table(inputs, evidence, context)
+        summary = _summary(run, source, out, inputs, table, context)
         summary["cluster_summaries"] = summarise_clusters(table, evidence["reduced"])
         summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         seconds = time.perf_counter() - started
@@ -221,7 +222,6 @@ def _summary(
     out: Path,
     inputs: pd.DataFrame,
     table: pd.DataFrame,
-    promise: dict | None,
     context: Context,
 ) -> dict:
     source = Path(source)
@@ -238,8 +238,8 @@ def _summary(
             "labelled": dict(zip(run.classes, context.calibration.prior.round(4), strict=True)),
             "estimated": dict(zip(run.classes, context.prior.round(4), strict=True)),
         },
-        "promise": promise,
-        "promise_text": context.promise_text,
+        "promise": context.to_dict(),
+        "promise_text": context.text,
         "confidence": context.config.assign.confidence,
         "run": run.info["id"],
         # Relative, so that a run and its data can move together and no absolute path is kept.

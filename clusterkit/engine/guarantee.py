@@ -1,7 +1,7 @@
 """Guarantee (DESIGN §7.5): the lowest confidence threshold whose error is provably small."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
@@ -48,10 +48,6 @@ class Promise:
     needed: int
     more: int | None
     unit: str
-
-    def to_dict(self) -> dict:
-        """Return plain values for JSON."""
-        return asdict(self)
 
 
 def units_needed(max_error: float, level: float) -> int:

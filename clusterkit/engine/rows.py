@@ -1,101 +1,22 @@
 """From a batch's evidence to the rows of `assignments.csv`: status, label, reason."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from clusterkit.config import Config
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.cluster import cluster_refused, cluster_space
-from clusterkit.engine.conformal import (
-    benjamini_hochberg,
-    label_sets,
-    set_threshold,
-)
-from clusterkit.engine.guarantee import Promise
+from clusterkit.engine.conformal import benjamini_hochberg, label_sets
+from clusterkit.engine.context import Context
 from clusterkit.engine.judge import Reduction
 from clusterkit.engine.novelty import novelty_p_values
 from clusterkit.engine.questions import order_questions
-from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.engine.table import COLUMNS
 from clusterkit.models.run import Run
 
 
-@dataclass(frozen=True)
-class Context:
-    """What is the same for every row.
-
-    Attributes
-    ----------
-    run : Run
-    config : Config
-    calibration : Calibration
-        Under the batch's class proportions.
-    prior : (K,) float
-        Those proportions, as estimated; the labelled ones where `label_shift` is off.
-    promise : Promise or None
-        None: everything is assigned, nothing is promised.
-    set_threshold : float
-        Probability at which a class enters a label set.
-    """
-
-    run: Run
-    config: Config
-    calibration: Calibration
-    prior: np.ndarray
-    promise: Promise | None
-    set_threshold: float
-
-    @classmethod
-    def of(cls, run: Run, config: Config, evidence: dict[str, np.ndarray]) -> "Context":
-        """Choose the thresholds for what the config asks to promise, for one batch."""
-        calibration = Calibration.from_dict(run.calibration)
-        prior = calibration.prior
-        if config.engine.label_shift:
-            readable = evidence["probs"][evidence["errors"] == ""]
-            prior = estimate_prior(readable.astype(float), prior, calibration.n_units)
-        calibration = calibration.with_prior(prior)
-        error, level = config.assign.max_error, config.assign.confidence
-        promise = None if error is None else calibration.promise(error, level)
-        entry = set_threshold(calibration.true_prob, level)
-        return cls(run, config, calibration, prior, promise, entry)
-
-    def probs(self, evidence: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the fused probabilities (N, K) under the batch's class proportions."""
-        return apply_prior(evidence["probs"].astype(float), self.calibration.prior, self.prior)
-
-    @property
-    def promise_text(self) -> str:
-        """The promise, or why there is none, in a sentence."""
-        p = self.promise
-        if p is None:
-            return "Nothing is promised: every readable image was assigned, as asked for."
-        percent = f"{100 * p.max_error:.3g}%"
-        per = " (mean over groups)" if p.unit == "group" else ""
-        if p.threshold is not None:
-            return (
-                f"At most {percent} of the assigned labels are wrong{per}, with "
-                f"{100 * p.level:.3g}% confidence: {p.errors} of {p.accepted} held-out images "
-                f"from {p.units} {p.unit}s were wrong at confidence {p.threshold:.4f} or above. "
-                "Images of a class that nobody labelled are not covered."
-            )
-        if p.available < p.needed:
-            return (
-                f"Nothing could be assigned: labels from {p.available} {p.unit}s were held out, "
-                f"and it takes at least {p.needed}, all labelled rightly, to promise at most "
-                f"{percent} error. Label more {p.unit}s, or ask for a larger --max-error."
-            )
-        return (
-            f"Nothing could be assigned: even the most confident {p.needed} of {p.available} "
-            f"held-out {p.unit}s had too many errors to promise at most {percent}. "
-            "Label more images, or ask for a larger --max-error."
-        )
-
-
 def build_table(
     inputs: pd.DataFrame, evidence: dict[str, np.ndarray], context: Context
-) -> tuple[pd.DataFrame, dict | None]:
+) -> pd.DataFrame:
     """Turn evidence on N images into N rows of the contract.
 
     Parameters
@@ -108,7 +29,7 @@ def build_table(
 
     Returns
     -------
-    DataFrame with the contract's columns, and the promise as a dict (None: none asked for).
+    DataFrame with the contract's columns.
     """
     run, classes = context.run, np.array(context.run.classes, dtype=object)
     n, failed = len(inputs), evidence["errors"] != ""
@@ -127,7 +48,7 @@ def build_table(
             "image_id": evidence["ids"],
             "predicted_label": classes[best],
             "confidence": probs[rows, best],
-            "label_set": _joined(label_sets(probs, context.set_threshold), classes),
+            "label_set": _joined(label_sets(probs, context.set_thresholds), classes),
             "classifier_label": classes[first],
             "classifier_probability": evidence["classifier"][rows, first].astype(float),
             "similarity": np.where(compared, similarity, np.nan),
@@ -141,12 +62,17 @@ def build_table(
     )
     _take_duplicates(table, exemplars, failed)
     duplicate = (table["duplicate_of"] != "").to_numpy()
-    table["status"] = _statuses(table, failed, duplicate, context)
+    threshold = context.thresholds[best]
+    table["status"] = _statuses(table, failed, duplicate, threshold, context)
     table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, context)
     table["order"] = _order(table, probs, evidence["reduced"], run)
-    table["reason"] = [_reason(row, context) for row in table.itertuples()]
+    promised = bool(context.promises)
+    table["reason"] = [
+        _reason(row, limit, promised)
+        for row, limit in zip(table.itertuples(), threshold, strict=True)
+    ]
     _blank_failed(table, failed, evidence["errors"])
-    return table[COLUMNS], context.promise.to_dict() if context.promise else None
+    return table[COLUMNS]
 
 
 def _novelty(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -170,17 +96,16 @@ def _take_duplicates(table: pd.DataFrame, exemplars: pd.DataFrame, failed: np.nd
 
 
 def _statuses(
-    table: pd.DataFrame, failed: np.ndarray, duplicate: np.ndarray, context: Context
+    table: pd.DataFrame,
+    failed: np.ndarray,
+    duplicate: np.ndarray,
+    threshold: np.ndarray,
+    context: Context,
 ) -> np.ndarray:
     status = np.full(len(table), "review", dtype=object)
     judged = ~failed & ~duplicate
-    if context.promise is None:
-        status[judged] = "assigned"
-    else:
-        threshold = context.promise.threshold
-        # The CSV rounds; a row must not fall on the other side of the threshold it shows.
-        if threshold is not None:
-            status[judged & (table["confidence"] >= threshold).to_numpy()] = "assigned"
+    status[judged & (table["confidence"] >= threshold).to_numpy()] = "assigned"
+    if context.promises:
         novel = np.zeros(len(table), dtype=bool)
         p_values = table["novelty_p"].to_numpy()[judged]
         novel[judged] = benjamini_hochberg(p_values, context.config.engine.novelty_alpha)
@@ -218,7 +143,7 @@ def _order(table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray, run: Run
     return order
 
 
-def _reason(row: tuple, context: Context) -> str:
+def _reason(row: tuple, threshold: float, promised: bool) -> str:
     if row.status == "failed":
         return ""
     if row.status == "duplicate":
@@ -231,19 +156,14 @@ def _reason(row: tuple, context: Context) -> str:
         else f"the classifier says {row.classifier_label}, the nearest labelled image is "
         f"{row.nearest_label}"
     )
+    if not promised:
+        return f"Confidence {row.confidence:.4f}; {agrees}."
     if row.status == "assigned":
-        if context.promise is None:
-            return f"Confidence {row.confidence:.4f}; {agrees}."
-        return (
-            f"Confidence {row.confidence:.4f} reaches the threshold "
-            f"{context.promise.threshold:.4f}; {agrees}."
-        )
-    if context.promise.threshold is None:
+        reached = f"reaches the threshold {threshold:.4f}"
+        return f"Confidence {row.confidence:.4f} {reached}; {agrees}."
+    if np.isinf(threshold):
         return f"Confidence {row.confidence:.4f}, but too few labels to promise anything; {agrees}."
-    return (
-        f"Confidence {row.confidence:.4f} is below the threshold "
-        f"{context.promise.threshold:.4f}; {agrees}."
-    )
+    return f"Confidence {row.confidence:.4f} is below the threshold {threshold:.4f}; {agrees}."
 
 
 def _blank_failed(table: pd.DataFrame, failed: np.ndarray, errors: np.ndarray) -> None:

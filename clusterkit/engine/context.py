@@ -1,0 +1,145 @@
+"""What is the same for every row of one `assign`: thresholds, proportions, and the promise."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from clusterkit.config import Config
+from clusterkit.engine.calibrate import Calibration
+from clusterkit.engine.conformal import class_set_thresholds
+from clusterkit.engine.guarantee import Promise
+from clusterkit.engine.shift import apply_prior, estimate_prior
+from clusterkit.models.run import Run
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is the same for every row.
+
+    Attributes
+    ----------
+    run : Run
+    config : Config
+    calibration : Calibration
+        Under the batch's class proportions.
+    prior : (K,) float
+        Those proportions, as estimated; the labelled ones where `label_shift` is off.
+    promises : list of Promise
+        One for all classes, or one for each; empty: everything is assigned, nothing promised.
+    set_thresholds : (K,) float
+        Probability at which each class enters a label set.
+    """
+
+    run: Run
+    config: Config
+    calibration: Calibration
+    prior: np.ndarray
+    promises: list[Promise]
+    set_thresholds: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run, config: Config, evidence: dict[str, np.ndarray]) -> "Context":
+        """Choose the thresholds for what the config asks to promise, for one batch."""
+        calibration = Calibration.from_dict(run.calibration)
+        prior = calibration.prior
+        if config.engine.label_shift:
+            readable = evidence["probs"][evidence["errors"] == ""]
+            prior = estimate_prior(readable.astype(float), prior, calibration.n_units)
+        calibration = calibration.with_prior(prior)
+        error, level = config.assign.max_error, config.assign.confidence
+        promises: list[Promise] = []
+        if error is not None and config.assign.per_class:
+            promises = calibration.class_promises(error, level)
+        elif error is not None:
+            promises = [calibration.promise(error, level)]
+        entry = class_set_thresholds(
+            calibration.true_prob, calibration.labels, len(run.classes), level
+        )
+        return cls(run, config, calibration, prior, promises, entry)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """(K,) float: the lowest confidence at which each class is assigned; inf: never."""
+        n_classes = len(self.run.classes)
+        if not self.promises:
+            return np.zeros(n_classes)
+        found = [np.inf if p.threshold is None else p.threshold for p in self.promises]
+        return np.broadcast_to(np.array(found, dtype=float), n_classes)
+
+    def probs(self, evidence: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the fused probabilities (N, K) under the batch's class proportions."""
+        return apply_prior(evidence["probs"].astype(float), self.calibration.prior, self.prior)
+
+    def to_dict(self) -> dict | None:
+        """Return the promise and its evidence for `assignments.json`; None: none was asked for."""
+        if not self.promises:
+            return None
+        if not self.config.assign.per_class:
+            return asdict(self.promises[0])
+        each = dict(zip(self.run.classes, map(asdict, self.promises), strict=True))
+        asked = self.config.assign
+        return {"max_error": asked.max_error, "level": asked.confidence,
+                "unit": self.promises[0].unit, "per_class": each}  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """The promise, or why there is none, in words."""
+        if not self.promises:
+            return "Nothing is promised: every readable image was assigned, as asked for."
+        if not self.config.assign.per_class:
+            return _sentence(self.promises[0])
+        asked = self.config.assign
+        parts = [
+            f"{label} {_class_part(promise)}"
+            for label, promise in zip(self.run.classes, self.promises, strict=True)
+        ]
+        return (
+            f"At most {_percent(asked.max_error)} of the labels assigned to each class are wrong"
+            f"{_per(self.promises[0])}, with {_percent(asked.confidence)} confidence for all at "
+            f"once: {'; '.join(parts)}. Images of a class that nobody labelled are not covered."
+        )
+
+
+def _sentence(promise: Promise) -> str:
+    percent, unit = _percent(promise.max_error), promise.unit
+    more = ""
+    if promise.more:
+        more = f" About {promise.more} more labelled {unit}s would let more be assigned."
+    if promise.threshold is not None:
+        return (
+            f"At most {percent} of the assigned labels are wrong{_per(promise)}, with "
+            f"{_percent(promise.level)} confidence: {promise.errors} of {promise.accepted} "
+            f"held-out images from {promise.units} {unit}s were wrong at confidence "
+            f"{promise.threshold:.4f} or above. Images of a class that nobody labelled are not "
+            f"covered.{more}"
+        )
+    if promise.available < promise.needed:
+        return (
+            f"Nothing could be assigned: labels from {promise.available} {unit}s were held out, "
+            f"and it takes at least {promise.needed}, all labelled rightly, to promise at most "
+            f"{percent} error. Label more {unit}s, or ask for a larger --max-error."
+        )
+    return (
+        f"Nothing could be assigned: even the most confident {promise.needed} of "
+        f"{promise.available} held-out {unit}s had too many errors to promise at most {percent}. "
+        f"Label more images, or ask for a larger --max-error.{more}"
+    )
+
+
+def _class_part(promise: Promise) -> str:
+    if promise.threshold is not None:
+        return (
+            f"from confidence {promise.threshold:.4f} ({promise.errors} of {promise.accepted} "
+            f"held-out images wrong)"
+        )
+    if promise.available < promise.needed:
+        return f"never ({promise.available} of the {promise.needed} {promise.unit}s it takes)"
+    return "never (too many errors)"
+
+
+def _per(promise: Promise) -> str:
+    return " (mean over groups)" if promise.unit == "group" else ""
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.3g}%"
