@@ -1,6 +1,6 @@
 """Accuracy against the number of reviewed images, asked in several orders.
 
-For each data set and draw: k labelled images a class as in `benchmarks/labelling.py`. Half of
+For each data set and draw: k labelled images a class as in `benchmarks/protocol.py`. Half of
 the other groups, the same for all orders, are never asked and measure; the rest are asked in
 batches, answered by the truth, and after each batch the linear head of `clusterkit fit` is
 fitted anew on frozen features. "needed" is how many reviewed images reach the accuracy that
@@ -25,7 +25,7 @@ import torch
 from scipy.special import softmax
 from sklearn.cluster import KMeans
 
-from benchmarks.labelling import SETS, draw
+from benchmarks.protocol import SETS, draw
 from clusterkit import read_manifest
 from clusterkit.config import Config, override
 from clusterkit.data.labelled import load_labelled

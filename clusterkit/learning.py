@@ -96,7 +96,7 @@ def learn(
     ----------
     data : Labelled
         N images.
-    looks : (N, 12) float
+    looks : (N, 27) float
         Their `appearance`.
     trainer : Trainer
         Prepared.
@@ -132,7 +132,7 @@ def learn(
         )
     decisions = {
         "views": trainer.views,
-        "inputs": max(calibration.inputs, key=calibration.inputs.get),
+        "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
     }

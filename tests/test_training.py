@@ -89,7 +89,7 @@ def test_nothing_can_be_held_out(sample, config, tmp_path):
 
 def test_labels_on_real_cells(real_data, tmp_path):
     """bccd, 20 labels a class: not two points below scikit-learn on the same weights."""
-    from benchmarks.labelling import SETS, draw
+    from benchmarks.protocol import SETS, draw
     from clusterkit import read_manifest
     from clusterkit.config import config_from_dict
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterkit.engine.fusion import INPUTS, Fusion, Scores, fit_fusion
-from clusterkit.engine.guarantee import Promise, choose_threshold
+from clusterkit.engine.guarantee import Promise, choose_class_thresholds, choose_threshold
 from clusterkit.engine.shift import apply_prior
 
 # Equal-mass bins of the expected calibration error.
@@ -15,6 +15,9 @@ _BINS = 15
 _PARTS = 5
 
 _LEAST_PROB = 1e-6
+
+# Held-out units from which on they choose what the fusion may use.
+_LEAST_UNITS = 10
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,10 @@ class Calibration:
     ----------
     fusion : Fusion
         Fitted on all held-out images; used for new images.
+    chosen : str
+        What the fusion may use, of `fusion.INPUTS`.
     inputs : dict of str to float
-        Mean log-likelihood a held-out unit of each choice of inputs; the best is the fusion's.
+        Mean log-likelihood a held-out unit of each choice of inputs.
     prior : (K,) float
         How often each class is among all labels.
     probs : (N, K) float
@@ -69,6 +74,7 @@ class Calibration:
     """
 
     fusion: Fusion
+    chosen: str
     inputs: dict[str, float]
     prior: np.ndarray
     probs: np.ndarray
@@ -106,7 +112,7 @@ class Calibration:
     @property
     def log_likelihood(self) -> float:
         """Mean log-probability of the true class, each unit counting once."""
-        return _mean_log_likelihood(self.probs, self.labels, self.units)
+        return float(_unit_log_likelihood(self.probs, self.labels, self.units).mean())
 
     def with_prior(self, prior: np.ndarray) -> "Calibration":
         """Return the record as it would be where classes have other proportions."""
@@ -115,6 +121,13 @@ class Calibration:
     def promise(self, max_error: float, level: float) -> Promise:
         """Choose the threshold for a promised error; see `choose_threshold`."""
         return choose_threshold(self.confidence, self.correct, self.units, max_error, level)
+
+    def class_promises(self, max_error: float, level: float) -> list[Promise]:
+        """Choose a threshold for each predicted class; see `choose_class_thresholds`."""
+        return choose_class_thresholds(
+            self.confidence, self.predicted, self.correct, self.units, max_error, level,
+            self.probs.shape[1],
+        )  # fmt: skip
 
     def metrics(self) -> dict:
         """Return what the held-out images measured, as plain numbers."""
@@ -126,30 +139,32 @@ class Calibration:
             "expected_calibration_error": calibration_error(self.confidence, self.correct),
             "brier_score": float(np.mean((self.confidence - self.correct) ** 2)),
             "log_likelihood": self.log_likelihood,
-            "inputs": max(self.inputs, key=self.inputs.get),
+            "inputs": self.chosen,
             "inputs_log_likelihood": self.inputs,
         }
 
     def to_dict(self) -> dict:
         """Return plain values for `calibration.json`."""
-        plain = ("fusion", "inputs")
+        plain = ("fusion", "chosen", "inputs")
         arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
-        return {"fusion": self.fusion.to_dict(), "inputs": self.inputs, "held_out": arrays}
+        chosen = {"chosen": self.chosen, "inputs": self.inputs}
+        return {"fusion": self.fusion.to_dict(), **chosen, "held_out": arrays}
 
     @classmethod
     def from_dict(cls, values: dict) -> "Calibration":
         """Read what `to_dict` wrote."""
         arrays = {k: np.asarray(v) for k, v in values["held_out"].items()}
         fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
-        return cls(fusion=Fusion(**fusion), inputs=values["inputs"], **arrays)
+        return cls(
+            fusion=Fusion(**fusion), chosen=values["chosen"], inputs=values["inputs"], **arrays
+        )
 
 
 def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: int) -> Calibration:
     """Choose what the fusion may use and fit it; record each image under one that never saw it.
 
     Every choice of inputs (`fusion.INPUTS`) is fitted on some of the units and scored on the
-    others; the likeliest wins, and of equal ones the simplest. So the fusion is never worse, on
-    held-out images, than its best single input.
+    others. The likeliest wins if it beats the classifier alone by a standard error.
 
     Parameters
     ----------
@@ -175,12 +190,13 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
         return probs, gate
 
     tried = {name: crossed(inputs) for name, inputs in INPUTS.items() if _useful(held_out, inputs)}
-    fit = {k: _mean_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
-    best = max(fit, key=fit.get)
+    fit = {k: _unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
+    best = _choose(fit)
     probs, gate = tried[best]
     return Calibration(
         fusion=fit_fusion(held_out.scores, labels, gate_mass, gate_max, weight, INPUTS[best]),
-        inputs=fit,
+        chosen=best,
+        inputs={name: float(values.mean()) for name, values in fit.items()},
         prior=np.asarray(prior),
         probs=probs,
         novelty=held_out.novelty,
@@ -220,6 +236,22 @@ def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
     return 2 not in inputs or not np.isnan(held_out.vote).all()
 
 
-def _mean_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> float:
-    true = np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB)
-    return float(np.average(np.log(true), weights=unit_weights(units)))
+def _choose(fit: dict[str, np.ndarray]) -> str:
+    """Return the likeliest inputs, if they beat the classifier alone by a standard error.
+
+    The rule of Breiman et al. (1984). With a handful of held-out units any choice is luck.
+    """
+    alone = next(iter(fit))
+    n = len(fit[alone])
+    if n < _LEAST_UNITS:
+        return alone
+    gains = {name: values - fit[alone] for name, values in fit.items() if name != alone}
+    sure = {k: g.mean() for k, g in gains.items() if g.mean() > g.std(ddof=1) / np.sqrt(n)}
+    return max(sure, key=sure.get) if sure else alone
+
+
+def _unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the mean log-probability of the true class within each unit."""
+    log_true = np.log(np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB))
+    _, index = np.unique(units, return_inverse=True)
+    return np.bincount(index, log_true) / np.bincount(index)

@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+# A class has its own threshold if about so many of its held-out images lie beyond it.
+_IMAGES_BEYOND = 2
+
 
 def set_threshold(true_probs: np.ndarray, level: float) -> float:
     """Return the probability at which a class enters the label set (LAC, arXiv 1609.00451).
@@ -21,8 +24,37 @@ def set_threshold(true_probs: np.ndarray, level: float) -> float:
     return 0.0 if rank > n else float(np.sort(true_probs)[::-1][rank - 1])
 
 
-def label_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
-    """Return (N, K) bool: the classes at or above the threshold, the likeliest always."""
+def class_set_thresholds(
+    true_probs: np.ndarray, labels: np.ndarray, n_classes: int, level: float
+) -> np.ndarray:
+    """Return the probability (K,) at which each class enters the label set.
+
+    A class with enough held-out images has its own threshold, so that a rare class is in its
+    sets as often as a common one (Mondrian conformal prediction: Vovk, arXiv 1209.2673); the
+    others have that of all images.
+
+    Parameters
+    ----------
+    true_probs : (N,) float in [0, 1]
+        Probability that each held-out image was given for its true class.
+    labels : (N,) int in [0, K)
+    n_classes : int
+    level : float in (0, 1)
+    """
+    least = _IMAGES_BEYOND / (1 - level)
+    thresholds = np.full(n_classes, set_threshold(true_probs, level))
+    for label in range(n_classes):
+        of_class = true_probs[labels == label]
+        if len(of_class) >= least:
+            thresholds[label] = set_threshold(of_class, level)
+    return thresholds
+
+
+def label_sets(probs: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
+    """Return (N, K) bool: the classes at or above the threshold, the likeliest always.
+
+    `threshold` is one for all classes, or (K,).
+    """
     sets = probs >= threshold
     sets[np.arange(len(probs)), probs.argmax(axis=1)] = True
     return sets

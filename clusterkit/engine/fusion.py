@@ -11,7 +11,11 @@ from clusterkit.engine.gate import gate_classes
 
 # How strongly the weights are held at the classifier alone, in held-out units: with very few
 # labels the fusion must not follow their noise.
-_PRIOR_UNITS = 2.0
+_PRIOR_UNITS = 10.0
+
+# An input that is used keeps a trace of a weight even where held-out images speak against it:
+# confidence may drop to that of a guess, but which class is likeliest must not become arbitrary.
+_LEAST_WEIGHT = 1e-2
 
 # No vote of a few neighbours is evidence beyond this.
 _LEAST_VOTE = 0.01
@@ -137,7 +141,11 @@ def fit_fusion(
         return value, 2 * _PRIOR_UNITS * pull - gain
 
     found = minimize(
-        loss, x0=start + 0.05, jac=True, method="L-BFGS-B", bounds=[(0, 20)] * len(inputs)
+        loss,
+        x0=start + 0.05,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(_LEAST_WEIGHT, 20)] * len(inputs),
     ).x
     weights = [0.0, 0.0, 0.0]
     for place, value in zip(inputs, found, strict=True):

@@ -30,6 +30,9 @@ class Promise:
         Groups (or images, where they have no group) among the accepted.
     available, needed : int
         Units held out, and the fewest that could certify `max_error` (with no error at all).
+    more : int or None
+        About how many more labelled units would let more images be assigned, if errors go on as
+        they were seen; 0: all are assigned already; None: errors are too many for that.
     unit : str
         ``"group"`` or ``"image"``.
     """
@@ -43,6 +46,7 @@ class Promise:
     units: int
     available: int
     needed: int
+    more: int | None
     unit: str
 
     def to_dict(self) -> dict:
@@ -59,19 +63,25 @@ def units_needed(max_error: float, level: float) -> int:
     return math.ceil(math.log(1 - level) / math.log(1 - max_error))
 
 
-def error_bound(losses: np.ndarray, level: float) -> float:
+def error_bound(losses: np.ndarray, level: float, binary: bool) -> float:
     """Return an upper confidence bound on the mean of independent losses in [0, 1].
 
-    Clopper and Pearson (1934), exact, where every loss is 0 or 1; else Hoeffding's (1963)
-    inequality in its relative-entropy form, which agrees with it where all losses are 0.
+    Parameters
+    ----------
+    losses : (n,) float in [0, 1]
+    level : float in (0, 1)
+    binary : bool
+        Losses can only be 0 or 1: then the bound is Clopper and Pearson's (1934), exact. Else it
+        is Hoeffding's (1963, theorem 1, in relative entropy). Both are the same where all
+        losses are 0. Which of the two holds must not be read off the losses themselves.
 
-    >>> round(error_bound(np.zeros(45), 0.9), 3)
+    >>> round(error_bound(np.zeros(45), 0.9, binary=False), 3)
     0.05
     """
     n, mean = len(losses), float(np.mean(losses))
     if mean >= 1:
         return 1.0
-    if np.isin(losses, (0, 1)).all():
+    if binary:
         errors = int(np.sum(losses))
         return float(beta.ppf(level, errors + 1, n - errors))
     excess = math.log(1 / (1 - level)) / n
@@ -102,26 +112,82 @@ def choose_threshold(
     max_error, level : float in (0, 1)
     """
     available = len(np.unique(units))
-    kind = "image" if available == len(units) else "group"
+    binary = available == len(units)
     needed = units_needed(max_error, level)
     order = np.argsort(-confidence, kind="stable")
     ranked, wrong, unit_of = confidence[order], ~correct[order].astype(bool), units[order]
     _, first_seen = np.unique(unit_of, return_index=True)
     first_seen.sort()
-    chosen = None
+    chosen, more = None, max(0, needed - available)
     for count in _sequence(needed, available):
         threshold = ranked[first_seen[count - 1]]
         accepted = int(np.searchsorted(-ranked, -threshold, side="right"))
         _, index = np.unique(unit_of[:accepted], return_inverse=True)
         losses = np.bincount(index, wrong[:accepted]) / np.bincount(index)
-        bound = error_bound(losses, level)
+        bound = error_bound(losses, level, binary)
         if bound > max_error:
+            more = _more_units(losses, available, max_error, level)
             break
         chosen = (float(threshold), bound, accepted, int(wrong[:accepted].sum()), len(losses))
     threshold, bound, accepted, errors, used = chosen or (None, None, 0, 0, 0)
     return Promise(
-        max_error, level, threshold, bound, accepted, errors, used, available, needed, kind
+        max_error=max_error,
+        level=level,
+        threshold=threshold,
+        bound=bound,
+        accepted=accepted,
+        errors=errors,
+        units=used,
+        available=available,
+        needed=needed,
+        more=more,
+        unit="image" if binary else "group",
     )
+
+
+def choose_class_thresholds(
+    confidence: np.ndarray,
+    predicted: np.ndarray,
+    correct: np.ndarray,
+    units: np.ndarray,
+    max_error: float,
+    level: float,
+    n_classes: int,
+) -> list[Promise]:
+    """Choose a threshold for each predicted class, so that all K promises hold together.
+
+    Bonferroni: each is made at level ``1 − (1 − level) / K``. A rare class whose labels are
+    mostly wrong cannot hide behind a common one that is mostly right.
+
+    Parameters
+    ----------
+    confidence, predicted, correct, units : (N,)
+        See `choose_threshold`; predicted are class numbers in [0, K).
+    n_classes : int
+
+    Returns
+    -------
+    K promises.
+    """
+    each = 1 - (1 - level) / n_classes
+    promises = []
+    for label in range(n_classes):
+        of_class = predicted == label
+        promises.append(
+            choose_threshold(
+                confidence[of_class], correct[of_class], units[of_class], max_error, each
+            )
+        )
+    return promises
+
+
+def _more_units(losses: np.ndarray, available: int, max_error: float, level: float) -> int | None:
+    """About how many more units would certify losses like these, by Hoeffding's bound."""
+    mean = float(np.mean(losses))
+    if mean >= max_error:
+        return None
+    wanted = math.log(1 / (1 - level)) / _relative_entropy(mean, max_error)
+    return max(1, math.ceil(available * (wanted / len(losses) - 1)))
 
 
 def _sequence(needed: int, available: int) -> list[int]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.engine.calibrate import Calibration
-from clusterkit.engine.cluster import cluster_refused
+from clusterkit.engine.cluster import cluster_refused, cluster_space
 from clusterkit.engine.conformal import (
     benjamini_hochberg,
     label_sets,
@@ -135,18 +135,22 @@ def build_table(
             "nearest_image": np.where(compared, exemplars["image"].to_numpy()[nearest], ""),
             "nearest_label": np.where(compared, exemplars["label"].to_numpy()[nearest], ""),
             "nearest_similarity": np.where(compared, nearest_similarity, np.nan),
-            "novelty_p": novelty_p_values(evidence["novelty"], context.calibration.novelty),
+            "novelty_p": _novelty(evidence["novelty"], context.calibration),
             "group": [g if isinstance(g, str) else "" for g in inputs["group"]],
         }
     )
     _take_duplicates(table, exemplars, failed)
     duplicate = (table["duplicate_of"] != "").to_numpy()
     table["status"] = _statuses(table, failed, duplicate, context)
-    table["cluster"] = _clusters(table["status"], evidence["reduced"], context)
+    table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, context)
     table["order"] = _order(table, probs, evidence["reduced"], run)
     table["reason"] = [_reason(row, context) for row in table.itertuples()]
     _blank_failed(table, failed, evidence["errors"])
     return table[COLUMNS], context.promise.to_dict() if context.promise else None
+
+
+def _novelty(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
+    return novelty_p_values(scores, calibration.novelty, calibration.units)
 
 
 def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
@@ -186,12 +190,18 @@ def _statuses(
     return status
 
 
-def _clusters(status: pd.Series, reduced: np.ndarray, context: Context) -> pd.Series:
-    refused = status.isin(["review", "novel"]).to_numpy()
+def _clusters(
+    status: pd.Series, reduced: np.ndarray, probs: np.ndarray, context: Context
+) -> pd.Series:
+    refused, read = status.isin(["review", "novel"]).to_numpy(), (status != "failed").to_numpy()
     clusters = pd.Series(pd.NA, index=status.index, dtype="Int64")
     if refused.any():
+        run, stored = context.run, context.run.gallery
+        labelled = Reduction(stored["centre"], stored["projection"])(stored["features"])
+        labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
+        points = cluster_space(reduced[read], probs[read], labelled, labels)
         size = context.config.engine.min_cluster_size
-        clusters[refused] = cluster_refused(reduced[refused], size)
+        clusters[refused] = cluster_refused(points, size, len(run.classes), refused[read])
     return clusters
 
 

@@ -39,7 +39,7 @@ class Run:
         The labelled images: image, image_id, label, group, split, frame, provenance (where the
         label is from: given, reviewed, or cluster:<n> of the reviewed run).
     gallery : dict of Tensor
-        ``features`` (E, D) and ``appearance`` (E, 12) of the labelled images in the order of
+        ``features`` (E, D) and ``appearance`` (E, 27) of the labelled images in the order of
         `manifest`, ``exemplar`` (E,) 1 where compared with, ``projection`` (D, P) and ``centre``
         (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
     calibration : dict

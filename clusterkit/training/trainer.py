@@ -78,21 +78,34 @@ class Trainer:
         """
         if not self.frozen:
             return
-        auto = self.config.augment.views == "auto"
-        features = self._embed_views(self.backbone.encoder, _ALL if auto else self.config.augment)
-        options = _VIEWS if auto else {"as allowed": len(features)}
+        augment = _ALL if self._choosing else self.config.augment
+        features = self._embed_views(self.backbone.encoder, augment)
+        pool = self._embed_pool(self._networks(self.backbone.encoder))
+        self.take_features(features, pool, folds)
+
+    def take_features(
+        self, features: torch.Tensor, pool: torch.Tensor | None, folds: np.ndarray
+    ) -> None:
+        """Take what `prepare` would compute, and choose the mirror images to learn from.
+
+        Parameters
+        ----------
+        features : (V, N, D) float Tensor
+            Of the labelled images and their mirror images, in the order of `flipped_views`.
+        pool : (M, D) float Tensor or None
+        folds : (N,) int
+        """
+        options = _VIEWS if self._choosing else {"as allowed": len(features)}
         fits = {
-            name: self._held_out_fit(features[:count], folds) if auto else 0.0
+            name: self._held_out_fit(features[:count], folds) if self._choosing else 0.0
             for name, count in options.items()
         }
         self.views = max(fits, key=fits.get)
-        self._features = features[: options[self.views]]
-        self._pool_features = self._embed_pool(self._networks(self.backbone.encoder))
+        self._features, self._pool_features = features[: options[self.views]], pool
 
-    def prepared(self, features: torch.Tensor, pool: torch.Tensor, views: str) -> "Trainer":
-        """Take features (V, N, D) and those of the pool (M, D) that were computed before."""
-        self._features, self._pool_features, self.views = features, pool, views
-        return self
+    @property
+    def _choosing(self) -> bool:
+        return self.config.augment.views == "auto"
 
     def train(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
         """Train on `rows`, watch `valid`; always from the same start."""

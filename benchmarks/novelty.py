@@ -1,0 +1,202 @@
+"""Is a class that nobody labelled found, and is what is called novel novel? And the clusters.
+
+For each data set, class left out (or none) and draw: k labelled images of each other class from
+whole groups, as in `labelling.py`; the batch is all images of the other groups, with the class
+left out among them. Features are computed once a set, then everything is the library's: `learn`
+on the labelled, `build_table` on the batch. With ``--demo``, the demo's sample and its unknown
+class through `fit` and `assign`, one sample a draw.
+
+Written: AUROC of 1 − novelty_p, how many were called novel, the part of them that was not, and
+for the refused images how the clusters compare with k-means on the same features (adjusted
+mutual information with the true classes, and purity).
+
+    CLUSTERKIT_DATA=… python benchmarks/novelty.py --out novelty.csv --cache DIR
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from labelling import SETS, draw
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
+
+from clusterkit import assign, fit, read_manifest
+from clusterkit.config import Config, config_from_dict, override
+from clusterkit.data.labelled import Labelled, load_labelled
+from clusterkit.data.splits import units_of
+from clusterkit.demo import DEMO
+from clusterkit.engine.judge import Judge
+from clusterkit.engine.novelty import NoveltyModel, appearance
+from clusterkit.engine.rows import Context, build_table
+from clusterkit.learning import held_out_folds, learn
+from clusterkit.models.backbones import Backbone, load_backbone
+from clusterkit.models.networks import Embeddings, Networks, embed_all
+from clusterkit.models.run import Run
+from clusterkit.sample import UNKNOWN_CLASS, make_sample
+from clusterkit.training.learners import History
+from clusterkit.training.trainer import Trainer
+
+_LEFT_OUT = {"bccd": ["Platelets", "RBC", "WBC"], "malaria": [None], "busi": [None]}
+
+
+def load_set(data: Path, name: str, backbone: Backbone, cache: Path | None) -> dict:
+    """Return a set's rows, features (N, D) and appearance (N, 27); from `cache` if it is there."""
+    source, size = SETS[name]
+    stored = cache / f"{name}.pt" if cache else None
+    if stored and stored.is_file():
+        # Written by this script a moment ago, on this machine.
+        return torch.load(stored, weights_only=False)
+    config = override(Config(), device="cpu", image__size=size)
+    labelled = load_labelled(read_manifest(data / name / source), config, lambda *_: None)
+    networks = Networks(backbone.encoder, torch.nn.Identity(), torch.nn.Sequential())
+    features = embed_all(networks, labelled.images, "cpu").siamese
+    found = {"rows": labelled.rows, "features": features, "looks": appearance(labelled.images)}
+    if stored:
+        cache.mkdir(parents=True, exist_ok=True)
+        torch.save(found, stored)
+    return found
+
+
+def run_once(loaded: dict, name: str, left: str | None, k: int, seed: int, backbone: Backbone):
+    """Label k images of each class but `left`, judge the rest; returns the figures."""
+    rows = loaded["rows"]
+    taken, rest = draw(rows[rows["label"] != left], k, seed)
+    if left is not None:
+        unknown = rows[rows["label"] == left]
+        used = taken["group"].dropna()
+        rest = pd.concat([rest, unknown[~unknown["group"].isin(used)]])
+    # Self-training and the Siamese head cost most of the time, and novelty rests on neither.
+    config = override(Config(), device="cpu", image__size=SETS[name][1], train__self_training=0,
+                      train__siamese_epochs=1)  # fmt: skip
+    known, batch = np.array(taken.index), np.array(rest.index)
+    labels_rows = taken.reset_index(drop=True)
+    classes = sorted(labels_rows["label"].unique())
+    labels = labels_rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
+    empty = np.zeros((len(known), 1, 1, 3), np.uint8)
+    data = Labelled(labels_rows, empty, labels, units_of(labels_rows), classes)
+    folds, _ = held_out_folds(data, config, "head")
+    trainer = Trainer(data, [], config, backbone, "head", History())
+    features, looks = loaded["features"], loaded["looks"]
+    trainer.prepared(features[known][None], features[batch], "as they are")
+    learned = learn(data, looks[known], trainer, folds, config, lambda *_: None)
+    model = NoveltyModel(features[known], looks[known], labels)
+    evidence = judge_batch(
+        learned.judge, learned.calibration, model, features[batch], looks[batch], rest
+    )
+    reduction = learned.judge.reduction
+    gallery = {"features": features[known], "centre": reduction.centre,
+               "projection": reduction.projection}  # fmt: skip
+    run = Run(Path(), {"classes": classes}, config, learned.judge.networks, labels_rows, gallery,
+              learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
+    context = Context.of(run, config, evidence)
+    table, _ = build_table(rest.reset_index(drop=True), evidence, context)
+    truth = rest["label"].to_numpy()
+    return {"set": name, "left_out": left or "", "k": k, "seed": seed} | figures(
+        table, truth, truth == left, evidence["reduced"], seed
+    )
+
+
+def judge_batch(
+    judge: Judge, calibration, model: NoveltyModel, features: torch.Tensor, looks, rows
+) -> dict:
+    """Return what `Engine.evidence` would, from features instead of pixels."""
+    embeddings, fusion = Embeddings(features, features), calibration.fusion
+    gate = fusion.gate(judge.logits(embeddings).numpy())
+    scores, found = judge.compare(embeddings, gate)
+    return {
+        "ids": rows["image_id"].to_numpy(),
+        "errors": np.full(len(rows), ""),
+        "classifier": fusion.classifier_probs(scores.logits),
+        "probs": fusion.probs(scores, gate),
+        "gate": gate,
+        "pooled": found.pooled,
+        "nearest": found.nearest,
+        "nearest_logit": found.nearest_logit,
+        "novelty": model.score(features, looks),
+        "reduced": judge.reduction(features),
+    }
+
+
+def figures(table: pd.DataFrame, truth: np.ndarray, novel: np.ndarray, reduced, seed: int) -> dict:
+    """Compare a table (N) with the truth: novelty, then clusters."""
+    p = table["novelty_p"].to_numpy(float)
+    called = (table["status"] == "novel").to_numpy()
+    found = {
+        "images": len(table),
+        "novel": int(novel.sum()),
+        "auroc": roc_auc_score(novel, -p) if novel.any() else np.nan,
+        "called": int(called.sum()),
+        "false_discoveries": float((called & ~novel).sum() / max(1, called.sum())),
+        "found": float((called & novel).sum() / max(1, novel.sum())),
+        "known_below_0.05": float((p[~novel] <= 0.05).mean()),
+    }
+    refused = table["status"].isin(["review", "novel"]).to_numpy()
+    if reduced is None or refused.sum() < 2:
+        return found
+    clusters, true = table["cluster"][refused].to_numpy(int), truth[refused]
+    found |= {"refused": len(true), "clusters": len(np.unique(clusters))}
+    found |= {"ami": adjusted_mutual_info_score(true, clusters), "purity": purity(true, clusters)}
+    found["alone"] = float((np.bincount(clusters) == 1).sum() / len(true))
+    for name, count in {"true": len(np.unique(true)), "found": found["clusters"]}.items():
+        means = KMeans(count, n_init=10, random_state=seed).fit_predict(reduced[refused])
+        found[f"kmeans_{name}_ami"] = adjusted_mutual_info_score(true, means)
+        found[f"kmeans_{name}_purity"] = purity(true, means)
+    return found
+
+
+def purity(true: np.ndarray, clusters: np.ndarray) -> float:
+    """Return the part of images that are of the commonest class of their cluster."""
+    table = pd.crosstab(clusters, true).to_numpy()
+    return float(table.max(axis=1).sum() / table.sum())
+
+
+def run_demo(seed: int) -> dict:
+    """Fit and assign one of the demo's samples through the public API."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, config = Path(folder), config_from_dict(DEMO)
+        make_sample(root / "sample", seed=seed)
+        run = fit(root / "sample" / "labels.csv", config=config, run=root / "run")
+        table = assign(run, root / "sample" / "unlabeled.csv", config=config).table
+        truth = pd.read_csv(root / "sample" / "truth.csv", keep_default_na=False)
+    table = table[~table["status"].isin(["failed", "duplicate"])]
+    label = truth.drop_duplicates("image").set_index("image")["label"].loc[table["image"]]
+    label = label.to_numpy()
+    found = figures(table, label, label == UNKNOWN_CLASS, None, seed)
+    return {"set": "demo", "left_out": UNKNOWN_CLASS, "k": 72, "seed": seed} | found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", nargs="*", default=list(_LEFT_OUT), choices=list(_LEFT_OUT))
+    parser.add_argument("-k", type=int, nargs="+", default=[20, 50])
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--demo", type=int, default=0, help="samples of the demo")
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("novelty.csv"))
+    options = parser.parse_args()
+    data, rows = Path(os.environ["CLUSTERKIT_DATA"]), []
+    backbone = load_backbone("squeezenet1_0", str(data / "weights/squeezenet1_0_imagenet.pth"))
+    for name in options.sets:
+        loaded = load_set(data, name, backbone, options.cache)
+        cases = [(left, k, s) for left in _LEFT_OUT[name] for k in options.k
+                 for s in range(options.draws)]  # fmt: skip
+        for case in cases:
+            rows.append(run_once(loaded, name, *case, backbone))
+            print(rows[-1], flush=True)
+    for seed in range(options.demo):
+        rows.append(run_demo(seed))
+        print(rows[-1], flush=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(options.out, index=False)
+    means = table.groupby(["set", "left_out", "k"]).mean(numeric_only=True).drop(columns="seed")
+    means.reset_index().to_json(options.out.with_suffix(".json"), orient="records", indent=1)
+    print(means.T.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The protocol of the benchmarks: k labelled images a class by whole groups, all else unlabelled.
+
+Groups in random order; from each whole group images are taken as labelled until every class has
+k. A group that gave a labelled image gives no unlabelled one; all images of the other groups are
+the rest, whose labels nobody looks at before the end.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from clusterkit.config import AugmentConfig, Config, override
+from clusterkit.data.labelled import Labelled, load_labelled
+from clusterkit.data.splits import units_of
+from clusterkit.engine.calibrate import Calibration
+from clusterkit.engine.fusion import Scores
+from clusterkit.engine.novelty import appearance
+from clusterkit.engine.shift import apply_prior, estimate_prior
+from clusterkit.learning import Learned, held_out_folds, learn
+from clusterkit.models.backbones import Backbone, load_backbone
+from clusterkit.models.networks import Embeddings, Networks, embed_all
+from clusterkit.training.learners import History
+from clusterkit.training.trainer import Trainer
+from clusterkit.training.transforms import flipped_views
+
+# Manifest below the data folder, and pixels a side.
+SETS = {"malaria": ("labels.csv", 128), "bccd": ("labels.csv", 128), "busi": (".", 224)}
+_VIEWS = AugmentConfig(flip_horizontal=True, flip_vertical=True)
+
+
+def data_folder() -> Path:
+    """Return the folder that CLUSTERKIT_DATA names."""
+    return Path(os.environ["CLUSTERKIT_DATA"])
+
+
+def draw(manifest: pd.DataFrame, k: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (labelled, rest): k images a class from whole groups, and all other groups."""
+    known = manifest[manifest["label"].notna()]
+    groups = known["group"].where(known["group"].notna(), known["image"])
+    missing = dict.fromkeys(sorted(known["label"].unique()), k)
+    taken, used = [], set()
+    members = dict(list(known.groupby(groups)))
+    for group in np.random.RandomState(seed).permutation(sorted(members)):
+        if not any(missing.values()):
+            break
+        for index, label in members[group]["label"].items():
+            if missing[label]:
+                missing[label] -= 1
+                taken.append(index)
+                used.add(group)
+    return known.loc[taken], known[~groups.isin(used)]
+
+
+@dataclass(frozen=True)
+class Features:
+    """A whole set on frozen features, computed once for many draws.
+
+    Attributes
+    ----------
+    manifest : DataFrame (N)
+    views : (V, N, D) float Tensor
+        Of the images, and of their three mirror images if asked for.
+    looks : (N, 12) float
+    labels : (N,) int
+    classes : list of str
+    backbone : Backbone
+    """
+
+    manifest: pd.DataFrame
+    views: torch.Tensor
+    looks: np.ndarray
+    labels: np.ndarray
+    classes: list[str]
+    backbone: Backbone
+
+    @classmethod
+    def of(
+        cls, manifest: pd.DataFrame, size: int, backbone: str, weights: Path, mirrored: bool = True
+    ) -> "Features":
+        """Embed all labelled images of a manifest, and their mirror images if asked to."""
+        config = override(Config(), image__size=size, device="cpu")
+        data = load_labelled(manifest, config, lambda stage, done, total: None)
+        loaded = load_backbone(backbone, str(weights))
+        networks = Networks(loaded.encoder, torch.nn.Identity(), torch.nn.Sequential())
+        views = torch.stack([
+            embed_all(networks, np.ascontiguousarray(view), "cpu").siamese
+            for view in flipped_views(data.images, _VIEWS if mirrored else AugmentConfig())
+        ])  # fmt: skip
+        looks = appearance(data.images)
+        return cls(data.rows, views, looks, data.labels, data.classes, loaded)
+
+    @property
+    def last(self) -> torch.Tensor:
+        """(N, 2C) features of the deepest map alone, as reference.csv has them."""
+        channels, total = self.backbone.encoder.depths[-1], self.views.shape[2] // 2
+        columns = np.r_[total - channels : total, 2 * total - channels : 2 * total]
+        return self.views[0][:, columns]
+
+    def learn(self, labelled: np.ndarray, pool: np.ndarray | None, config: Config) -> Learned:
+        """Learn from some rows (n,), with others (m,) as the unlabelled pool, as `fit` does."""
+        rows = self.manifest.iloc[labelled].reset_index(drop=True)
+        classes = sorted(rows["label"].unique())
+        index = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
+        images = np.empty((len(rows), 0, 0, 3), dtype=np.uint8)
+        data = Labelled(rows, images, index, units_of(rows), classes)
+        config = override(config, device="cpu")
+        trainer = Trainer(data, [], config, self.backbone, "head", History())
+        folds, _ = held_out_folds(data, config, "head")
+        trainer.take_features(
+            self.views[:, labelled], None if pool is None else self.views[0, pool], folds
+        )
+        looks = self.looks[labelled]
+        return learn(data, looks, trainer, folds, config, lambda stage, done, total: None)
+
+
+def judge_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:
+    """Return probabilities (N, K) of a batch as `assign` gives them, and its calibration."""
+    calibration, batch = learned.calibration, Embeddings(features, features)
+    gate = calibration.fusion.gate(learned.judge.logits(batch).numpy())
+    scores, _ = learned.judge.compare(batch, gate)
+    probs = calibration.fusion.probs(scores, gate)
+    prior = estimate_prior(probs, calibration.prior, calibration.n_units)
+    shifted = apply_prior(probs, calibration.prior, prior)
+    return shifted, calibration.with_prior(prior), scores
