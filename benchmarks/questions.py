@@ -1,6 +1,6 @@
 """Accuracy against the number of reviewed images, asked in several orders.
 
-For each data set and draw: k labelled images a class as in `benchmarks.protocol.py`. Half of
+For each data set and draw: k labelled images a class as in `benchmarks/protocol.py`. Half of
 the other groups, the same for all orders, are never asked and measure; the rest are asked in
 batches, answered by the truth, and after each batch the linear head of `clusterkit fit` is
 fitted anew on frozen features. "needed" is how many reviewed images reach the accuracy that
