@@ -254,7 +254,7 @@ def _self_train(
         prior = _pool_prior(final, calibration)
         threshold = calibration.with_prior(prior).promise(error, level).threshold
         if threshold is None:
-            record["why"] = "too few labels to promise the error for any unlabelled image"
+            record["why"] = "no unlabelled image could be promised to be within the error"
             break
         taught = [_teach(f, calibration, prior, threshold, trainer, data, config)
                   for f in [final, *fitted]]  # fmt: skip

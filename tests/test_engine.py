@@ -8,10 +8,20 @@ from scipy.special import softmax
 
 from clusterkit.engine.calibrate import HeldOut, calibrate
 from clusterkit.engine.cluster import cluster_refused
-from clusterkit.engine.conformal import benjamini_hochberg, label_sets, set_threshold
+from clusterkit.engine.conformal import (
+    benjamini_hochberg,
+    class_set_thresholds,
+    label_sets,
+    set_threshold,
+)
 from clusterkit.engine.fusion import Scores, fit_fusion
 from clusterkit.engine.gate import gate_classes
-from clusterkit.engine.guarantee import choose_threshold, error_bound, units_needed
+from clusterkit.engine.guarantee import (
+    choose_class_thresholds,
+    choose_threshold,
+    error_bound,
+    units_needed,
+)
 from clusterkit.engine.novelty import AppearanceModel, appearance, novelty_p_values
 
 
@@ -84,6 +94,60 @@ def test_promise_is_broken_at_most_as_often_as_it_says(max_error, grouped):
     assert assigned > redraws / 4
 
 
+def test_promises_for_each_class_hold_together():
+    """300 redraws: the chance that any class's true error is above E is at most 1 - C."""
+    rng = np.random.default_rng(11)
+    redraws, broken, assigned = 300, 0, 0
+    for _ in range(redraws):
+        confidence = rng.beta(6, 0.6, 400)
+        predicted = rng.integers(0, 2, 400)
+        # The second class is wrong three times as often as it says.
+        chance = np.minimum(1, np.where(predicted == 1, 3, 1) * (1 - confidence))
+        correct = rng.uniform(size=400) >= chance
+        promises = choose_class_thresholds(
+            confidence, predicted, correct, np.arange(400), 0.1, 0.9, 2
+        )
+        fresh = rng.beta(6, 0.6, 20_000)
+        any_broken = False
+        for factor, promise in zip((1, 3), promises, strict=True):
+            if promise.threshold is not None:
+                assigned += 1
+                accepted = fresh[fresh >= promise.threshold]
+                any_broken |= np.minimum(1, factor * (1 - accepted)).mean() > 0.1
+        broken += any_broken
+    assert broken / redraws <= 0.1 + 2 * np.sqrt(0.09 / redraws)
+    assert assigned > redraws
+
+
+def test_a_rare_class_cannot_hide_behind_a_common_one():
+    predicted = np.repeat([0, 1], [300, 60])
+    confidence, correct = np.full(360, 0.99), predicted == 0
+    together = choose_threshold(confidence, correct, np.arange(360), 0.25, 0.9)
+    each = choose_class_thresholds(confidence, predicted, correct, np.arange(360), 0.25, 0.9, 2)
+    assert together.threshold is not None
+    assert each[0].threshold is not None
+    assert each[1].threshold is None
+    assert each[1].more is None
+
+
+def test_how_many_more_labels_it_takes():
+    """With as many more as it says and errors as before, the promise can be made."""
+    correct = np.ones(60, dtype=bool)
+    confidence = np.linspace(1, 0.5, 60)
+    correct[[40, 50, 55]] = False
+    promise = choose_threshold(confidence, correct, np.arange(60), 0.1, 0.9)
+    assert promise.threshold is not None
+    assert promise.more > 0
+    factor = 1 + promise.more // 60 + 1
+    many = choose_threshold(
+        np.tile(confidence, factor), np.tile(correct, factor), np.arange(60 * factor), 0.1, 0.9
+    )
+    assert many.threshold < promise.threshold
+    assert choose_threshold(confidence[:9], correct[:9], np.arange(9), 0.1, 0.9).more == 22 - 9
+    sure = choose_threshold(confidence, np.ones(60, dtype=bool), np.arange(60), 0.1, 0.9)
+    assert sure.more == 0
+
+
 def test_nothing_is_promised_from_too_few_groups():
     confidence, correct = np.full(400, 0.99), np.ones(400, dtype=bool)
     promise = choose_threshold(confidence, correct, np.repeat(np.arange(20), 20), 0.05, 0.9)
@@ -102,6 +166,24 @@ def test_label_sets_hold_the_true_label_as_often_as_said():
         sets = label_sets(probs[100:], set_threshold(true[:100], 0.9))
         covered.append(sets[np.arange(50), labels[100:]].mean())
     assert 0.89 <= np.mean(covered) <= 0.93
+
+
+def test_label_sets_hold_a_rare_class_as_often_as_a_common_one():
+    rng = np.random.default_rng(4)
+    covered, marginal = [], []
+    for _ in range(200):
+        labels = (rng.random(600) < 0.1).astype(int)
+        # The rare class looks like the common one more often than not.
+        x = rng.normal(size=600) + 1.2 * labels
+        probs = 1 / (1 + np.exp(-(1.2 * x - 3)))
+        probs = np.stack([1 - probs, probs], 1)
+        true = probs[np.arange(600), labels]
+        known, rare = slice(0, 300), np.flatnonzero(labels[300:] == 1) + 300
+        thresholds = class_set_thresholds(true[known], labels[known], 2, 0.9)
+        covered += list(label_sets(probs[rare], thresholds)[:, 1])
+        marginal += list(label_sets(probs[rare], set_threshold(true[known], 0.9))[:, 1])
+    assert np.mean(covered) >= 0.88
+    assert np.mean(marginal) < 0.7
 
 
 def test_label_sets_of_few_images_hold_everything():
@@ -165,6 +247,50 @@ def test_fused_probabilities_stay_inside_the_gate(seed):
     probs = fusion.probs(Scores(logits, np.where(gate, pooled, -np.inf), vote), gate)
     assert np.allclose(probs.sum(1), 1)
     assert (probs[~gate] == 0).all()
+
+
+def scored(seed: int, n: int, signal: str) -> HeldOut:
+    """Held-out scores of three classes in which only one input, or none, tells anything."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    tells = 2.5 * np.eye(3)[labels] + rng.normal(size=(n, 3))
+    noise = {name: rng.normal(size=(n, 3)) for name in ("logits", "pooled", "vote")}
+    given = noise | ({signal: tells} if signal else {})
+    given["vote"] = softmax(given["vote"], axis=1)
+    return HeldOut(
+        rows=np.arange(n), **given, novelty=np.zeros((n, 2)), labels=labels,
+        units=np.arange(n), folds=np.arange(n) % 5,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("signal", ["logits", "pooled", "vote"])
+def test_fusion_is_never_worse_than_its_best_input(signal):
+    even = np.full(3, 1 / 3)
+    losses = []
+    for seed in range(5):
+        held_out = scored(seed, 150, signal)
+        alone = getattr(held_out, signal).argmax(axis=1) == held_out.labels
+        losses.append(alone.mean() - calibrate(held_out, even, 1.0, 3).metrics()["accuracy"])
+    assert np.mean(losses) <= 0.01
+
+
+def test_a_handful_of_units_do_not_choose_the_inputs():
+    held_out = scored(0, 9, "pooled")
+    assert calibrate(held_out, np.full(3, 1 / 3), 1.0, 3).chosen == "classifier"
+    assert calibrate(scored(0, 90, "pooled"), np.full(3, 1 / 3), 1.0, 3).chosen != "classifier"
+
+
+def test_held_out_images_against_a_classifier_make_it_unsure_not_upside_down():
+    """A few patients on whom the classifier is always wrong: its order of classes stays."""
+    held_out = scored(0, 8, "logits")
+    rows = {k: v for k, v in vars(held_out).items() if k != "labels"}
+    calibration = calibrate(
+        HeldOut(**rows, labels=held_out.logits.argmin(axis=1)), np.full(3, 1 / 3), 1.0, 3
+    )
+    scores = held_out.scores
+    probs = calibration.fusion.probs(scores, np.ones((8, 3), dtype=bool))
+    assert (probs.argmax(1) == scores.logits.argmax(1)).all()
+    assert probs.max() < 0.8
 
 
 def test_calibrated_confidence_is_honest():

@@ -26,12 +26,12 @@ from clusterkit.training.trainer import Trainer
 
 
 def blobs(n: int, width: int, apart: float, seed: int, n_classes: int = 2) -> tuple:
-    """Features (n, width) of classes that differ in their first few columns, and labels."""
+    """Features (n, width) of classes with means of their own, and labels."""
     rng = np.random.default_rng(seed)
+    means = np.random.default_rng(0).normal(size=(n_classes, width))
     labels = np.arange(n) % n_classes
-    features = rng.normal(size=(n, width)).astype(np.float32)
-    features[np.arange(n), labels] += apart
-    return torch.from_numpy(features), labels
+    features = rng.normal(size=(n, width)) + apart * means[labels]
+    return torch.from_numpy(features.astype(np.float32)), labels
 
 
 @settings(deadline=None)
@@ -52,13 +52,13 @@ def test_half_of_the_pairs_are_alike_and_no_class_is_the_usual_partner():
 
 
 def test_pair_head_tells_classes_apart_and_factors_exactly():
-    features, labels = blobs(60, 8, 5.0, 0)
+    features, labels = blobs(60, 8, 2.0, 0)
     views = torch.stack([features, features + 0.01])
     losses = []
     head = fit_pair_head(views, labels, 60, 3e-3, 0.01, 0, lambda e, loss: losses.append(loss))
     again = fit_pair_head(views, labels, 60, 3e-3, 0.01, 0)
     assert losses[-1] < losses[0] / 2
-    fresh, truth = blobs(40, 8, 5.0, 1)
+    fresh, truth = blobs(40, 8, 2.0, 1)
     with torch.no_grad():
         both = [head(pair_features(a, b))[:, 0] for a, b in
                 ((fresh, fresh.flip(0)), (fresh.flip(0), fresh))]  # fmt: skip
@@ -184,12 +184,12 @@ def taught(backbone, apart: float, **settings) -> tuple:
 
 
 def test_self_training_joins_sure_images_and_stays_only_where_held_out_labels_gain(backbone):
-    alone, _, _ = taught(backbone, 12.0, train__self_training=0, augment__views="allowed")
-    joined, _, _ = taught(backbone, 12.0, train__self_training=3, augment__views="allowed")
+    alone, _, _ = taught(backbone, 0.1, train__self_training=0, augment__views="allowed")
+    joined, _, _ = taught(backbone, 0.1, train__self_training=3, augment__views="allowed")
     record = joined.decisions["self_training"]
-    assert joined.calibration.log_likelihood >= alone.calibration.log_likelihood
-    assert (record["rounds"] == 0) == (record["joined"] == 0)
-    assert record["joined"] <= 200
+    assert record["rounds"] >= 1
+    assert 100 < record["joined"] <= 200
+    assert joined.calibration.log_likelihood > alone.calibration.log_likelihood
     assert alone.decisions["self_training"]["rounds"] == 0
 
 
@@ -197,5 +197,5 @@ def test_nothing_joins_where_no_error_can_be_promised(backbone):
     """Classes that cannot be told apart: no image of the pool is sure enough to teach."""
     learned, _, _ = taught(backbone, 0.0, augment__views="allowed")
     assert learned.decisions["self_training"]["rounds"] == 0
-    assert "too few labels" in learned.decisions["self_training"]["why"]
+    assert "could be promised" in learned.decisions["self_training"]["why"]
     assert 0.2 < learned.calibration.correct.mean() < 0.8
