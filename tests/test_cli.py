@@ -335,3 +335,50 @@ def test_help_imports_no_torch_and_assign_no_fastai(run, sample, tmp_path):
     assert modules_after("similar", picture, "--run", run.path) == "0 True False"
     out = ("--out", tmp_path / "a.csv")
     assert modules_after("assign", picture, "--run", run.path, *out) == "0 True False"
+
+
+@pytest.mark.parametrize("error", ["0", "1", "-0.1", "1.5", "nan"])
+def test_errors_that_nobody_can_promise(failing, run, sample, error, tmp_path):
+    line = failing("assign", sample / "unlabeled.csv", "--run", run.path, "--max-error", error,
+                   "--out", tmp_path / "a.csv")  # fmt: skip
+    assert "max_error" in line
+    assert "0.05 is 5%" in line
+    assert "none" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_promise_for_each_class(command, run, sample, tmp_path):
+    code, out, _ = command("assign", sample / "unlabeled.csv", "--run", run.path, "--per-class",
+                           "--out", tmp_path / "a.csv", "--json")  # fmt: skip
+    assert code == 0
+    summary = json.loads(out)
+    promises = summary["promise"]["per_class"]
+    assert list(promises) == run.classes
+    assert "each class" in summary["promise_text"]
+    table = read_assignments(tmp_path / "a.csv")
+    for label, promise in promises.items():
+        # Three promises that hold together: each is made at 1 - 0.1 / 3.
+        assert promise["level"] == pytest.approx(1 - 0.1 / 3)
+        rows = table[(table["predicted_label"] == label) & (table["status"] == "assigned")]
+        if promise["threshold"] is None:
+            assert rows.empty
+        else:
+            assert (rows["confidence"] >= promise["threshold"] - 1e-6).all()
+
+
+def test_thin_evidence_is_said_aloud(sample, config, tmp_path, caplog):
+    """A class within one group cannot be measured, and a handful of images is little to go by."""
+    rows = pd.read_csv(sample / "labels.csv")
+    first = sorted(rows["group"].unique())[:3]
+    rows = rows[rows["group"].isin(first)]
+    rows.loc[rows["group"] == first[0], "label"] = "only here"
+    (tmp_path / "l.csv").write_text(rows.to_csv(index=False))
+    run = fit(tmp_path / "l.csv", config=override(config, data__images=str(sample)),
+              run=tmp_path / "run")  # fmt: skip
+    assert "the errors of 'only here' could not be measured" in caplog.text
+    assert "could be held out: confidence is little more than a guess" in caplog.text
+    assert "only here" in run.classes
+    assert run.info["data"]["units_of_several_classes"] == 2
+    result = assign(run, sample / "unlabeled.csv", config=config)
+    assert "assigned" not in set(result.table["status"])
+    assert "Nothing could be assigned" in result.summary["promise_text"]
