@@ -19,7 +19,7 @@ from clusterkit.config import Config, override
 @click.option("--image-column", help="Default: image.")
 @click.option("--label-column", help="Default: label; empty: unlabelled.")
 @click.option("--group-column", help="Default: group; e.g. the patient.")
-@click.option("--unlabeled", metavar="DIR", help="Unlabelled images to count in the data summary.")
+@click.option("--unlabeled", metavar="DIR", help="Unlabelled images to learn from too.")
 @click.option(
     "--reviews",
     multiple=True,
