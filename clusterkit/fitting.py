@@ -146,11 +146,16 @@ def _record(applied: Applied, path: Path) -> dict:
 
 
 def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[str]:
-    """Return paths of unlabelled images that are not copies of labelled ones."""
+    """Return paths of unlabelled images that are neither labelled ones' copies nor of their groups.
+
+    A held-out patient must not be helped by unlabelled images of their own: a new patient has
+    none, and what is measured on the one is promised for the other.
+    """
     rows = manifest[manifest["label"].isna() & (manifest["image_id"] != "")]
     # What a person refused a label for must not get one from self-training.
     rows = rows[rows["provenance"] != "rejected"]
     rows = rows[~rows["image_id"].isin(data.rows["image_id"])].drop_duplicates("image_id")
+    rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
     paths, most = rows["path"].tolist(), config.train.pool
     if len(paths) <= most:
         return paths

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -72,12 +72,12 @@ def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.nd
     folds = make_folds(data.rows, wanted, config.seed)
     # Where a fold holds all images of a class, no model can have learned it: they only train.
     unmeasured = []
-    for fold in np.unique(folds):
-        for label in np.unique(data.labels[folds == fold]):
-            of_label = data.labels == label
-            if (folds[of_label] == fold).all():
-                folds[of_label] = -1
-                unmeasured.append(data.classes[label])
+    for label in range(len(data.classes)):
+        of_label = data.labels == label
+        if len(np.unique(folds[of_label])) == 1:
+            # The patient's images of other classes too: nobody is on both sides.
+            folds[np.isin(data.units, data.units[of_label])] = -1
+            unmeasured.append(data.classes[label])
     if unmeasured:
         log.warning(
             "the errors of %s could not be measured, so no promise covers it: all its labels are "
@@ -132,15 +132,16 @@ def learn(
         everything = np.arange(len(data.labels))
         final = _fit(data, trainer, everything, everything[:0], shared, config)
         report("fit", stages, stages)
-    else:
-        # The kept model learned from some; all labelled images are exemplars for new ones.
-        final = _with_exemplars(final, np.arange(len(data.labels)), data, config)
     calibration = _calibrate(fitted, data, looks, config)
     record: dict = {"rounds": 0, "why": "there are no unlabelled images, or fine-tuning is on"}
     if trainer.frozen and final.pool is not None and config.train.self_training:
         final, calibration, record = _self_train(
             final, fitted, calibration, data, looks, trainer, config
         )
+    if n_folds == 1:
+        # Measured with the exemplars that taught it; for new images all labelled ones are.
+        rows = np.arange(len(data.labels))
+        final = replace(final, judge=_judge(final, rows, final.judge.reduction, data, config))
     decisions = {
         "views": trainer.views,
         "inputs": calibration.chosen,
@@ -193,11 +194,6 @@ def _judge(
     )
 
 
-def _with_exemplars(fold: _Fold, rows: np.ndarray, data: Labelled, config: Config) -> _Fold:
-    fold.judge = _judge(fold, rows, fold.judge.reduction, data, config)
-    return fold
-
-
 def _take(embeddings: Embeddings, rows: np.ndarray) -> Embeddings:
     return Embeddings(embeddings.classifier[rows], embeddings.siamese[rows])
 
@@ -214,12 +210,8 @@ def _calibrate(
 def _score(fold: _Fold, number: int, data: Labelled, looks: np.ndarray, config: Config) -> HeldOut:
     """Score the images that a model did not learn from against exemplars that it did."""
     rows, test = fold.rows, fold.test
-    # After fine-tuning with one split, the judge holds all exemplars: these are taken out.
-    judge = fold.judge
-    if len(judge.gallery.labels) != len(rows):
-        judge = _judge(fold, rows, judge.reduction, data, config)
     tested = _take(fold.labelled, test)
-    scores, _ = judge.compare(tested)
+    scores, _ = fold.judge.compare(tested)
     strange = NoveltyModel(fold.labelled.siamese[rows], looks[rows], data.labels[rows])
     return HeldOut(
         rows=test,
@@ -244,7 +236,9 @@ def _self_train(
 ) -> tuple[_Fold, Calibration, dict]:
     """Let pool images that are within the promised error teach, as long as held-out labels gain.
 
-    Each fold's model is taught by what it is sure of itself: no held-out label leaks into it.
+    Each fold's model is taught by what it is sure of itself, never by a label that it is tested
+    on. The threshold, the class proportions and the number of rounds are common to all folds:
+    a few numbers that rest on all held-out labels.
     """
     error, level = config.assign.max_error, config.assign.confidence
     if error is None:

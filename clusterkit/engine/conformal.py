@@ -30,8 +30,8 @@ def class_set_thresholds(
     """Return the probability (K,) at which each class enters the label set.
 
     A class with enough held-out images has its own threshold, so that a rare class is in its
-    sets as often as a common one (Mondrian conformal prediction: Vovk, arXiv 1209.2673); the
-    others have that of all images.
+    sets as often as a common one (Mondrian conformal prediction: Vovk, arXiv 1209.2673). The
+    others share that of their images alone: with few of them, they are in every set.
 
     Parameters
     ----------
@@ -41,12 +41,10 @@ def class_set_thresholds(
     n_classes : int
     level : float in (0, 1)
     """
-    least = _IMAGES_BEYOND / (1 - level)
-    thresholds = np.full(n_classes, set_threshold(true_probs, level))
-    for label in range(n_classes):
-        of_class = true_probs[labels == label]
-        if len(of_class) >= least:
-            thresholds[label] = set_threshold(of_class, level)
+    own = np.bincount(labels, minlength=n_classes) >= _IMAGES_BEYOND / (1 - level)
+    thresholds = np.full(n_classes, set_threshold(true_probs[~own[labels]], level))
+    for label in np.flatnonzero(own):
+        thresholds[label] = set_threshold(true_probs[labels == label], level)
     return thresholds
 
 

@@ -64,7 +64,14 @@ class Context:
         if not self.promises:
             return np.zeros(n_classes)
         found = [np.inf if p.threshold is None else p.threshold for p in self.promises]
-        return np.broadcast_to(np.array(found, dtype=float), n_classes)
+        thresholds = np.full(n_classes, found[0]) if len(found) == 1 else np.array(found)
+        thresholds[~self._measured] = np.inf
+        return thresholds
+
+    @property
+    def _measured(self) -> np.ndarray:
+        """(K,) bool: classes of which images were held out; of others no error is known."""
+        return np.isin(np.arange(len(self.run.classes)), self.calibration.labels)
 
     def probs(self, evidence: dict[str, np.ndarray]) -> np.ndarray:
         """Return the fused probabilities (N, K) under the batch's class proportions."""
@@ -87,7 +94,7 @@ class Context:
         if not self.promises:
             return "Nothing is promised: every readable image was assigned, as asked for."
         if not self.config.assign.per_class:
-            return _sentence(self.promises[0])
+            return _sentence(self.promises[0]) + self._unmeasured_text
         asked = self.config.assign
         parts = [
             f"{label} {_class_part(promise)}"
@@ -97,6 +104,17 @@ class Context:
             f"At most {_percent(asked.max_error)} of the labels assigned to each class are wrong"
             f"{_per(self.promises[0])}, with {_percent(asked.confidence)} confidence for all at "
             f"once: {'; '.join(parts)}. Images of a class that nobody labelled are not covered."
+            + self._unmeasured_text
+        )
+
+    @property
+    def _unmeasured_text(self) -> str:
+        missing = [c for c, m in zip(self.run.classes, self._measured, strict=True) if not m]
+        if not missing:
+            return ""
+        return (
+            f" Nothing is assigned as {', '.join(missing)}: none of its images could be held out "
+            "to measure errors on."
         )
 
 

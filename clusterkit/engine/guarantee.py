@@ -87,7 +87,12 @@ def error_bound(losses: np.ndarray, level: float, binary: bool) -> float:
 
 
 def choose_threshold(
-    confidence: np.ndarray, correct: np.ndarray, units: np.ndarray, max_error: float, level: float
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    units: np.ndarray,
+    max_error: float,
+    level: float,
+    grouped: bool | None = None,
 ) -> Promise:
     """Choose the lowest threshold on confidence that keeps the error bound ≤ `max_error`.
 
@@ -106,9 +111,11 @@ def choose_threshold(
     units : (N,) int
         Images of one unit share a number; units are drawn independently of each other.
     max_error, level : float in (0, 1)
+    grouped : bool or None
+        Whether a unit may have several images; None: where one has.
     """
     available = len(np.unique(units))
-    binary = available == len(units)
+    binary = available == len(units) if grouped is None else not grouped
     needed = units_needed(max_error, level)
     order = np.argsort(-confidence, kind="stable")
     ranked, wrong, unit_of = confidence[order], ~correct[order].astype(bool), units[order]
@@ -166,12 +173,14 @@ def choose_class_thresholds(
     K promises.
     """
     each = 1 - (1 - level) / n_classes
+    # A property of the data: not of which images happen to be predicted as one class.
+    grouped = len(np.unique(units)) < len(units)
     promises = []
     for label in range(n_classes):
         of_class = predicted == label
         promises.append(
             choose_threshold(
-                confidence[of_class], correct[of_class], units[of_class], max_error, each
+                confidence[of_class], correct[of_class], units[of_class], max_error, each, grouped
             )
         )
     return promises

@@ -162,7 +162,10 @@ def _reason(row: tuple, threshold: float, promised: bool) -> str:
         reached = f"reaches the threshold {threshold:.4f}"
         return f"Confidence {row.confidence:.4f} {reached}; {agrees}."
     if np.isinf(threshold):
-        return f"Confidence {row.confidence:.4f}, but too few labels to promise anything; {agrees}."
+        return (
+            f"Confidence {row.confidence:.4f}, but nothing can be promised for "
+            f"{row.predicted_label} yet; {agrees}."
+        )
     return f"Confidence {row.confidence:.4f} is below the threshold {threshold:.4f}; {agrees}."
 
 

@@ -86,27 +86,31 @@ def embed_all(
         embed(networks, images[start : start + batch_size], device)
         for start in range(0, len(images), batch_size)
     ]
-    return Embeddings(
-        torch.cat([p.classifier for p in parts]), torch.cat([p.siamese for p in parts])
-    )
+    return _join(parts)
 
 
 def embed_paths(
     networks: Networks, paths: list[str], size: int, resize: str, device: torch.device | str
-) -> torch.Tensor:
+) -> Embeddings | None:
     """Read and encode images batch by batch; those that cannot be read are left out.
 
     Returns
     -------
-    (M', D) float Tensor: the Siamese model's features.
+    Embeddings of M' images; None: none can be read.
     """
     workers = 0 if len(paths) < 200 else min(os.cpu_count() or 1, 8)
-    parts = [torch.zeros(0, 2 * networks.encoder.channels)]
+    parts = []
     for batch in load_batches(paths, size, resize, 32, workers):
         readable = batch.errors == ""
         if readable.any():
-            parts.append(embed(networks, batch.images[readable], device).siamese)
-    return torch.cat(parts)
+            parts.append(embed(networks, batch.images[readable], device))
+    return _join(parts) if parts else None
+
+
+def _join(parts: list[Embeddings]) -> Embeddings:
+    return Embeddings(
+        torch.cat([p.classifier for p in parts]), torch.cat([p.siamese for p in parts])
+    )
 
 
 def choose_device(name: str) -> torch.device:

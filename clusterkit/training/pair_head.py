@@ -79,19 +79,29 @@ def draw_pairs(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw pairs of different images: (first, second, same class), each (count,).
 
+    `labels` are whole numbers from 0 on, each of which occurs.
+
     The first is any image. Its partner is of the same class with probability 0.5 (never, where
     the class has one image; always, where there is one class), else of a class drawn evenly
     from the others, so that a common class is not the partner of nearly all.
     """
-    n = len(labels)
-    first = torch.randint(n, (count,), generator=generator)
-    alike = labels[:, None] == labels[None]
-    mates = (alike & ~torch.eye(n, dtype=torch.bool)).float()
-    others = (~alike).float() / torch.bincount(labels)[labels]
+    sizes = torch.bincount(labels)
+    # Rows sorted by class, and where in them each class begins and each row stands.
+    order = torch.argsort(labels, stable=True)
+    starts, place = sizes.cumsum(0) - sizes, torch.argsort(order)
+    first = torch.randint(len(labels), (count,), generator=generator)
+    label = labels[first]
     same = torch.rand(count, generator=generator) < 0.5
-    same = (same | (others[first].sum(1) == 0)) & (mates[first].sum(1) > 0)
-    weight = torch.where(same[:, None], mates[first], others[first])
-    return first, torch.multinomial(weight, 1, generator=generator)[:, 0], same
+    same = (same | (len(sizes) == 1)) & (sizes[label] > 1)
+    # Another class: one of the K − 1 that are left, counted past the own.
+    other = (torch.rand(count, generator=generator) * (len(sizes) - 1)).long()
+    other = other + (other >= label)
+    partner = torch.where(same, label, other.clamp_max(len(sizes) - 1))
+    # Of the own class one place fewer is open: the image's own is stepped over.
+    open_places = sizes[partner] - same.long()
+    step = (torch.rand(count, generator=generator) * open_places).long()
+    step = step + (same & (step >= place[first] - starts[label]))
+    return first, order[starts[partner] + step], same
 
 
 def _principal_axes(standardised: torch.Tensor, most: int) -> torch.Tensor:

@@ -81,7 +81,7 @@ class Trainer:
         augment = _ALL if self._choosing else self.config.augment
         features = self._embed_views(self.backbone.encoder, augment)
         pool = self._embed_pool(self._networks(self.backbone.encoder))
-        self.take_features(features, pool, folds)
+        self.take_features(features, None if pool is None else pool.classifier, folds)
 
     def take_features(
         self, features: torch.Tensor, pool: torch.Tensor | None, folds: np.ndarray
@@ -128,8 +128,7 @@ class Trainer:
     def embed_pool(self, networks: Networks) -> Embeddings | None:
         """Features of the readable images of the pool; None: there are none."""
         if not self.frozen:
-            features = self._embed_pool(networks)
-            return None if features is None else Embeddings(features, features)
+            return self._embed_pool(networks)
         if self._pool_features is None:
             return None
         return Embeddings(self._pool_features, self._pool_features)
@@ -202,12 +201,11 @@ class Trainer:
             [embed_all(networks, np.ascontiguousarray(v), device).siamese for v in views]
         )
 
-    def _embed_pool(self, networks: Networks) -> torch.Tensor | None:
+    def _embed_pool(self, networks: Networks) -> Embeddings | None:
         if not self.pool:
             return None
         image, device = self.config.image, self.config.device
-        features = embed_paths(networks, self.pool, image.size, image.resize, device)
-        return features if len(features) else None
+        return embed_paths(networks, self.pool, image.size, image.resize, device)
 
     def _held_out_fit(self, features: torch.Tensor, folds: np.ndarray) -> float:
         """Mean log-likelihood, each unit counting once, of held-out images as they are."""
