@@ -83,11 +83,14 @@ def load_assigned(path: Path) -> Assigned:
     table = read_assignments(path)
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        root = record.get("input_root", ".")
-    except (OSError, ValueError, AttributeError):
+        root = str(record.get("input_root", "."))
+    except (OSError, ValueError, AttributeError, RecursionError):
         # The images may still be among those that fit is given.
         root = "."
-    root = Path(os.path.normpath(path.absolute().parent / str(root)))
+    if Path(root).is_absolute() or not root.isprintable():
+        raise DataError(f"{path.with_suffix('.json')} has an input_root that assign never writes "
+                        f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
+    root = Path(os.path.normpath(path.absolute().parent / root))
     return Assigned(table, root, str(path))
 
 

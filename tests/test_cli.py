@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from clusterkit import assign, fit, read_assignments
+from clusterkit import Run, assign, fit, read_assignments
 from clusterkit.cli import _main, cli
 from clusterkit.config import override
 from clusterkit.engine.journal import Journal
@@ -382,3 +382,9 @@ def test_thin_evidence_is_said_aloud(sample, config, tmp_path, caplog):
     result = assign(run, sample / "unlabeled.csv", config=config)
     assert "assigned" not in set(result.table["status"])
     assert "Nothing could be assigned" in result.summary["promise_text"]
+    assert "Nothing is assigned as only here" in result.summary["promise_text"]
+    record = json.loads((run.path / "calibration.json").read_text())
+    del record["chosen"]
+    (run.path / "calibration.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"calibration.json is damaged.*fit the run again"):
+        assign(Run.load(run.path), sample / "unlabeled.csv", config=config, fresh=True)

@@ -186,6 +186,27 @@ def test_label_sets_hold_a_rare_class_as_often_as_a_common_one():
     assert np.mean(marginal) < 0.7
 
 
+def test_many_rare_classes_do_not_lower_the_level_of_label_sets():
+    """Classes with too few images for a threshold of their own share one, of theirs alone."""
+    rng = np.random.default_rng(0)
+
+    def draw(n: int) -> tuple:
+        labels = np.where(rng.random(n) < 0.85, rng.integers(0, 2, n), rng.integers(2, 7, n))
+        true = np.where(labels < 2, rng.uniform(0.35, 1, n), rng.uniform(0, 0.2, n))
+        probs = np.zeros((n, 7))
+        probs[np.arange(n), np.where(labels < 2, 1 - labels, 0)] = 1 - true
+        probs[np.arange(n), labels] = true
+        return probs, labels, true
+
+    covered = []
+    for _ in range(100):
+        _, labels, true = draw(100)
+        probs, truth, _ = draw(500)
+        sets = label_sets(probs, class_set_thresholds(true, labels, 7, 0.9))
+        covered.append(sets[np.arange(500), truth].mean())
+    assert np.mean(covered) >= 0.89
+
+
 def test_label_sets_of_few_images_hold_everything():
     assert label_sets(random_probs(0, 3, 4), set_threshold(np.full(5, 0.9), 0.9)).all()
 

@@ -10,14 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from clusterkit import fit
 from clusterkit.config import Config, override
 from clusterkit.data.labelled import Labelled
 from clusterkit.engine.exemplars import choose_exemplars
 from clusterkit.engine.propagate import Neighbourhood
 from clusterkit.engine.shift import apply_prior, estimate_prior
+from clusterkit.errors import DataError
 from clusterkit.learning import held_out_folds, learn
 from clusterkit.models.backbones import load_backbone
 from clusterkit.models.heads import pair_features
+from clusterkit.models.networks import Networks, embed_paths
 from clusterkit.models.siamese import FactoredSiamese
 from clusterkit.training.learners import History
 from clusterkit.training.linear import fit_linear_head
@@ -174,7 +177,7 @@ def taught(backbone, apart: float, **settings) -> tuple:
                          "label": np.array(["a", "b"])[labels[:120]]})  # fmt: skip
     data = Labelled(rows, np.zeros((120, 1, 1, 3), np.uint8), labels[:120], np.arange(120),
                     ["a", "b"])  # fmt: skip
-    config = override(Config(), device="cpu", assign__max_error=0.1, **settings)
+    config = override(Config(), **{"device": "cpu", "assign__max_error": 0.1, **settings})
     folds, _ = held_out_folds(data, config, "head")
     trainer = Trainer(data, [], config, backbone, "head", History())
     trainer.take_features(features[None, :120], features[120:], folds)
@@ -199,3 +202,57 @@ def test_nothing_joins_where_no_error_can_be_promised(backbone):
     assert learned.decisions["self_training"]["rounds"] == 0
     assert "could be promised" in learned.decisions["self_training"]["why"]
     assert 0.2 < learned.calibration.correct.mean() < 0.8
+
+
+def test_one_split_keeps_all_labelled_images_as_exemplars(backbone):
+    """After self-training too: a new image may be compared with what was held out."""
+    learned, _, _ = taught(backbone, 0.1, train__folds=1, augment__views="allowed",
+                           assign__max_error=0.3)  # fmt: skip
+    assert learned.decisions["self_training"]["rounds"] >= 1
+    assert len(learned.judge.gallery.labels) == 120
+    assert len(learned.calibration.labels) < 60
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=8, max_size=40))
+def test_no_patient_is_on_both_sides_of_a_fold(images):
+    groups, labels = np.array(images).T
+    labels = np.unique(labels, return_inverse=True)[1]
+    classes = [f"class {c}" for c in range(labels.max() + 1)]
+    rows = pd.DataFrame({"image": [f"{i}.png" for i in range(len(images))], "split": None,
+                         "image_id": [f"{i:016x}" for i in range(len(images))],
+                         "group": [f"patient {g}" for g in groups],
+                         "label": [classes[c] for c in labels]})  # fmt: skip
+    data = Labelled(rows, np.zeros((len(rows), 1, 1, 3), np.uint8), labels, groups, classes)
+    try:
+        folds, _ = held_out_folds(data, Config(), "head")
+    except DataError:
+        return
+    for fold in range(folds.max() + 1):
+        test = folds == fold
+        assert not set(groups[test]) & set(groups[~test])
+        assert set(labels[test]) <= set(labels[~test])
+
+
+def test_unlabelled_images_of_labelled_patients_do_not_teach(sample, config, tmp_path):
+    """A held-out patient with own images in the pool would be easier than a new one."""
+    table = pd.read_csv(sample / "labels.csv")
+    groups = sorted(table["group"].unique())
+    table.loc[table.index[::3], "label"] = ""
+    fresh = table[table["group"] == groups[0]].index
+    table.loc[fresh, "label"] = ""
+    (tmp_path / "l.csv").write_text(table.to_csv(index=False))
+    run = fit(tmp_path / "l.csv", config=override(config, data__images=str(sample)),
+              run=tmp_path / "run")  # fmt: skip
+    assert run.info["decisions"]["pool"] == len(fresh)
+    assert run.info["data"]["unlabelled"] > len(fresh)
+
+
+def test_each_encoder_sees_the_pool_with_its_own_eyes(sample):
+    encoders = [load_backbone("resnet18", "none").encoder for _ in range(2)]
+    networks = Networks(encoders[0], torch.nn.Identity(), torch.nn.Sequential(), encoders[1])
+    paths = [str(p) for p in sorted(sample.rglob("*.png"))[:3]]
+    found = embed_paths(networks, [*paths, "nowhere.png"], 48, "squish", "cpu")
+    assert found.classifier.shape == found.siamese.shape == (3, 2 * encoders[0].channels)
+    assert not torch.allclose(found.classifier, found.siamese)
+    assert embed_paths(networks, ["nowhere.png"], 48, "squish", "cpu") is None

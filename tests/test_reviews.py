@@ -54,7 +54,7 @@ def command(capsys):
 def reviewed(run, assignment, sample, tmp_path) -> Path:
     """A folder with the shared run's labels and assignments; eight refused images are cluster 0.
 
-    What HDBSCAN finds in a few drawn cells is not what is tested here.
+    Which clusters are found among a few drawn cells is not what is tested here.
     """
     folder = tmp_path / "reviewed"
     folder.mkdir()
@@ -455,3 +455,38 @@ def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     summary = summarise(spread, settle(spread, none), none)
     assert summary["labels"] == {"b": n // 2, "c": n // 4}
     assert time.perf_counter() - started < 20
+
+
+def test_a_cluster_row_repeated_does_not_multiply_its_images(table, tmp_path):
+    assigned = Assigned(table, tmp_path, "assignments.csv")
+    size = int((table["cluster"] == 0).sum())
+    rows = [("cluster:0", "first", "relabel")] * 500 + [("cluster:0", "last", "relabel")]
+    spread = spread_reviews(write(tmp_path / "r.csv", *rows), assigned, table[:0].assign(label=""))
+    assert len(spread.spread) == size
+    assert set(spread.spread["label"]) == {"last"}
+
+
+@pytest.mark.parametrize(
+    "record", ['{"input_root": "/etc"}', '{"input_root": "a\\u0000b"}', '{"input_root": "\\ud800"}']
+)
+def test_an_input_root_that_assign_never_writes(command, reviewed, refused, record):
+    (reviewed / "assignments.json").write_text(record)
+    reviews = write(reviewed / "r.csv", (refused["image_id"].iloc[0], "ring", "relabel"))
+    code, _, err = command("review", reviews)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "input_root" in err
+
+
+def test_an_assignments_json_of_nested_brackets_is_passed_over(command, reviewed, refused):
+    (reviewed / "assignments.json").write_text("[" * 100_000)
+    reviews = write(reviewed / "r.csv", (refused["image_id"].iloc[0], "ring", "relabel"))
+    assert command("review", reviews)[0] == 0
+
+
+def test_a_prediction_that_is_no_label_cannot_be_accepted(table, tmp_path):
+    bad = table.assign(predicted_label="a\nb")
+    assigned = Assigned(bad, tmp_path, "assignments.csv")
+    path = write(tmp_path / "r.csv", (table["image_id"].iloc[0], "", "accept"))
+    with pytest.raises(DataError, match="control character"):
+        spread_reviews(path, assigned, table[:0].assign(label=""))

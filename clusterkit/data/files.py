@@ -76,7 +76,7 @@ def inside_root(root: Path, image: str, where: str) -> Path:
     path = root / relative
     try:
         stays = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         stays = False
     if not stays:
         raise DataError(f"{where}: image path '{image}' is a link that leaves the data root {root}")

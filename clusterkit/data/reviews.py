@@ -124,6 +124,8 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
     """
     rows, path = read_reviews(path), Path(path)
     known = _Known(assigned, labelled)
+    # Only a cluster's last row counts; spreading each would let a small file fill the memory.
+    last = rows.dropna(subset=["cluster"]).groupby("cluster")["line"].max().to_dict()
     out = []
     for row in rows.itertuples(index=False):
         where = f"{path}, line {row.line}"
@@ -131,6 +133,8 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
             positions, provenance = known.image(row.image_id, where), "reviewed"
         else:
             positions, provenance = known.cluster(row, where), f"cluster:{row.cluster}"
+            if row.line != last[row.cluster]:
+                continue
         for image_id, position in positions:
             predicted = known.predicted(image_id, position)
             label = row.label if row.decision in ("accept", "relabel") else ""
@@ -141,6 +145,7 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
                         f"{where}: image '{image_id}' has no predicted label to accept; write "
                         "relabel and the label, or skip"
                     )
+                _check_label(label, where)
             out.append((image_id, row.decision, label, predicted, provenance, position))
     columns = ["image_id", "decision", "label", "predicted", "provenance", "position"]
     return Reviews(str(path), rows, pd.DataFrame(out, columns=columns), assigned)
@@ -332,12 +337,7 @@ def _checked(row: tuple, where: str) -> int | None:
     if row.decision == "relabel" and not row.label:
         raise DataError(f"{where}: relabel without a label; write the true label, or reject if it "
                         "is not known")  # fmt: skip
-    if "|" in row.label:
-        raise DataError(f"{where}: label '{_short(row.label)}' holds '|', which separates labels "
-                        "in assignments.csv; use another character")  # fmt: skip
-    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in row.label):
-        raise DataError(f"{where}: label {_short(row.label)!r} holds a line break or another "
-                        "control character; write it in one line")  # fmt: skip
+    _check_label(row.label, where)
     if not row.image_id.startswith("cluster:"):
         return None
     match = _CLUSTER.fullmatch(row.image_id)
@@ -345,6 +345,16 @@ def _checked(row: tuple, where: str) -> int | None:
         raise DataError(f"{where}: '{_short(row.image_id)}' names no cluster; write cluster: and "
                         "a number, e.g. cluster:3")  # fmt: skip
     return int(match[1])
+
+
+def _check_label(label: str, where: str) -> None:
+    if "|" in label:
+        raise DataError(f"{where}: label '{_short(label)}' holds '|', which separates labels in "
+                        "assignments.csv; use another character")  # fmt: skip
+    # Invisible characters (Cf) make two classes of what a person reads as one.
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in label):
+        raise DataError(f"{where}: label {_short(label)!r} holds a line break or another "
+                        "control character (one may be invisible); write it anew in one line")  # fmt: skip
 
 
 def _named_clusters(reviews: list[Reviews], verdicts: pd.DataFrame) -> list[dict]:
@@ -374,5 +384,6 @@ def _nearest(label: str, known: list[str]) -> str | None:
 
 
 def _short(text: str) -> str:
-    """Cut what a stranger wrote, so that an error stays one line."""
-    return text if len(text) <= 60 else text[:57] + "…"
+    """Cut what a stranger wrote, so that an error stays one line and harmless to a terminal."""
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
+    return plain if len(plain) <= 60 else plain[:57] + "…"

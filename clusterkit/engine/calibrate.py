@@ -7,6 +7,7 @@ import numpy as np
 from clusterkit.engine.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.engine.guarantee import Promise, choose_class_thresholds, choose_threshold
 from clusterkit.engine.shift import apply_prior
+from clusterkit.errors import RunError
 
 # Equal-mass bins of the expected calibration error.
 _BINS = 15
@@ -152,12 +153,23 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: dict) -> "Calibration":
-        """Read what `to_dict` wrote."""
-        arrays = {k: np.asarray(v) for k, v in values["held_out"].items()}
-        fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
-        return cls(
-            fusion=Fusion(**fusion), chosen=values["chosen"], inputs=values["inputs"], **arrays
-        )
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        RunError
+            It is not what `to_dict` wrote.
+        """
+        try:
+            arrays = {k: np.asarray(v) for k, v in values["held_out"].items()}
+            fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
+            return cls(
+                fusion=Fusion(**fusion), chosen=values["chosen"], inputs=values["inputs"], **arrays
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise RunError(
+                f"the run's calibration.json is damaged ({error!r}); fit the run again"
+            ) from error
 
 
 def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: int) -> Calibration:
