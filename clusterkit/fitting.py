@@ -6,6 +6,7 @@ import os
 import platform
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import clusterkit
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
-from clusterkit.engine.calibrate import Calibration
+from clusterkit.engine.calibrate import Calibration, clearly_likelier
 from clusterkit.engine.novelty import appearance
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
@@ -93,12 +94,24 @@ def fit(
     backbone = load_backbone(config.model.backbone, config.model.weights)
     strategy, why = choose_strategy(config, backbone, len(data.labels))
     log.info("strategy %s: %s", strategy, why)
-    folds, n_folds = held_out_folds(data, config, strategy)
     pool = _choose_pool(manifest, data, config)
-    trainer = Trainer(data, pool, config, backbone, strategy, History())
-    trainer.prepare(folds)
     looks = appearance(data.images)
-    learned = learn(data, looks, trainer, folds, config, report)
+
+    def taught(how: str) -> _Taught:
+        folds, n_folds = held_out_folds(data, config, how)
+        trainer = Trainer(data, pool, config, backbone, how, History())
+        trainer.prepare(folds)
+        learned = learn(data, looks, trainer, folds, config, report)
+        return _Taught(learned, folds, n_folds, trainer.history.rows)
+
+    best = taught(strategy)
+    if strategy == "finetune" and backbone.pretrained:
+        frozen = taught("head")
+        if not clearly_likelier(best.learned.calibration, frozen.learned.calibration):
+            best, strategy = frozen, "head"
+            why = "fine-tuning was tried, and held-out images were not clearly likelier with it"
+            log.warning("%s: heads on frozen features are used", why)
+    learned, folds, n_folds = best.learned, best.folds, best.n_folds
     calibration = learned.calibration
     _say_if_few(calibration)
     data.rows["split"] = np.where(folds >= 0, "valid", "train") if n_folds == 1 else "train"
@@ -120,10 +133,20 @@ def fit(
         manifest=data.rows.reset_index(drop=True),
         gallery=_gallery(learned, looks),
         calibration=calibration.to_dict(),
-        history=pd.DataFrame(trainer.history.rows),
+        history=pd.DataFrame(best.history),
     )
     result.save()
     return result
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """What one strategy learned, and the folds that it was measured on."""
+
+    learned: "Learned"
+    folds: np.ndarray
+    n_folds: int
+    history: list[dict]
 
 
 def _say_if_few(calibration: Calibration) -> None:

@@ -354,7 +354,7 @@ def _check_label(label: str, where: str) -> None:
     # Invisible characters (Cf) make two classes of what a person reads as one.
     if any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in label):
         raise DataError(f"{where}: label {_short(label)!r} holds a line break or another "
-                        "control character (one may be invisible); write it anew in one line")  # fmt: skip
+                        "control character (it may be invisible); write it anew")  # fmt: skip
 
 
 def _named_clusters(reviews: list[Reviews], verdicts: pd.DataFrame) -> list[dict]:

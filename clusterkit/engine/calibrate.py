@@ -219,6 +219,21 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
     )
 
 
+def clearly_likelier(first: Calibration, second: Calibration) -> bool:
+    """Whether `first` gives the true classes a higher likelihood than `second`.
+
+    Of the images that both held out, by more than a standard error over their units; with a
+    handful of units nothing is clear.
+    """
+    common, rows, others = np.intersect1d(first.rows, second.rows, return_indices=True)
+    if not len(common):
+        return False
+    units = first.units[rows]
+    fits = [_unit_log_likelihood(c.probs[places], c.labels[places], units)
+            for c, places in ((first, rows), (second, others))]  # fmt: skip
+    return _is_sure(fits[0] - fits[1])
+
+
 def unit_weights(units: np.ndarray) -> np.ndarray:
     """Return weights (N,) by which each unit counts once, however many images it has."""
     _, index, counts = np.unique(units, return_inverse=True, return_counts=True)
@@ -254,12 +269,15 @@ def _choose(fit: dict[str, np.ndarray]) -> str:
     The rule of Breiman et al. (1984). With a handful of held-out units any choice is luck.
     """
     alone = next(iter(fit))
-    n = len(fit[alone])
-    if n < _LEAST_UNITS:
-        return alone
     gains = {name: values - fit[alone] for name, values in fit.items() if name != alone}
-    sure = {k: g.mean() for k, g in gains.items() if g.mean() > g.std(ddof=1) / np.sqrt(n)}
+    sure = {name: gain.mean() for name, gain in gains.items() if _is_sure(gain)}
     return max(sure, key=sure.get) if sure else alone
+
+
+def _is_sure(gain: np.ndarray) -> bool:
+    """Whether units (U,) gain by more than a standard error, and are more than a handful."""
+    n = len(gain)
+    return n >= _LEAST_UNITS and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(n))
 
 
 def _unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
