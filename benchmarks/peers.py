@@ -97,7 +97,7 @@ def oracle_coverage(confidence: np.ndarray, right: np.ndarray, max_error: float)
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
     within = np.flatnonzero(errors <= max_error)
-    return (within[-1] + 1) / len(order) if len(within) else 0.0
+    return float(within[-1] + 1) / len(order) if len(within) else 0.0
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:

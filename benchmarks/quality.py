@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +34,22 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     sources = _sources(options)
     rows: list[dict] = []
+    loaded = {}
     for name, (source, size) in sources.items():
         manifest = read_manifest(source)
         manifest = manifest[manifest["label"].notna()].reset_index(drop=True)
-        features = Features.of(manifest, size, options.backbone, options.weights, mirrored=False)
-        for k in options.k:
-            for seed in range(options.draws):
-                cell = {"set": name, "k": k, "seed": seed}
-                rows += [cell | row for row in _peers(features, k, seed)]
-                for strategy in options.strategies:
-                    row = _clusterkit(features, source, size, k, seed, strategy, options)
-                    rows.append(cell | row)
-                    print(rows[-1], flush=True)
-                # After each draw: an interrupted benchmark keeps what it has measured.
-                pd.DataFrame(rows).to_csv(options.out / "quality.csv", index=False)
+        loaded[name] = Features.of(
+            manifest, size, options.backbone, options.weights, mirrored=False
+        )
+    # Draw by draw, and written after each: an interrupted benchmark has all cells of some draws.
+    for seed, name, k in product(range(options.draws), sources, options.k):
+        cell = {"set": name, "k": k, "seed": seed}
+        rows += [cell | row for row in _peers(loaded[name], k, seed)]
+        for strategy in options.strategies:
+            row = _clusterkit(loaded[name], *sources[name], k, seed, strategy, options)
+            rows.append(cell | row)
+            print(rows[-1], flush=True)
+        pd.DataFrame(rows).to_csv(options.out / "quality.csv", index=False)
     table = pd.DataFrame(rows)
     summary = summarise(table)
     (options.out / "quality.json").write_text(json.dumps(summary, indent=1) + "\n")

@@ -264,11 +264,15 @@ def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
 
 
 def _choose(fit: dict[str, np.ndarray]) -> str:
-    """Return the likeliest inputs, if they beat the classifier alone by a standard error.
+    """Return the likeliest inputs, if they beat the plain ones by a standard error.
 
-    The rule of Breiman et al. (1984). With a handful of held-out units any choice is luck.
+    The rule of Breiman et al. (1984). With a handful of held-out units any choice is luck. The
+    plain ones are the classifier alone, or with its neighbours in the pool where held-out images
+    gain by them at all.
     """
-    alone = next(iter(fit))
+    alone, pooled = "classifier", "classifier+neighbours"
+    if pooled in fit and fit[pooled].mean() > fit[alone].mean():
+        alone = pooled
     gains = {name: values - fit[alone] for name, values in fit.items() if name != alone}
     sure = {name: gain.mean() for name, gain in gains.items() if _is_sure(gain)}
     return max(sure, key=sure.get) if sure else alone
