@@ -253,7 +253,9 @@ def _plots(
     folder = out / "plots"
     folder.mkdir(exist_ok=True)
     confusion_plot(np.array(metrics["confusion"]), run.classes, folder / "confusion.png")
-    confidence, correct = calibration.confidence, calibration.correct
+    # The threshold in the picture is one on confidence as this batch's proportions make it.
+    shifted = _under_shares(run, calibration, record)
+    confidence, correct = shifted.confidence, shifted.correct
     risk_coverage_plot(
         confidence,
         correct,
@@ -272,6 +274,15 @@ def _plots(
         ("plots/reliability.png", "Held-out images: confidence against how often it was right."),
         ("plots/status.png", "This batch: predicted classes and what became of them."),
     ]  # fmt: skip
+
+
+def _under_shares(run: Run, calibration: Calibration, record: dict) -> Calibration:
+    """Return the held-out record under the class proportions that the assignments were made for."""
+    shares = (record.get("class_shares") or {}).get("estimated") or {}
+    values = [shares.get(c) for c in run.classes]
+    if not all(isinstance(v, float) and 0 <= v <= 1 for v in values):
+        return calibration
+    return calibration.with_prior(np.array(values))
 
 
 def _page_summary(

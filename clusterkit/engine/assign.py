@@ -235,8 +235,8 @@ def _summary(
         "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
         "clusters": int(table["cluster"].nunique()),
         "class_shares": {
-            "labelled": dict(zip(run.classes, context.calibration.prior.round(4), strict=True)),
-            "estimated": dict(zip(run.classes, context.prior.round(4), strict=True)),
+            "labelled": dict(zip(run.classes, context.calibration.prior.round(6), strict=True)),
+            "estimated": dict(zip(run.classes, context.prior.round(6), strict=True)),
         },
         "promise": context.to_dict(),
         "promise_text": context.text,
