@@ -120,7 +120,7 @@ def fit(
         "strategy_reason": why,
         "folds": n_folds,
         "decisions": learned.decisions,
-        "metrics": calibration.metrics(),
+        "metrics": calibration.metrics(config.assign.confidence),
         "unlabelled": int(manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
         "reviews": _record(applied, path),

@@ -1,5 +1,7 @@
 """Gate, guarantee, label sets, novelty, fusion, clusters: the mathematics of DESIGN §7."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from clusterkit.engine.cluster import cluster_refused
 from clusterkit.engine.conformal import (
     benjamini_hochberg,
     class_set_thresholds,
+    crossed_coverage,
     label_sets,
     set_threshold,
 )
@@ -207,6 +210,17 @@ def test_many_rare_classes_do_not_lower_the_level_of_label_sets():
     assert np.mean(covered) >= 0.89
 
 
+def test_reported_coverage_is_that_of_new_images():
+    rng = np.random.default_rng(8)
+    probs = rng.dirichlet(np.ones(4), size=600)
+    labels = np.array([rng.choice(4, p=p) for p in probs])
+    coverage, size = crossed_coverage(probs, labels, np.arange(600), 0.9)
+    assert coverage == pytest.approx(0.9, abs=0.04)
+    assert 1 < size < 4
+    # One unit: nothing can be measured apart, and all classes are in every set.
+    assert crossed_coverage(probs, labels, np.zeros(600, dtype=int), 0.9) == (1.0, 4.0)
+
+
 def test_label_sets_of_few_images_hold_everything():
     assert label_sets(random_probs(0, 3, 4), set_threshold(np.full(5, 0.9), 0.9)).all()
 
@@ -291,23 +305,27 @@ def test_fusion_is_never_worse_than_its_best_input(signal):
     for seed in range(5):
         held_out = scored(seed, 150, signal)
         alone = getattr(held_out, signal).argmax(axis=1) == held_out.labels
-        losses.append(alone.mean() - calibrate(held_out, even, 1.0, 3).metrics()["accuracy"])
+        losses.append(alone.mean() - calibrate(held_out, even, 1.0, 3).metrics(0.9)["accuracy"])
     assert np.mean(losses) <= 0.01
 
 
 def test_a_handful_of_units_do_not_choose_the_inputs():
-    held_out = scored(0, 9, "pooled")
+    held_out = replace(scored(0, 9, "pooled"), vote=np.full((9, 3), np.nan))
     assert calibrate(held_out, np.full(3, 1 / 3), 1.0, 3).chosen == "classifier"
     assert calibrate(scored(0, 90, "pooled"), np.full(3, 1 / 3), 1.0, 3).chosen != "classifier"
 
 
+def test_neighbours_are_heard_where_held_out_images_gain_by_them():
+    even = np.full(3, 1 / 3)
+    assert calibrate(scored(0, 9, "vote"), even, 1.0, 3).chosen == "classifier+neighbours"
+    assert calibrate(scored(0, 90, "logits"), even, 1.0, 3).chosen == "classifier"
+
+
 def test_held_out_images_against_a_classifier_make_it_unsure_not_upside_down():
     """A few patients on whom the classifier is always wrong: its order of classes stays."""
-    held_out = scored(0, 8, "logits")
-    rows = {k: v for k, v in vars(held_out).items() if k != "labels"}
-    calibration = calibrate(
-        HeldOut(**rows, labels=held_out.logits.argmin(axis=1)), np.full(3, 1 / 3), 1.0, 3
-    )
+    held_out = replace(scored(0, 8, "logits"), vote=np.full((8, 3), np.nan))
+    held_out = replace(held_out, labels=held_out.logits.argmin(axis=1))
+    calibration = calibrate(held_out, np.full(3, 1 / 3), 1.0, 3)
     scores = held_out.scores
     probs = calibration.fusion.probs(scores, np.ones((8, 3), dtype=bool))
     assert (probs.argmax(1) == scores.logits.argmax(1)).all()
@@ -325,7 +343,7 @@ def test_calibrated_confidence_is_honest():
         units=np.arange(1500), folds=np.arange(1500) % 5,
     )  # fmt: skip
     calibration = calibrate(held_out, np.full(3, 1 / 3), 1.0, 3)
-    assert calibration.metrics()["expected_calibration_error"] < 0.05
+    assert calibration.metrics(0.9)["expected_calibration_error"] < 0.05
 
 
 def test_clusters_number_every_image_and_find_clear_groups():

@@ -234,7 +234,7 @@ def _metrics(run: Run, calibration: Calibration) -> dict:
     wrong = np.cumsum(~calibration.correct[order])
     n = len(order)
     return {
-        **calibration.metrics(),
+        **calibration.metrics(run.config.assign.confidence),
         "classes": run.classes,
         "confusion": confusion.tolist(),
         "risk_coverage": {
@@ -307,6 +307,9 @@ def _page_summary(
          f"independent {unit}s that these images come from"),
         ("Gate recall", f"{metrics['gate_recall']:.1%}",
          "how often the true class was among those compared"),
+        ("Label sets", f"{metrics['label_set_coverage']:.1%}",
+         f"how often they hold the true class, with {metrics['label_set_size']:.2f} classes on "
+         f"average; {run.config.assign.confidence:.0%} is asked for"),
         ("Calibration error", f"{metrics['expected_calibration_error']:.3f}",
          "mean gap between confidence and how often it was right"),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clusterkit.engine.conformal import crossed_coverage
 from clusterkit.engine.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.engine.guarantee import Promise, choose_class_thresholds, choose_threshold
 from clusterkit.engine.shift import apply_prior
@@ -130,8 +131,9 @@ class Calibration:
             self.probs.shape[1],
         )  # fmt: skip
 
-    def metrics(self) -> dict:
-        """Return what the held-out images measured, as plain numbers."""
+    def metrics(self, level: float) -> dict:
+        """Return what the held-out images measured, as plain numbers; label sets at `level`."""
+        coverage, size = crossed_coverage(self.probs, self.labels, self.units, level)
         return {
             "held_out_images": len(self.labels),
             "held_out_units": self.n_units,
@@ -139,6 +141,8 @@ class Calibration:
             "gate_recall": float(self.gated.mean()),
             "expected_calibration_error": calibration_error(self.confidence, self.correct),
             "brier_score": float(np.mean((self.confidence - self.correct) ** 2)),
+            "label_set_coverage": coverage,
+            "label_set_size": size,
             "log_likelihood": self.log_likelihood,
             "inputs": self.chosen,
             "inputs_log_likelihood": self.inputs,
