@@ -42,7 +42,8 @@ def main() -> None:
             manifest, size, options.backbone, options.weights, mirrored=False
         )
     # Draw by draw, and written after each: an interrupted benchmark has all cells of some draws.
-    for seed, name, k in product(range(options.draws), sources, options.k):
+    seeds = range(options.first_draw, options.first_draw + options.draws)
+    for seed, name, k in product(seeds, sources, options.k):
         cell = {"set": name, "k": k, "seed": seed}
         rows += [cell | row for row in _peers(loaded[name], k, seed)]
         for strategy in options.strategies:
@@ -216,6 +217,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("-k", type=int, nargs="+", default=[5, 20, 50])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first-draw", type=int, default=0, help="its seed")
     parser.add_argument("--strategies", nargs="+", default=["head"], choices=["head", "finetune"])
     parser.add_argument("--backbone", default="squeezenet1_0")
     parser.add_argument("--weights", type=Path)
