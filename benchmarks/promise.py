@@ -80,7 +80,10 @@ def main() -> None:
             cell = {"set": name, "k": options.k, "seed": seed}
             rows += [cell | row for row in redraw(features, options.k, seed)]
             pd.DataFrame(rows).to_csv(options.out, index=False)
+    measured = ["oracle_coverage", "set_coverage", "calibration_error"]
     table = pd.DataFrame(rows)
+    # Missing where no redraw had enough groups to be learned from.
+    table = table.reindex(columns=table.columns.union(measured, sort=False))
     # A threshold on equal footing: an error above E by less than rounding is none.
     table["violated"] = table["group_error"] > table["E"] + 1e-9
     summary = table.groupby(["set", "E"]).agg(
