@@ -19,16 +19,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 
-from benchmarks.protocol import SETS, Features, data_folder, draw
+from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
+from clusterkit.engine.assign import weigh
 from clusterkit.engine.context import Context
-from clusterkit.engine.judge import Judge
 from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.rows import build_table
 from clusterkit.models.networks import Embeddings
@@ -50,17 +49,21 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     config = override(Config(), train__self_training=0, train__siamese_epochs=1)
     known, batch = taken.index.to_numpy(), rest.index.to_numpy()
     learned = features.learn(known, batch, config)
-    labels_rows = taken.reset_index(drop=True)
-    classes = sorted(labels_rows["label"].unique())
-    labels = labels_rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
-    model = NoveltyModel(everything[known], looks[known], labels)
-    evidence = judge_batch(
-        learned.judge, learned.calibration, model, everything[batch], looks[batch], rest
+    model = NoveltyModel(everything[known], looks[known], learned.judge.gallery.labels)
+    fusion, embeddings = (
+        learned.calibration.fusion,
+        Embeddings(everything[batch], everything[batch]),
     )
+    evidence = {
+        "ids": rest["image_id"].to_numpy(),
+        "errors": np.full(len(rest), ""),
+        **weigh(learned.judge, fusion, model, embeddings, looks[batch]),
+    }
     reduction = learned.judge.reduction
     gallery = {"features": everything[known], "centre": reduction.centre,
                "projection": reduction.projection}  # fmt: skip
-    run = Run(Path(), {"classes": classes}, config, learned.judge.networks, labels_rows, gallery,
+    classes, manifest = sorted(taken["label"].unique()), taken.reset_index(drop=True)
+    run = Run(Path(), {"classes": classes}, config, learned.judge.networks, manifest, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
     context = Context.of(run, config, evidence)
     table = build_table(rest.reset_index(drop=True), evidence, context)
@@ -68,27 +71,6 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     return {"set": name, "left_out": left or "", "k": k, "seed": seed} | figures(
         table, truth, truth == left, evidence["reduced"], seed
     )
-
-
-def judge_batch(
-    judge: Judge, calibration, model: NoveltyModel, features: torch.Tensor, looks, rows
-) -> dict:
-    """Return what `Engine.evidence` would, from features instead of pixels."""
-    embeddings, fusion = Embeddings(features, features), calibration.fusion
-    gate = fusion.gate(judge.logits(embeddings).numpy())
-    scores, found = judge.compare(embeddings, gate)
-    return {
-        "ids": rows["image_id"].to_numpy(),
-        "errors": np.full(len(rows), ""),
-        "classifier": fusion.classifier_probs(scores.logits),
-        "probs": fusion.probs(scores, gate),
-        "gate": gate,
-        "pooled": found.pooled,
-        "nearest": found.nearest,
-        "nearest_logit": found.nearest_logit,
-        "novelty": model.score(features, looks),
-        "reduced": judge.reduction(features),
-    }
 
 
 def figures(table: pd.DataFrame, truth: np.ndarray, novel: np.ndarray, reduced, seed: int) -> dict:
@@ -148,7 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("novelty.csv"))
     options = parser.parse_args()
     rows: list[dict] = []
-    weights = data_folder() / "weights" / "squeezenet1_0_imagenet.pth"
+    weights = weights_file()
     for name in options.sets:
         source, size = SETS[name]
         manifest = read_manifest(data_folder() / name / source)

@@ -9,7 +9,6 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 # The article looks at the first so many images of the predicted class.
 _COMPARE_N = 15
-_BINS = 15
 
 
 def predict(
@@ -98,11 +97,3 @@ def oracle_coverage(confidence: np.ndarray, right: np.ndarray, max_error: float)
     errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
     within = np.flatnonzero(errors <= max_error)
     return float(within[-1] + 1) / len(order) if len(within) else 0.0
-
-
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error over 15 bins of equally many images."""
-    order = np.argsort(confidence, kind="stable")
-    bins = np.array_split(order, _BINS)
-    gaps = [len(b) * abs(confidence[b].mean() - right[b].mean()) for b in bins if len(b)]
-    return float(sum(gaps) / len(order))

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers import calibration_error, oracle_coverage
-from benchmarks.protocol import SETS, Features, data_folder, draw, judge_rest
+from benchmarks.peers import oracle_coverage
+from benchmarks.protocol import SETS, Features, data_folder, draw, judge_rest, weights_file
 from clusterkit import read_manifest
 from clusterkit.config import Config, override
 from clusterkit.data.splits import units_of
+from clusterkit.engine.calibrate import calibration_error
 from clusterkit.engine.conformal import class_set_thresholds, label_sets
 from clusterkit.engine.guarantee import units_needed
 
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--redraws", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("promise.csv"))
     options = parser.parse_args()
-    weights = data_folder() / "weights" / "squeezenet1_0_imagenet.pth"
+    weights = weights_file()
     rows: list[dict] = []
     for name in options.sets:
         source, size = SETS[name]

@@ -37,6 +37,11 @@ def data_folder() -> Path:
     return Path(os.environ["CLUSTERKIT_DATA"])
 
 
+def weights_file() -> Path:
+    """Return the SqueezeNet weights in it."""
+    return data_folder() / "weights" / "squeezenet1_0_imagenet.pth"
+
+
 def draw(manifest: pd.DataFrame, k: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (labelled, rest): k images a class from whole groups, and all other groups."""
     known = manifest[manifest["label"].notna()]
@@ -120,8 +125,7 @@ class Features:
 def judge_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:
     """Return probabilities (N, K) of a batch as `assign` gives them, and its calibration."""
     calibration, batch = learned.calibration, Embeddings(features, features)
-    gate = calibration.fusion.gate(learned.judge.logits(batch).numpy())
-    scores, _ = learned.judge.compare(batch, gate)
+    scores, _, gate = learned.judge.compare(batch, calibration.fusion)
     probs = calibration.fusion.probs(scores, gate)
     prior = estimate_prior(probs, calibration.prior, calibration.n_units)
     shifted = apply_prior(probs, calibration.prior, prior)

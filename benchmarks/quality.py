@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers import METHODS, calibration_error, oracle_coverage, predict
-from benchmarks.protocol import SETS, Features, data_folder, draw
+from benchmarks.peers import METHODS, oracle_coverage, predict
+from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import config_from_dict
+from clusterkit.engine.calibrate import calibration_error
 
 ERROR = 0.05
 
@@ -227,7 +228,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if options.weights is None:
-        options.weights = data_folder() / "weights" / "squeezenet1_0_imagenet.pth"
+        options.weights = weights_file()
     return options
 
 

@@ -13,7 +13,6 @@ writes questions.csv (every point), questions.json (the summary) and questions.p
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +24,11 @@ import torch
 from scipy.special import softmax
 from sklearn.cluster import KMeans
 
-from benchmarks.protocol import SETS, draw
+from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import read_manifest
-from clusterkit.config import Config, override
-from clusterkit.data.labelled import load_labelled
+from clusterkit.config import Config
 from clusterkit.engine.judge import Reduction
 from clusterkit.engine.questions import order_questions
-from clusterkit.models.backbones import load_backbone
-from clusterkit.models.networks import Networks, embed_all
 from clusterkit.training.linear import fit_linear_head
 
 # Random order is itself a draw: its curve is the mean of so many.
@@ -105,23 +101,6 @@ ORDERS: dict[str, Callable[[Pool, int], np.ndarray]] = {
 }
 
 
-class Images:
-    """One data set: its manifest, features as they are, and labels."""
-
-    def __init__(self, data: Path, name: str) -> None:
-        source, size = SETS[name]
-        config = override(Config(), device="cpu", image__size=size)
-        loaded = load_labelled(read_manifest(data / name / source), config, lambda *_: None)
-        weights = data / "weights" / "squeezenet1_0_imagenet.pth"
-        encoder = load_backbone("squeezenet1_0", str(weights)).encoder
-        parts = Networks(encoder, torch.nn.Identity(), torch.nn.Sequential()).to("cpu")
-        self.features = embed_all(parts, loaded.images, "cpu").siamese
-        self.manifest, self.labels = loaded.rows, loaded.labels
-        self.classes, self.depths = loaded.classes, encoder.depths
-        groups = self.manifest["group"]
-        self.groups = groups.where(groups.notna(), "").to_numpy().astype(str)
-
-
 def halves(rest: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split rows by whole groups into (those that may be asked, those that measure)."""
     groups = rest["group"].where(rest["group"].notna(), rest["image"])
@@ -131,26 +110,29 @@ def halves(rest: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve(
-    images: Images, order: Callable, seed: int, k: int, total: int, batch: int, repeat: int = 0
+    images: Features, order: Callable, seed: int, k: int, total: int, batch: int, repeat: int = 0
 ) -> list[float]:
     """Return the accuracy after 0, batch, …, total answers."""
     labelled, rest = draw(images.manifest, k, seed)
     pool, test = halves(rest, seed)
-    rows, labels, features = labelled.index.to_numpy(), images.labels, images.features
+    rows, labels, features = labelled.index.to_numpy(), images.labels, images.views[0]
+    groups = images.manifest["group"].fillna("").to_numpy().astype(str)
     reduced = Reduction.of(features[np.r_[rows, pool]], 0)(features)
     rng, out = np.random.default_rng((seed, repeat)), []
     for asked in range(0, total + 1, batch):
         prior = np.bincount(labels[rows], minlength=len(images.classes)) / len(rows)
         head = fit_linear_head(
-            features[None, rows], labels[rows], prior, images.depths, Config().train.C
+            features[None, rows],
+            labels[rows],
+            prior,
+            images.backbone.encoder.depths,
+            Config().train.C,
         )
         with torch.inference_mode():
             out.append(float((head(features[test]).numpy().argmax(1) == labels[test]).mean()))
             probs = softmax(head(features[pool]).numpy(), axis=1)
         if asked < total:
-            chosen = order(
-                Pool(probs, reduced[pool], reduced[rows], images.groups[pool], rng), batch
-            )
+            chosen = order(Pool(probs, reduced[pool], reduced[rows], groups[pool], rng), batch)
             rows, pool = np.r_[rows, pool[chosen]], np.delete(pool, chosen)
     return out
 
@@ -205,7 +187,9 @@ def main() -> None:
     orders = list(dict.fromkeys([*options.orders, "random"]))
     rows = []
     for name in options.sets:
-        images = Images(Path(os.environ["CLUSTERKIT_DATA"]), name)
+        source, size = SETS[name]
+        manifest, weights = read_manifest(data_folder() / name / source), weights_file()
+        images = Features.of(manifest, size, "squeezenet1_0", weights, mirrored=False)
         for order in orders:
             started = time.perf_counter()
             repeats = _REPEATS if order == "random" else 1

@@ -211,7 +211,7 @@ def _score(fold: _Fold, number: int, data: Labelled, looks: np.ndarray, config: 
     """Score the images that a model did not learn from against exemplars that it did."""
     rows, test = fold.rows, fold.test
     tested = _take(fold.labelled, test)
-    scores, _ = fold.judge.compare(tested)
+    scores, _, _ = fold.judge.compare(tested)
     strange = NoveltyModel(fold.labelled.siamese[rows], looks[rows], data.labels[rows])
     return HeldOut(
         rows=test,
@@ -266,8 +266,7 @@ def _pool_prior(fold: _Fold, calibration: Calibration) -> np.ndarray:
 
 
 def _pool_probs(fold: _Fold, calibration: Calibration) -> np.ndarray:
-    gate = calibration.fusion.gate(fold.judge.logits(fold.pool).numpy())
-    scores, _ = fold.judge.compare(fold.pool, gate)
+    scores, _, gate = fold.judge.compare(fold.pool, calibration.fusion)
     return calibration.fusion.probs(scores, gate)
 
 

@@ -56,6 +56,19 @@ def assignment(run, sample, config):
 
 
 @pytest.fixture
+def command(capsys):
+    """Run a command in this process; returns (exit code, stdout, stderr)."""
+    from clusterkit.cli import _main
+
+    def call(*arguments):
+        code = _main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
 def real_data() -> Path:
     folder = os.environ.get("CLUSTERKIT_DATA")
     if not folder:

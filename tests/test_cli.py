@@ -11,21 +11,11 @@ import pytest
 import torch
 
 from clusterkit import Run, assign, fit, read_assignments
-from clusterkit.cli import _main, cli
+from clusterkit.cli import cli
 from clusterkit.config import override
 from clusterkit.engine.journal import Journal
 from clusterkit.engine.table import COLUMNS
 from clusterkit.errors import RunError
-
-
-@pytest.fixture
-def command(capsys):
-    def call(*arguments):
-        code = _main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

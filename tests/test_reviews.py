@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import clusterkit
 from clusterkit import fit, read_assignments, review
-from clusterkit.cli import _main
 from clusterkit.config import override
 from clusterkit.data.manifest import safe_csv_text
 from clusterkit.data.reviews import Assigned, describe, settle, spread_reviews, summarise
@@ -38,16 +37,6 @@ def write(path: Path, *rows: tuple[str, str, str]) -> Path:
 def _no_runs_here(tmp_path, monkeypatch):
     """Runs that somebody has in the folder where the tests start are none of their business."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def command(capsys):
-    def call(*arguments):
-        code = _main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def audit(
     cards = _draw_cards(run, config, table.iloc[chosen], inputs, out, progress)
     calibration = Calibration.from_dict(run.calibration)
     metrics = _metrics(run, calibration)
-    plots = _plots(run, calibration, table, record, out)
+    plots = _plots(run, calibration, metrics, table, record, out)
     _write_json(out / "metrics.json", metrics)
     missing = sum(card.thumb is None and card.status != "failed" for card in cards)
     if missing:
@@ -246,9 +246,13 @@ def _metrics(run: Run, calibration: Calibration) -> dict:
 
 
 def _plots(
-    run: Run, calibration: Calibration, table: pd.DataFrame, record: dict, out: Path
+    run: Run,
+    calibration: Calibration,
+    metrics: dict,
+    table: pd.DataFrame,
+    record: dict,
+    out: Path,
 ) -> list[tuple[str, str]]:
-    metrics = _metrics(run, calibration)
     promise = record.get("promise") or {}
     folder = out / "plots"
     folder.mkdir(exist_ok=True)

@@ -19,6 +19,7 @@ from clusterkit.data.loading import Batch, load_batches
 from clusterkit.data.manifest import read_inputs
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.context import Context
+from clusterkit.engine.fusion import Fusion
 from clusterkit.engine.journal import Journal
 from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel, appearance
@@ -27,7 +28,7 @@ from clusterkit.engine.questions import summarise_clusters
 from clusterkit.engine.rows import build_table
 from clusterkit.engine.similarity import Gallery
 from clusterkit.engine.table import STATUSES, write_assignments
-from clusterkit.models.networks import choose_device, embed
+from clusterkit.models.networks import Embeddings, choose_device, embed
 from clusterkit.models.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 
@@ -70,14 +71,13 @@ class Engine:
         self.device = choose_device(config.device)
         self.networks = run.networks.to(self.device)
         self.calibration = Calibration.from_dict(run.calibration)
-        labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
-        stored, pool_top = run.gallery, config.engine.pool_top
+        labels, stored, pool_top = run.labels, run.gallery, config.engine.pool_top
         siamese = FactoredSiamese.from_head(run.networks.siamese_head)
         self.networks.to(self.device)
         exemplars = stored["exemplar"].numpy().astype(bool)
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
-        reduction = Reduction(stored["centre"], stored["projection"])
-        self.judge = Judge(self.networks, self.gallery, reduction, _neighbours(stored), pool_top)
+        reduction, neighbours = Reduction.stored_in(run), _neighbours(stored)
+        self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
         self.novelty = NoveltyModel(stored["features"], stored["appearance"].numpy(), labels)
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
@@ -87,25 +87,30 @@ class Engine:
 
     def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
         """Turn one batch into the arrays that the journal keeps: see `Context`."""
-        embeddings, fusion = (
-            embed(self.networks, batch.images, self.device),
-            self.calibration.fusion,
-        )
-        gate = fusion.gate(self.judge.logits(embeddings).numpy())
-        scores, found = self.judge.compare(embeddings, gate)
-        looks = appearance(batch.images)
+        embeddings = embed(self.networks, batch.images, self.device)
+        looks, fusion = appearance(batch.images), self.calibration.fusion
         return {
             "ids": batch.ids.astype("U16"),
             "errors": batch.errors.astype("U200"),
-            "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
-            "probs": fusion.probs(scores, gate).astype(np.float32),
-            "gate": gate,
-            "pooled": found.pooled,
-            "nearest": found.nearest,
-            "nearest_logit": found.nearest_logit,
-            "novelty": self.novelty.score(embeddings.siamese, looks),
-            "reduced": self.judge.reduction(embeddings.siamese),
+            **weigh(self.judge, fusion, self.novelty, embeddings, looks),
         }
+
+
+def weigh(
+    judge: Judge, fusion: Fusion, novelty: NoveltyModel, embeddings: Embeddings, looks: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return all that rows rest on of N images, given their embeddings and `appearance`."""
+    scores, found, gate = judge.compare(embeddings, fusion)
+    return {
+        "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
+        "probs": fusion.probs(scores, gate).astype(np.float32),
+        "gate": gate,
+        "pooled": found.pooled,
+        "nearest": found.nearest,
+        "nearest_logit": found.nearest_logit,
+        "novelty": novelty.score(embeddings.siamese, looks),
+        "reduced": judge.reduction(embeddings.siamese),
+    }
 
 
 def _neighbours(stored: dict[str, torch.Tensor]) -> Neighbourhood | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clusterkit.engine.conformal import crossed_coverage
+from clusterkit.engine.conformal import crossed_coverage, unit_parts
 from clusterkit.engine.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.engine.guarantee import Promise, choose_class_thresholds, choose_threshold
 from clusterkit.engine.shift import apply_prior
@@ -12,9 +12,6 @@ from clusterkit.errors import RunError
 
 # Equal-mass bins of the expected calibration error.
 _BINS = 15
-
-# Parts that a fusion is crossed over where all images were held out by one model.
-_PARTS = 5
 
 _LEAST_PROB = 1e-6
 
@@ -180,7 +177,8 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
     """Choose what the fusion may use and fit it; record each image under one that never saw it.
 
     Every choice of inputs (`fusion.INPUTS`) is fitted on some of the units and scored on the
-    others. The likeliest wins if it beats the classifier alone by a standard error.
+    others. The likeliest wins if it beats the plain ones by a standard error: the classifier
+    alone, or with its neighbours where held-out images gain by them.
 
     Parameters
     ----------
@@ -260,7 +258,7 @@ def _parts(held_out: HeldOut) -> np.ndarray:
     """Number the parts (N,) that a fusion is crossed over; units stay whole."""
     if len(np.unique(held_out.folds)) > 1:
         return held_out.folds
-    return np.unique(held_out.units, return_inverse=True)[1] % _PARTS
+    return unit_parts(held_out.units)
 
 
 def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:

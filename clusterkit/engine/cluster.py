@@ -12,6 +12,8 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import silhouette_score
 
+from clusterkit.engine.novelty import within_classes
+
 # Leading reduced features; with all of them the many small ones drown the few that matter.
 _AXES = 20
 
@@ -43,12 +45,7 @@ def cluster_space(
     (N, min(P, 20) + K) float
     """
     known = labelled[:, :_AXES].astype(np.float64)
-    classes, index = np.unique(labels, return_inverse=True)
-    means = np.stack([known[index == c].mean(axis=0) for c in range(len(classes))])
-    within = known - means[index]
-    if len(known) - len(classes) < 2:
-        # One image a class says nothing about the spread within it.
-        within = known - known.mean(axis=0)
+    _, within = within_classes(known, np.unique(labels, return_inverse=True)[1])
     values, axes = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(within).covariance_)
     # Identical labelled images have no spread to measure in.
     deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-6)))

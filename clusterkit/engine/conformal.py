@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-# Parts that coverage is crossed over.
+# Parts that what is measured on held-out images is crossed over.
 _PARTS = 5
 
 # A class has its own threshold if about so many of its held-out images lie beyond it.
@@ -74,7 +74,7 @@ def crossed_coverage(
     labels, units : (N,) int
     level : float in (0, 1)
     """
-    rows, parts = np.arange(len(labels)), np.unique(units, return_inverse=True)[1] % _PARTS
+    rows, parts = np.arange(len(labels)), unit_parts(units)
     true = probs[rows, labels]
     sets = np.ones(probs.shape, dtype=bool)
     for part in np.unique(parts):
@@ -83,6 +83,11 @@ def crossed_coverage(
         thresholds = class_set_thresholds(true[known], labels[known], probs.shape[1], level)
         sets[test] = label_sets(probs[test], thresholds)
     return float(sets[rows, labels].mean()), float(sets.sum(axis=1).mean())
+
+
+def unit_parts(units: np.ndarray) -> np.ndarray:
+    """Deal units into five parts, each whole: (N,) int in [0, 5)."""
+    return np.unique(units, return_inverse=True)[1] % _PARTS
 
 
 def benjamini_hochberg(p_values: np.ndarray, alpha: float) -> np.ndarray:

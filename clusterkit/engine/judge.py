@@ -7,10 +7,11 @@ import torch
 from sklearn.decomposition import PCA
 
 from clusterkit.engine.exemplars import choose_exemplars
-from clusterkit.engine.fusion import Scores
+from clusterkit.engine.fusion import Fusion, Scores
 from clusterkit.engine.propagate import Neighbourhood
 from clusterkit.engine.similarity import Evidence, Gallery
 from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.models.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 
 # Reduced dimensions for neighbours and clusters, and images that they are found from.
@@ -43,6 +44,11 @@ class Reduction:
         fitted = PCA(count, svd_solver="randomized", random_state=seed)
         axes = fitted.fit((values - centre) / scale).components_.T / scale[:, None]
         return cls(torch.from_numpy(centre).float(), torch.from_numpy(axes).float().contiguous())
+
+    @classmethod
+    def stored_in(cls, run: Run) -> "Reduction":
+        """Return the axes that a run keeps."""
+        return cls(run.gallery["centre"], run.gallery["projection"])
 
     def __call__(self, features: torch.Tensor) -> np.ndarray:
         """Reduce features (N, D) to (N, P) float32."""
@@ -118,10 +124,15 @@ class Judge:
         return self.neighbours.vote(self.reduction(features))
 
     def compare(
-        self, embeddings: Embeddings, gate: np.ndarray | None = None
-    ) -> tuple[Scores, Evidence]:
-        """Judge N images, compared with the classes of `gate` (N, K); None: with all."""
+        self, embeddings: Embeddings, fusion: Fusion | None = None
+    ) -> tuple[Scores, Evidence, np.ndarray]:
+        """Judge N images, compared with the classes that the fusion's gate lets through.
+
+        Returns
+        -------
+        Scores, Evidence, and the gate (N, K); without a fusion it lets all classes through.
+        """
         logits = self.logits(embeddings).numpy()
-        gate = np.ones(logits.shape, dtype=bool) if gate is None else gate
+        gate = np.ones(logits.shape, dtype=bool) if fusion is None else fusion.gate(logits)
         evidence = self.gallery.compare(embeddings.siamese, gate, self.pool_top)
-        return Scores(logits, evidence.pooled, self.vote(embeddings.siamese)), evidence
+        return Scores(logits, evidence.pooled, self.vote(embeddings.siamese)), evidence, gate

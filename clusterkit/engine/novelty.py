@@ -80,14 +80,10 @@ class ClassDistance:
     """
 
     def __init__(self, points: np.ndarray, labels: np.ndarray) -> None:
-        classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
         n, d = points.shape
-        self._means = np.stack([points[index == c].mean(axis=0) for c in range(len(classes))])
-        spread = points - self._means[index]
-        if n - len(classes) < 2:
-            # Without two images of one class, only the spread of all images is known.
-            spread = points - points.mean(axis=0)
-        freedom = n / max(1, n - len(classes))
+        self._means, spread = within_classes(points, index)
+        freedom = n / max(1, n - len(counts))
         pooled = _covariance(spread) * freedom
         self._precisions = []
         for c, count in enumerate(counts):
@@ -102,6 +98,23 @@ class ClassDistance:
             away = points - mean
             best = np.minimum(best, ((away @ precision) * away).sum(axis=1))
         return best
+
+
+def within_classes(points: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of each class (C, d), and how each point (N, d) differs from its class's.
+
+    Where hardly two images are of one class, from the mean of all: no other spread is known.
+
+    Parameters
+    ----------
+    points : (N, d) float
+    index : (N,) int in [0, C), each of which occurs
+    """
+    count = index.max() + 1
+    means = np.stack([points[index == c].mean(axis=0) for c in range(count)])
+    if len(points) - count < 2:
+        return means, points - points.mean(axis=0)
+    return means, points - means[index]
 
 
 class AppearanceModel:

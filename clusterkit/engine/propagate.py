@@ -44,7 +44,7 @@ class Neighbourhood:
         probs : (M, K) float
             What the classifier says of the pool: where each image starts from, and its gate.
         """
-        points = _unit(np.concatenate([labelled, pool]))
+        points = unit_length(np.concatenate([labelled, pool]))
         known = len(labelled)
         start = np.concatenate([np.eye(probs.shape[1])[labels], probs])
         distance, index = _neighbours(points, points, _NEIGHBOURS + 1)
@@ -72,7 +72,7 @@ class Neighbourhood:
         A node is a mutual neighbour if it is among the point's nearest, and the point is at
         least as near to it as its own neighbours are.
         """
-        distance, index = _neighbours(self.points, _unit(points), _NEIGHBOURS + 1)
+        distance, index = _neighbours(self.points, unit_length(points), _NEIGHBOURS + 1)
         mutual = (distance <= self.radius[index]) & (distance > _SELF)
         # The image itself may be a node: then it takes one of the places.
         mutual &= np.cumsum(mutual, axis=1) <= _NEIGHBOURS
@@ -90,6 +90,7 @@ def _neighbours(
     return distance**2 / 2, index
 
 
-def _unit(points: np.ndarray) -> np.ndarray:
+def unit_length(points: np.ndarray) -> np.ndarray:
+    """Scale points (N, P) to length 1, as float32; one at the origin stays there."""
     length = np.linalg.norm(points, axis=1, keepdims=True)
     return (points / np.maximum(length, 1e-12)).astype(np.float32)

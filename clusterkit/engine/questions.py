@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from clusterkit.engine.propagate import unit_length
+
 # Nobody answers more before the next fit, which orders anew.
 _MOST = 1000
 _NEIGHBOURS = 10
@@ -55,11 +57,11 @@ def order_questions(
     order = np.zeros(len(probs), dtype=int)
     if not len(probs):
         return order
-    points = _unit(reduced)
+    points = unit_length(reduced)
     worth = np.where(unknown, 1.0, _uncertainty(probs)) * _density(points)
     named = pd.factorize(np.where(groups == "", None, groups))[0]
     asked = np.zeros(max(1, named.max(initial=-1) + 1))
-    near = _nearest(points, _unit(labelled))
+    near = _nearest(points, unit_length(labelled))
     open_ = np.ones(len(points), dtype=bool)
     for number in range(1, min(most, len(points)) + 1):
         share = np.where(named < 0, 1.0, 1 / (1 + asked[named]))
@@ -138,8 +140,3 @@ def _nearest(points: np.ndarray, known: np.ndarray) -> np.ndarray:
         part = slice(start, start + _CHUNK)
         near[part] = (points[part] @ known.T).max(axis=1, initial=0.0)
     return np.minimum(near, 1.0)
-
-
-def _unit(points: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(points, axis=1, keepdims=True)
-    return (points / np.maximum(length, 1e-12)).astype(np.float32)

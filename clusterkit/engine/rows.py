@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.cluster import cluster_refused, cluster_space
 from clusterkit.engine.conformal import benjamini_hochberg, label_sets
 from clusterkit.engine.context import Context
@@ -11,7 +10,6 @@ from clusterkit.engine.judge import Reduction
 from clusterkit.engine.novelty import novelty_p_values
 from clusterkit.engine.questions import order_questions
 from clusterkit.engine.table import COLUMNS
-from clusterkit.models.run import Run
 
 
 def build_table(
@@ -56,7 +54,9 @@ def build_table(
             "nearest_image": np.where(compared, exemplars["image"].to_numpy()[nearest], ""),
             "nearest_label": np.where(compared, exemplars["label"].to_numpy()[nearest], ""),
             "nearest_similarity": np.where(compared, nearest_similarity, np.nan),
-            "novelty_p": _novelty(evidence["novelty"], context.calibration),
+            "novelty_p": novelty_p_values(
+                evidence["novelty"], context.calibration.novelty, context.calibration.units
+            ),
             "group": [g if isinstance(g, str) else "" for g in inputs["group"]],
         }
     )
@@ -64,8 +64,10 @@ def build_table(
     duplicate = (table["duplicate_of"] != "").to_numpy()
     threshold = context.thresholds[best]
     table["status"] = _statuses(table, failed, duplicate, threshold, context)
-    table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, context)
-    table["order"] = _order(table, probs, evidence["reduced"], run)
+    # Where the labelled images lie: clusters and questions are seen from there.
+    labelled = Reduction.stored_in(run)(run.gallery["features"])
+    table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, labelled, context)
+    table["order"] = _order(table, probs, evidence["reduced"], labelled)
     promised = bool(context.promises)
     table["reason"] = [
         _reason(row, limit, promised)
@@ -73,10 +75,6 @@ def build_table(
     ]
     _blank_failed(table, failed, evidence["errors"])
     return table[COLUMNS]
-
-
-def _novelty(scores: np.ndarray, calibration: Calibration) -> np.ndarray:
-    return novelty_p_values(scores, calibration.novelty, calibration.units)
 
 
 def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
@@ -116,26 +114,29 @@ def _statuses(
 
 
 def _clusters(
-    status: pd.Series, reduced: np.ndarray, probs: np.ndarray, context: Context
+    status: pd.Series,
+    reduced: np.ndarray,
+    probs: np.ndarray,
+    labelled: np.ndarray,
+    context: Context,
 ) -> pd.Series:
     refused, read = status.isin(["review", "novel"]).to_numpy(), (status != "failed").to_numpy()
     clusters = pd.Series(pd.NA, index=status.index, dtype="Int64")
     if refused.any():
-        run, stored = context.run, context.run.gallery
-        labelled = Reduction(stored["centre"], stored["projection"])(stored["features"])
-        labels = run.manifest["label"].map({c: i for i, c in enumerate(run.classes)}).to_numpy()
-        points = cluster_space(reduced[read], probs[read], labelled, labels)
+        run = context.run
+        points = cluster_space(reduced[read], probs[read], labelled, run.labels)
         size = context.config.engine.min_cluster_size
         clusters[refused] = cluster_refused(points, size, len(run.classes), refused[read])
     return clusters
 
 
-def _order(table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray, run: Run) -> pd.Series:
+def _order(
+    table: pd.DataFrame, probs: np.ndarray, reduced: np.ndarray, labelled: np.ndarray
+) -> pd.Series:
     refused = table["status"].isin(["review", "novel"]).to_numpy()
     order = pd.Series(pd.NA, index=table.index, dtype="Int64")
     part = table[refused]
     unknown = (part["status"] == "novel").to_numpy()
-    labelled = Reduction(run.gallery["centre"], run.gallery["projection"])(run.gallery["features"])
     found = order_questions(
         probs[refused], reduced[refused], part["group"].to_numpy(), unknown, labelled
     )

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -63,6 +64,11 @@ class Run:
         return self.info["classes"]
 
     @property
+    def labels(self) -> np.ndarray:
+        """(N,) int: the class of each labelled image, as an index into `classes`."""
+        return self.manifest["label"].map({c: i for i, c in enumerate(self.classes)}).to_numpy()
+
+    @property
     def data_root(self) -> Path:
         """Where the labelled images were when the run was written."""
         return Path(os.path.normpath(self.path / self.info["data"]["root"]))
@@ -75,8 +81,10 @@ class Run:
         DataError
             It is in none of the places that the run knows, or its name leads out of them.
         """
-        ids = set(self.manifest["image_id"][self.manifest["image"] == image])
         roots = [Path(os.path.normpath(self.path / r)) for r in self.info["data"].get("roots", [])]
+        if len(roots) < 2:
+            return inside_root(self.data_root, image, str(self.path))
+        ids = set(self.manifest["image_id"][self.manifest["image"] == image])
         for root in roots:
             path = inside_root(root, image, str(self.path))
             # Two roots may hold a file of the same name; the id tells them apart.

@@ -21,8 +21,6 @@ from clusterkit.models.heads import Classifier, SiameseModel, create_head
 from clusterkit.training.pairs import PairDataset
 from clusterkit.training.transforms import batch_transforms, tensor_image
 
-Report = Callable[[str, int, int], None]
-
 
 @dataclass
 class Data:
@@ -175,7 +173,7 @@ def _fit(
     config: Config,
     history: History,
     stage: str,
-    pretrained: bool = False,
+    pretrained: bool,
 ) -> None:
     device = torch.device(config.device)
     loaders.to(device)
@@ -186,7 +184,7 @@ def _fit(
         loss_func=loss,
         metrics=metric,
         wd=config.train.weight_decay,
-        splitter=siamese_splitter if hasattr(model, "encoder") else params,
+        splitter=siamese_splitter,
     )
     if device.type == "cuda":
         learner.to_fp16()

@@ -34,8 +34,8 @@ def fit_pair_head(
     """Fit the article's head (`create_head`) on pairs of images, half of them of one class.
 
     Trained in the space of the first principal axes of the standardised features and folded
-    back exactly into a head over all of them: 40 times fewer weights, so that seven heads (one
-    a fold) take seconds, and a few dozen images do not get lost in 10,000 directions (malaria,
+    back exactly into a head over all of them: 40 times fewer weights, so that the heads of
+    all folds take seconds, and a few dozen images do not get lost in 10,000 directions (malaria,
     20 a class: the nearest class is right for 78%, with all directions for 70%).
 
     Parameters
