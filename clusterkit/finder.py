@@ -10,6 +10,7 @@ from PIL import Image
 from clusterkit.audit.cam import field_offsets, pair_cams
 from clusterkit.audit.pictures import overlay, thumbnail
 from clusterkit.config import Config
+from clusterkit.data.contents import names_of
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
 from clusterkit.errors import ClusterkitError, DataError
@@ -79,7 +80,7 @@ class SimilarityFinder:
         compare_n : int or None
             If given: only the first so many of the predicted class.
         """
-        query = load_image(image)
+        query = load_image(image, how=self.run.config.image)
         self._seen = to_array(query, self.run.info["size"], self.run.config.image.resize)
         self._query = query
         features, logits = self._engine.features(self._seen[None])
@@ -102,7 +103,7 @@ class SimilarityFinder:
             {
                 "similarity": self._engine.calibration.fusion.similarity(pairs[order]),
                 "label": exemplars["label"].to_numpy(),
-                "image": exemplars["image"].to_numpy(),
+                "image": names_of(exemplars),
                 "group": exemplars["group"].to_numpy(),
             }
         )
@@ -123,7 +124,7 @@ class SimilarityFinder:
             raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
         best = self.ranking_.iloc[0]
         try:
-            match = load_image(self.run.find_image(best["image"]))
+            match = self.run.open_image(best["image"])
         except DataError as error:
             raise ClusterkitError(
                 f"labelled image {best['image']} is not under {self.run.data_root} ({error}); "

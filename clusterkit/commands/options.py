@@ -82,6 +82,16 @@ def run_option(function: Callable) -> Callable:
                         help="Default: the newest run under ./runs.")(function)  # fmt: skip
 
 
+def keep_tags_option(function: Callable) -> Callable:
+    """Add --keep-tags, for commands that read DICOM headers into tables."""
+
+    def split(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
+        return [t.strip() for t in text.split(",") if t.strip()] if text is not None else None
+
+    return click.option("--keep-tags", callback=split, metavar="TAG,TAG",
+                        help="DICOM: write these elements too; personal ones only so.")(function)  # fmt: skip
+
+
 def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:
     """Load a run; its own settings hold unless a config file says otherwise."""
     from clusterkit.models.run import Run, find_run

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.loading import load_batches
+from clusterkit.data.loading import load_batches, places_of
 from clusterkit.data.manifest import check_labels
 from clusterkit.data.splits import units_of
 
@@ -61,7 +61,7 @@ def load_labelled(
     images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
     errors = np.empty(len(rows), dtype=object)
     workers = 0 if len(rows) < 200 else min(os.cpu_count() or 1, 8)
-    for batch in load_batches(rows["path"].tolist(), size, config.image.resize, _BATCH, workers):
+    for batch in load_batches(places_of(rows), config.image, _BATCH, workers):
         place = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
         images[place], errors[place] = batch.images, batch.errors
         report("read", place.stop, len(rows))

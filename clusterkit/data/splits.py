@@ -17,19 +17,22 @@ log = logging.getLogger("clusterkit")
 def units_of(manifest: pd.DataFrame) -> np.ndarray:
     """Number what must stay together: (N,) int.
 
-    A group is one unit, and so are byte-identical images, and whatever these two connect.
-    An image without a group stands for itself.
+    A group is one unit, and so are byte-identical images, frames of one file, near duplicates
+    (column `near`, a number for each set of them, -1: none; may be missing), and whatever these
+    connect. An image without a group stands for itself.
     """
     n = len(manifest)
-    identity = pd.factorize(manifest["image_id"])[0]
-    group = manifest["group"].where(manifest["group"].notna(), None)
-    named = pd.factorize(group)[0]  # -1: no group
-    named = np.where(named < 0, identity, named + n)
-    rows = np.arange(n)
-    size = int(3 * n + 1)
-    edges = coo_matrix(
-        (np.ones(2 * n), (np.r_[rows, rows], np.r_[identity + n, named + n])), shape=(size, size)
-    )
+    files = pd.factorize(manifest["image_id"].astype(str).str.partition("#")[0])[0]
+    named = pd.factorize(manifest["group"].where(manifest["group"].notna(), None))[0]
+    near = manifest["near"].to_numpy() if "near" in manifest else np.full(n, -1)
+    # Images are nodes 0 … n-1; each file, group and set of near duplicates is a node above them.
+    ends = [(np.arange(n), n + files)]
+    for offset, numbers in ((2 * n, named), (3 * n, near)):
+        known = np.flatnonzero(numbers >= 0)
+        ends.append((known, offset + numbers[known]))
+    rows, columns = (np.concatenate(side) for side in zip(*ends, strict=True))
+    size = 4 * n + 1
+    edges = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(size, size))
     component = connected_components(edges, directed=False)[1][:n]
     return pd.factorize(component)[0]
 

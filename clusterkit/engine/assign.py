@@ -15,8 +15,9 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
-from clusterkit.data.loading import Batch, load_batches
+from clusterkit.data.loading import Batch, load_batches, places_of
 from clusterkit.data.manifest import read_inputs
+from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.context import Context
 from clusterkit.engine.fusion import Fusion
@@ -154,7 +155,8 @@ def assign(
     config = config or run.config
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    inputs = read_inputs(source, config)
+    inputs = read_inputs(source, config, progress)
+    _check_key(run, inputs, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(out, _key(run, inputs, config), fresh)
     try:
@@ -181,7 +183,7 @@ def _embed_missing(
 ) -> int:
     """Compute the batches that the journal lacks; returns how many it had."""
     done = journal.done()
-    size, batch_size = run.info["size"], config.assign.batch_size
+    batch_size = config.assign.batch_size
     workers = config.assign.workers
     workers = min(os.cpu_count() or 1, 8) if workers is None else workers
     # Starting workers costs more than reading a handful of images.
@@ -191,13 +193,20 @@ def _embed_missing(
     if len(done) * batch_size >= len(inputs):
         return len(done)
     engine, finished = Engine(run, config), len(done) * batch_size
-    paths = inputs["path"].tolist()
-    for batch in load_batches(paths, size, run.config.image.resize, batch_size, workers, skip=done):
+    places = places_of(inputs)
+    for batch in load_batches(places, run.config.image, batch_size, workers, skip=done):
         journal.write(batch.number, engine.evidence(batch))
         finished += len(batch.ids)
         if progress:
-            progress("assign", min(finished, len(paths)), len(paths))
+            progress("assign", min(finished, len(places)), len(places))
     return len(done)
+
+
+def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
+    known = run.info["data"].get("patient_key")
+    if known and key_fingerprint(inputs["group"], config.data.key_file) not in (known, None):
+        log.warning("patient ids are hashed with another key than when the run was fitted: one "
+                    "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
 def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
@@ -214,6 +223,7 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
         "torch": torch.__version__,
         "run": run.info["id"],
         "paths": inputs["path"].tolist(),
+        "frames": inputs["frame"].tolist(),
         "stats": stats,
         "device": str(choose_device(config.device)),
         "batch_size": config.assign.batch_size,

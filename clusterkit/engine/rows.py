@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from clusterkit.data.contents import names_of
 from clusterkit.engine.cluster import cluster_refused, cluster_space
 from clusterkit.engine.conformal import benjamini_hochberg, label_sets
 from clusterkit.engine.context import Context
@@ -20,14 +21,14 @@ def build_table(
     Parameters
     ----------
     inputs : DataFrame (N)
-        image, path, group.
+        image, path, group, frame, and elements of DICOM that are to be kept.
     evidence : dict of (N, …) arrays
         As `Engine.evidence` gives them.
     context : Context
 
     Returns
     -------
-    DataFrame with the contract's columns.
+    DataFrame with the contract's columns, and the elements to keep.
     """
     run, classes = context.run, np.array(context.run.classes, dtype=object)
     n, failed = len(inputs), evidence["errors"] != ""
@@ -39,6 +40,7 @@ def build_table(
         similarity = fusion.similarity(evidence["pooled"][rows, best])
         nearest_similarity = fusion.similarity(evidence["nearest_logit"])
     exemplars, nearest = run.manifest, evidence["nearest"]
+    names = names_of(exemplars)
     compared = nearest >= 0
     table = pd.DataFrame(
         {
@@ -51,7 +53,7 @@ def build_table(
             "classifier_probability": evidence["classifier"][rows, first].astype(float),
             "similarity": np.where(compared, similarity, np.nan),
             "gate": _joined(evidence["gate"], classes),
-            "nearest_image": np.where(compared, exemplars["image"].to_numpy()[nearest], ""),
+            "nearest_image": np.where(compared, names[nearest], ""),
             "nearest_label": np.where(compared, exemplars["label"].to_numpy()[nearest], ""),
             "nearest_similarity": np.where(compared, nearest_similarity, np.nan),
             "novelty_p": novelty_p_values(
@@ -74,7 +76,8 @@ def build_table(
         for row, limit in zip(table.itertuples(), threshold, strict=True)
     ]
     _blank_failed(table, failed, evidence["errors"])
-    return table[COLUMNS]
+    kept = [c for c in inputs if c not in ("image", "path", "group", "frame")]
+    return table[COLUMNS].assign(**{c: inputs[c].to_numpy() for c in kept})
 
 
 def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
@@ -83,11 +86,12 @@ def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
 
 def _take_duplicates(table: pd.DataFrame, exemplars: pd.DataFrame, failed: np.ndarray) -> None:
     """A byte-identical copy of a labelled image takes its label: a person gave it."""
-    known = exemplars.drop_duplicates("image_id").set_index("image_id")
+    known = exemplars.assign(name=names_of(exemplars)).drop_duplicates("image_id")
+    known = known.set_index("image_id")
     same = table["image_id"].isin(known.index).to_numpy() & ~failed
     ids = table["image_id"][same]
     table["duplicate_of"] = ""
-    table.loc[same, "duplicate_of"] = known.loc[ids, "image"].to_numpy()
+    table.loc[same, "duplicate_of"] = known.loc[ids, "name"].to_numpy()
     for column in ("predicted_label", "label_set"):
         table.loc[same, column] = known.loc[ids, "label"].to_numpy()
     table.loc[same, "confidence"] = 1.0

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from clusterkit.data.loading import load_batches
+from clusterkit.config import ImageConfig
+from clusterkit.data.loading import Place, load_batches
 from clusterkit.errors import ConfigError
 from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from clusterkit.models.heads import pool
@@ -90,7 +91,7 @@ def embed_all(
 
 
 def embed_paths(
-    networks: Networks, paths: list[str], size: int, resize: str, device: torch.device | str
+    networks: Networks, places: list[Place], how: ImageConfig, device: torch.device | str
 ) -> Embeddings | None:
     """Read and encode images batch by batch; those that cannot be read are left out.
 
@@ -98,9 +99,9 @@ def embed_paths(
     -------
     Embeddings of M' images; None: none can be read.
     """
-    workers = 0 if len(paths) < 200 else min(os.cpu_count() or 1, 8)
+    workers = 0 if len(places) < 200 else min(os.cpu_count() or 1, 8)
     parts = []
-    for batch in load_batches(paths, size, resize, 32, workers):
+    for batch in load_batches(places, how, 32, workers):
         readable = batch.errors == ""
         if readable.any():
             parts.append(embed(networks, batch.images[readable], device))
