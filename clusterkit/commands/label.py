@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.commands.options import Bar, common, keep_tags_option, load_run, print_summary, run_option
+from clusterkit.commands.options import (
+    Bar,
+    common,
+    keep_tags_option,
+    load_run,
+    print_summary,
+    run_option,
+)
 from clusterkit.config import Config, override
 from clusterkit.errors import ClusterkitError, ConfigError
 

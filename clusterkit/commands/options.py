@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -86,7 +87,8 @@ def keep_tags_option(function: Callable) -> Callable:
     """Add --keep-tags, for commands that read DICOM headers into tables."""
 
     def split(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
-        return [t.strip() for t in text.split(",") if t.strip()] if text is not None else None
+        # A tag's number, (0010,1010), has a comma of its own.
+        return None if text is None else re.findall(r"\([^)]*\)|[^,()\s]+", text)
 
     return click.option("--keep-tags", callback=split, metavar="TAG,TAG",
                         help="DICOM: write these elements too; personal ones only so.")(function)  # fmt: skip

@@ -24,7 +24,6 @@ log = logging.getLogger("clusterkit")
 Report = Callable[[str, int, int], None]
 
 _TIFF_ENDINGS = (".tif", ".tiff")
-_LONGEST = 200
 
 # PS3.5 9.1: numbers with points between them, at most 64 characters.
 _UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+")
@@ -105,7 +104,8 @@ def expand(rows: pd.DataFrame, config: Config, report: Report | None = None) -> 
         _take_labels(rows, headers, known_tag(data.label_tag), data.label_tag)
     _take_patients(rows, headers, config)
     rows["frame"] = [_frames(row, headers[row.Index], config) for row in rows.itertuples()]
-    return rows.explode("frame", ignore_index=True)
+    rows = rows.explode("frame", ignore_index=True).astype(object)
+    return rows.where(rows.notna(), None)
 
 
 def resolve_uids(root: Path, images: list[str]) -> list[str]:
@@ -121,10 +121,10 @@ def resolve_uids(root: Path, images: list[str]) -> list[str]:
     for name in find_images(root):
         if maybe_dicom(name):
             try:
-                header = dicom.read_header(root / name, MAX_BYTES, ["SOPInstanceUID"])
+                header = dicom.read_elements(root / name, MAX_BYTES, ["SOPInstanceUID"])
             except (ImageError, OSError):
                 continue
-            uid = str(header.get("SOPInstanceUID", "")) if header is not None else ""
+            uid = header["SOPInstanceUID"] if header else ""
             if uid in wanted and uid in found:
                 raise DataError(f"{root}: '{found[uid]}' and '{name}' have the SOPInstanceUID "
                                 f"{uid}; give their paths instead")  # fmt: skip
@@ -173,20 +173,15 @@ def _wanted(config: Config) -> tuple[int, ...]:
 
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
-    dataset = dicom.read_header(path, MAX_BYTES, ["PatientID", "NumberOfFrames", *tags])
-    if dataset is None:
+    found = dicom.read_elements(path, MAX_BYTES, ["PatientID", "NumberOfFrames", *tags])
+    if found is None:
         return None
-    n_frames = dicom.frames_of(dataset)
+    n_frames = dicom.frames_of(found["NumberOfFrames"])
     return Header(
         frames=list(range(n_frames)) if n_frames > 1 else None,
-        patient=_text(dataset.get("PatientID")),
-        tags={tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags},
+        patient=found["PatientID"],
+        tags={tag: found[tag] for tag in tags},
     )
-
-
-def _text(value: object) -> str:
-    text = "" if value is None else " ".join(str(value).split())
-    return "".join(c for c in text if c.isprintable())[:_LONGEST]
 
 
 def _take_labels(rows: pd.DataFrame, headers: list, tag: int, name: str) -> None:

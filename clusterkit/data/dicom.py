@@ -32,6 +32,7 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 # So many bytes hold a file's meta header, which names the transfer syntax.
 _HEAD = 2000
+_LONGEST = 200
 _RLE = "1.2.840.10008.1.2.5"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", _DEFLATED)
 
@@ -79,8 +80,15 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options) -> "Dataset":
         return dcmread(source, force=True, **options)
 
 
-def read_header(path: Path, max_bytes: int, tags: list[str | int]) -> "Dataset | None":
+def read_elements(
+    path: Path, max_bytes: int, tags: list[str | int]
+) -> dict[str | int, str] | None:
     """Read some elements of a file without its pixels; None: it is no DICOM file.
+
+    Returns
+    -------
+    dict from the tags asked for to their values on one line of at most 200 characters; "" where
+    absent.
 
     Raises
     ------
@@ -95,7 +103,8 @@ def read_header(path: Path, max_bytes: int, tags: list[str | int]) -> "Dataset |
         data = head + file.read() if _DEFLATED.encode() in head else None
     options = {"stop_before_pixels": True, "specific_tags": tags}
     try:
-        return read_dataset(path if data is None else data, max_bytes, **options)
+        dataset = read_dataset(path if data is None else data, max_bytes, **options)
+        return {tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags}
     except ImageError:
         raise
     except Exception as error:
@@ -136,11 +145,15 @@ def read_frame(
         return Image.fromarray(_grey(_own_view(dataset, frame), values, how))
 
 
-def frames_of(dataset: "Dataset") -> int:
-    """Return the number of frames that a header declares, at least 1."""
+def frames_of(declared: object) -> int:
+    """Return the number of frames that NumberOfFrames declares, at least 1.
+
+    >>> frames_of("12"), frames_of(None), frames_of("many")
+    (12, 1, 1)
+    """
     try:
-        return max(1, int(dataset.get("NumberOfFrames") or 1))
-    except (TypeError, ValueError):
+        return max(1, int(str(declared)))
+    except ValueError:
         return 1
 
 
@@ -171,7 +184,7 @@ def _check(dataset: "Dataset", frame: int, max_pixels: int) -> None:
         raise ImageError(f"{columns}x{rows} is more than {max_pixels:,} pixels")
     if "PhotometricInterpretation" not in dataset:
         raise ImageError("no PhotometricInterpretation: what the values mean is not known")
-    n_frames = frames_of(dataset)
+    n_frames = frames_of(dataset.get("NumberOfFrames"))
     if frame >= n_frames:
         raise ImageError(f"frame {frame} does not exist: the file has {n_frames}, from 0")
 
@@ -197,6 +210,11 @@ def _values(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray:
         return pixel_array(dataset, index=frame)
     except (RuntimeError, NotImplementedError) as error:
         raise ImageError(_missing_decoder(syntax, str(error))) from error
+    except BaseException as error:
+        # A plug-in in Rust panics on damaged data, and its panic is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ImageError(f"damaged or truncated DICOM: {_short(error)}") from None
 
 
 def _transfer_syntax(dataset: "Dataset") -> str:
@@ -216,7 +234,7 @@ def _transfer_syntax(dataset: "Dataset") -> str:
 def _encapsulated(dataset: "Dataset", frame: int) -> bytes:
     from pydicom.encaps import get_frame
 
-    return get_frame(dataset.PixelData, frame, number_of_frames=frames_of(dataset))
+    return get_frame(dataset.PixelData, frame, number_of_frames=frames_of(dataset.get("NumberOfFrames")))
 
 
 def _check_frame(dataset: "Dataset", frame: int, syntax: str) -> None:
@@ -250,7 +268,8 @@ def _rle_bits(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray | No
     packed.Rows, packed.Columns, packed.SamplesPerPixel = 1, -(-pixels // 8), 1
     packed.BitsAllocated = packed.BitsStored = 8
     packed.PixelRepresentation, packed.PhotometricInterpretation = 0, "MONOCHROME2"
-    packed.NumberOfFrames, packed.PixelData = frames_of(dataset), dataset.PixelData
+    packed.NumberOfFrames = frames_of(dataset.get("NumberOfFrames"))
+    packed.PixelData = dataset.PixelData
     packed["PixelData"].VR = "OB"
     found = pixel_array(packed, index=frame)
     return unpack_bits(found.tobytes())[:pixels].reshape(dataset.Rows, dataset.Columns)
@@ -290,7 +309,12 @@ def _missing_decoder(syntax: str, error: str) -> str:
     return f"damaged, or of a kind that no decoder reads ({name}): {_short(error)}"
 
 
-def _short(error: Exception | str) -> str:
+def _text(value: object) -> str:
+    text = "" if value is None else " ".join(str(value).split())
+    return "".join(c for c in text if c.isprintable())[:_LONGEST]
+
+
+def _short(error: BaseException | str) -> str:
     return " ".join(str(error).split())[:160]
 
 
@@ -316,18 +340,36 @@ def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
 def _grey(view: "Dataset", values: np.ndarray, how: ImageConfig) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    real = apply_modality_lut(values, view)
+    real, exact = apply_modality_lut(values, view), values.dtype.kind == "f"
     chosen = window_of(how.window)
     if chosen is None and view.get("VOILUTSequence"):
         grey = scale(apply_voi_lut(real, view), *_lut_range(view.VOILUTSequence[0]))
     elif chosen is None and None not in (view.get("WindowCenter"), view.get("WindowWidth")):
-        grey = _windowed(view, real)
+        grey = _windowed(view, real, exact)
+    elif chosen is None and (top := _declared_top(view, values, how)):
+        grey = scale(values, 0, top)
     else:
-        grey = to_bytes(real, chosen, how.percentiles)
+        grey = to_bytes(real, chosen, how.percentiles, exact)
     return 255 - grey if view.PhotometricInterpretation == "MONOCHROME1" else grey
 
 
-def _windowed(view: "Dataset", real: np.ndarray) -> np.ndarray:
+def _declared_top(view: "Dataset", values: np.ndarray, how: ImageConfig) -> int | None:
+    """Return what becomes white in unsigned values without any unit or window; None: not such.
+
+    The full range of the bits stored, halved for as long as the image fits: a picture that uses
+    its bits looks as it was stored, whatever its own darkest and brightest places are, and one
+    that uses a few of them is still seen.
+    """
+    plain = view.get("RescaleSlope") in (None, 1) and view.get("RescaleIntercept") in (None, 0)
+    if values.dtype.kind not in "ub" or not plain or "ModalityLUTSequence" in view:
+        return None
+    if list(how.percentiles) != [0, 100]:
+        return None
+    used = int(values.max()).bit_length()
+    return 2 ** max(1, min(used, int(view.get("BitsStored", 16)))) - 1
+
+
+def _windowed(view: "Dataset", real: np.ndarray, exact: bool) -> np.ndarray:
     """Apply the file's first window; its edges become 0 and 255, whatever the image fills."""
     from pydicom import Dataset
     from pydicom.pixels import apply_windowing
@@ -338,6 +380,9 @@ def _windowed(view: "Dataset", real: np.ndarray) -> np.ndarray:
     for name in ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation"):
         if name in view:
             plain[name] = view[name]
+    if exact and plain.get("VOILUTFunction", "LINEAR") == "LINEAR":
+        # LINEAR counts whole steps: on values that are fractions it would be a step.
+        plain.VOILUTFunction = "LINEAR_EXACT"
     try:
         return scale(apply_windowing(real, plain), 0, 255)
     except ValueError as error:

@@ -25,14 +25,16 @@ def window_of(setting: str | list) -> tuple[float, float] | None:
     return setting[0], setting[1]
 
 
-def apply_window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
+def apply_window(values: np.ndarray, centre: float, width: float, exact: bool) -> np.ndarray:
     """Scale values of any shape to uint8 by a linear window.
 
     ``(v - (centre - 0.5)) / (width - 1) + 0.5`` of DICOM PS3.3 C.11.2.1.2, times 255; a window
-    of width 1 is a step at its centre.
+    of width 1 is a step at its centre. That counts whole numbers; `exact` is for values that are
+    none: ``(v - centre) / width + 0.5`` of C.11.2.1.3.2.
     """
-    low = centre - 0.5 - (width - 1) / 2
-    return scale(values, low, max(low + width - 1, np.nextafter(low, np.inf)))
+    low = centre - width / 2 if exact else centre - 0.5 - (width - 1) / 2
+    high = low + (width if exact else width - 1)
+    return scale(values, low, max(high, np.nextafter(low, np.inf)))
 
 
 def own_range(values: np.ndarray, percentiles: list[float]) -> tuple[float, float] | None:
@@ -71,10 +73,10 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def to_bytes(
-    values: np.ndarray, window: tuple[float, float] | None, percentiles: list[float]
+    values: np.ndarray, window: tuple[float, float] | None, percentiles: list[float], exact: bool
 ) -> np.ndarray:
     """Scale values to uint8 by a window, or without one by their own range; constant: zeros."""
     if window is not None:
-        return apply_window(values, *window)
+        return apply_window(values, *window, exact)
     ends = own_range(values, percentiles)
     return np.zeros(values.shape, dtype=np.uint8) if ends is None else scale(values, *ends)

@@ -58,7 +58,7 @@ def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     DataError
         All images are of one unit: nothing can be held out.
     """
-    order = np.lexsort([manifest["image"].astype(str), manifest["image_id"].astype(str)])
+    order = np.lexsort([manifest["image_id"].astype(str), manifest["image"].astype(str)])
     ranked = manifest.iloc[order]
     units = units_of(ranked)
     n_units = len(np.unique(units))

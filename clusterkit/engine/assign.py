@@ -91,7 +91,7 @@ class Engine:
         embeddings = embed(self.networks, batch.images, self.device)
         looks, fusion = appearance(batch.images), self.calibration.fusion
         return {
-            "ids": batch.ids.astype("U16"),
+            "ids": batch.ids,
             "errors": batch.errors.astype("U200"),
             **weigh(self.judge, fusion, self.novelty, embeddings, looks),
         }
