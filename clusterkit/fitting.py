@@ -17,8 +17,9 @@ import torch
 import clusterkit
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.loading import Place, places_of
+from clusterkit.data.loading import Place, places_of, read_signatures
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
+from clusterkit.data.near import match
 from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration, clearly_likelier
 from clusterkit.engine.novelty import appearance
@@ -133,7 +134,7 @@ def fit(
         config=asked,
         networks=learned.judge.networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
-        gallery=_gallery(learned, looks),
+        gallery=_gallery(learned, looks, data.signatures),
         calibration=calibration.to_dict(),
         history=pd.DataFrame(best.history),
     )
@@ -182,17 +183,23 @@ def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list
     rows = rows[~rows["image_id"].isin(data.rows["image_id"])].drop_duplicates("image_id")
     rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
     places, most = places_of(rows), config.train.pool
-    if len(places) <= most:
+    if len(places) > most:
+        chosen = np.random.default_rng(config.seed).choice(len(places), most, replace=False)
+        places = [places[i] for i in np.sort(chosen)]
+    if not places:
         return places
-    chosen = np.random.default_rng(config.seed).choice(len(places), most, replace=False)
-    return [places[i] for i in np.sort(chosen)]
+    near, _ = match(read_signatures(places, config.image), data.signatures)
+    return [place for place, other in zip(places, near, strict=True) if other < 0]
 
 
-def _gallery(learned: "Learned", looks: np.ndarray) -> dict[str, torch.Tensor]:
+def _gallery(
+    learned: "Learned", looks: np.ndarray, signatures: np.ndarray
+) -> dict[str, torch.Tensor]:
     judge = learned.judge
     tensors = {
         "features": learned.embeddings.siamese.contiguous(),
         "appearance": torch.from_numpy(looks),
+        "signatures": torch.from_numpy(signatures),
         "exemplar": torch.from_numpy(judge.gallery.exemplars.astype(np.uint8)),
         "centre": judge.reduction.centre,
         "projection": judge.reduction.projection,

@@ -29,7 +29,7 @@ def _plain_logging():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_key(tmp_path_factory):
+def own_key(tmp_path_factory):
     """No test makes a key for patient ids in the home of whoever runs it."""
     path = tmp_path_factory.mktemp("key") / "patient.key"
     path.write_text("a key that only tests know\n")

@@ -90,8 +90,8 @@ def keep_tags_option(function: Callable) -> Callable:
         # A tag's number, (0010,1010), has a comma of its own.
         return None if text is None else re.findall(r"\([^)]*\)|[^,()\s]+", text)
 
-    return click.option("--keep-tags", callback=split, metavar="TAG,TAG",
-                        help="DICOM: write these elements too; personal ones only so.")(function)  # fmt: skip
+    return click.option("--keep-tags", callback=split, metavar="TAG,…",
+                        help="DICOM: elements to write too; personal ones only so.")(function)  # fmt: skip
 
 
 def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:

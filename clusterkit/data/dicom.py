@@ -80,9 +80,7 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options) -> "Dataset":
         return dcmread(source, force=True, **options)
 
 
-def read_elements(
-    path: Path, max_bytes: int, tags: list[str | int]
-) -> dict[str | int, str] | None:
+def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str | int, str] | None:
     """Read some elements of a file without its pixels; None: it is no DICOM file.
 
     Returns
@@ -234,7 +232,9 @@ def _transfer_syntax(dataset: "Dataset") -> str:
 def _encapsulated(dataset: "Dataset", frame: int) -> bytes:
     from pydicom.encaps import get_frame
 
-    return get_frame(dataset.PixelData, frame, number_of_frames=frames_of(dataset.get("NumberOfFrames")))
+    return get_frame(
+        dataset.PixelData, frame, number_of_frames=frames_of(dataset.get("NumberOfFrames"))
+    )
 
 
 def _check_frame(dataset: "Dataset", frame: int, syntax: str) -> None:

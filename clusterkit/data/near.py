@@ -21,7 +21,16 @@ from clusterkit.data.signature import (
     signature,
 )
 
-__all__ = ["SAME", "SIGNATURE", "NearPairs", "match", "near_groups", "near_pairs", "signature"]
+__all__ = [
+    "SAME",
+    "SIGNATURE",
+    "NearIndex",
+    "NearPairs",
+    "match",
+    "near_groups",
+    "near_pairs",
+    "signature",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -78,19 +87,38 @@ def match(
     score : (B,) float32 in [0, 1]
         Of that pair; 0 where there is none.
     """
-    index = np.full(len(signatures), -1)
-    best = np.zeros(len(signatures), dtype=np.float32)
-    if not len(signatures) or not len(others):
+    return NearIndex(others).match(signatures, exclude_self)
+
+
+class NearIndex:
+    """Images to match others with, prepared once; see `match`.
+
+    Parameters
+    ----------
+    others : (N, SIGNATURE) int8
+    """
+
+    def __init__(self, others: np.ndarray) -> None:
+        self._others = others
+        self._cells = _Cells(others) if len(others) else None
+
+    def match(
+        self, signatures: np.ndarray, exclude_self: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return index (B,) int and score (B,) float32 of `match`."""
+        index = np.full(len(signatures), -1)
+        best = np.zeros(len(signatures), dtype=np.float32)
+        if not len(signatures) or self._cells is None:
+            return index, best
+        rows, columns = self._cells.nearest(signatures, exclude_self)
+        scores = pair_scores(signatures, self._others, rows, columns)
+        kept = scores >= SAME
+        rows, columns, scores = rows[kept], columns[kept], scores[kept]
+        # The lowest row wins among equals; written last, it stays.
+        order = np.lexsort([-columns, scores])
+        index[rows[order]] = columns[order]
+        best[rows[order]] = scores[order]
         return index, best
-    rows, columns = _Cells(others).nearest(signatures, exclude_self)
-    scores = pair_scores(signatures, others, rows, columns)
-    kept = scores >= SAME
-    rows, columns, scores = rows[kept], columns[kept], scores[kept]
-    # The lowest row wins among equals; written last, it stays.
-    order = np.lexsort([-columns, scores])
-    index[rows[order]] = columns[order]
-    best[rows[order]] = scores[order]
-    return index, best
 
 
 def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> NearPairs:
@@ -117,7 +145,9 @@ def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> Near
     kept, leader = _distinct(signatures)
     distinct = signatures[kept]
     # A signature of its own stands for all images that share it.
-    told = progress and (lambda done, total: progress(done * len(signatures) // total, len(signatures)))
+    told = progress and (
+        lambda done, total: progress(done * len(signatures) // total, len(signatures))
+    )
     rows, columns = _Cells(distinct).nearest(distinct, True, told)
     low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     low, high = np.divmod(np.unique(low * len(distinct) + high), len(distinct))

@@ -83,10 +83,25 @@ def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
+def _without_copies(manifest: pd.DataFrame, valid: np.ndarray) -> np.ndarray:
+    """Let what is held out in the data's own split train where its copy trains."""
+    units = units_of(manifest)
+    both = valid & np.isin(units, units[~valid])
+    if both.all(where=valid):
+        raise DataError("every 'valid' image of the split column is a copy or near duplicate of a "
+                        "training image; split the data anew")  # fmt: skip
+    if both.any():
+        log.warning("%d images that the split column holds out are copies or near duplicates of "
+                    "training images, e.g. '%s': they train too, as nothing could be measured on "
+                    "them", both.sum(), manifest["image"].to_numpy()[both][0])  # fmt: skip
+    return valid & ~both
+
+
 def split_labelled(manifest: pd.DataFrame, valid_fraction: float, seed: int) -> np.ndarray:
     """Split labelled images once; (N,) bool, True where held out for validation.
 
-    A `split` column with values in it is taken as it is, and what it leaves open trains.
+    A `split` column with values in it is taken as it is, and what it leaves open trains; so do
+    copies of training images.
     Else about `valid_fraction` of the images are held out; whatever holds the last images of a
     class goes back to training.
 
@@ -99,6 +114,7 @@ def split_labelled(manifest: pd.DataFrame, valid_fraction: float, seed: int) -> 
         valid = (manifest["split"] == "valid").to_numpy()
         if not valid.any():
             raise DataError("the split column has no 'valid' row; mark some or leave it empty")
+        valid = _without_copies(manifest, valid)
         lost = set(manifest["label"]) - set(manifest["label"][~valid])
         if lost:
             raise DataError(f"class '{min(lost)}' has no training image in the split column")

@@ -17,6 +17,7 @@ import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.loading import Batch, load_batches, places_of
 from clusterkit.data.manifest import read_inputs
+from clusterkit.data.near import NearIndex
 from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.context import Context
@@ -79,6 +80,7 @@ class Engine:
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(stored)
         self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
+        self.near = NearIndex(stored["signatures"].numpy())
         self.novelty = NoveltyModel(stored["features"], stored["appearance"].numpy(), labels)
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
@@ -90,9 +92,12 @@ class Engine:
         """Turn one batch into the arrays that the journal keeps: see `Context`."""
         embeddings = embed(self.networks, batch.images, self.device)
         looks, fusion = appearance(batch.images), self.calibration.fusion
+        near, score = self.near.match(batch.signatures)
         return {
             "ids": batch.ids,
             "errors": batch.errors.astype("U200"),
+            "near": near,
+            "near_score": score,
             **weigh(self.judge, fusion, self.novelty, embeddings, looks),
         }
 
@@ -249,6 +254,9 @@ def _summary(
         "status": {s: int(counts.get(s, 0)) for s in STATUSES},
         "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
         "clusters": int(table["cluster"].nunique()),
+        "near_duplicates": int(
+            ((table["duplicate_of"] != "") & (table["status"] != "duplicate")).sum()
+        ),
         "class_shares": {
             "labelled": dict(zip(run.classes, context.calibration.prior.round(6), strict=True)),
             "estimated": dict(zip(run.classes, context.prior.round(6), strict=True)),

@@ -64,16 +64,23 @@ def build_table(
     )
     _take_duplicates(table, exemplars, failed)
     duplicate = (table["duplicate_of"] != "").to_numpy()
+    near = _take_near(table, exemplars, evidence, failed | duplicate)
     threshold = context.thresholds[best]
     table["status"] = _statuses(table, failed, duplicate, threshold, context)
+    if context.promises:
+        # The same picture under another label: one of the two is wrong, and a person must say.
+        unlike = (near != "") & (near != table["predicted_label"]).to_numpy()
+        table.loc[unlike & (table["status"] == "assigned"), "status"] = "review"
     # Where the labelled images lie: clusters and questions are seen from there.
     labelled = Reduction.stored_in(run)(run.gallery["features"])
     table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, labelled, context)
     table["order"] = _order(table, probs, evidence["reduced"], labelled)
     promised = bool(context.promises)
     table["reason"] = [
-        _reason(row, limit, promised)
-        for row, limit in zip(table.itertuples(), threshold, strict=True)
+        _near_reason(row, label, score) + _reason(row, limit, promised)
+        for row, limit, label, score in zip(
+            table.itertuples(), threshold, near, evidence["near_score"], strict=True
+        )
     ]
     _blank_failed(table, failed, evidence["errors"])
     kept = [c for c in inputs if c not in ("image", "path", "group", "frame")]
@@ -95,6 +102,18 @@ def _take_duplicates(table: pd.DataFrame, exemplars: pd.DataFrame, failed: np.nd
     for column in ("predicted_label", "label_set"):
         table.loc[same, column] = known.loc[ids, "label"].to_numpy()
     table.loc[same, "confidence"] = 1.0
+
+
+def _take_near(
+    table: pd.DataFrame, exemplars: pd.DataFrame, evidence: dict[str, np.ndarray], other: np.ndarray
+) -> np.ndarray:
+    """Name the labelled near duplicate of each image; returns its label (N,), "": none."""
+    rows = np.where(other, -1, evidence["near"])
+    found = rows >= 0
+    table.loc[found, "duplicate_of"] = names_of(exemplars)[rows[found]]
+    labels = np.full(len(table), "", dtype=object)
+    labels[found] = exemplars["label"].to_numpy()[rows[found]]
+    return labels
 
 
 def _statuses(
@@ -148,6 +167,12 @@ def _order(
     return order
 
 
+def _near_reason(row: tuple, label: str, score: float) -> str:
+    if not label:
+        return ""
+    return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}. "
+
+
 def _reason(row: tuple, threshold: float, promised: bool) -> str:
     if row.status == "failed":
         return ""
@@ -155,6 +180,10 @@ def _reason(row: tuple, threshold: float, promised: bool) -> str:
         return f"The same file as the labelled image {row.duplicate_of}."
     if row.status == "novel":
         return f"Unlike every labelled image (p = {row.novelty_p:.3f})."
+    if row.status == "review" and row.confidence >= threshold:
+        return (
+            f"Confidence {row.confidence:.4f} for {row.predicted_label}: one of the two is wrong."
+        )
     agrees = (
         "classifier and nearest labelled image agree"
         if row.classifier_label == row.nearest_label == row.predicted_label

@@ -1,6 +1,5 @@
 """The trained parts of a run, and the one place where pixels become features."""
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from torch import nn
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.loading import Place, load_batches
+from clusterkit.data.loading import Place, load_batches, workers_for
 from clusterkit.errors import ConfigError
 from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from clusterkit.models.heads import pool
@@ -99,9 +98,8 @@ def embed_paths(
     -------
     Embeddings of M' images; None: none can be read.
     """
-    workers = 0 if len(places) < 200 else min(os.cpu_count() or 1, 8)
     parts = []
-    for batch in load_batches(places, how, 32, workers):
+    for batch in load_batches(places, how, 32, workers_for(places)):
         readable = batch.errors == ""
         if readable.any():
             parts.append(embed(networks, batch.images[readable], device))

@@ -22,7 +22,7 @@ from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
-FORMAT = 2
+FORMAT = 3
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
 
@@ -41,9 +41,9 @@ class Run:
         The labelled images: image, image_id, label, group, split, frame, provenance (where the
         label is from: given, reviewed, or cluster:<n> of the reviewed run).
     gallery : dict of Tensor
-        ``features`` (E, D) and ``appearance`` (E, 27) of the labelled images in the order of
-        `manifest`, ``exemplar`` (E,) 1 where compared with, ``projection`` (D, P) and ``centre``
-        (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
+        ``features`` (E, D), ``appearance`` (E, 27) and ``signatures`` (E, SIGNATURE) of the
+        labelled images in the order of `manifest`, ``exemplar`` (E,) 1 where compared with,
+        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
     calibration : dict
         `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
     history : DataFrame
