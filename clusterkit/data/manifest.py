@@ -90,15 +90,34 @@ def read_manifest(
     """
     config = config.data if isinstance(config, Config) else config or DataConfig()
     source = Path(source or config.source or default_source())
-    rows = _complete(find_adapter(source, config).read())
-    rows = _merge_rows(rows, source)
-    if config.unlabeled:
-        rows = pd.concat([rows, _complete(read_inputs(config.unlabeled))], ignore_index=True)
-        rows = rows.drop_duplicates("path")
+    rows = _merge_rows(read_rows(source, config), source)
     rows["image_id"] = _image_ids(rows, source)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)
     return rows.sort_values(["image", "path"], ignore_index=True)[COLUMNS]
+
+
+def read_rows(source: Path, config: DataConfig, labels: bool = True) -> pd.DataFrame:
+    """List the rows of a data set, those of `config.unlabeled` last; no file is opened.
+
+    Nothing is checked but what makes the list unreadable: the same image may be there twice.
+
+    Parameters
+    ----------
+    labels : bool
+        False: a CSV need not have a label column.
+
+    Returns
+    -------
+    DataFrame with `COLUMNS` but image_id; label, group, split and frame are str or None.
+    """
+    adapter = find_adapter(source, config)
+    if not labels and isinstance(adapter, CsvAdapter):
+        adapter = CsvAdapter(source, config, labels=False)
+    parts = [_complete(adapter.read())]
+    if config.unlabeled:
+        parts.append(_complete(read_inputs(config.unlabeled)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_inputs(source: Path | str, config: Config | DataConfig | None = None) -> pd.DataFrame:
