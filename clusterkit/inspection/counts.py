@@ -3,7 +3,7 @@
 import pandas as pd
 
 # Groups and sizes that are named; the others are counted together.
-_NAMED = 20
+_NAMED = 10
 
 
 def count_all(rows: pd.DataFrame) -> dict:

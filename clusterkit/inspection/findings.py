@@ -238,7 +238,7 @@ KINDS = (
          f"aspect ratio is more than {_ASPECT} times off the median aspect ratio; not looked for "
          f"among fewer than {_FEW} images.", _odd_size),
     Kind("burned_in_text", "note", "Suspicion of burned-in text",
-         f"At least {LEAST_GLYPHS} small, sharp, nearly white (or nearly black) marks of similar "
+         f"At least {LEAST_GLYPHS} small, thin, light (or dark) marks of similar "
          "height stand in a line. A heuristic: it misses faint or touching letters and may take "
          "other marks for text. Text may be a patient's name, and a model may read it. Score: "
          "marks in the line.", _burned_in_text),

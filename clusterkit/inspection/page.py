@@ -58,12 +58,12 @@ def render_page(
     thumbs = _Thumbs(out, scan, config)
     sections = []
     for kind in KINDS:
-        own = [one for k, one in found if k is kind]
+        own = [(number, one) for number, (k, one) in enumerate(found, start=1) if k is kind]
         if own:
-            shown = [_strip(scan, one, thumbs) for one in own[:_FINDINGS]]
+            shown = [_strip(scan, *numbered, thumbs) for numbered in own[:_FINDINGS]]
             images = summary["findings"][kind.name]["images"]
             sections.append({"kind": kind, "strips": shown, "total": len(own), "images": images,
-                             "numbered": any(len(one.rows) > 1 for one in own)})  # fmt: skip
+                             "numbered": any(len(one.rows) > 1 for _, one in own)})  # fmt: skip
     environment = Environment(loader=PackageLoader("clusterkit.inspection"), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True)  # fmt: skip
     html = environment.get_template("index.html").render(
@@ -81,11 +81,17 @@ def render_page(
     return path
 
 
-def _strip(scan: Scan, one: Found, thumbs: "_Thumbs") -> dict:
+def _strip(scan: Scan, number: int, one: Found, thumbs: "_Thumbs") -> dict:
     scores = one.scores or [None] * len(one.rows)
     items = list(zip(one.rows, one.details, scores, strict=True))[:_PICTURES]
-    return {"pictures": [_picture(scan, *item, thumbs) for item in items],
-            "more": max(0, len(one.rows) - _PICTURES)}  # fmt: skip
+    # What is the same for all its pictures is said once.
+    said = one.details[0] if len(one.rows) > 1 and len(set(one.details)) == 1 else None
+    return {
+        "number": number,
+        "pictures": [_picture(scan, *item, thumbs) for item in items],
+        "said": said,
+        "more": max(0, len(one.rows) - _PICTURES),
+    }
 
 
 def _picture(scan: Scan, place: int, detail: str, score: float | None, thumbs) -> Picture:

@@ -12,7 +12,7 @@ _LOWEST, _HIGHEST = 5, 30
 
 # Grey levels: how light (or, in the negative, dark) a glyph is at least, and how far it stands
 # out from what is around it.
-_LIGHT, _CONTRAST = 200, 80
+_LIGHT, _CONTRAST = 150, 60
 
 # Glyphs in a row from which on it is called text.
 LEAST_GLYPHS = 4
@@ -21,8 +21,8 @@ LEAST_GLYPHS = 4
 def text_glyphs(image: Image.Image) -> int:
     """Count the marks on the line that looks most like burned-in text.
 
-    A mark is a small connected patch of nearly white (or, on light ground, nearly black) thin
-    strokes on a ground that differs by at least 80 grey levels. Marks of similar height whose
+    A mark is a small connected patch of light (or, on light ground, dark) thin
+    strokes on a ground that differs by at least 60 grey levels. Marks of similar height whose
     feet or middles lie on one horizontal line, without wide gaps, make a line.
 
     This is a heuristic without a model: calipers and specks in a row may be taken for text,
