@@ -60,7 +60,9 @@ def inspect(
     lines += [f"remark     {text}" for text in result.summary["remarks"]]
     lines.append(f"labels     {result.summary['label_errors']}")
     lines += [f"written    {out}", f"open       {result.page}"] if result.page else []
-    print_summary(summary, as_json, lines)
+    # A file may be called anything: what is no printable letter must not reach the terminal.
+    print_summary(summary, as_json, ["".join(c if c.isprintable() else " " for c in line)
+                                     for line in lines])  # fmt: skip
     if strict and result.problems:
         raise ClusterkitError(f"{result.problems} problems were found (--strict)")
 

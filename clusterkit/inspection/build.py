@@ -118,6 +118,9 @@ def inspect(
 
 def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
     """Keep one row an image, sorted; also return those listed with several values."""
+    for column in ("image", "label", "group", "split"):
+        texts = [_valid(value) for value in rows[column]]
+        rows[column] = pd.Series(texts, index=rows.index, dtype=object)
     rows = rows.sort_values(["image", "path", "frame", "label"], na_position="last", kind="stable")
     key = rows["path"] + "\0" + rows["frame"].fillna("")
     repeated = rows[key.duplicated(keep=False)]
@@ -137,6 +140,11 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
                 # Whichever row came first, a value that is known counts.
                 rows.at[place[which], column] = several[0]
     return rows, sorted(twice, key=lambda found: found.rows)
+
+
+def _valid(text: str | None) -> str | None:
+    # Some file systems allow names that are no valid Unicode, which no report can hold.
+    return text and text.encode("utf-8", "backslashreplace").decode()
 
 
 def _by_kind(table: pd.DataFrame) -> dict:
@@ -190,6 +198,5 @@ def _write(out: Path, table: pd.DataFrame, summary: dict, render: Callable[[], P
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
-    # Names that are no valid Unicode (as some file systems allow) must not stop the report.
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    partial.write_text(text, encoding="utf-8", newline="")
     os.replace(partial, path)

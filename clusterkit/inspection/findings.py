@@ -150,8 +150,9 @@ def _across_groups(scan: Scan, same: Same) -> Iterator[Found]:
 def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found]:
     """Yield the copies of one picture that have several values of a column."""
     values, ids = scan.rows[column], scan.rows["image_id"]
+    known = values.notna().to_numpy()
     for rows in same.pictures:
-        rows = [r for r in rows if values.iloc[r] is not None]
+        rows = [r for r in rows if known[r]]
         if len({values.iloc[r] for r in rows}) < 2:
             continue
         firsts = {values.iloc[r]: r for r in reversed(rows)}

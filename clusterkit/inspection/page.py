@@ -74,7 +74,7 @@ def render_page(
         generator=Markup(GENERATOR),
     )
     path, partial = out / "index.html", out / "index.html.partial"
-    partial.write_text(html, encoding="utf-8", errors="backslashreplace")
+    partial.write_text(html, encoding="utf-8")
     os.replace(partial, path)
     # Only now: until here the earlier page was there, and showed them.
     thumbs.drop_others()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def _near(
 ) -> list[tuple[list[int], list[float]]]:
     """Return groups of near duplicates among images that differ in their bytes."""
     own = signatures[first]
-    pairs = near_pairs(own, report)
+    pairs = near_pairs(own, report and partial(report, "duplicates"))
     group = near_groups(len(first), pairs, own)
     best = np.zeros(len(first))
     together = (group[pairs.first] == group[pairs.second]) & (group[pairs.first] >= 0)

@@ -17,7 +17,7 @@ from PIL import Image
 from clusterkit.config import Config
 from clusterkit.data.images import decode, read_bytes
 from clusterkit.data.manifest import image_id_of
-from clusterkit.data.near import SIGNATURE, signature
+from clusterkit.data.signature import SIGNATURE, signature
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs
 
