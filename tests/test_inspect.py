@@ -129,6 +129,14 @@ def test_a_csv_without_labels_and_folders(clean):
         )
 
 
+def test_labels_from_file_names(clean, command):
+    """The options that say where labels are are those of fit."""
+    pattern = r"^(?P<group>p\d+)-(?P<label>\d)\.png$"
+    code, out, _ = command("inspect", clean / "labeled", "--label-pattern", pattern, "--json")
+    summary = json.loads(out)
+    assert (code, summary["classes"], summary["groups"]["count"]) == (0, {"1": 72, "2": 72}, 24)
+
+
 def test_single_images(planted):
     picture = planted.open(planted.first["image"])
     noise = np.random.default_rng(0).integers(0, 8, (64, 64), dtype=np.uint8)

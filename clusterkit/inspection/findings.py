@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from clusterkit.data.signature import SAME
 from clusterkit.inspection.same import Same
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS
@@ -224,9 +225,11 @@ KINDS = (
          f"At least 99% of the pixels have a grey value of at most {_BLACK} of 255.",
          _nearly_black),
     Kind("near_duplicate", "note", "Near duplicates",
-         "Images that show almost the same: saved anew, resized, brightened, slightly cropped. "
-         "Each was compared with the most central image of its group and found alike. Successive "
-         "frames of one examination may be among them. Score: likeness, 1 is the same.", _near),
+         "Images that show almost the same: saved anew, resized, brightened, turned, mirrored. "
+         "Each was compared with the most central image of its group and found alike, by texture "
+         f"(likeness of at least {SAME}); smooth pictures of one outline may be taken for each "
+         "other. Frames of one file are not compared with each other alone. Score: likeness to "
+         "the most alike, 1 is the same.", _near),
     Kind("label_suspect", "note", "Labels that may be wrong",
          "A model that had not seen the image disagrees with its label more than its own rate of "
          "errors explains (confident learning; Northcutt et al. 2021, by cleanlab). Score: the "

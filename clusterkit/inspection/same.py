@@ -20,8 +20,8 @@ class Same:
     exact : list of list of int
         Files with the same bytes.
     near : list of (rows, scores)
-        Images that look almost the same, exact copies of them among them; and how alike each is
-        to the one that it is most alike to, in [0, 1].
+        Images that look almost the same, exact copies of them among them, but not the frames of
+        one file alone; and how alike each is to the one that it is most alike to, in [0, 1].
     pictures : list of list of int
         Each picture that is there more than once, by bytes or by looks.
     """
@@ -33,7 +33,7 @@ class Same:
 
 def find_same(scan: Scan, report: Callable[[str, int, int], None] | None = None) -> Same:
     """Group the images of a scan that show the same picture."""
-    ids = scan.rows["image_id"].to_numpy()
+    ids, paths = scan.rows["image_id"].to_numpy(), scan.rows["path"].to_numpy()
     known = np.flatnonzero(ids != "")
     copies = _groups(known, pd.factorize(ids[known])[0])
     of = {rows[0]: rows for rows in copies}
@@ -41,7 +41,9 @@ def find_same(scan: Scan, report: Callable[[str, int, int], None] | None = None)
     for rows, scores in _near(np.array(sorted(of), dtype=int), scan.signatures, report):
         full = sorted((copy, score) for row, score in zip(rows, scores, strict=True)
                       for copy in of[row])  # fmt: skip
-        near.append(([row for row, _ in full], [score for _, score in full]))
+        # The frames of one film are alike; that is no finding.
+        if len({paths[row] for row, _ in full}) > 1:
+            near.append(([row for row, _ in full], [score for _, score in full]))
     exact = [rows for rows in copies if len(rows) > 1]
     inside = {row for rows, _ in near for row in rows}
     pictures = [rows for rows, _ in near] + [r for r in exact if r[0] not in inside]
