@@ -17,7 +17,7 @@ from scipy import ndimage
 from benchmarks.protocol import data_folder
 from clusterkit.data.files import find_images
 from clusterkit.data.images import load_image
-from clusterkit.data.near import match, near_groups, near_pairs, signature
+from clusterkit.data.near import near_groups, near_pairs, signature
 from clusterkit.data.signature import SAME, all_scores
 
 _BITS = 64
@@ -205,7 +205,6 @@ def run_scale(n: int) -> dict:
     if n <= 10_000:
         # Brute force is out of reach beyond: every pair, of some rows with all.
         some = rng.permutation(n)[:1000]
-        index, _ = match(everything[some], everything, exclude_self=False)
         scores = all_scores(everything[some], everything)
         scores[np.arange(len(some)), some] = 0
         wanted = {(min(a, b), max(a, b)) for a, b in
@@ -265,14 +264,18 @@ def _picture_pairs(images, pairs, natural: set, path: Path, limit: int = 120) ->
 
 
 def _report(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over transformations by set, kind and method; phash at its best limit as well."""
-    columns = ["recall", "precision", "precision_planted_only"]
-    means = table.groupby(["set", "method", "kind"])[columns].mean()
-    needed = table[table["kind"].isin(REQUIRED)]
-    kinds = needed.groupby(["set", "method", "kind"])[columns].mean()
-    overall = kinds.groupby(["set", "method"]).mean()
-    overall.index = pd.MultiIndex.from_tuples([(s, m, "the four") for s, m in overall.index])
-    return pd.concat([means, overall]).sort_index()
+    """Pool transformations by set, kind and method; "the four" are the kinds to be found."""
+    counts = ["planted", "found", "natural", "false"]
+    keys = ["set", "method", "kind"]
+    needed = table[table["kind"].isin(REQUIRED)].assign(kind="the four")
+    report = pd.concat([table, needed]).groupby(keys)[counts].sum()
+    right = report["found"] + report["natural"]
+    report["recall"] = report["found"] / report["planted"]
+    report["precision"] = right / (right + report["false"])
+    report["precision_planted_only"] = report["found"] / (report["found"] + report["false"])
+    # The fairest single figure for phash: the limit that serves it best on that set.
+    report["f1"] = 2 / (1 / report["recall"] + 1 / report["precision_planted_only"])
+    return report
 
 
 def main() -> None:
@@ -302,12 +305,15 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table.to_csv(options.out / "duplicates.csv", index=False)
     report = _report(table)
-    written = {"groups": groups, "report": report.reset_index(names=["set", "method", "kind"])
-               .to_dict("records")}  # fmt: skip
+    written = {"groups": groups, "report": report.reset_index().to_dict("records")}
     (options.out / "duplicates.json").write_text(json.dumps(written, indent=1) + "\n")
     one = table[table["method"] == "clusterkit"]
     print(one.drop(columns=["method", "planted", "kind"]).round(4).to_string(index=False))
     print(report.round(4).to_string())
+    four = report.xs("the four", level="kind")
+    hashed = four[four.index.get_level_values("method") != "clusterkit"]
+    print("phash at its best limit:")
+    print(hashed.loc[hashed.groupby("set")["f1"].idxmax()].round(4).to_string())
 
 
 if __name__ == "__main__":

@@ -116,7 +116,9 @@ def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> Near
         return NearPairs(empty, empty, empty.astype(np.float32))
     kept, leader = _distinct(signatures)
     distinct = signatures[kept]
-    rows, columns = _Cells(distinct).nearest(distinct, True, progress)
+    # A signature of its own stands for all images that share it.
+    told = progress and (lambda done, total: progress(done * len(signatures) // total, len(signatures)))
+    rows, columns = _Cells(distinct).nearest(distinct, True, told)
     low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     low, high = np.divmod(np.unique(low * len(distinct) + high), len(distinct))
     scores = pair_scores(distinct, distinct, low, high)
@@ -295,6 +297,8 @@ class _Cells:
 
 
 def _far(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances (B, N), less the points' own squared length."""
-    # The same for all others of a point, it would change no order; but cells must be comparable.
+    """Squared Euclidean distances (B, N), less the points' own squared length.
+
+    That is the same for all others of a point and changes no order.
+    """
     return (others**2).sum(axis=1) - 2 * (points @ others.T)

@@ -27,7 +27,10 @@ _DISC, _OUTER = 0.98, 0.95
 # How far flat parts are lifted when contrast is evened out, in parts of the whole's contrast.
 _FLOOR = 0.1
 # Ring means and low angular frequencies are the outline, in which all round cells agree.
-_LOW = (0.2, 0.0, 0.3, 0.6, 0.8)
+_LOW = (0.0, 0.0, 0.3, 0.6, 0.8)
+# A drawn circle leaves 1% (the grid of pixels) once the outline is gone, the smoothest of real
+# cells 16%: below this, what is left would be noise blown up, and every circle like every other.
+_EMPTY = 0.03
 # In grey levels: less than this is the rounding of a flat image.
 _FLAT = 0.25
 _CLIP = 3.0
@@ -46,7 +49,7 @@ def signature(image: Image.Image) -> np.ndarray:
     Returns
     -------
     (SIGNATURE,) int8, `RINGS` rows of `ANGLES` values. All zeros: there is no structure (a
-    constant image), which is like nothing.
+    constant image, or circles around the centre and no more), which is like nothing.
     """
     grey = _disc(image)
     inside = _inside()
@@ -59,9 +62,11 @@ def signature(image: Image.Image) -> np.ndarray:
     rings = ndimage.map_coordinates(band, places, order=1, mode="nearest")  # (RINGS, ANGLES)
     waves = fft.rfft(rings, axis=1)
     waves[:, : len(_LOW)] *= _LOW
-    rings = fft.irfft(waves, n=ANGLES, axis=1)
+    whole, rings = _spread(rings), fft.irfft(waves, n=ANGLES, axis=1)
+    spread = _spread(rings)
+    if spread < _EMPTY * whole:
+        return np.zeros(SIGNATURE, dtype=np.int8)
     # A few hard edges must not speak for the whole image.
-    spread = np.sqrt((weights**2 * rings**2).sum() / (weights**2).sum() / ANGLES)
     rings = np.clip(rings / spread, -_CLIP, _CLIP) * weights
     return np.round(rings * (127 / _CLIP)).astype(np.int8).ravel()
 
@@ -169,6 +174,12 @@ def _cover(sigma: float) -> np.ndarray:
 def _blur(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian mean of what lies inside the disc, nothing else."""
     return ndimage.gaussian_filter(values * _inside(), sigma, mode="constant") / _cover(sigma)
+
+
+def _spread(rings: np.ndarray) -> float:
+    """Weighted root mean square of (RINGS, ANGLES)."""
+    weights = _places()[1]
+    return float(np.sqrt((weights**2 * rings**2).sum() / (weights**2).sum() / ANGLES))
 
 
 @cache
