@@ -47,9 +47,7 @@ def turn(image: Image.Image, degrees: float, expand: bool = False) -> Image.Imag
 def trim(image: Image.Image, left: float, right: float) -> Image.Image:
     """Return the image with parts of its width and height cut off at both ends."""
     w, h = image.size
-    return image.crop(
-        (round(w * left), round(h * left), round(w - w * right), round(h - h * right))
-    )
+    return image.crop((round(w * left), round(h * left), round(w - w * right), round(h - h * right)))
 
 
 def gamma(image: Image.Image, power: float) -> Image.Image:
