@@ -27,6 +27,7 @@ _EXPORTS = {
     "SimilarityFinder": "clusterkit.finder",
     "assign": "clusterkit.engine.assign",
     "fit": "clusterkit.fitting",
+    "inspect": "clusterkit.inspection.build",
     "load_config": "clusterkit.config",
     "read_assignments": "clusterkit.engine.table",
     "read_manifest": "clusterkit.data.manifest",
@@ -34,7 +35,8 @@ _EXPORTS = {
     "similar": "clusterkit.finder",
 }
 
-__all__ = sorted([*_EXPORTS, "__version__", "audit"])
+# A star import must not put `inspect` in the place of Python's module of that name.
+__all__ = sorted({*_EXPORTS, "__version__", "audit"} - {"inspect"})
 
 
 def __getattr__(name: str) -> Any:
@@ -49,4 +51,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, "inspect"])

@@ -16,6 +16,9 @@ def test_exports():
     ]  # fmt: skip
     for name in clusterkit.__all__:
         assert getattr(clusterkit, name).__doc__ or name == "__version__"
+    # Left out of a star import, where it would hide Python's own module.
+    assert clusterkit.inspect.__module__ == "clusterkit.inspection.build"
+    assert "inspect" in dir(clusterkit)
 
 
 def test_functions_stay_functions_after_their_modules_are_imported(run, assignment, tmp_path):

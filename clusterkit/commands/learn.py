@@ -6,22 +6,20 @@ from typing import Any
 
 import click
 
-from clusterkit.commands.options import Bar, common, keep_tags_option, print_summary, run_option
+from clusterkit.commands.options import (
+    Bar,
+    common,
+    data_options,
+    data_settings,
+    print_summary,
+    run_option,
+)
 from clusterkit.config import Config, override
 
 
 @click.command()
 @click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
-@click.option(
-    "--label-pattern", metavar="REGEX", help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'."
-)
-@click.option("--image-column", help="Default: image.")
-@click.option("--label-column", help="Default: label; empty: unlabelled.")
-@click.option("--group-column", help="Default: group; e.g. the patient.")
-@click.option("--label-tag", metavar="TAG", help="DICOM: the element that holds the label.")
-@keep_tags_option
-@click.option("--unlabeled", metavar="DIR", help="Unlabelled images to learn from too.")
+@data_options
 @click.option(
     "--reviews",
     multiple=True,
@@ -65,20 +63,8 @@ def fit(
 
     config = override(
         config,
-        **{
-            f"data__{k}": options[k]
-            for k in (
-                "images",
-                "label_pattern",
-                "image_column",
-                "label_column",
-                "group_column",
-                "label_tag",
-                "keep_tags",
-                "unlabeled",
-                "max_classes",
-            )
-        },
+        **data_settings(options),
+        data__max_classes=options["max_classes"],
         model__backbone=options["backbone"],
         model__weights=options["weights"],
         model__encoder=options["encoder"],

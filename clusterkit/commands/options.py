@@ -77,6 +77,36 @@ def common(function: Callable) -> Callable:
     return wrapped  # fmt: skip
 
 
+# The options that say where labels are, as they are called in `config.data`.
+_DATA = ("images", "label_pattern", "image_column", "label_column", "group_column", "label_tag",
+         "keep_tags", "unlabeled")  # fmt: skip
+
+
+def data_options(function: Callable) -> Callable:
+    """Add the options that say where images and labels are; see `data_settings`."""
+
+    @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
+    @click.option(
+        "--label-pattern", metavar="REGEX", help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'."
+    )
+    @click.option("--image-column", help="Default: image.")
+    @click.option("--label-column", help="Default: label; empty: unlabelled.")
+    @click.option("--group-column", help="Default: group; e.g. the patient.")
+    @click.option("--label-tag", metavar="TAG", help="DICOM: the element that holds the label.")
+    @keep_tags_option
+    @click.option("--unlabeled", metavar="DIR", help="More images, without labels.")
+    @wraps(function)
+    def wrapped(**kwargs: Any) -> None:
+        function(**kwargs)
+
+    return wrapped  # fmt: skip
+
+
+def data_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `data_options` gave a command as arguments of `config.override`."""
+    return {f"data__{name}": options[name] for name in _DATA}
+
+
 def run_option(function: Callable) -> Callable:
     """Add --run, for commands that read one."""
     return click.option("--run", type=click.Path(path_type=Path), metavar="DIR",
@@ -90,8 +120,8 @@ def keep_tags_option(function: Callable) -> Callable:
         # A tag's number, (0010,1010), has a comma of its own.
         return None if text is None else re.findall(r"\([^)]*\)|[^,()\s]+", text)
 
-    return click.option("--keep-tags", callback=split, metavar="TAG,…",
-                        help="DICOM: elements to write too; personal ones only so.")(function)  # fmt: skip
+    text = "DICOM: elements to write too; personal ones only so."
+    return click.option("--keep-tags", callback=split, metavar="TAG,…", help=text)(function)
 
 
 def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:

@@ -85,7 +85,9 @@ def load_labelled(
 
 
 def _warn_of_near(rows: pd.DataFrame) -> None:
-    near = rows[rows["near"] >= 0]
+    # Neighbouring slices of one patient are alike, and the finding may begin between them.
+    near = rows[(rows["near"] >= 0)]
+    near = near[near.groupby("near")["group"].transform("nunique") != 1]
     several = near.groupby("near")["label"].nunique()
     for number in several.index[several > 1][:1]:
         pair = near[near["near"] == number].drop_duplicates("label")

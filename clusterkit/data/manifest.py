@@ -116,25 +116,35 @@ def read_manifest(
     return _sorted(rows)[[*COLUMNS, *config.data.keep_tags]]
 
 
-def read_rows(source: Path, config: Config, report: Report | None = None) -> pd.DataFrame:
-    """List the images of a data set as they are said to be, unchecked and with repetitions.
+def read_rows(
+    source: Path, config: Config, report: Report | None = None, labels: bool = True
+) -> pd.DataFrame:
+    """List the images of a data set, those of `data.unlabeled` last, as they are said to be.
+
+    Nothing is checked but what makes the list unreadable: the same image may be there twice.
+
+    Parameters
+    ----------
+    labels : bool
+        False: a CSV need not have a label column.
 
     Returns
     -------
-    DataFrame with `COLUMNS` but `image_id`, and the elements to keep.
+    DataFrame with `COLUMNS` but `image_id`, and the elements to keep; label, group, split and
+    frame are str or None.
 
     Raises
     ------
     DataError, ConfigError
         The source cannot be listed at all.
     """
-    rows = expand(_complete(find_adapter(source, config.data).read()), config, report)
+    adapter = find_adapter(source, config.data)
+    if not labels and isinstance(adapter, CsvAdapter):
+        adapter = CsvAdapter(source, config.data, labels=False)
+    parts = [expand(_complete(adapter.read()), config, report)]
     if config.data.unlabeled:
-        other = _complete(read_inputs(config.data.unlabeled, _without_labels(config), report))
-        known = set(zip(rows["path"], rows["frame"], strict=True))
-        fresh = [key not in known for key in zip(other["path"], other["frame"], strict=True)]
-        rows = pd.concat([rows, other[fresh]], ignore_index=True)
-    return rows.astype(object).where(rows.notna(), None)
+        parts.append(_complete(read_inputs(config.data.unlabeled, config, report)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def read_inputs(

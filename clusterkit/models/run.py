@@ -43,7 +43,8 @@ class Run:
     gallery : dict of Tensor
         ``features`` (E, D), ``appearance`` (E, 27) and ``signatures`` (E, SIGNATURE) of the
         labelled images in the order of `manifest`, ``exemplar`` (E,) 1 where compared with,
-        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
+        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters; with a pool also
+        ``neighbours.*`` (`Neighbourhood`).
     calibration : dict
         `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
     history : DataFrame

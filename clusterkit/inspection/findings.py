@@ -1,0 +1,257 @@
+"""The findings: each rule is one small function from a scan to the images that it is about."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.data.contents import name_of
+from clusterkit.data.signature import SAME
+from clusterkit.inspection.same import Same
+from clusterkit.inspection.scan import Scan
+from clusterkit.inspection.text import LEAST_GLYPHS
+
+COLUMNS = ["finding", "kind", "severity", "image", "image_id", "label", "group", "split", "score",
+           "detail"]  # fmt: skip
+
+# Grey level that 99 of 100 pixels of a nearly black image do not exceed.
+_BLACK = 10
+
+# How far a side and an aspect ratio may be off the median's, and how many images make a median.
+_SIDE, _ASPECT, _FEW = 4, 2, 10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A rule.
+
+    Attributes
+    ----------
+    name : str
+    severity : {"problem", "note"}
+        A problem makes `--strict` fail; a note is for a person to decide.
+    title, rule : str
+        For a person: what it is, and when exactly it is said.
+    find : callable
+        From (Scan, Same) to findings.
+    """
+
+    name: str
+    severity: str
+    title: str
+    rule: str
+    find: Callable[[Scan, Same], Iterator["Found"]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """One finding: positions of its images in the scan, and what is said of each."""
+
+    rows: list[int]
+    details: list[str]
+    scores: list[float | None] = field(default_factory=list)
+
+
+def find_all(
+    scan: Scan, same: Same, suspects: list[Found], twice: list[Found]
+) -> list[tuple[Kind, Found]]:
+    """Return every finding in the order of `KINDS`, problems first.
+
+    Parameters
+    ----------
+    suspects, twice : list of Found
+        Likely label errors, and images that are listed with two labels: what only the reader
+        of the run and of the rows can know.
+    """
+    known = {"label_suspect": suspects, "label_twice": twice}
+    return [(kind, found) for kind in KINDS
+            for found in known.get(kind.name) or kind.find(scan, same)]  # fmt: skip
+
+
+def to_table(scan: Scan, found: list[tuple[Kind, Found]]) -> pd.DataFrame:
+    """Return one row an image and finding, with `COLUMNS`; score is NaN where there is none."""
+    places = [place for _, one in found for place in one.rows]
+    table = scan.rows[["image", "image_id", "label", "group", "split"]].iloc[places]
+    table = table.where(table.notna(), "").reset_index(drop=True)
+    sizes = [len(one.rows) for _, one in found]
+    table["finding"] = np.repeat(np.arange(1, len(found) + 1), sizes)
+    for column in ("kind", "severity"):
+        names = [getattr(kind, column.replace("kind", "name")) for kind, _ in found]
+        table[column] = np.repeat(np.array(names, dtype=object), sizes)
+    table["score"] = [s for _, one in found for s in one.scores or [np.nan] * len(one.rows)]
+    table["detail"] = [d for _, one in found for d in one.details]
+    return table.astype({"finding": int, "score": float})[COLUMNS]
+
+
+def _unreadable(scan: Scan, _: Same) -> Iterator[Found]:
+    for place in np.flatnonzero(scan.rows["error"] != ""):
+        yield Found([int(place)], [scan.rows["error"].iloc[place]])
+
+
+def _constant(scan: Scan, _: Same) -> Iterator[Found]:
+    rows = scan.rows
+    for place in np.flatnonzero(rows["constant"] & _readable(rows)):
+        yield Found([int(place)], ["all its pixels are the same"])
+
+
+def _nearly_black(scan: Scan, _: Same) -> Iterator[Found]:
+    rows = scan.rows
+    dark = (rows["bright"] <= _BLACK) & ~rows["constant"] & _readable(rows)
+    for place in np.flatnonzero(dark):
+        level = rows["bright"].iloc[place]
+        yield Found([int(place)], [f"99% of its pixels are at most {level:.0f} of 255"], [level])
+
+
+def _odd_size(scan: Scan, _: Same) -> Iterator[Found]:
+    rows = scan.rows[_readable(scan.rows)]
+    if len(rows) < _FEW:
+        return
+    width, height = rows["width"].median(), rows["height"].median()
+    shape = np.log2(rows["width"] / rows["height"])
+    wide = 2 ** abs(shape - shape.median())
+    off = np.maximum(2 ** abs(np.log2(rows["width"] / width)),
+                     2 ** abs(np.log2(rows["height"] / height)))  # fmt: skip
+    for place in np.flatnonzero((off > _SIDE) | (wide > _ASPECT)):
+        row = rows.iloc[place]
+        what = f"{row['width']} x {row['height']} pixels; half of all images have at least "
+        yield Found([int(row["place"])], [f"{what}{width:.0f} x {height:.0f}"])
+
+
+def _burned_in_text(scan: Scan, _: Same) -> Iterator[Found]:
+    glyphs, said = scan.rows["glyphs"], scan.rows["burned_in"]
+    for place in np.flatnonzero(said):
+        yield Found([int(place)], ["its header says so (BurnedInAnnotation)"])
+    for place in np.flatnonzero((glyphs >= LEAST_GLYPHS) & ~said):
+        count = int(glyphs.iloc[place])
+        yield Found([int(place)], [f"{count} marks in a line look like letters"], [count])
+
+
+def _exact(scan: Scan, same: Same) -> Iterator[Found]:
+    for rows in same.exact:
+        yield Found(rows, [f"byte for byte the file {_other(scan, rows, r)}" for r in rows],
+                    [1.0] * len(rows))  # fmt: skip
+
+
+def _near(scan: Scan, same: Same) -> Iterator[Found]:
+    for rows, scores in same.near:
+        details = [f"almost the same picture as {_other(scan, rows, r)}" for r in rows]
+        yield Found(rows, details, scores)
+
+
+def _conflicting_labels(scan: Scan, same: Same) -> Iterator[Found]:
+    return _differing(scan, same, "label", "labelled")
+
+
+def _across_splits(scan: Scan, same: Same) -> Iterator[Found]:
+    return _differing(scan, same, "split", "in split")
+
+
+def _across_groups(scan: Scan, same: Same) -> Iterator[Found]:
+    return _differing(scan, same, "group", "of group")
+
+
+def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found]:
+    """Yield the copies of one picture that have several values of a column."""
+    values, ids = scan.rows[column], scan.rows["image_id"]
+    known = values.notna().to_numpy()
+    for rows in same.pictures:
+        rows = [r for r in rows if known[r]]
+        if len({values.iloc[r] for r in rows}) < 2:
+            continue
+        firsts = {values.iloc[r]: r for r in reversed(rows)}
+        details = []
+        for r in rows:
+            own = values.iloc[r]
+            value, other = next((v, o) for v, o in sorted(firsts.items()) if v != own)
+            how = "the same bytes" if ids.iloc[other] == ids.iloc[r] else "almost the same"
+            details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
+                           f"{verb} '{value}'")  # fmt: skip
+        yield Found(rows, details)
+
+
+def _group_labels(scan: Scan, _: Same) -> Iterator[Found]:
+    return _group_differs(scan, "label", "images of several labels")
+
+
+def _group_splits(scan: Scan, _: Same) -> Iterator[Found]:
+    return _group_differs(scan, "split", "images in several splits")
+
+
+def _group_differs(scan: Scan, column: str, what: str) -> Iterator[Found]:
+    """Yield the groups whose images have several values of a column."""
+    rows = scan.rows.dropna(subset=["group", column])
+    counts = rows.groupby("group")[column].nunique()
+    rows = rows[rows["group"].isin(counts.index[counts > 1])]
+    for group, own in rows.groupby("group"):
+        shares = own[column].value_counts().sort_index()
+        said = ", ".join(f"{n} '{value}'" for value, n in shares.items())
+        yield Found(own["place"].tolist(), [f"group '{group}' has {what}: {said}"] * len(own))
+
+
+def _nothing(scan: Scan, same: Same) -> Iterator[Found]:
+    return iter(())
+
+
+def _readable(rows: pd.DataFrame) -> pd.Series:
+    return rows["error"] == ""
+
+
+def _other(scan: Scan, rows: list[int], own: int) -> str:
+    other = rows[1] if rows[0] == own else rows[0]
+    more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
+    return f"{_name(scan, other)}{more}"
+
+
+def _name(scan: Scan, place: int) -> str:
+    return name_of(scan.rows["image"].iloc[place], scan.rows["frame"].iloc[place])
+
+
+KINDS = (
+    Kind("unreadable", "problem", "Unreadable files",
+         "The file is missing, empty, truncated, too large or no image.", _unreadable),
+    Kind("label_twice", "problem", "Images listed twice",
+         "The table lists an image more than once, with different labels, groups or splits.",
+         _nothing),
+    Kind("conflicting_labels", "problem", "The same picture under different labels",
+         "Exact or near duplicates have different labels; at least one of them is wrong.",
+         _conflicting_labels),
+    Kind("group_across_splits", "problem", "Groups in several splits",
+         "A group (patient) has images in more than one split: what is measured on the one was "
+         "learned from the other.", _group_splits),
+    Kind("duplicate_across_splits", "problem", "The same picture in several splits",
+         "Exact or near duplicates are in different splits.", _across_splits),
+    Kind("duplicate_across_groups", "problem", "The same picture under several groups",
+         "Exact or near duplicates belong to different groups (patients): one of them is wrong, "
+         "and a split by group would not keep them together.", _across_groups),
+    Kind("exact_duplicate", "problem", "Exact duplicates",
+         "The files have the same bytes (SHA-256).", _exact),
+    Kind("constant", "problem", "Images of one colour",
+         "All pixels have one and the same value.", _constant),
+    Kind("nearly_black", "problem", "Nearly black images",
+         f"At least 99% of the pixels have a grey value of at most {_BLACK} of 255.",
+         _nearly_black),
+    Kind("near_duplicate", "note", "Near duplicates",
+         "Images that show almost the same: saved anew, resized, brightened, turned, mirrored. "
+         "Each was compared with the most central image of its group and found alike, by texture "
+         f"(likeness of at least {SAME}); smooth pictures of one outline may be taken for each "
+         "other. Frames of one file are not compared with each other alone. Score: likeness to "
+         "the most alike, 1 is the same.", _near),
+    Kind("label_suspect", "note", "Labels that may be wrong",
+         "A model that had not seen the image disagrees with its label more than its own rate of "
+         "errors explains (confident learning; Northcutt et al. 2021, by cleanlab). Score: the "
+         "probability of the given label, low is suspect.", _nothing),
+    Kind("group_several_labels", "note", "Groups with several labels",
+         "A group (patient) has images of more than one label. This may be right.",
+         _group_labels),
+    Kind("odd_size", "note", "Odd sizes",
+         f"Width or height is more than {_SIDE} times larger or smaller than the median, or the "
+         f"aspect ratio is more than {_ASPECT} times off the median aspect ratio; not looked for "
+         f"among fewer than {_FEW} images.", _odd_size),
+    Kind("burned_in_text", "note", "Suspicion of burned-in text",
+         f"At least {LEAST_GLYPHS} small, thin, light (or dark) marks of similar "
+         "height stand in a line, or a DICOM header says so. A heuristic: it misses faint or "
+         "touching letters and may take "
+         "other marks for text. Text may be a patient's name, and a model may read it. Score: "
+         "marks in the line.", _burned_in_text),
+)  # fmt: skip

@@ -1,0 +1,232 @@
+"""One pass over the files: the facts about each image that findings are made of."""
+
+import io
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from clusterkit.config import Config
+from clusterkit.data.dicom import is_dicom, read_elements
+from clusterkit.data.images import MAX_BYTES, decode, read_bytes
+from clusterkit.data.manifest import image_id_of
+from clusterkit.data.signature import SIGNATURE, signature
+from clusterkit.errors import ImageError
+from clusterkit.inspection.text import text_glyphs
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+# Images that a worker takes at a time, and from how many on there are workers at all.
+_CHUNK, _MANY = 32, 200
+
+# A large JPEG is decoded at a fraction of its size, never below twice this many pixels.
+_DETAIL = 256
+
+_KILLED = "the process that read it was killed: it may need more memory than there is"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one image is.
+
+    Attributes
+    ----------
+    image_id : str
+        "" where the file could not be read at all.
+    error : str
+        Why the image cannot be read; "" where it can.
+    width, height : int
+        Pixels, upright; 0 where it cannot be read.
+    colour : bool
+        Whether any pixel is not grey.
+    constant : bool
+        Whether all pixels are the same.
+    bright : float in [0, 255]
+        The 99th percentile of the grey values.
+    glyphs : int
+        See `text_glyphs`.
+    burned_in : bool
+        Whether a DICOM header says that text is burned in.
+    """
+
+    image_id: str = ""
+    error: str = ""
+    width: int = 0
+    height: int = 0
+    colour: bool = False
+    constant: bool = False
+    bright: float = 0.0
+    glyphs: int = 0
+    burned_in: bool = False
+
+
+@dataclass(frozen=True)
+class Scan:
+    """N images and what was seen of them.
+
+    Attributes
+    ----------
+    rows : DataFrame (N)
+        The rows of the data set (image, path, label, group, split, frame) and `Facts`.
+    signatures : (N, L) int8
+        See `data.near.signature`; zeros where an image could not be read.
+    """
+
+    rows: pd.DataFrame
+    signatures: np.ndarray
+
+
+def scan(rows: pd.DataFrame, config: Config, report: Report | None = None) -> Scan:
+    """Read every image once, in worker processes where there are many.
+
+    Parameters
+    ----------
+    rows : DataFrame (N)
+        With columns path and frame; each image once.
+    config : Config
+        `config.image`: how images are read.
+    report : callable or None
+        Called with ("scan", done, total).
+
+    Notes
+    -----
+    What is kept of an image is a row of `Facts` and its signature, about 0.5 kB.
+    """
+    work = list(zip(rows["path"], rows["frame"], strict=True))
+    facts, signatures = [], np.zeros((len(work), SIGNATURE), dtype=np.int8)
+    for part, found in _results(work, config):
+        signatures[len(facts) : len(facts) + len(part)] = found
+        facts += part
+        if report:
+            report("scan", len(facts), len(work))
+    names = [field.name for field in fields(Facts)]
+    columns = pd.DataFrame([astuple(f) for f in facts], columns=names, index=rows.index)
+    own = rows.drop(columns=[n for n in names if n in rows])
+    return Scan(pd.concat([own, columns], axis=1), signatures)
+
+
+def look(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarray]:
+    """Return the facts and the signature of one image; never raises for what a file holds."""
+    blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
+    try:
+        data = read_bytes(path) if frame is None else _read_file(path)
+        identity = image_id_of(data, frame)
+        image, (width, height) = open_image(data, frame, config)
+        grey = np.asarray(image.convert("L"))
+        facts = Facts(
+            image_id=identity,
+            width=width,
+            height=height,
+            colour=_has_colour(image),
+            constant=all(low == high for low, high in image.getextrema()),
+            bright=float(np.percentile(grey, 99)),
+            glyphs=text_glyphs(image),
+            burned_in=_says_burned_in(data, path),
+        )
+        return facts, signature(image)
+    except ImageError as error:
+        return Facts(image_id=identity, error=str(error)), blank
+    except MemoryError:
+        return Facts(image_id=identity, error="too large for the memory"), blank
+
+
+def open_image(
+    data: bytes, frame: str | None, config: Config
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode one image, a large JPEG at a fraction of its size; also return its true size.
+
+    The one place where inspect decodes.
+
+    Raises
+    ------
+    ImageError
+    """
+    jpeg = data.startswith(b"\xff\xd8")
+    image = decode(data, _DETAIL if jpeg else None, config.image, int(frame or 0))
+    return image, _jpeg_size(data, image) if jpeg else image.size
+
+
+@lru_cache(maxsize=1)
+def _read_file(path: str) -> bytes:
+    """Read a file of several frames, which follow each other, once."""
+    return read_bytes(path)
+
+
+def _says_burned_in(data: bytes, path: str) -> bool:
+    if not is_dicom(data[:132]):
+        return False
+    found = read_elements(Path(path), MAX_BYTES, ["BurnedInAnnotation"])
+    return found is not None and found["BurnedInAnnotation"] == "YES"
+
+
+def _jpeg_size(data: bytes, image: Image.Image) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as opened:
+            width, height = opened.size
+    except Exception:
+        return image.size
+    turned = (width > height) != (image.width > image.height)
+    return (height, width) if turned else (width, height)
+
+
+def _has_colour(image: Image.Image) -> bool:
+    red, green, blue = (np.asarray(band) for band in image.split())
+    return bool((red != green).any() or (red != blue).any())
+
+
+def _look_at(part: list[tuple[str, str | None]], config: Config) -> tuple[list[Facts], np.ndarray]:
+    seen = [look(path, frame, config) for path, frame in part]
+    return [facts for facts, _ in seen], np.stack([found for _, found in seen])
+
+
+def _results(work: list, config: Config) -> Iterator[tuple[list[Facts], np.ndarray]]:
+    """Yield what `_look_at` returns for part after part, in order."""
+    parts = [work[start : start + _CHUNK] for start in range(0, len(work), _CHUNK)]
+    workers = config.assign.workers
+    workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+    if len(work) < _MANY or not workers:
+        yield from (_look_at(part, config) for part in parts)
+        return
+    done = 0
+    while done < len(parts):
+        try:
+            with _pool(workers) as pool:
+                for result in pool.map(_look_at, parts[done:], [config] * (len(parts) - done)):
+                    yield result
+                    done += 1
+        except BrokenProcessPool:
+            # One file was too much for a worker: find it alone, then go on with the rest.
+            yield _one_by_one(parts[done], config)
+            done += 1
+
+
+def _one_by_one(part: list, config: Config) -> tuple[list[Facts], np.ndarray]:
+    facts, found = [], []
+    for item in part:
+        try:
+            with _pool(1) as pool:
+                (one,), (print_,) = pool.submit(_look_at, [item], config).result()
+        except BrokenProcessPool:
+            one, print_ = Facts(error=_KILLED), np.zeros(SIGNATURE, dtype=np.int8)
+            log.warning("%s: %s", item[0], _KILLED)
+        facts.append(one)
+        found.append(print_)
+    return facts, np.stack(found)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Where it can be forked, a script that calls inspect needs no `if __name__ == "__main__"`.
+    how = "fork" if sys.platform == "linux" else None
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(how))
