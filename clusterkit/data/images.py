@@ -219,6 +219,8 @@ def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
 
 
 def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
+    if values.dtype == np.uint8:
+        return _shrunk(Image.fromarray(values), size).convert("RGB")
     # A window is in the units of a grey scanner; colours have no such units.
     window = window_of(how.window) if values.ndim == 2 else None
     image = Image.fromarray(to_bytes(values, window, how.percentiles, values.dtype.kind == "f"))

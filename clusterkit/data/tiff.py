@@ -10,6 +10,8 @@ from clusterkit.errors import ImageError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
+_ONLY_TIFFFILE = b"MM\0+"
+
 # More pages than this are no scan; it also bounds what a hostile page list costs.
 _MAX_PAGES = 100_000
 
@@ -45,7 +47,7 @@ def list_pages(data: bytes) -> list[int]:
             end = first + count * entry
             (offset,) = struct.unpack_from(order + offset_type, data, end)
             reduced.append(_is_reduced(data, order, first, min(count, 8), entry))
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise ImageError("damaged or truncated TIFF: its page list leads out of the file") from (
             error
         )
@@ -54,7 +56,9 @@ def list_pages(data: bytes) -> list[int]:
 
 
 def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
-    """Return the values of a page that is deeper than 8 unsigned bits; None: Pillow reads it well.
+    """Return the values of a page that Pillow reads badly; None: it reads the page well.
+
+    Those are depths of more than 8 unsigned bits, and large files (BigTIFF) of big-endian words.
 
     Returns
     -------
@@ -74,7 +78,8 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             part = file.pages[page]
             kind = part.dtype
-            if kind is None or (kind.kind in "bu" and part.bitspersample <= 8):
+            shallow = kind is None or (kind.kind in "bu" and part.bitspersample <= 8)
+            if shallow and data[:4] != _ONLY_TIFFFILE:
                 return None
             pixels = part.imagewidth * part.imagelength
             if pixels > max_pixels:
