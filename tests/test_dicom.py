@@ -534,3 +534,37 @@ def test_frames_go_through_fit_assign_audit_and_review(tmp_path, command, config
     added = better.manifest[better.manifest["provenance"] == "reviewed"]
     assert added["frame"].tolist() == ["0"]
     assert len(better.manifest) == 33
+
+
+def test_inspect_reads_dicom_and_writes_nothing_personal(tmp_path, command):
+    from tests.dicoms import PERSONAL
+
+    rng = np.random.default_rng(0)
+    for n in range(6):
+        noise = rng.integers(0, 4096, (3, 64, 64)).astype(np.uint16)
+        dataset = dicom(noise, patient=f"PAT-{n // 2}", BitsStored=12)
+        dataset.BurnedInAnnotation = "YES" if n == 1 else "NO"
+        save(dataset, tmp_path / "in" / "ab"[n % 2] / f"{n}.dcm")
+    same = dicom(noise, patient="PAT-9", BitsStored=12)
+    save(same, tmp_path / "in" / "a" / "copy.dcm", RLELossless)
+    (tmp_path / "in" / "b" / "cut.dcm").write_bytes(
+        (tmp_path / "in" / "a" / "0.dcm").read_bytes()[:2000]
+    )
+    out = tmp_path / "out"
+    code, text, err = command("inspect", tmp_path / "in", "--out", out)
+    assert code == 0, err
+    import pandas as pd
+
+    table = pd.read_csv(out / "findings.csv", dtype=str, keep_default_na=False)
+    kinds = table.groupby("kind")["image"].agg(set)
+    assert kinds["unreadable"] == {"b/cut.dcm"}
+    assert kinds["burned_in_text"] == {"b/1.dcm"}
+    # Another syntax and another patient, but the same pictures: each of the three frames.
+    assert kinds["duplicate_across_groups"] == {"a/copy.dcm", "b/5.dcm"}
+    assert (table["kind"] == "near_duplicate").sum() == 6
+    assert "exact_duplicate" not in kinds
+    assert "24, 3 unreadable" in text
+    for path in [p for p in out.rglob("*") if p.is_file()]:
+        data = path.read_bytes()
+        for value in [*PERSONAL.values(), "PAT-"]:
+            assert value.encode() not in data, (path, value)

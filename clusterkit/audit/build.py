@@ -22,6 +22,7 @@ from clusterkit.audit.plots import (
 from clusterkit.config import Config
 from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
+from clusterkit.data.greys import describe
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
 from clusterkit.engine.calibrate import Calibration
@@ -304,6 +305,7 @@ def _page_summary(
         ("Backbone", f"{run.info['backbone']} ({run.info['weights']} weights)"),
         ("Training", f"{run.info['strategy']}: {run.info['strategy_reason']}"),
         ("Image size", f"{run.info['size']} px"),
+        ("Deep greys", describe(run.config.image)),
         ("Labelled images", f"{run.info['data']['images']:,}"),
         ("Seed", str(run.info["seed"])),
         ("Made", run.info["created"]),

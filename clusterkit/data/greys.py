@@ -8,7 +8,7 @@ image's own percentiles (`config.image.percentiles`, lowest and highest value by
 
 import numpy as np
 
-from clusterkit.config import PRESETS
+from clusterkit.config import PRESETS, ImageConfig
 
 # Scaled in parts of so many values, so that the floats stay small.
 _PART = 4_000_000
@@ -23,6 +23,22 @@ def window_of(setting: str | list) -> tuple[float, float] | None:
     if isinstance(setting, str):
         return PRESETS.get(setting)
     return setting[0], setting[1]
+
+
+def describe(how: ImageConfig) -> str:
+    """Say in words how deep greys become bytes.
+
+    >>> describe(ImageConfig(window="lung"))
+    'window lung: centre -600, width 1500'
+    >>> describe(ImageConfig())
+    "each file's own window; without one, its own range (percentiles 0 to 100)"
+    """
+    low, high = how.percentiles
+    window = window_of(how.window)
+    if window is None:
+        return f"each file's own window; without one, its own range (percentiles {low} to {high})"
+    name = f"window {how.window}" if isinstance(how.window, str) else "window"
+    return f"{name}: centre {window[0]}, width {window[1]}"
 
 
 def apply_window(values: np.ndarray, centre: float, width: float, exact: bool) -> np.ndarray:
