@@ -32,6 +32,7 @@ _EXPORTS = {
     "read_manifest": "clusterkit.data.manifest",
     "review": "clusterkit.reviewing",
     "similar": "clusterkit.finder",
+    "similar_groups": "clusterkit.patients",
 }
 
 __all__ = sorted([*_EXPORTS, "__version__", "audit"])

@@ -1,0 +1,287 @@
+"""The article's second application: the patients whose images are most like a patient's."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from clusterkit.audit.pairs import PairRow, draw_pairs, open_labelled, picture_pair
+from clusterkit.audit.pictures import save_png
+from clusterkit.config import Config
+from clusterkit.data.files import find_images
+from clusterkit.data.images import load_image
+from clusterkit.data.loading import load_batches
+from clusterkit.data.outcomes import find_group, read_outcomes
+from clusterkit.engine.assign import Engine
+from clusterkit.engine.groups import pool_groups
+from clusterkit.engine.outcomes import summarise_outcomes
+from clusterkit.errors import ClusterkitError, DataError, ImageError, nearest_name
+from clusterkit.models.run import Run
+
+log = logging.getLogger("clusterkit")
+
+RULE = (
+    "Similarity of two patients: each image is compared with the other patient's most similar "
+    "one; the mean over the images of either patient, and of both means."
+)
+NO_ADVICE = (
+    "This is no medical advice: these are patients whose images look alike to a model, and what "
+    "became of them need not happen to anyone else."
+)
+
+# Pairs of images in one block (32 MB in float64).
+_PAIRS = 4_000_000
+# A picture with more rows than this is not looked at, and cannot be drawn at some height.
+_ROWS = 20
+
+
+@dataclass(frozen=True)
+class GroupMatches:
+    """The groups most like a query.
+
+    Attributes
+    ----------
+    table : DataFrame
+        At most k rows, the most similar first. similarity: pooled, in [0, 1]. label, image: of
+        the group's image in the closest pair. group. rank: from 1. n_images: of the group in the
+        run. labels: of all its images, joined by ``|``. query_image, closest_similarity: the
+        query's image in the closest pair, and how alike the two are, in [0, 1]. same_images: how
+        many of the group's images are in the query too, byte for byte: likely the same patient.
+    outcomes : DataFrame or None
+        See `summarise_outcomes`; None: none were given.
+    notes : tuple of str
+        Sentences that a reader has to know: the rule, what is counted, that it is no advice.
+    """
+
+    table: pd.DataFrame
+    outcomes: pd.DataFrame | None
+    notes: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """The notes as one text."""
+        return " ".join(self.notes)
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A images of one patient: their names, files, ids, Siamese features (A, D), group."""
+
+    names: list[str]
+    paths: list[Path]
+    ids: list[str]
+    features: torch.Tensor
+    group: str | None = None
+
+
+def similar_groups(
+    run: Run | Path | str,
+    query: Path | str,
+    *,
+    k: int = 5,
+    outcomes: Path | str | None = None,
+    cams: Path | str | None = None,
+    config: Config | None = None,
+) -> GroupMatches:
+    """Rank the run's groups (patients) by how like a patient's images theirs are.
+
+    The similarity of two groups A and B is S(A,B) = ½ [mean over a in A of max over b in B of
+    s(a,b) + mean over b in B of max over a in A of s(a,b)], with s the calibrated Siamese
+    similarity of two images; see `pool_groups`. All labelled images that have a group take part.
+
+    A group that holds the very images of the query (the same bytes) is ranked like any other
+    and marked in `same_images`, and a warning is given; its outcome is not counted, because it
+    is likely the patient's own.
+
+    Parameters
+    ----------
+    run : Run or path
+    query : path or str
+        An image, which is a patient with one image; a folder, all images of which are one
+        patient's, and those that cannot be read are left out with a warning; or the name of a
+        group of the run, which is then not ranked itself. What exists as a file or folder is
+        taken for one even if a group has the same name, with a warning.
+    k : int
+        How many groups.
+    outcomes : path or None
+        A CSV with the column of groups (`config.data.group_column`) and columns of outcomes, see
+        `read_outcomes`. Counted are those of the k groups, beside those of all ranked groups,
+        with intervals at `config.assign.confidence`, resampled with `config.seed`.
+    cams : path or None
+        Where to write a picture with the closest pair of each group, at most 20, and the places
+        that make the two alike.
+    config : Config or None
+        None: the run's.
+
+    Raises
+    ------
+    ClusterkitError
+        The run, the query or the outcomes cannot be used, the run has no other groups, none of
+        the k groups is in `outcomes`, or the picture cannot be made.
+    ValueError
+        k is not positive.
+    """
+    if k < 1:
+        raise ValueError(f"k = {k} must be at least 1")
+    run = run if isinstance(run, Run) else Run.load(run)
+    config = config or run.config
+    if not (run.manifest["group"] != "").any():
+        raise ClusterkitError("this run has no groups; fit with a group column to compare patients")
+    group = None if os.path.exists(query) else _group_of(run, str(query))
+    engine = Engine(run, config)
+    asked = _read_query(engine, Path(query)) if group is None else _query_of(run, group)
+    ranked = _rank(engine, asked)
+    table = ranked.head(k)
+    _warn_of_same(ranked)
+    notes, counted = [RULE], None
+    if outcomes is not None:
+        counted, what = _count(outcomes, ranked, table, run, config)
+        notes.append(what)
+    if cams is not None:
+        save_png(_picture(engine, asked, table, config.audit.method), Path(cams))
+    return GroupMatches(table, counted, (*notes, NO_ADVICE))
+
+
+def _group_of(run: Run, query: str) -> str:
+    groups = run.manifest["group"][run.manifest["group"] != ""].unique()
+    found = find_group(query, set(groups))
+    if found is None:
+        raise DataError(
+            f"'{query}' is no file, no folder, and no group of this run"
+            f"{nearest_name(query, groups)}; its {len(groups)} groups are e.g. "
+            + ", ".join(map(str, groups[:3]))
+        )
+    return found
+
+
+def _query_of(run: Run, group: str) -> _Query:
+    rows = np.flatnonzero(run.manifest["group"] == group)
+    part = run.manifest.iloc[rows]
+    names = part["image"].tolist()
+    features = run.gallery["features"][torch.from_numpy(rows)]
+    # Their files are looked for when a picture is wanted, not before: data may be elsewhere.
+    return _Query(names, [], part["image_id"].tolist(), features, group)
+
+
+def _read_query(engine: Engine, path: Path) -> _Query:
+    run = engine.run
+    if find_group(str(path), set(run.manifest["group"])) is not None:
+        log.warning("'%s' is a file or folder here and also a group of the run: what is in the "
+                    "file or folder is compared", path)  # fmt: skip
+    names = find_images(path) if path.is_dir() else [path.name]
+    paths = [path / name for name in names] if path.is_dir() else [path]
+    workers = 0 if len(paths) < 200 else min(os.cpu_count() or 1, 8)
+    size, resize, features = run.info["size"], run.config.image.resize, []
+    ids, errors = [], []
+    for batch in load_batches([str(p) for p in paths], size, resize, 32, workers):
+        readable = batch.errors == ""
+        ids += batch.ids.tolist()
+        errors += batch.errors.tolist()
+        if readable.any():
+            features.append(engine.features(batch.images[readable])[0])
+    failed = [i for i, error in enumerate(errors) if error]
+    if len(failed) == len(paths):
+        what = f"none of the {len(paths)} images in {path} can be read, e.g. {names[0]}"
+        raise ImageError(f"{what if path.is_dir() else path}: {errors[0]}; give an image, a folder "
+                         "of one patient's images, or the name of a group")  # fmt: skip
+    if failed:
+        log.warning("%d of the %d images in %s cannot be read and are left out, e.g. %s: %s",
+                    len(failed), len(paths), path, names[failed[0]], errors[failed[0]])  # fmt: skip
+    good = [i for i, error in enumerate(errors) if not error]
+    return _Query([names[i] for i in good], [paths[i] for i in good], [ids[i] for i in good],
+                  torch.cat(features))  # fmt: skip
+
+
+def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
+    manifest, fusion = engine.run.manifest, engine.calibration.fusion
+    rows = np.flatnonzero((manifest["group"] != "") & (manifest["group"] != (asked.group or "")))
+    if not len(rows):
+        raise ClusterkitError(f"'{asked.group}' is the only group of this run; there is no other "
+                              "to compare it with")  # fmt: skip
+    compared = manifest.iloc[rows].reset_index(drop=True)
+    codes, groups = pd.factorize(compared["group"])
+    found = pool_groups(_blocks(engine, asked.features, rows), codes, fusion.similarity)
+    order = found.order()
+    closest = compared.iloc[found.closest[order]]
+    labels = compared.groupby("group")["label"].agg(lambda values: "|".join(sorted(set(values))))
+    same = compared["image_id"].isin(set(asked.ids)).groupby(compared["group"]).sum()
+    names = groups.to_numpy()[order]
+    return pd.DataFrame({
+        "similarity": found.similarity[order],
+        "label": closest["label"].to_numpy(),
+        "image": closest["image"].to_numpy(),
+        "group": names,
+        "rank": np.arange(1, len(order) + 1),
+        "n_images": np.bincount(codes)[order],
+        "labels": labels[names].to_numpy(),
+        "query_image": [asked.names[i] for i in found.query[order]],
+        "closest_similarity": fusion.similarity(found.closest_logit)[order],
+        "same_images": same[names].to_numpy(),
+    })  # fmt: skip
+
+
+def _blocks(engine: Engine, features: torch.Tensor, rows: np.ndarray) -> Iterator[np.ndarray]:
+    height = max(1, _PAIRS // len(rows))
+    for start in range(0, len(features), height):
+        with torch.inference_mode():
+            yield engine.gallery.logits(features[start : start + height], rows)
+
+
+def _warn_of_same(ranked: pd.DataFrame) -> None:
+    same = ranked[ranked["same_images"] > 0]
+    if len(same):
+        log.warning(
+            "%d groups hold an image of the query itself, e.g. %s (rank %d): likely the same "
+            "patient, whose outcome is not counted",
+            len(same), same["group"].iloc[0], same["rank"].iloc[0],
+        )  # fmt: skip
+
+
+def _count(
+    source: Path | str, ranked: pd.DataFrame, table: pd.DataFrame, run: Run, config: Config
+) -> tuple[pd.DataFrame, str]:
+    """Count outcomes; returns the table and what a reader has to know of it."""
+    known = read_outcomes(source, config.data.group_column, run.manifest["group"])
+    other = ranked["group"][ranked["same_images"] == 0]
+    near = table["group"][table["same_images"] == 0].tolist()
+    if not known.index.isin(near).any():
+        named = f" ({', '.join(near[:3])}{', …' * (len(near) > 3)})" if near else ""
+        column = config.data.group_column
+        hint = f"check that its column '{column}' names them as the run does"
+        if known.index.isin(other).any() or not near:
+            hint = f"it has rows for less similar ones, so give a larger -k than {len(table)}"
+        raise DataError(f"{source} has an outcome for none of the {len(near)} most similar "
+                        f"patients{named}; {hint}")  # fmt: skip
+    counted = summarise_outcomes(
+        known[known.index.isin(other)], near, config.assign.confidence, config.seed
+    )
+    note = (
+        f"Outcomes: {len(near)} most similar patients, each counted once, beside all "
+        f"{len(other)} that were compared; intervals at {config.assign.confidence:.0%} are from "
+        "resampling these few patients, and say nothing of patients chosen otherwise."
+    )
+    return counted, note
+
+
+def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) -> Image.Image:
+    rows = []
+    for match in table.head(_ROWS).itertuples():
+        place = asked.names.index(match.query_image)
+        first = (load_image(asked.paths[place]) if asked.paths
+                 else open_labelled(engine.run, match.query_image))  # fmt: skip
+        second = open_labelled(engine.run, match.image)
+        title = (
+            f"{match.rank}. {match.group}: {match.similarity * 100:.1f}% similar, "
+            f"{match.n_images} image{'s' * (match.n_images > 1)} ({match.labels}). Closest pair: "
+            f"{match.closest_similarity * 100:.1f}%, {match.label}"
+        )
+        names = (match.query_image, match.image)
+        rows.append(PairRow(picture_pair(engine, first, second, method), title, names))
+    query = asked.group or f"{len(asked.names)} image{'s' * (len(asked.names) > 1)}"
+    return draw_pairs(rows, f"Query: {query}. Patients with the most similar images")
