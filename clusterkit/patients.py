@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from clusterkit.audit.pairs import PairRow, draw_pairs, open_labelled, picture_pair
+from clusterkit.audit.pairs import PairRow, draw_pairs, open_labelled, picture_pair, shorten
 from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config
 from clusterkit.data.files import find_images
@@ -39,6 +39,9 @@ NO_ADVICE = (
 _PAIRS = 4_000_000
 # A picture with more rows than this is not looked at, and cannot be drawn at some height.
 _ROWS = 20
+# Characters of a row's labels in it.
+_LABELS = 28
+_FOOT = f"Beside each image: the places that speak for its likeness, yellow most. {NO_ADVICE}"
 
 
 @dataclass(frozen=True)
@@ -237,9 +240,9 @@ def _warn_of_same(ranked: pd.DataFrame) -> None:
     same = ranked[ranked["same_images"] > 0]
     if len(same):
         log.warning(
-            "%d groups hold an image of the query itself, e.g. %s (rank %d): likely the same "
-            "patient, whose outcome is not counted",
-            len(same), same["group"].iloc[0], same["rank"].iloc[0],
+            "group %s (rank %d)%s holds an image of the query itself: likely the same patient, "
+            "whose outcome is not counted", same["group"].iloc[0], same["rank"].iloc[0],
+            f" and {len(same) - 1} more" if len(same) > 1 else "",
         )  # fmt: skip
 
 
@@ -264,7 +267,7 @@ def _count(
     note = (
         f"Outcomes: {len(near)} most similar patients, each counted once, beside all "
         f"{len(other)} that were compared; intervals at {config.assign.confidence:.0%} are from "
-        "resampling these few patients, and say nothing of patients chosen otherwise."
+        "resampling these few patients, and for so few rather too narrow."
     )
     return counted, note
 
@@ -276,12 +279,17 @@ def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) ->
         first = (load_image(asked.paths[place]) if asked.paths
                  else open_labelled(engine.run, match.query_image))  # fmt: skip
         second = open_labelled(engine.run, match.image)
+        labels = match.labels.replace("|", ", ")
         title = (
-            f"{match.rank}. {match.group}: {match.similarity * 100:.1f}% similar, "
-            f"{match.n_images} image{'s' * (match.n_images > 1)} ({match.labels}). Closest pair: "
-            f"{match.closest_similarity * 100:.1f}%, {match.label}"
+            f"{match.rank}. {shorten(match.group)}: {match.similarity * 100:.1f}% similar "
+            f"(closest pair {match.closest_similarity * 100:.1f}%, {match.label}); "
+            f"{_images(match.n_images)}: {labels[:_LABELS]}{'…' * (len(labels) > _LABELS)}"
         )
         names = (match.query_image, match.image)
         rows.append(PairRow(picture_pair(engine, first, second, method), title, names))
-    query = asked.group or f"{len(asked.names)} image{'s' * (len(asked.names) > 1)}"
-    return draw_pairs(rows, f"Query: {query}. Patients with the most similar images")
+    query = shorten(asked.group) if asked.group else _images(len(asked.names))
+    return draw_pairs(rows, f"Query: {query}. The patients with the most similar images", _FOOT)
+
+
+def _images(n: int) -> str:
+    return f"{n} image{'s' * (n != 1)}"

@@ -12,8 +12,8 @@ from clusterkit.engine.assign import Engine
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.models.run import Run
 
-# Characters of a file's name in a picture: more would run into its neighbour.
-_NAME = 30
+# Characters of a name in a picture: more would run into its neighbour.
+NAME = 30
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,15 @@ def draw_pair(row: PairRow) -> Image.Image:
     return _rendered(canvas)
 
 
-def draw_pairs(rows: list[PairRow], title: str) -> Image.Image:
+def draw_pairs(rows: list[PairRow], title: str, foot: str) -> Image.Image:
     """Draw many pairs, one below the other: first, its CAM, second, its CAM."""
-    figure, canvas = _figure((9, 0.5 + 2.75 * len(rows)))
+    figure, canvas = _figure((9, 0.9 + 2.75 * len(rows)))
     figure.suptitle(_plain(title), fontsize=12)
+    # A picture is passed on without what was printed beside it.
+    figure.supxlabel(_plain(foot), fontsize=8, wrap=True)
     parts = np.atleast_1d(figure.subfigures(len(rows), 1))
     for part, row in zip(parts, rows, strict=True):
-        part.suptitle(_plain(row.title), fontsize=11, fontweight="bold", x=0.01, ha="left")
+        part.suptitle(_plain(row.title), fontsize=10, fontweight="bold", x=0.01, ha="left")
         axes = part.subplots(1, 4)
         pictures = [p for pair in zip(row.picture.plain, row.picture.cams, strict=True)
                     for p in pair]  # fmt: skip
@@ -103,8 +105,13 @@ def draw_pairs(rows: list[PairRow], title: str) -> Image.Image:
             axes, pictures, (row.names[0], what, row.names[1], what), strict=True
         ):
             _show(axis, picture)
-            axis.set_title(_plain(_shortened(name)), fontsize=8)
+            axis.set_title(_plain(shorten(name)), fontsize=8)
     return _rendered(canvas)
+
+
+def shorten(name: str, length: int = NAME) -> str:
+    """Cut the start off: names differ at their end, whatever folder they are in."""
+    return name if len(name) <= length else "…" + name[-length:]
 
 
 def _figure(inches: tuple[float, float]):
@@ -128,8 +135,3 @@ def _rendered(canvas) -> Image.Image:
 def _plain(text: str) -> str:
     # A dollar sign in a name is no formula, and a line break in one no new line.
     return " ".join(text.split()).replace("$", r"\$")
-
-
-def _shortened(name: str) -> str:
-    # Names differ at their end, whatever folder they are in.
-    return name if len(name) <= _NAME else "…" + name[-_NAME:]

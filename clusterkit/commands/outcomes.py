@@ -12,11 +12,11 @@ def outcome_lines(outcomes: Any, level: float) -> list[str]:
     for name, rows in outcomes.groupby("outcome", sort=False):
         first = rows.iloc[0]
         lines.append(
-            f"{name}, known of {first['known']} of them and of {first['all_known']} in all"
+            f"{name}: known of {first['known']} of them, and of {first['all_known']} of all compared"
         )
         if not first["all_known"]:
             continue
-        seen = rows[(rows["count"] > 0) | (rows["kind"] == "mean")]
+        seen = rows[(rows["n"] > 0) | (rows["kind"] == "mean")]
         others = rows.drop(seen.index)
         shown = list(seen.itertuples()) + list(others.head(_OTHERS).itertuples())
         lines += _aligned([_cells(row, level) for row in shown])
@@ -27,7 +27,7 @@ def outcome_lines(outcomes: Any, level: float) -> list[str]:
 
 def _cells(row: Any, level: float) -> tuple[str, ...]:
     number = _number if row.kind == "mean" else _percent
-    value, among = ("mean", "") if row.kind == "mean" else (row.value, f"{row.count}")
+    value, among = ("mean", "") if row.kind == "mean" else (row.value, f"{row.n}")
     if not row.known:
         return value, "", "unknown", "", f"all: {number(row.all_estimate)}"
     between = f"({level:.0%} interval {number(row.low)} to {number(row.high)})"
