@@ -96,11 +96,12 @@ def similar_groups(
 
     The similarity of two groups A and B is S(A,B) = ½ [mean over a in A of max over b in B of
     s(a,b) + mean over b in B of max over a in A of s(a,b)], with s the calibrated Siamese
-    similarity of two images; see `pool_groups`. All labelled images that have a group take part.
+    similarity of two images, which is 1 if their files are the same byte for byte; see
+    `pool_groups`. All labelled images that have a group take part.
 
-    A group that holds the very images of the query (the same bytes) is ranked like any other
-    and marked in `same_images`, and a warning is given; its outcome is not counted, because it
-    is likely the patient's own.
+    A group that holds an image of the query itself is marked in `same_images`, and a warning is
+    given. It has its place among the k, but its outcome is not counted: it is likely the
+    patient's own.
 
     Parameters
     ----------
@@ -203,13 +204,18 @@ def _read_query(engine: Engine, path: Path) -> _Query:
 
 def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
     manifest, fusion = engine.run.manifest, engine.calibration.fusion
+
+    def alike(logits: np.ndarray) -> np.ndarray:
+        same = np.isposinf(logits)
+        return np.where(same, 1.0, fusion.similarity(np.where(same, 0.0, logits)))
+
     rows = np.flatnonzero((manifest["group"] != "") & (manifest["group"] != (asked.group or "")))
     if not len(rows):
         raise ClusterkitError(f"'{asked.group}' is the only group of this run; there is no other "
                               "to compare it with")  # fmt: skip
     compared = manifest.iloc[rows].reset_index(drop=True)
     codes, groups = pd.factorize(compared["group"])
-    found = pool_groups(_blocks(engine, asked.features, rows), codes, fusion.similarity)
+    found = pool_groups(_blocks(engine, asked, rows), codes, alike)
     order = found.order()
     closest = compared.iloc[found.closest[order]]
     labels = compared.groupby("group")["label"].agg(lambda values: "|".join(sorted(set(values))))
@@ -224,16 +230,22 @@ def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
         "n_images": np.bincount(codes)[order],
         "labels": labels[names].to_numpy(),
         "query_image": [asked.names[i] for i in found.query[order]],
-        "closest_similarity": fusion.similarity(found.closest_logit)[order],
+        "closest_similarity": alike(found.closest_logit)[order],
         "same_images": same[names].to_numpy(),
     })  # fmt: skip
 
 
-def _blocks(engine: Engine, features: torch.Tensor, rows: np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(engine: Engine, asked: _Query, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield logits of the query's images with some labelled ones; inf: the very same image."""
+    numbers, _ = pd.factorize(np.r_[asked.ids, engine.run.manifest["image_id"].to_numpy()[rows]])
+    first, second = np.split(numbers, [len(asked.ids)])
     height = max(1, _PAIRS // len(rows))
-    for start in range(0, len(features), height):
+    for start in range(0, len(first), height):
+        part = slice(start, start + height)
         with torch.inference_mode():
-            yield engine.gallery.logits(features[start : start + height], rows)
+            logits = engine.gallery.logits(asked.features[part], rows)
+        # A model need not find an image most like itself, but a reader does.
+        yield np.where(first[part, None] == second, np.inf, logits)
 
 
 def _warn_of_same(ranked: pd.DataFrame) -> None:

@@ -11,10 +11,9 @@ def outcome_lines(outcomes: Any, level: float) -> list[str]:
     lines = []
     for name, rows in outcomes.groupby("outcome", sort=False):
         first = rows.iloc[0]
-        lines.append(
-            f"{name}: known of {first['known']} of them, and of {first['all_known']} of all compared"
-        )
-        if not first["all_known"]:
+        few, everyone = first["known"], first["all_known"]
+        lines.append(f"{name}: known of {few} of them, and of {everyone} of all compared")
+        if not everyone:
             continue
         seen = rows[(rows["n"] > 0) | (rows["kind"] == "mean")]
         others = rows.drop(seen.index)
