@@ -1,9 +1,11 @@
 """The one configuration tree: defaults here, read from TOML, saved with every run."""
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,12 @@ from clusterkit.errors import ConfigError, nearest_name
 
 @dataclass
 class DataConfig:
-    """Where the labelled images are and how their labels are read."""
+    """Where the labelled images are and how their labels are read.
+
+    For DICOM: `label_tag` is the element that holds the label, `keep_tags` are elements whose
+    values may be written to runs and tables, and `key_file` holds the key by which patient ids
+    are hashed (see `data.patients`).
+    """
 
     source: str | None = None
     images: str | None = None
@@ -22,15 +29,27 @@ class DataConfig:
     image_column: str = "image"
     label_column: str = "label"
     group_column: str = "group"
+    label_tag: str | None = None
+    keep_tags: list = field(default_factory=list)
+    key_file: str | None = None
     max_classes: int = 1000
 
 
 @dataclass
 class ImageConfig:
-    """The array that every image becomes: size in pixels, and how its shape is changed."""
+    """The array that every image becomes: size in pixels, and how its shape is changed.
+
+    `window` is for grey values deeper than 8 bits, and DICOM: [centre, width], or the name of a
+    preset of `data.greys`; ``auto``: the file's own window, else its own range, from the lowest to
+    the highest of `percentiles`. `frames` of a file with several (DICOM, TIFF): all, the middle
+    one, or so many, evenly spaced.
+    """
 
     size: int = 224
     resize: Literal["squish", "crop", "pad"] = "squish"
+    window: str | list = "auto"
+    percentiles: list = field(default_factory=lambda: [0, 100])
+    frames: str | int = "all"
 
 
 @dataclass
@@ -142,6 +161,18 @@ class Config:
         return dataclasses.asdict(self)
 
 
+# Centre and width of a grey window in Hounsfield units, as radiology's consoles offer them.
+PRESETS: dict[str, tuple[float, float]] = {
+    "abdomen": (40, 400),
+    "bone": (400, 1800),
+    "brain": (40, 80),
+    "liver": (60, 160),
+    "lung": (-600, 1500),
+    "mediastinum": (40, 400),
+    "stroke": (40, 40),
+    "subdural": (75, 215),
+}
+
 # Lowest and highest value allowed, both included.
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
@@ -174,6 +205,31 @@ _RANGES: dict[str, tuple[float, float]] = {
     "assign.workers": (0, 256),
     "audit.limit": (1, 1_000_000),
 }
+
+
+def _window(value: str | list) -> bool:
+    numbers = isinstance(value, list) and len(value) == 2 and all(_number(v) for v in value)
+    return value in ("auto", *PRESETS) if isinstance(value, str) else numbers and value[1] > 0
+
+
+def _percentiles(value: list) -> bool:
+    return len(value) == 2 and all(_number(v) for v in value) and 0 <= value[0] < value[1] <= 100
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+# What a range cannot say: a check, and what is allowed in words.
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "image.window": (_window, "auto, [centre, width] with a width above 0, or a preset: "
+                     + ", ".join(PRESETS)),
+    "image.percentiles": (_percentiles, "[low, high], two numbers rising from 0 to 100"),
+    "image.frames": (lambda v: v in ("all", "middle") if isinstance(v, str) else 1 <= v <= 100_000,
+                     "all, middle, or how many, at least 1"),
+    "data.keep_tags": (lambda v: all(isinstance(t, str) and t for t in v),
+                       "a list of keywords or tags, e.g. ['PatientAge']"),
+}  # fmt: skip
 
 # What to do about a value out of range, where it is not plain.
 _HINTS = {
@@ -284,6 +340,10 @@ def _checked(hint: Any, value: Any, where: str, key: str) -> Any:
     if type(value) not in kinds:
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ConfigError(f"{where}: {key} = {value!r} must be of type {names}")
+    if key in _CHECKS:
+        allowed, words = _CHECKS[key]
+        if not allowed(value):
+            raise ConfigError(f"{where}: {key} = {value!r} must be {words}")
     if key in _RANGES:
         low, high = _RANGES[key]
         if not low <= value <= high:

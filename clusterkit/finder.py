@@ -10,6 +10,7 @@ from PIL import Image
 from clusterkit.audit.pairs import PairRow, draw_pair, open_labelled, picture_pair
 from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config
+from clusterkit.data.contents import names_of
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
 from clusterkit.errors import ClusterkitError
@@ -80,7 +81,7 @@ class SimilarityFinder:
         compare_n : int or None
             If given: only the first so many of the predicted class.
         """
-        query = load_image(image)
+        query = load_image(image, how=self.run.config.image)
         self._seen = to_array(query, self.run.info["size"], self.run.config.image.resize)
         self._query = query
         features, logits = self._engine.features(self._seen[None])
@@ -103,7 +104,7 @@ class SimilarityFinder:
             {
                 "similarity": self._engine.calibration.fusion.similarity(pairs[order]),
                 "label": exemplars["label"].to_numpy(),
-                "image": exemplars["image"].to_numpy(),
+                "image": names_of(exemplars),
                 "group": exemplars["group"].to_numpy(),
             }
         )

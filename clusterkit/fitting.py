@@ -17,7 +17,10 @@ import torch
 import clusterkit
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
+from clusterkit.data.loading import Place, places_of, read_signatures
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
+from clusterkit.data.near import match
+from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration, clearly_likelier
 from clusterkit.engine.novelty import appearance
 from clusterkit.errors import RunError
@@ -83,7 +86,7 @@ def fit(
         reviews = [reviews]
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     applied = apply_reviews(
-        read_manifest(source, config), list(reviews), root,
+        read_manifest(source, config, report), list(reviews), root,
         elsewhere and data_root(Path(elsewhere), DataConfig()),
     )  # fmt: skip
     manifest = applied.manifest
@@ -131,7 +134,7 @@ def fit(
         config=asked,
         networks=learned.judge.networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
-        gallery=_gallery(learned, looks),
+        gallery=_gallery(learned, looks, data.signatures),
         calibration=calibration.to_dict(),
         history=pd.DataFrame(best.history),
     )
@@ -168,8 +171,8 @@ def _record(applied: Applied, path: Path) -> dict:
     return applied.summary | {"against": against, "provenance": provenance}
 
 
-def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[str]:
-    """Return paths of unlabelled images that are neither labelled ones' copies nor of their groups.
+def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[Place]:
+    """Return places of unlabelled images that are no copies of labelled ones nor of their groups.
 
     A held-out patient must not be helped by unlabelled images of their own: a new patient has
     none, and what is measured on the one is promised for the other.
@@ -179,18 +182,24 @@ def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list
     rows = rows[rows["provenance"] != "rejected"]
     rows = rows[~rows["image_id"].isin(data.rows["image_id"])].drop_duplicates("image_id")
     rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
-    paths, most = rows["path"].tolist(), config.train.pool
-    if len(paths) <= most:
-        return paths
-    chosen = np.random.default_rng(config.seed).choice(len(paths), most, replace=False)
-    return [paths[i] for i in np.sort(chosen)]
+    places, most = places_of(rows), config.train.pool
+    if len(places) > most:
+        chosen = np.random.default_rng(config.seed).choice(len(places), most, replace=False)
+        places = [places[i] for i in np.sort(chosen)]
+    if not places:
+        return places
+    near, _ = match(read_signatures(places, config.image), data.signatures)
+    return [place for place, other in zip(places, near, strict=True) if other < 0]
 
 
-def _gallery(learned: "Learned", looks: np.ndarray) -> dict[str, torch.Tensor]:
+def _gallery(
+    learned: "Learned", looks: np.ndarray, signatures: np.ndarray
+) -> dict[str, torch.Tensor]:
     judge = learned.judge
     tensors = {
         "features": learned.embeddings.siamese.contiguous(),
         "appearance": torch.from_numpy(looks),
+        "signatures": torch.from_numpy(signatures),
         "exemplar": torch.from_numpy(judge.gallery.exemplars.astype(np.uint8)),
         "centre": judge.reduction.centre,
         "projection": judge.reduction.projection,
@@ -221,7 +230,9 @@ def _info(
     counts = data.rows["label"].value_counts()
     saved = config.to_dict()
     # No absolute path goes into a run: it may be handed to a stranger.
-    saved["data"] |= {"source": None, "images": None, "unlabeled": None}
+    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
+    # What is kept of headers is asked for anew by whoever uses the run.
+    saved["data"] |= {"keep_tags": [], "label_tag": None}
     if saved["model"]["weights"] not in ("auto", "none"):
         saved["model"]["weights"] = backbone.weights
     return {
@@ -248,6 +259,7 @@ def _info(
             # Where else reviewed images are, tried in this order.
             "roots": extra.pop("roots"),
             "images": len(data.rows),
+            "patient_key": key_fingerprint(data.rows["group"], config.data.key_file),
             "unlabelled": extra.pop("unlabelled"),
             "units": int(data.units.max()) + 1,
             # Patients may have images of several classes; then they are never split between folds.

@@ -14,10 +14,13 @@ from PIL import Image
 from clusterkit.audit.pairs import PairRow, draw_pairs, open_labelled, picture_pair, shorten
 from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config
-from clusterkit.data.files import find_images
+from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.contents import names_of
 from clusterkit.data.images import load_image
-from clusterkit.data.loading import load_batches
+from clusterkit.data.loading import Place, load_batches, places_of, workers_for
+from clusterkit.data.manifest import read_inputs
 from clusterkit.data.outcomes import find_group, read_outcomes
+from clusterkit.data.patients import key_fingerprint, key_path, read_key
 from clusterkit.engine.assign import Engine
 from clusterkit.engine.groups import pool_groups
 from clusterkit.engine.outcomes import summarise_outcomes
@@ -74,10 +77,10 @@ class GroupMatches:
 
 @dataclass(frozen=True)
 class _Query:
-    """A images of one patient: their names, files, ids, Siamese features (A, D), group."""
+    """A images of one patient: their names, places, ids, Siamese features (A, D), group."""
 
     names: list[str]
-    paths: list[Path]
+    places: list[Place]
     ids: list[str]
     features: torch.Tensor
     group: str | None = None
@@ -110,7 +113,9 @@ def similar_groups(
         An image, which is a patient with one image; a folder, all images of which are one
         patient's, and those that cannot be read are left out with a warning; or the name of a
         group of the run, which is then not ranked itself. What exists as a file or folder is
-        taken for one even if a group has the same name, with a warning.
+        taken for one even if a group has the same name, with a warning. DICOM files name their
+        patient: if that is a group of the run, it is left out as well. A group's name may be a
+        patient id that the run has as a hash, if the key is here (`config.data.key_file`).
     k : int
         How many groups.
     outcomes : path or None
@@ -137,24 +142,40 @@ def similar_groups(
     config = config or run.config
     if not (run.manifest["group"] != "").any():
         raise ClusterkitError("this run has no groups; fit with a group column to compare patients")
-    group = None if os.path.exists(query) else _group_of(run, str(query))
+    key = _key_of(run, config)
+    group = None if os.path.exists(query) else _group_of(run, str(query), key)
     engine = Engine(run, config)
-    asked = _read_query(engine, Path(query)) if group is None else _query_of(run, group)
+    asked = _read_query(engine, Path(query), config) if group is None else _query_of(run, group)
     ranked = _rank(engine, asked)
     table = ranked.head(k)
     _warn_of_same(ranked)
     notes, counted = [RULE], None
     if outcomes is not None:
-        counted, what = _count(outcomes, ranked, table, run, config)
+        counted, what = _count(
+            read_outcomes(outcomes, config.data.group_column, run.manifest["group"], key),
+            outcomes, ranked, table, config,
+        )  # fmt: skip
         notes.append(what)
     if cams is not None:
         save_png(_picture(engine, asked, table, config.audit.method), Path(cams))
     return GroupMatches(table, counted, (*notes, NO_ADVICE))
 
 
-def _group_of(run: Run, query: str) -> str:
+def _key_of(run: Run, config: Config) -> bytes | None:
+    """Return the key that the run's patient ids are hashed with, where it is here."""
+    fingerprint, path = run.info["data"].get("patient_key"), key_path(config.data.key_file)
+    if not fingerprint or not path.is_file():
+        return None
+    if key_fingerprint(run.manifest["group"], config.data.key_file) == fingerprint:
+        return read_key(path)
+    log.warning("patient ids were hashed with another key than %s: only hashes are known; name "
+                "the key with data.key_file", path)  # fmt: skip
+    return None
+
+
+def _group_of(run: Run, query: str, key: bytes | None) -> str:
     groups = run.manifest["group"][run.manifest["group"] != ""].unique()
-    found = find_group(query, set(groups))
+    found = find_group(query, set(groups), key)
     if found is None:
         raise DataError(
             f"'{query}' is no file, no folder, and no group of this run"
@@ -167,39 +188,50 @@ def _group_of(run: Run, query: str) -> str:
 def _query_of(run: Run, group: str) -> _Query:
     rows = np.flatnonzero(run.manifest["group"] == group)
     part = run.manifest.iloc[rows]
-    names = part["image"].tolist()
     features = run.gallery["features"][torch.from_numpy(rows)]
     # Their files are looked for when a picture is wanted, not before: data may be elsewhere.
-    return _Query(names, [], part["image_id"].tolist(), features, group)
+    return _Query(names_of(part).tolist(), [], part["image_id"].tolist(), features, group)
 
 
-def _read_query(engine: Engine, path: Path) -> _Query:
-    run = engine.run
-    if find_group(str(path), set(run.manifest["group"])) is not None:
-        log.warning("'%s' is a file or folder here and also a group of the run: what is in the "
-                    "file or folder is compared", path)  # fmt: skip
-    names = find_images(path) if path.is_dir() else [path.name]
-    paths = [path / name for name in names] if path.is_dir() else [path]
-    workers = 0 if len(paths) < 200 else min(os.cpu_count() or 1, 8)
-    size, resize, features = run.info["size"], run.config.image.resize, []
-    ids, errors = [], []
-    for batch in load_batches([str(p) for p in paths], size, resize, 32, workers):
+def _read_query(engine: Engine, path: Path, config: Config) -> _Query:
+    how = "give an image, a folder of one patient's images, or the name of a group"
+    if CsvAdapter.accepts(path, config.data):
+        raise DataError(f"{path} is a table and not a patient; {how}")
+    rows = read_inputs(path, config)
+    places, names = places_of(rows), names_of(rows).tolist()
+    features, ids, errors = [], [], []
+    for batch in load_batches(places, engine.run.config.image, 32, workers_for(places)):
         readable = batch.errors == ""
         ids += batch.ids.tolist()
         errors += batch.errors.tolist()
         if readable.any():
             features.append(engine.features(batch.images[readable])[0])
     failed = [i for i, error in enumerate(errors) if error]
-    if len(failed) == len(paths):
-        what = f"none of the {len(paths)} images in {path} can be read, e.g. {names[0]}"
-        raise ImageError(f"{what if path.is_dir() else path}: {errors[0]}; give an image, a folder "
-                         "of one patient's images, or the name of a group")  # fmt: skip
+    if len(failed) == len(names):
+        what = f"none of the {len(names)} images in {path} can be read, e.g. {names[0]}"
+        raise ImageError(f"{what if path.is_dir() else path}: {errors[0]}; {how}")
     if failed:
         log.warning("%d of the %d images in %s cannot be read and are left out, e.g. %s: %s",
-                    len(failed), len(paths), path, names[failed[0]], errors[failed[0]])  # fmt: skip
+                    len(failed), len(names), path, names[failed[0]], errors[failed[0]])  # fmt: skip
     good = [i for i, error in enumerate(errors) if not error]
-    return _Query([names[i] for i in good], [paths[i] for i in good], [ids[i] for i in good],
-                  torch.cat(features))  # fmt: skip
+    return _Query([names[i] for i in good], [places[i] for i in good], [ids[i] for i in good],
+                  torch.cat(features), _group_in(rows, path, engine.run))  # fmt: skip
+
+
+def _group_in(rows: pd.DataFrame, path: Path, run: Run) -> str | None:
+    """Return the run's group that a query's own headers (DICOM) name, if it is one."""
+    known = set(run.manifest["group"])
+    if str(path) in known:
+        log.warning("'%s' is a file or folder here and also a group of the run: what is in the "
+                    "file or folder is compared", path)  # fmt: skip
+    groups = sorted(set(rows["group"].dropna()))
+    if len(groups) > 1:
+        log.warning("%s holds images of %d patients, e.g. %s and %s: all are taken for one", path,
+                    len(groups), *groups[:2])  # fmt: skip
+    if len(groups) != 1 or groups[0] not in known:
+        return None
+    log.warning("%s is of %s, a group of the run: that group is left out", path, groups[0])
+    return groups[0]
 
 
 def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
@@ -224,7 +256,7 @@ def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
     return pd.DataFrame({
         "similarity": found.similarity[order],
         "label": closest["label"].to_numpy(),
-        "image": closest["image"].to_numpy(),
+        "image": names_of(closest),
         "group": names,
         "rank": np.arange(1, len(order) + 1),
         "n_images": np.bincount(codes)[order],
@@ -259,10 +291,13 @@ def _warn_of_same(ranked: pd.DataFrame) -> None:
 
 
 def _count(
-    source: Path | str, ranked: pd.DataFrame, table: pd.DataFrame, run: Run, config: Config
+    known: pd.DataFrame,
+    source: Path | str,
+    ranked: pd.DataFrame,
+    table: pd.DataFrame,
+    config: Config,
 ) -> tuple[pd.DataFrame, str]:
     """Count outcomes; returns the table and what a reader has to know of it."""
-    known = read_outcomes(source, config.data.group_column, run.manifest["group"])
     other = ranked["group"][ranked["same_images"] == 0]
     near = table["group"][table["same_images"] == 0].tolist()
     if not known.index.isin(near).any():
@@ -287,20 +322,26 @@ def _count(
 def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) -> Image.Image:
     rows = []
     for match in table.head(_ROWS).itertuples():
-        place = asked.names.index(match.query_image)
-        first = (load_image(asked.paths[place]) if asked.paths
-                 else open_labelled(engine.run, match.query_image))  # fmt: skip
+        first = _open(engine.run, asked, match.query_image)
         second = open_labelled(engine.run, match.image)
         labels = match.labels.replace("|", ", ")
         title = (
             f"{match.rank}. {shorten(match.group)}: {match.similarity * 100:.1f}% similar "
             f"(closest pair {match.closest_similarity * 100:.1f}%, {match.label}); "
+            f"{'the same patient? ' * (match.same_images > 0)}"
             f"{_images(match.n_images)}: {labels[:_LABELS]}{'…' * (len(labels) > _LABELS)}"
         )
         names = (match.query_image, match.image)
         rows.append(PairRow(picture_pair(engine, first, second, method), title, names))
-    query = shorten(asked.group) if asked.group else _images(len(asked.names))
+    query = _images(len(asked.names)) if asked.places else shorten(asked.group)
     return draw_pairs(rows, f"Query: {query}. The patients with the most similar images", _FOOT)
+
+
+def _open(run: Run, asked: _Query, name: str) -> Image.Image:
+    if not asked.places:
+        return open_labelled(run, name)
+    path, frame = asked.places[asked.names.index(name)]
+    return load_image(path, how=run.config.image, frame=int(frame or 0))
 
 
 def _images(n: int) -> str:

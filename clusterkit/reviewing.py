@@ -201,7 +201,8 @@ def _find_new(
         image = assigned.table["image"].iloc[verdict.position]
         try:
             path = inside_root(assigned.root, image, assigned.where).absolute()
-            if image_id_of(read_bytes(path)) != verdict.image_id:
+            frame = verdict.image_id.partition("#")[2] or None
+            if image_id_of(read_bytes(path), frame) != verdict.image_id:
                 raise DataError("it is not the file that was reviewed: its bytes have changed")
         except DataError as error:
             missing.append((image, assigned.root, error))
@@ -210,7 +211,7 @@ def _find_new(
         if own is not None:
             roots.append(own)
         rows.append({"image": name, "image_id": verdict.image_id, "path": str(path),
-                     "label": verdict.label, "group": _group(verdict, spread),
+                     "label": verdict.label, "group": _group(verdict, spread), "frame": frame,
                      "provenance": verdict.provenance})  # fmt: skip
     if missing:
         image, folder, error = missing[0]

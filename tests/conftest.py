@@ -28,6 +28,19 @@ def _plain_logging():
     logger.setLevel(logging.NOTSET)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_key(tmp_path_factory):
+    """No test makes a key for patient ids in the home of whoever runs it."""
+    path = tmp_path_factory.mktemp("key") / "patient.key"
+    path.write_text("a key that only tests know\n")
+    before = os.environ.get("CLUSTERKIT_KEY_FILE")
+    os.environ["CLUSTERKIT_KEY_FILE"] = str(path)
+    yield path
+    os.environ.pop("CLUSTERKIT_KEY_FILE")
+    if before is not None:
+        os.environ["CLUSTERKIT_KEY_FILE"] = before
+
+
 @pytest.fixture(scope="session")
 def config():
     return config_from_dict(SETTINGS)

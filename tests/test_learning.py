@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from clusterkit import fit
-from clusterkit.config import Config, override
+from clusterkit.config import Config, ImageConfig, override
 from clusterkit.data.labelled import Labelled
 from clusterkit.engine.exemplars import choose_exemplars
 from clusterkit.engine.propagate import Neighbourhood
@@ -251,8 +251,8 @@ def test_unlabelled_images_of_labelled_patients_do_not_teach(sample, config, tmp
 def test_each_encoder_sees_the_pool_with_its_own_eyes(sample):
     encoders = [load_backbone("resnet18", "none").encoder for _ in range(2)]
     networks = Networks(encoders[0], torch.nn.Identity(), torch.nn.Sequential(), encoders[1])
-    paths = [str(p) for p in sorted(sample.rglob("*.png"))[:3]]
-    found = embed_paths(networks, [*paths, "nowhere.png"], 48, "squish", "cpu")
+    places = [(str(p), None) for p in sorted(sample.rglob("*.png"))[:3]]
+    found = embed_paths(networks, [*places, ("nowhere.png", None)], ImageConfig(size=48), "cpu")
     assert found.classifier.shape == found.siamese.shape == (3, 2 * encoders[0].channels)
     assert not torch.allclose(found.classifier, found.siamese)
-    assert embed_paths(networks, ["nowhere.png"], 48, "squish", "cpu") is None
+    assert embed_paths(networks, [("nowhere.png", None)], ImageConfig(size=48), "cpu") is None

@@ -404,7 +404,7 @@ def test_mistakes_at_the_command_line(command, failing, run, groups, outcomes, s
     assert f"did you mean '{groups[0]}'" in line
     picture = next(sample.glob("labeled/*/*"))
     assert "no image in" in failing(tmp_path, *by)
-    assert "labels.csv: not an image" in failing(sample / "labels.csv", *by)
+    assert "labels.csv is a table and not a patient" in failing(sample / "labels.csv", *by)
     code, _, err = command("similar", picture, "--run", run.path, "--outcomes", outcomes)
     assert code == 2
     assert "add --by group" in err

@@ -53,9 +53,27 @@ def test_every_class_trains(seed, n):
 
 
 def test_a_given_split_is_kept():
-    rows = manifest(0, 30, 10)
-    rows["split"] = ["valid" if i % 3 == 0 else "train" for i in range(30)]
+    rows = manifest(0, 30, 10).assign(near=-1)
+    rows["split"] = np.where(units_of(rows) % 3 == 0, "valid", "train")
     assert (split_labelled(rows, 0.2, 0) == (rows["split"] == "valid")).all()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "near", "frame"])
+def test_a_copy_of_a_training_image_is_not_held_out(kind, caplog):
+    rows = manifest(0, 30, 10).assign(near=-1, group=None, split="train")
+    rows["image_id"] = [f"{i:016x}" for i in range(30)]
+    rows.loc[[3, 4, 5], "split"] = "valid"
+    if kind == "bytes":
+        rows.loc[4, "image_id"] = rows["image_id"][20]
+    elif kind == "frame":
+        rows.loc[[4, 20], "image_id"] = ["00000000deadbeef#0", "00000000deadbeef#7"]
+    else:
+        rows.loc[[4, 20], "near"] = 0
+    assert np.flatnonzero(split_labelled(rows, 0.2, 0)).tolist() == [3, 5]
+    assert "1 images that the split column holds out" in caplog.text
+    rows.loc[[3, 4, 5, 20], "near"] = 1
+    with pytest.raises(DataError, match="split the data anew"):
+        split_labelled(rows, 0.2, 0)
 
 
 def test_one_group_cannot_be_split():

@@ -20,6 +20,7 @@ from clusterkit.audit.plots import (
     status_plot,
 )
 from clusterkit.config import Config
+from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
@@ -121,9 +122,10 @@ def _draw_cards(
     for start in range(0, len(rows), _BATCH):
         part = list(rows.iloc[start : start + _BATCH].itertuples(index=False))
         pictures = [{} for _ in part]
-        queries = [_open(lambda i: inside_root(inputs, i, "audit"), r.image)
+        queries = [_open(lambda r=r: _query(run, inputs, r), r.image)
                    if r.status != "failed" else None for r in part]  # fmt: skip
-        matches = [_open(run.find_image, r.nearest_image) for r in part]
+        matches = [_open(lambda r=r: run.open_image(r.nearest_image), r.nearest_image)
+                   if r.nearest_image else None for r in part]  # fmt: skip
         _draw_batch(engine, config.audit.method, part, queries, matches, pictures, out)
         cards += [_card(row, found) for row, found in zip(part, pictures, strict=True)]
         if progress:
@@ -179,12 +181,15 @@ def _class_index(run: Run, label: str) -> int:
     return run.classes.index(label) if label in run.classes else 0
 
 
-def _open(find: Callable[[str], Path], image: str) -> Image.Image | None:
+def _query(run: Run, inputs: Path, row) -> Image.Image:
+    path = inside_root(inputs, row.image, "audit")
+    return load_image(path, how=run.config.image, frame=frame_of(row.image_id))
+
+
+def _open(read: Callable[[], Image.Image], image: str) -> Image.Image | None:
     """Open a picture for a card; one that is gone or unreadable leaves its place empty."""
-    if not image:
-        return None
     try:
-        return load_image(find(image))
+        return read()
     except DataError as error:
         log.info("no picture of %s: %s", image, error)
         return None
@@ -192,7 +197,7 @@ def _open(find: Callable[[str], Path], image: str) -> Image.Image | None:
 
 def _save(picture: Image.Image, row, kind: str, out: Path) -> str:
     # The id names the bytes; the image's own name could be anything, even a path.
-    folder = row.image_id or "unknown"
+    folder = row.image_id.replace("#", "-") or "unknown"
     relative = f"thumbs/{folder}-{kind.replace('_', '-')}.jpg"
     save_picture(picture, out / relative)
     return relative

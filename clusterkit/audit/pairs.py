@@ -7,7 +7,7 @@ from PIL import Image
 
 from clusterkit.audit.cam import field_offsets, pair_cams
 from clusterkit.audit.pictures import overlay, thumbnail
-from clusterkit.data.images import load_image, to_array
+from clusterkit.data.images import to_array
 from clusterkit.engine.assign import Engine
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.models.run import Run
@@ -66,7 +66,7 @@ def open_labelled(run: Run, image: str) -> Image.Image:
         It is not there any more, or cannot be read.
     """
     try:
-        return load_image(run.find_image(image))
+        return run.open_image(image)
     except DataError as error:
         raise ClusterkitError(
             f"labelled image {image} is not under {run.data_root} ({error}); "

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
+from clusterkit.commands.options import (
+    Bar,
+    common,
+    keep_tags_option,
+    load_run,
+    print_summary,
+    run_option,
+)
 from clusterkit.config import Config, override
 from clusterkit.errors import ClusterkitError, ConfigError
 
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--confidence", type=float, help="Of that promise; default 0.9.")
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
 @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
+@keep_tags_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
@@ -48,6 +56,7 @@ def assign(
     confidence: float | None,
     per_class: bool,
     images: str | None,
+    keep_tags: list[str] | None,
     ask: int | None,
     fresh: bool,
     engine: str,
@@ -66,6 +75,7 @@ def assign(
     error = _error_value(max_error)
     loaded, config = load_run(run, config, chosen)
     config = override(config, assign__max_error=error, data__images=images,
+                      data__keep_tags=keep_tags,
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(loaded, unlabeled, config=config, out=out, fresh=fresh, progress=bar)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clusterkit.commands.options import Bar, common, print_summary, run_option
+from clusterkit.commands.options import Bar, common, keep_tags_option, print_summary, run_option
 from clusterkit.config import Config, override
 
 
@@ -19,6 +19,8 @@ from clusterkit.config import Config, override
 @click.option("--image-column", help="Default: image.")
 @click.option("--label-column", help="Default: label; empty: unlabelled.")
 @click.option("--group-column", help="Default: group; e.g. the patient.")
+@click.option("--label-tag", metavar="TAG", help="DICOM: the element that holds the label.")
+@keep_tags_option
 @click.option("--unlabeled", metavar="DIR", help="Unlabelled images to learn from too.")
 @click.option(
     "--reviews",
@@ -71,6 +73,8 @@ def fit(
                 "image_column",
                 "label_column",
                 "group_column",
+                "label_tag",
+                "keep_tags",
                 "unlabeled",
                 "max_classes",
             )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -80,6 +81,17 @@ def run_option(function: Callable) -> Callable:
     """Add --run, for commands that read one."""
     return click.option("--run", type=click.Path(path_type=Path), metavar="DIR",
                         help="Default: the newest run under ./runs.")(function)  # fmt: skip
+
+
+def keep_tags_option(function: Callable) -> Callable:
+    """Add --keep-tags, for commands that read DICOM headers into tables."""
+
+    def split(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
+        # A tag's number, (0010,1010), has a comma of its own.
+        return None if text is None else re.findall(r"\([^)]*\)|[^,()\s]+", text)
+
+    return click.option("--keep-tags", callback=split, metavar="TAG,…",
+                        help="DICOM: elements to write too; personal ones only so.")(function)  # fmt: skip
 
 
 def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:

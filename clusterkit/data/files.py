@@ -5,7 +5,14 @@ import os
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from clusterkit.data.dicom import is_dicom
 from clusterkit.errors import DataError
+
+DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
+
+# Not even opened when images are looked for.
+_OTHER_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".toml", ".md", ".xml", ".html", ".pdf", ".zip",
+                  ".gz", ".py", ".ipynb", ".log", ".xlsx")  # fmt: skip
 
 log = logging.getLogger("clusterkit")
 
@@ -21,6 +28,33 @@ def image_extensions() -> frozenset[str]:
               ".fits", ".wmf", ".emf"}  # fmt: skip
     readable = {ext for ext, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     return frozenset(readable - others)
+
+
+def maybe_dicom(name: str) -> bool:
+    """Whether a file may be DICOM by its name: hospitals' files often have no ending, or a number.
+
+    >>> [maybe_dicom(name) for name in ("scan.dcm", "IM0001", "1.2.840.9", "a.png")]
+    [True, True, True, False]
+    """
+    suffix = Path(name).suffix.lower()
+    if name.upper().startswith("DICOMDIR") or suffix in _OTHER_ENDINGS:
+        return False
+    return suffix not in image_extensions()
+
+
+def _is_image(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in image_extensions() or suffix in DICOM_ENDINGS:
+        return True
+    if not maybe_dicom(path.name):
+        return False
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
 
 
 def find_images(root: Path) -> list[str]:
@@ -41,9 +75,9 @@ def find_images(root: Path) -> list[str]:
     for folder, names, files in os.walk(root):
         names[:] = sorted(n for n in names if not n.startswith("."))
         for name in files:
-            if name.startswith(".") or Path(name).suffix.lower() not in image_extensions():
-                continue
             path = Path(folder, name)
+            if name.startswith(".") or not _is_image(path):
+                continue
             inside = not path.is_symlink() or path.resolve().is_relative_to(resolved)
             (found if inside else outside).append(path.relative_to(root).as_posix())
     if outside:
@@ -52,7 +86,8 @@ def find_images(root: Path) -> list[str]:
         )
     if not found:
         common = ".png .jpg .tif .bmp .webp .gif"
-        raise DataError(f"no image in {root}; looked for {common} and what else Pillow reads")
+        raise DataError(f"no image in {root}; looked for {common}, what else Pillow reads, and "
+                        "DICOM files of any name")  # fmt: skip
     return sorted(found)
 
 

@@ -1,4 +1,9 @@
-"""From a file of any kind that Pillow reads to one array with stated semantics."""
+"""From a file of any kind to one array with stated semantics.
+
+Whatever the format and depth, an image becomes RGB of 8 bits. Eight-bit values are taken as they
+are. Deeper ones (DICOM, 16-bit PNG, TIFF of any type) become bytes by a window, or by the image's
+own range: `data.greys` says how, and `config.image` holds the settings, which a run keeps.
+"""
 
 import io
 import warnings
@@ -8,6 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from clusterkit.config import ImageConfig
+from clusterkit.data import dicom, tiff
+from clusterkit.data.greys import to_bytes, window_of
 from clusterkit.errors import ImageError
 
 # Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
@@ -18,9 +26,6 @@ MAX_BYTES = 2_000_000_000
 # Not pictures, or drawn by another program: Pillow hands PostScript to Ghostscript, whatever
 # the file is called. A stranger's image must not start an interpreter.
 _REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
-
-# The deep modes are scaled in parts of so many pixels, so that the floats stay small.
-_PART = 4_000_000
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,22 +66,27 @@ def read_bytes(path: Path | str) -> bytes:
         raise ImageError(f"cannot be read: {reason}") from error
 
 
-def decode(data: bytes, name: str = "", size: int | None = None) -> Image.Image:
+def decode(
+    data: bytes, size: int | None = None, how: ImageConfig | None = None, frame: int = 0
+) -> Image.Image:
     """Decode one image to RGB.
 
-    EXIF orientation is applied. Grey values deeper than 8 bits are scaled by the image's own
-    range, lowest to 0 and highest to 255. Transparency is laid over black, which is what
-    stands outside the scanned field in most medical pictures. Of several frames, the first.
+    EXIF orientation is applied. Grey values deeper than 8 bits are scaled by `how`: a window, or
+    the image's own percentiles, by default lowest to 0 and highest to 255; colours of 16 bits
+    likewise, all channels by one range. Transparency is laid over black, which is what stands
+    outside the scanned field in most medical pictures. DICOM: see `data.dicom`.
 
     Parameters
     ----------
     data : bytes
         The file's contents.
-    name : str
-        Not used to decode; part of no message. Kept for readers that go by file ending.
     size : int or None
-        The image will be resized to so many pixels: a large JPEG may be decoded at a
-        fraction of its size, never below twice `size`.
+        The image will be resized to so many pixels: it may be decoded or shrunk to a fraction of
+        its size, never below twice `size`.
+    how : ImageConfig or None
+        Window and percentiles; None: the defaults.
+    frame : int
+        Of DICOM and TIFF, from 0; of other formats always the first.
 
     Raises
     ------
@@ -85,11 +95,15 @@ def decode(data: bytes, name: str = "", size: int | None = None) -> Image.Image:
     """
     if not data:
         raise ImageError("empty file (0 bytes)")
+    how = how or ImageConfig()
     try:
         with warnings.catch_warnings():
             # Pillow's warnings about a strange but readable file are not the user's concern.
             warnings.simplefilter("ignore")
-            return _decode(data, size)
+            if dicom.is_dicom(data[:132]):
+                image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
+                return _shrunk(image, size).convert("RGB")
+            return _decode(data, size, how, frame)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -99,15 +113,17 @@ def decode(data: bytes, name: str = "", size: int | None = None) -> Image.Image:
     except MemoryError as error:
         raise ImageError("too large for the memory") from error
     except Exception as error:
-        # Pillow's many readers raise anything on damaged files, failed assertions and
-        # struct.error among them; one bad image must never stop a batch.
+        # The many readers raise anything on damaged files, failed assertions and struct.error
+        # among them; one bad image must never stop a batch.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ImageError(f"damaged or truncated image: {reason}") from error
 
 
-def load_image(path: Path | str, size: int | None = None) -> Image.Image:
+def load_image(
+    path: Path | str, size: int | None = None, how: ImageConfig | None = None, frame: int = 0
+) -> Image.Image:
     """Read and decode one file to RGB; see `decode`."""
-    return decode(read_bytes(path), Path(path).name, size)
+    return decode(read_bytes(path), size, how, frame)
 
 
 def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:
@@ -132,20 +148,52 @@ def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarra
     return np.array(image, dtype=np.uint8)
 
 
-def _decode(data: bytes, size: int | None) -> Image.Image:
+def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Image.Image:
+    page = 0
+    if data[:4] in tiff.MAGIC:
+        pages = tiff.list_pages(data)
+        if frame >= len(pages):
+            raise ImageError(f"page {frame} does not exist: the file has {len(pages)}, from 0")
+        page = pages[frame]
+        values = tiff.read_deep(data, page, MAX_PIXELS)
+        if values is not None:
+            return _deep(values, size, how)
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
+        if page:
+            image.seek(page)
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
+        if image.format == "PNG" and image.tile and image.tile[0].args == "RGB;16B":
+            return _deep(_colour_png(data, image), size, how)
         image.load()
-        return _to_rgb(_upright(image))
+        return _to_rgb(_upright(_shrunk(image, size)), how)
+
+
+def _colour_png(data: bytes, image: Image.Image) -> np.ndarray:
+    """Return all 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only."""
+    image.load()
+    high = np.asarray(image).astype(np.uint16)
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+        # Read as if the bytes were in the other order, what is kept is the low byte.
+        again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
+        again.load()
+        return high << 8 | np.asarray(again)
 
 
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(kind for kind in Image.ID if kind not in _REFUSED)
+
+
+def _shrunk(image: Image.Image, size: int | None) -> Image.Image:
+    """Shrink a far larger image by a whole factor (box average), before it is copied about."""
+    factor = min(image.size) // (2 * size) if size else 1
+    if factor < 2 or image.mode not in ("L", "RGB"):
+        return image
+    return image.reduce(factor)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -158,9 +206,11 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode in _DEEP:
-        return _scale_deep(image)
+        return _deep(np.asarray(image), None, how)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         layer = image.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
@@ -168,21 +218,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scale_deep(image: Image.Image) -> Image.Image:
-    values = np.asarray(image)
-    rows = max(1, _PART // max(1, values.shape[1]))
-    parts = [slice(start, start + rows) for start in range(0, values.shape[0], rows)]
-    low, high = np.inf, -np.inf
-    for part in parts:
-        finite = values[part][np.isfinite(values[part])]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    span = high - low
-    if not 0 < span < np.inf:
-        return Image.new("RGB", image.size)
-    grey = np.empty(values.shape, dtype=np.uint8)
-    for part in parts:
-        # Infinities stand at the ends of the range; a missing value counts as the lowest.
-        exact = np.nan_to_num(values[part].astype(np.float64), nan=low, posinf=high, neginf=low)
-        grey[part] = np.round((exact - low) / span * 255)
-    return Image.fromarray(grey).convert("RGB")
+def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
+    # A window is in the units of a grey scanner; colours have no such units.
+    window = window_of(how.window) if values.ndim == 2 else None
+    image = Image.fromarray(to_bytes(values, window, how.percentiles, values.dtype.kind == "f"))
+    return _shrunk(image, size).convert("RGB")

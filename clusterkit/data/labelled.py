@@ -1,7 +1,6 @@
 """The labelled images in memory, decoded once."""
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.loading import load_batches
+from clusterkit.data.contents import names_of
+from clusterkit.data.loading import load_batches, places_of, workers_for
 from clusterkit.data.manifest import check_labels
+from clusterkit.data.near import SIGNATURE, near_groups, near_pairs
 from clusterkit.data.splits import units_of
 
 log = logging.getLogger("clusterkit")
@@ -25,13 +26,15 @@ class Labelled:
     Attributes
     ----------
     rows : DataFrame (N)
-        Their rows of the manifest.
+        Their rows of the manifest, and `near`: a number for each set of near duplicates, or -1.
     images : (N, S, S, 3) uint8
     labels : (N,) int
         Index into `classes`.
     units : (N,) int
         What must stay together: see `units_of`.
     classes : list of str
+    signatures : (N, SIGNATURE) int8, or None
+        What near duplicates are known by.
     """
 
     rows: pd.DataFrame
@@ -39,6 +42,7 @@ class Labelled:
     labels: np.ndarray
     units: np.ndarray
     classes: list[str]
+    signatures: np.ndarray | None = None
 
     @property
     def prior(self) -> np.ndarray:
@@ -60,17 +64,34 @@ def load_labelled(
     size = config.image.size
     images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
     errors = np.empty(len(rows), dtype=object)
-    workers = 0 if len(rows) < 200 else min(os.cpu_count() or 1, 8)
-    for batch in load_batches(rows["path"].tolist(), size, config.image.resize, _BATCH, workers):
+    signatures = np.zeros((len(rows), SIGNATURE), dtype=np.int8)
+    places = places_of(rows)
+    for batch in load_batches(places, config.image, _BATCH, workers_for(places)):
         place = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
         images[place], errors[place] = batch.images, batch.errors
+        signatures[place] = batch.signatures
         report("read", place.stop, len(rows))
     bad = errors != ""
     if bad.any():
         first = np.flatnonzero(bad)[0]
         log.warning("%d labelled images are left out, e.g. %s: %s", bad.sum(),
                     rows["image"][first], errors[first])  # fmt: skip
-    rows = rows[~bad].reset_index(drop=True)
+    rows, signatures = rows[~bad].reset_index(drop=True), signatures[~bad]
+    rows["near"] = near_groups(len(rows), near_pairs(signatures), signatures)
+    _warn_of_near(rows)
     classes = check_labels(rows, config.data.max_classes)
     labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
-    return Labelled(rows, images[~bad], labels, units_of(rows), classes)
+    return Labelled(rows, images[~bad], labels, units_of(rows), classes, signatures)
+
+
+def _warn_of_near(rows: pd.DataFrame) -> None:
+    near = rows[rows["near"] >= 0]
+    several = near.groupby("near")["label"].nunique()
+    for number in several.index[several > 1][:1]:
+        pair = near[near["near"] == number].drop_duplicates("label")
+        (first, second), (one, other) = names_of(pair)[:2], pair["label"].iloc[:2]
+        log.warning(
+            "%d sets of near duplicates have different labels, e.g. '%s' (%s) and '%s' (%s): one "
+            "is wrong; `clusterkit inspect` shows them all", (several > 1).sum(), first, one,
+            second, other,
+        )  # fmt: skip

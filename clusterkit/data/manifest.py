@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,22 +11,33 @@ import pandas as pd
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.adapters.dicomdir import DicomdirAdapter
+from clusterkit.data.contents import expand, names_of
 from clusterkit.data.files import find_images
 from clusterkit.data.images import read_bytes
 from clusterkit.errors import DataError, ImageError
 
 log = logging.getLogger("clusterkit")
 
+Report = Callable[[str, int, int], None]
+
 COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
+
+# One image: its file, and which of the file's.
+_KEY = ["path", "frame"]
 
 # A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
 # too, so that reading gives back exactly what was written.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
-def image_id_of(data: bytes) -> str:
-    """Return an image's id: the first 16 hex digits of the SHA-256 of its file's bytes."""
-    return hashlib.sha256(data).hexdigest()[:16]
+def image_id_of(data: bytes, frame: str | None = None) -> str:
+    """Return an image's id: the first 16 hex digits of the SHA-256 of its file's bytes.
+
+    Of a file with several images, ``#k`` for frame k is appended.
+    """
+    identity = hashlib.sha256(data).hexdigest()[:16]
+    return f"{identity}#{frame}" if frame else identity
 
 
 def safe_csv_text(value: str) -> str:
@@ -68,7 +81,9 @@ def data_root(source: Path, config: DataConfig) -> Path:
 
 
 def read_manifest(
-    source: Path | str | None = None, config: Config | DataConfig | None = None
+    source: Path | str | None = None,
+    config: Config | DataConfig | None = None,
+    report: Report | None = None,
 ) -> pd.DataFrame:
     """Read labelled images (and unlabelled ones among them) into a manifest.
 
@@ -77,60 +92,102 @@ def read_manifest(
     source : path or None
         A folder or a CSV; None: the config's, else `default_source`.
     config : Config or DataConfig or None
-        Columns, label pattern, root of the images, folder of unlabelled ones.
+        Columns, label pattern, root of the images, folder of unlabelled ones; for DICOM which
+        frames, the element with the label, elements to keep, the key for patient ids.
+    report : callable or None
+        Called with (stage, done, total).
 
     Returns
     -------
-    DataFrame with `COLUMNS`, sorted by image; label, group, split and frame are str or None.
+    DataFrame with `COLUMNS`, sorted by image and frame, and a column for each element to keep;
+    label, group, split and frame are str or None.
 
     Raises
     ------
     DataError, ConfigError
         One line for whatever makes the data set unusable.
     """
-    config = config.data if isinstance(config, Config) else config or DataConfig()
-    source = Path(source or config.source or default_source())
-    rows = _complete(find_adapter(source, config).read())
-    rows = _merge_rows(rows, source)
-    if config.unlabeled:
-        rows = pd.concat([rows, _complete(read_inputs(config.unlabeled))], ignore_index=True)
-        rows = rows.drop_duplicates("path")
+    config = _whole(config)
+    source = Path(source or config.data.source or default_source())
+    rows = _merge_rows(read_rows(source, config, report), source)
     rows["image_id"] = _image_ids(rows, source)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)
-    return rows.sort_values(["image", "path"], ignore_index=True)[COLUMNS]
+    return _sorted(rows)[[*COLUMNS, *config.data.keep_tags]]
 
 
-def read_inputs(source: Path | str, config: Config | DataConfig | None = None) -> pd.DataFrame:
-    """List the images to assign; no file is opened.
+def read_rows(source: Path, config: Config, report: Report | None = None) -> pd.DataFrame:
+    """List the images of a data set as they are said to be, unchecked and with repetitions.
+
+    Returns
+    -------
+    DataFrame with `COLUMNS` but `image_id`, and the elements to keep.
+
+    Raises
+    ------
+    DataError, ConfigError
+        The source cannot be listed at all.
+    """
+    rows = expand(_complete(find_adapter(source, config.data).read()), config, report)
+    if config.data.unlabeled:
+        other = _complete(read_inputs(config.data.unlabeled, _without_labels(config), report))
+        known = set(zip(rows["path"], rows["frame"], strict=True))
+        fresh = [key not in known for key in zip(other["path"], other["frame"], strict=True)]
+        rows = pd.concat([rows, other[fresh]], ignore_index=True)
+    return rows.astype(object).where(rows.notna(), None)
+
+
+def read_inputs(
+    source: Path | str,
+    config: Config | DataConfig | None = None,
+    report: Report | None = None,
+) -> pd.DataFrame:
+    """List the images to assign; of files that can hold several, the header is read.
 
     Parameters
     ----------
     source : path
-        A folder (searched to the bottom), a CSV, or one image.
+        A folder (searched to the bottom), a CSV, a DICOMDIR, or one image.
 
     Returns
     -------
-    DataFrame with columns image, path, group, sorted by image, each image once. A CSV's row
-    whose file is missing stays: it becomes a `failed` row.
+    DataFrame with columns image, path, group, frame and the elements to keep, sorted by image
+    and frame, each image once. A CSV's row whose file is missing stays: it becomes a `failed` row.
     """
-    config = config.data if isinstance(config, Config) else config or DataConfig()
+    config = _without_labels(_whole(config))
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source} does not exist; give a folder of images or a CSV")
+    rows = _sorted(expand(_complete(_list_inputs(source, config.data)), config, report))
+    groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
+    if (groups > 1).any():
+        image = rows["image"][rows["path"] == groups.idxmax()[0]].iloc[0]
+        raise DataError(f"{source}: image '{image}' is in two groups; keep one")
+    rows = rows.sort_values("group", na_position="last", kind="stable")
+    rows = _sorted(rows.drop_duplicates(["path", "frame"]))
+    return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
+
+
+def _list_inputs(source: Path, config: DataConfig) -> pd.DataFrame:
     if CsvAdapter.accepts(source, config):
-        rows = CsvAdapter(source, config, labels=False).read()[["image", "path", "group"]]
-        rows = rows.sort_values(["image", "group"], na_position="last")
-        groups = rows.groupby("image")["group"].nunique()
-        if (groups > 1).any():
-            raise DataError(f"{source}: image '{groups.idxmax()}' is in two groups; keep one")
-        return rows.drop_duplicates("image", ignore_index=True)
+        return CsvAdapter(source, config, labels=False).read()
+    if DicomdirAdapter.accepts(source, config):
+        return DicomdirAdapter(source, config).read()
     if source.is_file():
         images, root = [source.name], source.parent
     else:
         images, root = find_images(source), source
     paths = [str((root / image).absolute()) for image in images]
     return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
+
+
+def _whole(config: Config | DataConfig | None) -> Config:
+    return config if isinstance(config, Config) else Config(data=config or DataConfig())
+
+
+def _without_labels(config: Config) -> Config:
+    """What is to be assigned has no labels to read; columns of another CSV mean nothing here."""
+    return replace(config, data=replace(config.data, label_tag=None))
 
 
 def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
@@ -163,32 +220,43 @@ def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
 
 
 def _complete(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows.reindex(columns=[c for c in COLUMNS if c != "image_id"]).astype(object)
+    others = [c for c in rows if c not in COLUMNS]
+    rows = rows.reindex(columns=[*(c for c in COLUMNS if c != "image_id"), *others]).astype(object)
     return rows.where(rows.notna(), None)
 
 
+def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    numbers = [-1 if frame is None else int(frame) for frame in rows["frame"]]
+    rows = rows.assign(_frame=numbers).sort_values(["image", "path", "_frame"], ignore_index=True)
+    return rows.drop(columns="_frame")
+
+
 def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
-    repeated = rows[rows.duplicated("path", keep=False)]
+    repeated = rows[rows.duplicated(_KEY, keep=False)]
     for column in ("label", "group"):
-        values = repeated.groupby("path")[column].agg(lambda v: sorted(set(v.dropna())))
-        for path, found in values.items():
+        values = repeated.groupby(_KEY, dropna=False)[column].agg(lambda v: sorted(set(v.dropna())))
+        for (path, _), found in values.items():
             if len(found) > 1:
                 image = repeated.loc[repeated["path"] == path, "image"].iloc[0]
                 raise DataError(f"{source}: image '{image}' has two {column}s, '{found[0]}' and "
                                 f"'{found[1]}'; keep one")  # fmt: skip
     # A labelled row wins over an unlabelled one of the same image.
     rows = rows.sort_values(["path", "label"], na_position="last")
-    return rows.drop_duplicates("path", ignore_index=True)
+    return rows.drop_duplicates(_KEY, ignore_index=True)
 
 
 def _image_ids(rows: pd.DataFrame, source: Path) -> list[str]:
-    ids, missing = [], []
-    for image, path, label in zip(rows["image"], rows["path"], rows["label"], strict=True):
-        try:
-            ids.append(image_id_of(read_bytes(path)))
-        except ImageError as error:
-            ids.append("")
-            missing.append((image, label, str(error)))
+    whole, missing, ids = {}, [], []
+    for row in rows.itertuples():
+        # Frames of one file follow each other; only the last file is kept.
+        if row.path not in whole:
+            try:
+                whole = {row.path: image_id_of(read_bytes(row.path))}
+            except ImageError as error:
+                whole = {row.path: ""}
+                missing.append((row.image, row.label, str(error)))
+        found = whole[row.path]
+        ids.append(f"{found}#{row.frame}" if found and row.frame else found)
     labelled = [m for m in missing if m[1] is not None]
     if labelled:
         raise DataError(
@@ -208,7 +276,7 @@ def _drop_conflicts(rows: pd.DataFrame) -> pd.DataFrame:
     clashes = clashes.index[clashes > 1]
     if len(clashes):
         pair = known[known["image_id"] == clashes[0]].drop_duplicates("label").iloc[:2]
-        (first, second), (one, other) = pair["image"], pair["label"]
+        (first, second), (one, other) = names_of(pair), pair["label"]
         log.warning(
             "%d images are there twice under different labels and count as unlabelled, e.g. "
             "'%s' (%s) and '%s' (%s): correct or remove one", len(clashes), first, one, second,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.data.adapters.csv import read_table
+from clusterkit.data.patients import hash_patient
 from clusterkit.errors import DataError, nearest_name
 
 log = logging.getLogger("clusterkit")
@@ -22,21 +23,30 @@ _NO_NUMBER = {"", "na", "n/a", "nan", "null", "none", "unknown", "missing", "-",
               "+inf", "-inf", "infinity"}  # fmt: skip
 
 
-def group_key(name: str) -> tuple[str, ...]:
+def group_key(name: str, key: bytes | None = None) -> tuple[str, ...]:
     """Return the names under which a run may know the group that a person calls `name`.
+
+    Parameters
+    ----------
+    key : bytes or None
+        What the run's patient ids are hashed with (`data.patients`); None: they are not.
 
     >>> group_key("p07")
     ('p07',)
+    >>> group_key("4711", b"sixteen bytes or more")
+    ('4711', 'patient-645fc47328abdeed')
     """
-    return (name,)
+    return (name,) if key is None else (name, hash_patient(name, key))
 
 
-def find_group(name: str, groups: set[str]) -> str | None:
+def find_group(name: str, groups: set[str], key: bytes | None = None) -> str | None:
     """Return the group of a run that a person calls `name`; None: there is none."""
-    return next((key for key in group_key(name) if key in groups), None)
+    return next((found for found in group_key(name, key) if found in groups), None)
 
 
-def read_outcomes(source: Path | str, group_column: str, groups: Iterable[str]) -> pd.DataFrame:
+def read_outcomes(
+    source: Path | str, group_column: str, groups: Iterable[str], key: bytes | None = None
+) -> pd.DataFrame:
     """Read the outcomes of a run's groups.
 
     Parameters
@@ -47,6 +57,8 @@ def read_outcomes(source: Path | str, group_column: str, groups: Iterable[str]) 
     group_column : str
     groups : iterable of str
         The run's.
+    key : bytes or None
+        See `group_key`: the CSV may name patients by the ids that the run has as hashes.
 
     Returns
     -------
@@ -71,7 +83,7 @@ def read_outcomes(source: Path | str, group_column: str, groups: Iterable[str]) 
         if not name:
             raise DataError(f"{source}, line {number}: no {group_column}; name the patient whose "
                             "outcome this is, or remove the row")  # fmt: skip
-        group = find_group(name, known)
+        group = find_group(name, known, key)
         if group is None:
             strangers += 1
             continue

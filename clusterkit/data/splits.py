@@ -17,19 +17,22 @@ log = logging.getLogger("clusterkit")
 def units_of(manifest: pd.DataFrame) -> np.ndarray:
     """Number what must stay together: (N,) int.
 
-    A group is one unit, and so are byte-identical images, and whatever these two connect.
-    An image without a group stands for itself.
+    A group is one unit, and so are byte-identical images, frames of one file, near duplicates
+    (column `near`, a number for each set of them, -1: none; may be missing), and whatever these
+    connect. An image without a group stands for itself.
     """
     n = len(manifest)
-    identity = pd.factorize(manifest["image_id"])[0]
-    group = manifest["group"].where(manifest["group"].notna(), None)
-    named = pd.factorize(group)[0]  # -1: no group
-    named = np.where(named < 0, identity, named + n)
-    rows = np.arange(n)
-    size = int(3 * n + 1)
-    edges = coo_matrix(
-        (np.ones(2 * n), (np.r_[rows, rows], np.r_[identity + n, named + n])), shape=(size, size)
-    )
+    files = pd.factorize(manifest["image_id"].astype(str).str.partition("#")[0])[0]
+    named = pd.factorize(manifest["group"].where(manifest["group"].notna(), None))[0]
+    near = manifest["near"].to_numpy() if "near" in manifest else np.full(n, -1)
+    # Images are nodes 0 … n-1; each file, group and set of near duplicates is a node above them.
+    ends = [(np.arange(n), n + files)]
+    for offset, numbers in ((2 * n, named), (3 * n, near)):
+        known = np.flatnonzero(numbers >= 0)
+        ends.append((known, offset + numbers[known]))
+    rows, columns = (np.concatenate(side) for side in zip(*ends, strict=True))
+    size = 4 * n + 1
+    edges = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(size, size))
     component = connected_components(edges, directed=False)[1][:n]
     return pd.factorize(component)[0]
 
@@ -55,7 +58,7 @@ def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     DataError
         All images are of one unit: nothing can be held out.
     """
-    order = np.lexsort([manifest["image"].astype(str), manifest["image_id"].astype(str)])
+    order = np.lexsort([manifest["image_id"].astype(str), manifest["image"].astype(str)])
     ranked = manifest.iloc[order]
     units = units_of(ranked)
     n_units = len(np.unique(units))
@@ -80,10 +83,25 @@ def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
     return folds
 
 
+def _without_copies(manifest: pd.DataFrame, valid: np.ndarray) -> np.ndarray:
+    """Let what is held out in the data's own split train where its copy trains."""
+    units = units_of(manifest)
+    both = valid & np.isin(units, units[~valid])
+    if both.all(where=valid):
+        raise DataError("every 'valid' image of the split column is a copy or near duplicate of a "
+                        "training image; split the data anew")  # fmt: skip
+    if both.any():
+        log.warning("%d images that the split column holds out are copies or near duplicates of "
+                    "training images, e.g. '%s': they train too, as nothing could be measured on "
+                    "them", both.sum(), manifest["image"].to_numpy()[both][0])  # fmt: skip
+    return valid & ~both
+
+
 def split_labelled(manifest: pd.DataFrame, valid_fraction: float, seed: int) -> np.ndarray:
     """Split labelled images once; (N,) bool, True where held out for validation.
 
-    A `split` column with values in it is taken as it is, and what it leaves open trains.
+    A `split` column with values in it is taken as it is, and what it leaves open trains; so do
+    copies of training images.
     Else about `valid_fraction` of the images are held out; whatever holds the last images of a
     class goes back to training.
 
@@ -96,6 +114,7 @@ def split_labelled(manifest: pd.DataFrame, valid_fraction: float, seed: int) -> 
         valid = (manifest["split"] == "valid").to_numpy()
         if not valid.any():
             raise DataError("the split column has no 'valid' row; mark some or leave it empty")
+        valid = _without_copies(manifest, valid)
         lost = set(manifest["label"]) - set(manifest["label"][~valid])
         if lost:
             raise DataError(f"class '{min(lost)}' has no training image in the split column")

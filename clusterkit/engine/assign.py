@@ -15,8 +15,10 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
-from clusterkit.data.loading import Batch, load_batches
+from clusterkit.data.loading import Batch, load_batches, places_of
 from clusterkit.data.manifest import read_inputs
+from clusterkit.data.near import NearIndex
+from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.context import Context
 from clusterkit.engine.fusion import Fusion
@@ -78,6 +80,7 @@ class Engine:
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(stored)
         self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
+        self.near = NearIndex(stored["signatures"].numpy())
         self.novelty = NoveltyModel(stored["features"], stored["appearance"].numpy(), labels)
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
@@ -89,9 +92,12 @@ class Engine:
         """Turn one batch into the arrays that the journal keeps: see `Context`."""
         embeddings = embed(self.networks, batch.images, self.device)
         looks, fusion = appearance(batch.images), self.calibration.fusion
+        near, score = self.near.match(batch.signatures)
         return {
-            "ids": batch.ids.astype("U16"),
+            "ids": batch.ids,
             "errors": batch.errors.astype("U200"),
+            "near": near,
+            "near_score": score,
             **weigh(self.judge, fusion, self.novelty, embeddings, looks),
         }
 
@@ -154,7 +160,8 @@ def assign(
     config = config or run.config
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    inputs = read_inputs(source, config)
+    inputs = read_inputs(source, config, progress)
+    _check_key(run, inputs, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(out, _key(run, inputs, config), fresh)
     try:
@@ -181,7 +188,7 @@ def _embed_missing(
 ) -> int:
     """Compute the batches that the journal lacks; returns how many it had."""
     done = journal.done()
-    size, batch_size = run.info["size"], config.assign.batch_size
+    batch_size = config.assign.batch_size
     workers = config.assign.workers
     workers = min(os.cpu_count() or 1, 8) if workers is None else workers
     # Starting workers costs more than reading a handful of images.
@@ -191,13 +198,20 @@ def _embed_missing(
     if len(done) * batch_size >= len(inputs):
         return len(done)
     engine, finished = Engine(run, config), len(done) * batch_size
-    paths = inputs["path"].tolist()
-    for batch in load_batches(paths, size, run.config.image.resize, batch_size, workers, skip=done):
+    places = places_of(inputs)
+    for batch in load_batches(places, run.config.image, batch_size, workers, skip=done):
         journal.write(batch.number, engine.evidence(batch))
         finished += len(batch.ids)
         if progress:
-            progress("assign", min(finished, len(paths)), len(paths))
+            progress("assign", min(finished, len(places)), len(places))
     return len(done)
+
+
+def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
+    known = run.info["data"].get("patient_key")
+    if known and key_fingerprint(inputs["group"], config.data.key_file) not in (known, None):
+        log.warning("patient ids are hashed with another key than when the run was fitted: one "
+                    "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
 def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
@@ -214,6 +228,7 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
         "torch": torch.__version__,
         "run": run.info["id"],
         "paths": inputs["path"].tolist(),
+        "frames": inputs["frame"].tolist(),
         "stats": stats,
         "device": str(choose_device(config.device)),
         "batch_size": config.assign.batch_size,
@@ -239,6 +254,9 @@ def _summary(
         "status": {s: int(counts.get(s, 0)) for s in STATUSES},
         "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
         "clusters": int(table["cluster"].nunique()),
+        "near_duplicates": int(
+            ((table["duplicate_of"] != "") & (table["status"] != "duplicate")).sum()
+        ),
         "class_shares": {
             "labelled": dict(zip(run.classes, context.calibration.prior.round(6), strict=True)),
             "estimated": dict(zip(run.classes, context.prior.round(6), strict=True)),

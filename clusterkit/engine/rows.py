@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from clusterkit.data.contents import names_of
 from clusterkit.engine.cluster import cluster_refused, cluster_space
 from clusterkit.engine.conformal import benjamini_hochberg, label_sets
 from clusterkit.engine.context import Context
@@ -20,14 +21,14 @@ def build_table(
     Parameters
     ----------
     inputs : DataFrame (N)
-        image, path, group.
+        image, path, group, frame, and elements of DICOM that are to be kept.
     evidence : dict of (N, …) arrays
         As `Engine.evidence` gives them.
     context : Context
 
     Returns
     -------
-    DataFrame with the contract's columns.
+    DataFrame with the contract's columns, and the elements to keep.
     """
     run, classes = context.run, np.array(context.run.classes, dtype=object)
     n, failed = len(inputs), evidence["errors"] != ""
@@ -39,6 +40,7 @@ def build_table(
         similarity = fusion.similarity(evidence["pooled"][rows, best])
         nearest_similarity = fusion.similarity(evidence["nearest_logit"])
     exemplars, nearest = run.manifest, evidence["nearest"]
+    names = names_of(exemplars)
     compared = nearest >= 0
     table = pd.DataFrame(
         {
@@ -51,7 +53,7 @@ def build_table(
             "classifier_probability": evidence["classifier"][rows, first].astype(float),
             "similarity": np.where(compared, similarity, np.nan),
             "gate": _joined(evidence["gate"], classes),
-            "nearest_image": np.where(compared, exemplars["image"].to_numpy()[nearest], ""),
+            "nearest_image": np.where(compared, names[nearest], ""),
             "nearest_label": np.where(compared, exemplars["label"].to_numpy()[nearest], ""),
             "nearest_similarity": np.where(compared, nearest_similarity, np.nan),
             "novelty_p": novelty_p_values(
@@ -62,19 +64,27 @@ def build_table(
     )
     _take_duplicates(table, exemplars, failed)
     duplicate = (table["duplicate_of"] != "").to_numpy()
+    near = _take_near(table, exemplars, evidence, failed | duplicate)
     threshold = context.thresholds[best]
     table["status"] = _statuses(table, failed, duplicate, threshold, context)
+    if context.promises:
+        # The same picture under another label: one of the two is wrong, and a person must say.
+        unlike = (near != "") & (near != table["predicted_label"]).to_numpy()
+        table.loc[unlike & (table["status"] == "assigned"), "status"] = "review"
     # Where the labelled images lie: clusters and questions are seen from there.
     labelled = Reduction.stored_in(run)(run.gallery["features"])
     table["cluster"] = _clusters(table["status"], evidence["reduced"], probs, labelled, context)
     table["order"] = _order(table, probs, evidence["reduced"], labelled)
     promised = bool(context.promises)
     table["reason"] = [
-        _reason(row, limit, promised)
-        for row, limit in zip(table.itertuples(), threshold, strict=True)
+        _near_reason(row, label, score) + _reason(row, limit, promised)
+        for row, limit, label, score in zip(
+            table.itertuples(), threshold, near, evidence["near_score"], strict=True
+        )
     ]
     _blank_failed(table, failed, evidence["errors"])
-    return table[COLUMNS]
+    kept = [c for c in inputs if c not in ("image", "path", "group", "frame")]
+    return table[COLUMNS].assign(**{c: inputs[c].to_numpy() for c in kept})
 
 
 def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
@@ -83,14 +93,27 @@ def _joined(chosen: np.ndarray, classes: np.ndarray) -> list[str]:
 
 def _take_duplicates(table: pd.DataFrame, exemplars: pd.DataFrame, failed: np.ndarray) -> None:
     """A byte-identical copy of a labelled image takes its label: a person gave it."""
-    known = exemplars.drop_duplicates("image_id").set_index("image_id")
+    known = exemplars.assign(name=names_of(exemplars)).drop_duplicates("image_id")
+    known = known.set_index("image_id")
     same = table["image_id"].isin(known.index).to_numpy() & ~failed
     ids = table["image_id"][same]
     table["duplicate_of"] = ""
-    table.loc[same, "duplicate_of"] = known.loc[ids, "image"].to_numpy()
+    table.loc[same, "duplicate_of"] = known.loc[ids, "name"].to_numpy()
     for column in ("predicted_label", "label_set"):
         table.loc[same, column] = known.loc[ids, "label"].to_numpy()
     table.loc[same, "confidence"] = 1.0
+
+
+def _take_near(
+    table: pd.DataFrame, exemplars: pd.DataFrame, evidence: dict[str, np.ndarray], other: np.ndarray
+) -> np.ndarray:
+    """Name the labelled near duplicate of each image; returns its label (N,), "": none."""
+    rows = np.where(other, -1, evidence["near"])
+    found = rows >= 0
+    table.loc[found, "duplicate_of"] = names_of(exemplars)[rows[found]]
+    labels = np.full(len(table), "", dtype=object)
+    labels[found] = exemplars["label"].to_numpy()[rows[found]]
+    return labels
 
 
 def _statuses(
@@ -144,6 +167,12 @@ def _order(
     return order
 
 
+def _near_reason(row: tuple, label: str, score: float) -> str:
+    if not label:
+        return ""
+    return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}. "
+
+
 def _reason(row: tuple, threshold: float, promised: bool) -> str:
     if row.status == "failed":
         return ""
@@ -151,6 +180,10 @@ def _reason(row: tuple, threshold: float, promised: bool) -> str:
         return f"The same file as the labelled image {row.duplicate_of}."
     if row.status == "novel":
         return f"Unlike every labelled image (p = {row.novelty_p:.3f})."
+    if row.status == "review" and row.confidence >= threshold:
+        return (
+            f"Confidence {row.confidence:.4f} for {row.predicted_label}: one of the two is wrong."
+        )
     agrees = (
         "classifier and nearest labelled image agree"
         if row.classifier_label == row.nearest_label == row.predicted_label

@@ -24,9 +24,10 @@ _DIGITS = 6
 
 
 def write_assignments(table: pd.DataFrame, path: Path) -> None:
-    """Write a table with `COLUMNS` as UTF-8 CSV, whole or not at all."""
-    out = table[COLUMNS].copy()
-    for column in TEXTS:
+    """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text)."""
+    others = [c for c in table if c not in COLUMNS]
+    out = table[[*COLUMNS, *others]].copy()
+    for column in [*TEXTS, *others]:
         out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in out[column]]
     for column in NUMBERS:
         out[column] = out[column].astype(float).round(_DIGITS)
@@ -43,7 +44,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     Returns
     -------
     DataFrame with `COLUMNS`: text as str (missing text is ""), numbers as float,
-    `cluster` and `order` as Int64.
+    `cluster` and `order` as Int64; further columns, such as elements kept of DICOM, as str.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
             f"{path} is no assignments file: no column '{missing[0]}'; "
             f"it has {', '.join(map(str, table.columns[:8]))}"
         )
-    for column in TEXTS:
+    for column in [c for c in table if c not in NUMBERS + WHOLE]:
         table[column] = [restore_csv_text(v) for v in table[column]]
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column], errors="coerce")

@@ -1,13 +1,13 @@
 """The trained parts of a run, and the one place where pixels become features."""
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from clusterkit.data.loading import load_batches
+from clusterkit.config import ImageConfig
+from clusterkit.data.loading import Place, load_batches, workers_for
 from clusterkit.errors import ConfigError
 from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from clusterkit.models.heads import pool
@@ -90,7 +90,7 @@ def embed_all(
 
 
 def embed_paths(
-    networks: Networks, paths: list[str], size: int, resize: str, device: torch.device | str
+    networks: Networks, places: list[Place], how: ImageConfig, device: torch.device | str
 ) -> Embeddings | None:
     """Read and encode images batch by batch; those that cannot be read are left out.
 
@@ -98,9 +98,8 @@ def embed_paths(
     -------
     Embeddings of M' images; None: none can be read.
     """
-    workers = 0 if len(paths) < 200 else min(os.cpu_count() or 1, 8)
     parts = []
-    for batch in load_batches(paths, size, resize, 32, workers):
+    for batch in load_batches(places, how, 32, workers_for(places)):
         readable = batch.errors == ""
         if readable.any():
             parts.append(embed(networks, batch.images[readable], device))

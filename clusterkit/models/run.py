@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
-from clusterkit.data.images import read_bytes
+from clusterkit.data.images import load_image, read_bytes
 from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
-FORMAT = 2
+FORMAT = 3
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
 
@@ -40,9 +41,9 @@ class Run:
         The labelled images: image, image_id, label, group, split, frame, provenance (where the
         label is from: given, reviewed, or cluster:<n> of the reviewed run).
     gallery : dict of Tensor
-        ``features`` (E, D) and ``appearance`` (E, 27) of the labelled images in the order of
-        `manifest`, ``exemplar`` (E,) 1 where compared with, ``projection`` (D, P) and ``centre``
-        (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
+        ``features`` (E, D), ``appearance`` (E, 27) and ``signatures`` (E, SIGNATURE) of the
+        labelled images in the order of `manifest`, ``exemplar`` (E,) 1 where compared with,
+        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters; with a pool also ``neighbours.*`` (`Neighbourhood`).
     calibration : dict
         `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
     history : DataFrame
@@ -74,23 +75,47 @@ class Run:
         return Path(os.path.normpath(self.path / self.info["data"]["root"]))
 
     def find_image(self, image: str) -> Path:
-        """Return where a labelled image is; reviewed ones may lie outside the data root.
+        """Return the file of a labelled image; reviewed ones may lie outside the data root.
+
+        Parameters
+        ----------
+        image : str
+            Its name: the path of the manifest, with ``#k`` for a frame or without.
 
         Raises
         ------
         DataError
             It is in none of the places that the run knows, or its name leads out of them.
         """
+        image = self._file_of(image)[0]
         roots = [Path(os.path.normpath(self.path / r)) for r in self.info["data"].get("roots", [])]
         if len(roots) < 2:
             return inside_root(self.data_root, image, str(self.path))
-        ids = set(self.manifest["image_id"][self.manifest["image"] == image])
+        ids = self.manifest["image_id"][self.manifest["image"] == image]
+        ids = {identity.partition("#")[0] for identity in ids}
         for root in roots:
             path = inside_root(root, image, str(self.path))
             # Two roots may hold a file of the same name; the id tells them apart.
             if path.is_file() and image_id_of(read_bytes(path)) in ids:
                 return path
         return inside_root(self.data_root, image, str(self.path))
+
+    def open_image(self, image: str) -> Image.Image:
+        """Read a labelled image to RGB, as `fit` read it; `image` as for `find_image`.
+
+        Raises
+        ------
+        DataError
+            As `find_image`, or it cannot be read.
+        """
+        frame = int(self._file_of(image)[1] or 0)
+        return load_image(self.find_image(image), how=self.config.image, frame=frame)
+
+    def _file_of(self, image: str) -> tuple[str, str | None]:
+        """Take a name apart; a file may itself be called ``a#1.png``, so the manifest decides."""
+        file, _, frame = image.rpartition("#")
+        frames = self.manifest["frame"][self.manifest["image"] == file] if file else []
+        return (file, frame) if frame in set(frames) else (image, None)
 
     @classmethod
     def load(cls, path: Path | str) -> "Run":
@@ -157,8 +182,10 @@ class Run:
         save_file(tensors, folder / "weights.safetensors")
         ids = json.dumps(self.manifest["image_id"].tolist())
         save_file(self.gallery, folder / "gallery.safetensors", metadata={"image_ids": ids})
-        table = self.manifest[_MANIFEST_COLUMNS].copy()
-        for column in ("image", "label", "group"):
+        # Only elements that the user asked to keep come after the fixed columns.
+        kept = [c for c in self.config.data.keep_tags if c in self.manifest]
+        table = self.manifest[[*_MANIFEST_COLUMNS, *kept]].copy()
+        for column in ("image", "label", "group", *kept):
             table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
         table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
         self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
@@ -187,7 +214,9 @@ def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
 def read_run_manifest(path: Path | str) -> pd.DataFrame:
     """Read a run's labelled images without loading its networks; see `Run.manifest`."""
     table = pd.read_csv(Path(path) / "manifest.csv", dtype=str, keep_default_na=False)
-    for column in ("image", "label", "group"):
+    for column in [
+        c for c in table if c in ("image", "label", "group") or c not in _MANIFEST_COLUMNS
+    ]:
         table[column] = [restore_csv_text(v) for v in table[column]]
     return table if "provenance" in table else table.assign(provenance="given")
 

@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from clusterkit.config import AugmentConfig, Config
 from clusterkit.data.labelled import Labelled
+from clusterkit.data.loading import Place
 from clusterkit.engine.calibrate import unit_weights
 from clusterkit.models.backbones import Backbone, Encoder, empty_encoder
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
@@ -36,8 +37,8 @@ class Trainer:
     Parameters
     ----------
     data : Labelled
-    pool : list of str
-        Paths of unlabelled images.
+    pool : list of (path, frame)
+        Where the unlabelled images are.
     config : Config
         With a device that is there.
     backbone : Backbone
@@ -50,7 +51,7 @@ class Trainer:
     def __init__(
         self,
         data: Labelled,
-        pool: list[str],
+        pool: list[Place],
         config: Config,
         backbone: Backbone,
         strategy: str,
@@ -205,7 +206,7 @@ class Trainer:
         if not self.pool:
             return None
         image, device = self.config.image, self.config.device
-        return embed_paths(networks, self.pool, image.size, image.resize, device)
+        return embed_paths(networks, self.pool, image, device)
 
     def _held_out_fit(self, features: torch.Tensor, folds: np.ndarray) -> float:
         """Mean log-likelihood, each unit counting once, of held-out images as they are."""

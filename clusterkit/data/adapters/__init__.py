@@ -13,13 +13,14 @@ import pandas as pd
 
 from clusterkit.config import DataConfig
 from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.adapters.dicomdir import DicomdirAdapter
 from clusterkit.data.adapters.folder import FolderAdapter
 from clusterkit.data.adapters.pattern import PatternAdapter
 from clusterkit.errors import DataError
 
 log = logging.getLogger("clusterkit")
 
-BUILT_IN = (PatternAdapter, CsvAdapter, FolderAdapter)
+BUILT_IN = (DicomdirAdapter, PatternAdapter, CsvAdapter, FolderAdapter)
 GROUP = "clusterkit.adapters"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.config import DataConfig
+from clusterkit.data.contents import resolve_uids
 from clusterkit.data.files import inside_root
 from clusterkit.errors import DataError
 
@@ -13,7 +14,10 @@ _ENDINGS = (".csv", ".tsv", ".txt")
 
 
 class CsvAdapter:
-    """Columns image and label; optional group, split and frame. An empty label: unlabelled."""
+    """Columns image and label; optional group, split and frame. An empty label: unlabelled.
+
+    The image is a path, or the SOPInstanceUID of a DICOM file under the root.
+    """
 
     name = "csv"
 
@@ -42,6 +46,7 @@ class CsvAdapter:
             image.strip().replace("\\", "/")
             for image in self._column(names, lines, config.image_column)
         ]
+        images = resolve_uids(root, images)
         paths = [
             inside_root(root, image, f"{self.source}, line {number}")
             for number, image in zip(numbers, images, strict=True)

@@ -1,0 +1,241 @@
+"""What is in each file: its frames and, of DICOM, the patient and the header's elements.
+
+Adapters list files; here a file becomes one row for each image in it.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.config import Config
+from clusterkit.data import dicom, tiff
+from clusterkit.data.files import find_images, maybe_dicom
+from clusterkit.data.images import MAX_BYTES, read_bytes
+from clusterkit.data.patients import hash_patient, is_personal, key_path, known_tag, read_key
+from clusterkit.errors import DataError, ImageError
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+_TIFF_ENDINGS = (".tif", ".tiff")
+
+# PS3.5 9.1: numbers with points between them, at most 64 characters.
+_UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says without its pixels.
+
+    Attributes
+    ----------
+    frames : list of int or None
+        Numbers of its frames, from 0; None: the file holds one image.
+    patient : str
+        PatientID as it is, "" where there is none. Never written as it is.
+    tags : dict of int to str
+        The elements that were asked for; "" where absent.
+    """
+
+    frames: list[int] | None = None
+    patient: str = ""
+    tags: dict[int, str] = field(default_factory=dict)
+
+
+def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
+    """Read what a DICOM or TIFF file holds; None: it is neither, or cannot be read.
+
+    Why a file cannot be read is said when its pixels are wanted.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() in _TIFF_ENDINGS:
+            with path.open("rb") as file:
+                if file.read(4) not in tiff.MAGIC:
+                    return None
+            pages = tiff.list_pages(read_bytes(path))
+            return Header(frames=list(range(len(pages))) if len(pages) > 1 else None)
+        if maybe_dicom(path.name):
+            return _dicom_header(path, tags)
+    except (ImageError, OSError):
+        return None
+    return None
+
+
+def expand(rows: pd.DataFrame, config: Config, report: Report | None = None) -> pd.DataFrame:
+    """Give each image of a file its row, its patient as its group, and the kept elements.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        image, path, label, group, frame (may be missing: None). A row with a frame stays one row.
+    config : Config
+        `image.frames`, `data.keep_tags`, `data.label_tag`, `data.key_file`.
+
+    Returns
+    -------
+    DataFrame with a column more for each element to keep, named as in the config. `group` of DICOM
+    rows without one is the hash of PatientID, or PatientID itself where that is to be kept.
+
+    Raises
+    ------
+    ConfigError
+        An element is not known, or the key cannot be used.
+    DataError
+        `label_tag` is in no file, or a frame is no number.
+    """
+    data, wanted = config.data, _wanted(config)
+    keep = [known_tag(name) for name in data.keep_tags]
+    headers = []
+    for number, path in enumerate(rows["path"], 1):
+        headers.append(read_header(path, wanted))
+        if report and number % 100 == 0:
+            report("headers", number, len(rows))
+    rows = rows.reset_index(drop=True).astype(object)
+    for name, tag in zip(data.keep_tags, keep, strict=True):
+        rows[name] = [header.tags.get(tag, "") if header else "" for header in headers]
+    if data.label_tag:
+        _take_labels(rows, headers, known_tag(data.label_tag), data.label_tag)
+    _take_patients(rows, headers, config)
+    rows["frame"] = [_frames(row, headers[row.Index], config) for row in rows.itertuples()]
+    rows = rows.explode("frame", ignore_index=True).astype(object)
+    return rows.where(rows.notna(), None)
+
+
+def resolve_uids(root: Path, images: list[str]) -> list[str]:
+    """Put the file's path, relative to the root, where a SOPInstanceUID stands; others stay.
+
+    The headers under the root are read only if something looks like a UID and is no file. A UID
+    that is in no file stays too, and is then a file that does not exist.
+    """
+    wanted = {i for i in images if _UID.fullmatch(i) and not (root / i).exists()}
+    if not wanted:
+        return images
+    found = {}
+    for name in find_images(root):
+        if maybe_dicom(name):
+            try:
+                header = dicom.read_elements(root / name, MAX_BYTES, ["SOPInstanceUID"])
+            except (ImageError, OSError):
+                continue
+            uid = header["SOPInstanceUID"] if header else ""
+            if uid in wanted and uid in found:
+                raise DataError(f"{root}: '{found[uid]}' and '{name}' have the SOPInstanceUID "
+                                f"{uid}; give their paths instead")  # fmt: skip
+            found[uid] = name
+    return [found.get(image, image) if image in wanted else image for image in images]
+
+
+def name_of(image: str, frame: str | None) -> str:
+    """Name one image of a file: its path, and ``#k`` for frame k.
+
+    >>> name_of("a/b.dcm", "3"), name_of("a/b.png", None)
+    ('a/b.dcm#3', 'a/b.png')
+    """
+    return f"{image}#{frame}" if frame else image
+
+
+def names_of(rows: pd.DataFrame) -> np.ndarray:
+    """Return the names (N,) of a manifest's rows; see `name_of`."""
+    pairs = zip(rows["image"], rows["frame"], strict=True)
+    return np.array([name_of(i, f if isinstance(f, str) else None) for i, f in pairs], dtype=object)
+
+
+def frame_of(image_id: str) -> int:
+    """Return the frame that an image id names; 0 for files with one image.
+
+    >>> frame_of("0123456789abcdef#7"), frame_of("0123456789abcdef")
+    (7, 0)
+    """
+    number = image_id.partition("#")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _wanted(config: Config) -> tuple[int, ...]:
+    """Return the elements to read, after refusing a personal one as a label."""
+    data = config.data
+    tags = [known_tag(name) for name in data.keep_tags]
+    if data.label_tag:
+        label = known_tag(data.label_tag)
+        if is_personal(label) and label not in tags:
+            raise DataError(
+                f"label tag {data.label_tag} is personal data, and labels are written everywhere; "
+                f"if that is meant, add --keep-tags {data.label_tag}"
+            )
+        tags.append(label)
+    return tuple(tags)
+
+
+def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
+    found = dicom.read_elements(path, MAX_BYTES, ["PatientID", "NumberOfFrames", *tags])
+    if found is None:
+        return None
+    n_frames = dicom.frames_of(found["NumberOfFrames"])
+    return Header(
+        frames=list(range(n_frames)) if n_frames > 1 else None,
+        patient=found["PatientID"],
+        tags={tag: found[tag] for tag in tags},
+    )
+
+
+def _take_labels(rows: pd.DataFrame, headers: list, tag: int, name: str) -> None:
+    labels = [header.tags.get(tag, "") if header else "" for header in headers]
+    if not any(labels):
+        raise DataError(
+            f"no file has a value in the label tag {name}; inspect one, or name another"
+        )
+    missing = labels.count("")
+    if missing:
+        log.warning("%d files have no value in %s and count as unlabelled", missing, name)
+    rows["label"] = [label or None for label in labels]
+
+
+def _take_patients(rows: pd.DataFrame, headers: list, config: Config) -> None:
+    """A patient's images stay together, also where nobody named a group."""
+    ids = [header.patient if header else "" for header in headers]
+    missing = [bool(i) and not g for i, g in zip(ids, rows["group"], strict=True)]
+    if not any(missing):
+        return
+    plain = "PatientID" in config.data.keep_tags
+    key = b"" if plain else read_key(key_path(config.data.key_file))
+    named = [i if plain else hash_patient(i, key) for i in ids if i]
+    hashed = dict(zip([i for i in ids if i], named, strict=True))
+    rows["group"] = [
+        hashed[i] if m else g for i, m, g in zip(ids, missing, rows["group"], strict=True)
+    ]
+    if not plain:
+        _warn_of_paths(rows["image"], ids)
+
+
+def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
+    inside = sum(
+        len(patient) > 3 and patient in image for image, patient in zip(images, ids, strict=True)
+    )
+    if inside:
+        log.warning("%d paths hold the patient's id, and paths are written as they are: rename the "
+                    "files if runs and tables are to be passed on", inside)  # fmt: skip
+
+
+def _frames(row: tuple, header: Header | None, config: Config) -> list[str | None]:
+    asked = row.frame if isinstance(row.frame, str) else ""
+    if asked and not asked.isdecimal():
+        raise DataError(f"image '{row.image}': frame '{asked}' is not a whole number from 0; leave "
+                        "it empty to take all")  # fmt: skip
+    if header is None or header.frames is None:
+        return [None]
+    if asked:
+        return [str(int(asked))]
+    frames, choice = header.frames, config.image.frames
+    if choice == "middle":
+        frames = [frames[len(frames) // 2]]
+    elif isinstance(choice, int) and choice < len(frames):
+        # So many stretches of equal length, and the middle of each.
+        places = (np.arange(choice) + 0.5) * len(frames) / choice
+        frames = [frames[int(place)] for place in places]
+    return [str(frame) for frame in frames]

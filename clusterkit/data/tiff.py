@@ -1,0 +1,128 @@
+"""TIFF: the page list, and the depths that Pillow would wrap around or refuse."""
+
+import io
+import logging
+import struct
+
+import numpy as np
+
+from clusterkit.errors import ImageError
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# More pages than this are no scan; it also bounds what a hostile page list costs.
+_MAX_PAGES = 100_000
+
+# A reduced copy of another page, as scanners and microscopes store for a quick look.
+_REDUCED = 1
+_SUBFILE_TYPE = 254
+
+
+def list_pages(data: bytes) -> list[int]:
+    """Return the numbers, from 0, of the pages that are images of their own.
+
+    Reduced copies (bit 0 of NewSubfileType) are left out, unless there is nothing else.
+
+    Raises
+    ------
+    ImageError
+        The page list is damaged, runs in a circle, or is endless.
+    """
+    order = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in (b"+\0", b"\0+")
+    offset_type, count_type, count_size, entry = ("Q", "Q", 8, 20) if big else ("I", "H", 2, 12)
+    reduced, seen = [], set()
+    try:
+        (offset,) = struct.unpack_from(order + offset_type, data, 8 if big else 4)
+        while offset:
+            if offset in seen:
+                raise ImageError(f"the TIFF's page list runs in a circle after page {len(seen)}")
+            if len(seen) >= _MAX_PAGES:
+                raise ImageError(f"the TIFF has more than {_MAX_PAGES:,} pages")
+            seen.add(offset)
+            (count,) = struct.unpack_from(order + count_type, data, offset)
+            first = offset + count_size
+            end = first + count * entry
+            (offset,) = struct.unpack_from(order + offset_type, data, end)
+            reduced.append(_is_reduced(data, order, first, min(count, 8), entry))
+    except struct.error as error:
+        raise ImageError("damaged or truncated TIFF: its page list leads out of the file") from (
+            error
+        )
+    whole = [page for page, small in enumerate(reduced) if not small]
+    return whole or list(range(len(reduced)))
+
+
+def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
+    """Return the values of a page that is deeper than 8 unsigned bits; None: Pillow reads it well.
+
+    Returns
+    -------
+    (H, W), or (H, W, 3) for colour, of the type that the file stores; white-is-zero is inverted.
+
+    Raises
+    ------
+    ImageError
+        Too large, or compressed in a way that cannot be decoded here.
+    """
+    import tifffile
+
+    logger = logging.getLogger("tifffile")
+    # It reports damage to the terminal; here damage is an error with a reason.
+    logger.disabled = True
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            part = file.pages[page]
+            kind = part.dtype
+            if kind is None or (kind.kind in "bu" and part.bitspersample <= 8):
+                return None
+            pixels = part.imagewidth * part.imagelength
+            if pixels > max_pixels:
+                raise ImageError(
+                    f"{part.imagewidth}x{part.imagelength} is more than {max_pixels:,} pixels"
+                )
+            if part.samplesperpixel > 8 or part.imagedepth > 1:
+                raise ImageError(f"a TIFF of {part.samplesperpixel} channels and depth "
+                                 f"{part.imagedepth} is no picture")  # fmt: skip
+            return _values(part)
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        return _through_pillow(str(error), kind, part.samplesperpixel)
+    finally:
+        logger.disabled = False
+
+
+def _values(part) -> np.ndarray:
+    import tifffile
+
+    values = part.asarray()
+    if part.planarconfig == tifffile.PLANARCONFIG.SEPARATE and values.ndim == 3:
+        values = np.moveaxis(values, 0, -1)
+    if np.iscomplexobj(values):
+        values = np.abs(values)
+    if values.ndim == 3:
+        values = values[..., :3] if values.shape[-1] >= 3 else values[..., 0]
+    if part.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        # ~v turns the order round without leaving the type; -v does it for floats.
+        values = ~values if values.dtype.kind in "iu" else -values
+    return values
+
+
+def _through_pillow(error: str, kind: np.dtype, samples: int) -> None:
+    """Leave to Pillow what it reads in the right order, though compressed in its own ways."""
+    if samples == 1 and kind in (np.uint16, np.int16, np.int32, np.float32):
+        return
+    if samples in (3, 4) and kind == np.uint16:
+        return
+    raise ImageError(f"a TIFF of type {kind} with a compression that needs a decoder: "
+                     f"pip install imagecodecs ({error})")  # fmt: skip
+
+
+def _is_reduced(data: bytes, order: str, first: int, count: int, entry: int) -> bool:
+    for place in range(first, first + count * entry, entry):
+        (tag,) = struct.unpack_from(order + "H", data, place)
+        if tag == _SUBFILE_TYPE:
+            (value,) = struct.unpack_from(order + "I", data, place + (8 if entry == 12 else 12))
+            return bool(value & _REDUCED)
+    return False
