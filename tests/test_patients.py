@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from clusterkit import Run, similar, similar_groups
+from clusterkit import Run, fit, similar, similar_groups
 from clusterkit.config import override
 from clusterkit.data.outcomes import read_outcomes
 from clusterkit.engine.assign import Engine
@@ -452,3 +452,38 @@ def test_names_that_a_picture_must_not_take_for_formulas(sample, run, tmp_path):
     with pytest.raises(ClusterkitError, match="put the data back"):
         similar_groups(gone, manifest["group"].iloc[0], k=2, cams=tmp_path / "gone.png")
     assert not (tmp_path / "gone.png").exists()
+
+
+def test_patients_of_dicom_files_are_known_by_their_ids(
+    sample, config, own_key, monkeypatch, caplog, tmp_path
+):
+    """The run has hashes only; a person may say PatientID where the key is."""
+    from tests.dicoms import dicom, save
+
+    rows, lines = pd.read_csv(sample / "labels.csv"), []
+    for number, row in enumerate(rows.itertuples()):
+        pixels = np.asarray(Image.open(sample / row.image).convert("RGB"))
+        patient = row.group.replace("patient-", "PAT-")
+        save(dicom(pixels, patient), tmp_path / "in" / patient / f"{number}.dcm")
+        lines.append(f"{patient}/{number}.dcm,{row.label}")
+    (tmp_path / "in" / "labels.csv").write_text("image,label\n" + "\n".join(lines))
+    made = fit(tmp_path / "in" / "labels.csv", config=config, run=tmp_path / "run")
+    assert "PAT-" not in "".join(made.manifest["group"])
+    known = similar_groups(made, "PAT-04", k=50)
+    assert len(known.table) == rows["group"].nunique() - 1
+    folder = tmp_path / "in" / "PAT-04"
+    queried = similar_groups(made, folder, k=50, cams=tmp_path / "c.png").table
+    assert "that group is left out" in caplog.text
+    assert queried["group"].tolist() == known.table["group"].tolist()
+    assert np.allclose(queried["similarity"], known.table["similarity"], atol=1e-5)
+    table = tmp_path / "o.csv"
+    table.write_text("group,x\n" + "\n".join(f"PAT-{i:02d},{i}" for i in range(1, 10)))
+    (mean,) = similar_groups(made, "PAT-04", k=8, outcomes=table).outcomes.to_dict("records")
+    assert mean["estimate"] == pytest.approx((sum(range(1, 10)) - 4) / 8)
+    (tmp_path / "other.key").write_text("a key of another hospital\n")
+    monkeypatch.setenv("CLUSTERKIT_KEY_FILE", str(tmp_path / "other.key"))
+    with pytest.raises(DataError, match="no group of this run"):
+        similar_groups(made, "PAT-04")
+    assert "hashed with another key" in caplog.text
+    similar_groups(made, folder, cams=tmp_path / "c.png")
+    assert "holds images of" not in caplog.text
