@@ -33,6 +33,7 @@ _EXPORTS = {
     "read_manifest": "clusterkit.data.manifest",
     "review": "clusterkit.reviewing",
     "similar": "clusterkit.finder",
+    "similar_groups": "clusterkit.patients",
 }
 
 # A star import must not put `inspect` in the place of Python's module of that name.

@@ -7,14 +7,15 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from clusterkit.audit.cam import field_offsets, pair_cams
-from clusterkit.audit.pictures import overlay, thumbnail
+from clusterkit.audit.pairs import PairRow, draw_pair, open_labelled, picture_pair
+from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config
 from clusterkit.data.contents import names_of
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
-from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.errors import ClusterkitError
 from clusterkit.models.run import Run
+from clusterkit.patients import similar_groups
 
 
 class SimilarityFinder:
@@ -123,24 +124,10 @@ class SimilarityFinder:
         if not hasattr(self, "ranking_"):
             raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
         best = self.ranking_.iloc[0]
-        try:
-            match = self.run.open_image(best["image"])
-        except DataError as error:
-            raise ClusterkitError(
-                f"labelled image {best['image']} is not under {self.run.data_root} ({error}); "
-                "put the data back where it was when the run was fitted"
-            ) from error
-        resize = self.run.config.image.resize
-        seen = to_array(match, self.run.info["size"], resize)
-        networks = self._engine.networks
-        heats = pair_cams(
-            networks.siamese_encoder or networks.encoder, self._engine.gallery.siamese,
-            self._seen[None], seen[None], self._engine.device, method,
-            field_offsets(self.run.info["backbone"]),
-        )  # fmt: skip
-        plain = [thumbnail(self._query, self._seen, resize), thumbnail(match, seen, resize)]
-        cams = [overlay(image, heat[0]) for image, heat in zip(plain, heats, strict=True)]
-        return _draw(plain, cams, best)
+        match = open_labelled(self.run, best["image"])
+        picture = picture_pair(self._engine, self._query, match, method)
+        names = ("query", f"{best['label']}: {best['image']}")
+        return draw_pair(PairRow(picture, f"{best['similarity'] * 100:.2f}% similarity", names))
 
 
 def similar(
@@ -157,59 +144,31 @@ def similar(
 
     Parameters
     ----------
+    image : path or str
+        With ``by="group"`` also a folder of one patient's images, or the name of a group.
     k : int
     within : {"gate", "all"}
+        Compare with the gated classes, or with all. Groups are always compared whole.
     by : {"image", "group"}
-        ``group``: each group (patient) once, by its most similar image.
+        ``group``: each group (patient) once; see `similar_groups`, which also counts outcomes.
     cams : path or None
-        Where to write the picture of `SimilarityFinder.similar_cams`.
+        Where to write the picture of `SimilarityFinder.similar_cams`, or of `similar_groups`.
 
     Returns
     -------
-    DataFrame: similarity, label, image, group; at most k rows, the most similar first.
+    DataFrame: similarity, label, image, group; at most k rows, the most similar first. With
+    ``by="group"`` more columns, those of `GroupMatches.table`; label and image are those of the
+    group's image in the closest pair.
 
     Raises
     ------
     ClusterkitError
         The run or the image cannot be read, or `by="group"` and the run has no groups.
     """
+    if by == "group":
+        return similar_groups(run, image, k=k, cams=cams, config=config).table
     finder = SimilarityFinder(run, config)
     ranking = finder.rank(image, within=within)
-    if by == "group":
-        ranking = ranking[ranking["group"] != ""]
-        if ranking.empty:
-            raise ClusterkitError(
-                "this run has no groups; fit with a group column to compare patients"
-            )
-        ranking = ranking.drop_duplicates("group")
     if cams is not None:
-        _save_png(finder.similar_cams(), Path(cams))
+        save_png(finder.similar_cams(), Path(cams))
     return ranking.head(k).reset_index(drop=True)
-
-
-def _save_png(picture: Image.Image, path: Path) -> None:
-    try:
-        picture.save(path, format="PNG")
-    except OSError as error:
-        raise ClusterkitError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _draw(plain: list[Image.Image], cams: list[Image.Image], best: pd.Series) -> Image.Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 7.4), dpi=110, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    # A dollar sign in a file name is no formula.
-    names = ["query", f"{best['label']}: {best['image']}".replace("$", r"\$")]
-    figure.suptitle(f"{best['similarity'] * 100:.2f}% similarity")
-    axes = figure.subplots(2, 2)
-    for row, (pictures, what) in enumerate(
-        ((plain, ""), (cams, "where the similarity comes from"))
-    ):
-        for column, picture in enumerate(pictures):
-            axes[row, column].imshow(picture)
-            axes[row, column].set_title(what or names[column], fontsize=9, wrap=True)
-            axes[row, column].axis("off")
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -12,7 +12,7 @@ def test_exports():
     assert clusterkit.__all__ == [
         "ClusterkitError", "Config", "Run", "SimilarityFinder", "__version__", "assign", "audit",
         "fit", "load_config", "read_assignments", "read_manifest", "review",
-        "similar",
+        "similar", "similar_groups",
     ]  # fmt: skip
     for name in clusterkit.__all__:
         assert getattr(clusterkit, name).__doc__ or name == "__version__"

@@ -1,11 +1,14 @@
 """Thumbnails and CAM overlays as files."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
+
+from clusterkit.errors import ClusterkitError
 
 # Longest side of a thumbnail, in pixels.
 THUMB = 256
@@ -50,3 +53,21 @@ def save_picture(image: Image.Image, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     image.save(partial, format="JPEG", quality=88)
     os.replace(partial, path)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG where a user asked for it, through a temporary name.
+
+    Raises
+    ------
+    ClusterkitError
+        It cannot be written there.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        image.save(partial, format="PNG")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise ClusterkitError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,10 +1,12 @@
 """`audit`, `similar` and `demo`: look at what a run does."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
+from clusterkit.commands.outcomes import outcome_lines
 from clusterkit.config import Config, override
 
 
@@ -41,22 +43,35 @@ def audit(
 
 
 @click.command()
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", metavar="IMAGE|FOLDER|GROUP")
 @run_option
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many.")
-@click.option("--within", type=click.Choice(["gate", "all"]), default="gate", show_default=True)
+@click.option(
+    "--within",
+    type=click.Choice(["gate", "all"]),
+    default="gate",
+    show_default=True,
+    help="Compare an image with the likely classes, or with all; groups always with all.",
+)
 @click.option(
     "--by",
     type=click.Choice(["image", "group"]),
     default="image",
     show_default=True,
-    help="group: each patient once.",
+    help="group: rank patients, by all of their images.",
+)
+@click.option(
+    "--outcomes",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="With --by group: count what became of the k patients. A column group, a row a patient, "
+    "and a column an outcome; empty: unknown.",
 )
 @click.option(
     "--cams",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
-    help="Draw the query and the closest image with their CAMs.",
+    help="Draw the query and the closest image with their CAMs; by group, a row a patient.",
 )
 @common
 def similar(
@@ -64,25 +79,64 @@ def similar(
     bar: Bar,
     as_json: bool,
     chosen: Path | None,
-    image: Path,
+    image: str,
     run: Path | None,
     k: int,
     within: str,
     by: str,
+    outcomes: Path | None,
     cams: Path | None,
 ) -> None:
-    """Show the labelled images that are most similar to IMAGE."""
+    """Show the labelled images, or patients, that are most similar to IMAGE.
+
+    With --by group, IMAGE is a patient: an image, a folder of one patient's images, or the name
+    of a group of the run, which is then left out. A file or folder of that name comes first.
+
+    How alike two patients are: each image is compared with the other patient's most similar one;
+    the mean over the images of either patient, and of both means.
+    """
+    if by == "group":
+        loaded, config = load_run(run, config, chosen)
+        _similar_groups(loaded, image, k, outcomes, cams, config, as_json)
+        return
+    if outcomes is not None:
+        raise click.UsageError("--outcomes counts patients; add --by group")
     from clusterkit.finder import similar as find_similar
 
     loaded, config = load_run(run, config, chosen)
-    found = find_similar(loaded, image, k=k, within=within, by=by, cams=cams, config=config)
+    found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
     lines = [
-        f"{row.similarity * 100:.1f}% similarity  {row.label}  "
-        + (f"{row.group}  " if by == "group" else "")
-        + str(row.image)
+        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}"
         for row in found.itertuples()
     ]
-    print_summary({"image": str(image), "similar": found.to_dict("records")}, as_json, lines)
+    print_summary({"image": image, "similar": found.to_dict("records")}, as_json, lines)
+
+
+def _similar_groups(
+    run: Any,
+    query: str,
+    k: int,
+    outcomes: Path | None,
+    cams: Path | None,
+    config: Config,
+    as_json: bool,
+) -> None:
+    from clusterkit.patients import similar_groups
+
+    found = similar_groups(run, query, k=k, outcomes=outcomes, cams=cams, config=config)
+    lines = [
+        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}  {row.group}  "
+        f"({row.n_images} image{'s' * (row.n_images > 1)}"
+        f"{', the same patient?' * (row.same_images > 0)})"
+        for row in found.table.itertuples()
+    ]
+    summary = {"image": query, "similar": found.table.to_dict("records")}
+    if found.outcomes is not None:
+        lines += ["", *outcome_lines(found.outcomes, config.assign.confidence)]
+        # JSON has no NaN.
+        counted = found.outcomes.astype(object).where(found.outcomes.notna(), None)
+        summary["outcomes"] = counted.to_dict("records")
+    print_summary(summary | {"note": found.note}, as_json, [*lines, "", *found.notes])
 
 
 @click.command()

@@ -86,7 +86,11 @@ class Gallery:
 
     def rank(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         """Return the symmetric logits (E',) of one image's features (1, D) with some exemplars."""
+        return self.logits(features, rows)[0]
+
+    def logits(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:
+        """Return the symmetric logits (N, E') of features (N, D) with some exemplars."""
         u, v = self._projected
         picked = torch.from_numpy(np.asarray(rows))
         pairs = self.siamese.logits(self.siamese.project(features), (u[picked], v[picked]))
-        return pairs[0].numpy()
+        return pairs.numpy()

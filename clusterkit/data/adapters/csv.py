@@ -69,7 +69,7 @@ class CsvAdapter:
         return [line[place] for line in lines]
 
 
-def read_table(source: Path) -> tuple[list[str], list[list[str]], list[int]]:
+def read_table(source: Path, unit: str = "image") -> tuple[list[str], list[list[str]], list[int]]:
     """Return the column names, the rows (as long as the names), and each row's last line.
 
     Not pandas: where rows have one cell more than the names, as with a comma at each line's
@@ -101,7 +101,7 @@ def read_table(source: Path) -> tuple[list[str], list[list[str]], list[int]]:
     if names is None:
         raise DataError(f"{source} is empty; it needs a line of column names")
     if not lines:
-        raise DataError(f"{source} has column names but no rows; add a row an image")
+        raise DataError(f"{source} has column names but no rows; add a row for each {unit}")
     return names, lines, numbers
 
 
