@@ -1,4 +1,4 @@
-"""Every format and depth: values keep their order, nothing wraps around, nothing fills the memory."""
+"""Every format and depth: values keep their order, nothing wraps around or fills the memory."""
 
 import io
 import struct
