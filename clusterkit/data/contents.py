@@ -4,6 +4,7 @@ Adapters list files; here a file becomes one row for each image in it.
 """
 
 import logging
+import mmap
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pandas as pd
 from clusterkit.config import Config
 from clusterkit.data import dicom, tiff
 from clusterkit.data.files import find_images, maybe_dicom
-from clusterkit.data.images import MAX_BYTES, read_bytes
+from clusterkit.data.images import MAX_BYTES
 from clusterkit.data.patients import hash_patient, is_personal, key_path, known_tag, read_key
 from clusterkit.errors import DataError, ImageError
 
@@ -56,11 +57,7 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
     path = Path(path)
     try:
         if path.suffix.lower() in _TIFF_ENDINGS:
-            with path.open("rb") as file:
-                if file.read(4) not in tiff.MAGIC:
-                    return None
-            pages = tiff.list_pages(read_bytes(path))
-            return Header(frames=list(range(len(pages))) if len(pages) > 1 else None)
+            return _tiff_header(path)
         if maybe_dicom(path.name):
             return _dicom_header(path, tags)
     except (ImageError, OSError):
@@ -170,6 +167,16 @@ def _wanted(config: Config) -> tuple[int, ...]:
             )
         tags.append(label)
     return tuple(tags)
+
+
+def _tiff_header(path: Path) -> Header | None:
+    with path.open("rb") as file:
+        if file.read(4) not in tiff.MAGIC:
+            return None
+        # The page list is scattered over a file that may be large.
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            pages = tiff.list_pages(data)
+    return Header(frames=list(range(len(pages))) if len(pages) > 1 else None)
 
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:

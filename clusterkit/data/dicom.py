@@ -12,6 +12,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ _HEAD = 2000
 _LONGEST = 200
 _RLE = "1.2.840.10008.1.2.5"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", _DEFLATED)
+
+# The last file of several frames: its bytes, and what was parsed of them.
+_last: list = []
 
 # What the standard lets stand for each frame, and its place in a frame's functional groups.
 _GROUPS = {
@@ -131,7 +135,7 @@ def read_frame(
         With a reason: no pixel data, too large, truncated, a window of no width, a decoder that is
         not installed.
     """
-    dataset = read_dataset(data, max_bytes)
+    dataset = _parse(data, max_bytes)
     _check(dataset, frame, max_pixels)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -141,6 +145,18 @@ def read_frame(
         if values.ndim == 3:
             return _colour(dataset, values)
         return Image.fromarray(_grey(_own_view(dataset, frame), values, how))
+
+
+def _parse(data: bytes, max_bytes: int) -> "Dataset":
+    """Parse a file, or return what the last call made of the very same bytes.
+
+    Frames follow each other, and parsing copies all their pixels.
+    """
+    if _last and _last[0] is data:
+        return _last[1]
+    dataset = read_dataset(data, max_bytes)
+    _last[:] = [data, dataset] if frames_of(dataset.get("NumberOfFrames")) > 1 else []
+    return dataset
 
 
 def frames_of(declared: object) -> int:
@@ -283,8 +299,6 @@ _OWN: dict[str, Callable[["Dataset", int, int], np.ndarray | None]] = {
 
 def _native(dataset: "Dataset", plain: bytes) -> np.ndarray:
     """Let pydicom read one frame's bytes as if they had never been compressed."""
-    from copy import copy
-
     from pydicom.dataset import FileMetaDataset
     from pydicom.pixels import pixel_array
     from pydicom.uid import ExplicitVRLittleEndian
@@ -397,20 +411,23 @@ def _lut_range(lut: "Dataset") -> tuple[float, float]:
 def _palette(dataset: "Dataset", values: np.ndarray) -> Image.Image:
     from pydicom.pixels import apply_color_lut
 
-    if dataset.original_encoding[1] is False:
-        _turn_palette(dataset)
-    coloured = apply_color_lut(values, dataset)[..., :3]
+    coloured = apply_color_lut(values, _palette_of(dataset))[..., :3]
     return Image.fromarray(scale(coloured, 0, np.iinfo(coloured.dtype).max))
 
 
-def _turn_palette(dataset: "Dataset") -> None:
+def _palette_of(dataset: "Dataset") -> "Dataset":
     # pydicom reads a plain table as little-endian whatever the file is; segmented ones it turns.
+    if dataset.original_encoding[1] is not False:
+        return dataset
+    turned = copy(dataset)
     for colour in ("Red", "Green", "Blue"):
-        table = dataset.get(f"{colour}PaletteColorLookupTableData")
+        name = f"{colour}PaletteColorLookupTableData"
+        table = dataset.get(name)
         entries = dataset[f"{colour}PaletteColorLookupTableDescriptor"].value[0] or 2**16
         if isinstance(table, bytes) and len(table) == 2 * entries:
-            turned = np.frombuffer(table, dtype=">u2").astype("<u2").tobytes()
-            dataset[f"{colour}PaletteColorLookupTableData"].value = turned
+            turned[name] = deepcopy(dataset[name])
+            turned[name].value = np.frombuffer(table, dtype=">u2").astype("<u2").tobytes()
+    return turned
 
 
 def _colour(dataset: "Dataset", values: np.ndarray) -> Image.Image:

@@ -3,6 +3,7 @@
 import io
 import logging
 import struct
+from mmap import mmap
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _REDUCED = 1
 _SUBFILE_TYPE = 254
 
 
-def list_pages(data: bytes) -> list[int]:
+def list_pages(data: bytes | mmap) -> list[int]:
     """Return the numbers, from 0, of the pages that are images of their own.
 
     Reduced copies (bit 0 of NewSubfileType) are left out, unless there is nothing else.
