@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import fft, ndimage
 
+from clusterkit.data.padding import without_margin
+
 RINGS, ANGLES = 16, 64
 SIGNATURE = RINGS * ANGLES
 
@@ -43,15 +45,16 @@ def signature(image: Image.Image) -> np.ndarray:
     Parameters
     ----------
     image : PIL.Image.Image
-        Any size, at its own aspect ratio; RGB is reduced to grey. What lies outside the
-        central disc, whose diameter is the shorter side, has no part in it.
+        Any size, at its own aspect ratio; RGB is reduced to grey. An even margin around it is
+        taken off. What lies outside the central disc, whose diameter is the shorter side, has
+        no part in it.
 
     Returns
     -------
     (SIGNATURE,) int8, `RINGS` rows of `ANGLES` values. All zeros: there is no structure (a
     constant image, or circles around the centre and no more), which is like nothing.
     """
-    grey = _disc(image)
+    grey = _disc(without_margin(image))
     inside = _inside()
     band = _blur(grey, _FINE) - _blur(grey, _COARSE)
     contrast = np.sqrt((band**2 * inside).sum() / inside.sum())
