@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from clusterkit.data import near
 from clusterkit.data.files import find_images
 from clusterkit.data.images import load_image
 from clusterkit.data.near import NearPairs, match, near_groups, near_pairs
+from clusterkit.data.padding import without_margin
 from clusterkit.data.signature import (
     RINGS,
     SAME,
@@ -136,6 +137,32 @@ def test_nothing_and_one_image(n):
     assert index.tolist() == [-1] * n
     assert best.shape == (n,)
     assert match(rows[:0], signatures([picture(7)]))[0].shape == (0,)
+
+
+@pytest.mark.parametrize("fill", [0, 255])
+def test_padding_is_no_part_of_the_picture(fill):
+    images = [picture(i, 70 + i % 20, 60) for i in range(40)]
+    colour = (fill,) * 3
+    padded = [ImageOps.pad(image, (110, 110), color=colour) for image in images]
+    tilted = [image.rotate(15, Image.Resampling.BICUBIC, expand=True, fillcolor=colour)
+              for image in images]  # fmt: skip
+    rows, places = signatures(images), np.arange(len(images))
+    for copies, least in ((padded, 0.97), (tilted, 0.9)):
+        others = signatures(copies)
+        found = pair_scores(rows, others, places, places) >= SAME
+        assert found.mean() >= least
+        # Images that have nothing but their padding in common are no pairs.
+        assert len(near_pairs(others)) == 0
+
+
+def test_a_round_cell_on_black_keeps_its_ground():
+    y, x = np.mgrid[:60, :60] - 29.5
+    cell = np.where((x / 28) ** 2 + (y / 20) ** 2 < 1, np.asarray(picture(3).convert("L")), 0)
+    image = Image.fromarray(cell.astype(np.uint8))
+    for degrees in (0, 20, 45, 70):
+        turned = image.rotate(degrees)
+        assert without_margin(turned) is turned
+    assert score(image, image.rotate(45, Image.Resampling.BICUBIC)) >= SAME
 
 
 def test_match_names_the_original_and_not_the_image_itself():

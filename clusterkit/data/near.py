@@ -117,7 +117,9 @@ def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> Near
     kept, leader = _distinct(signatures)
     distinct = signatures[kept]
     # A signature of its own stands for all images that share it.
-    told = progress and (lambda done, total: progress(done * len(signatures) // total, len(signatures)))
+    told = progress and (
+        lambda done, total: progress(done * len(signatures) // total, len(signatures))
+    )
     rows, columns = _Cells(distinct).nearest(distinct, True, told)
     low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     low, high = np.divmod(np.unique(low * len(distinct) + high), len(distinct))

@@ -118,7 +118,9 @@ def all_scores(signatures: np.ndarray, others: np.ndarray) -> np.ndarray:
     for start in range(0, len(scores), step):
         rows = np.ascontiguousarray(a[:, start : start + step])
         turned, mirrored = np.matmul(rows, b.conj()), np.matmul(rows, b)
-        scores[start : start + step] = _best(np.moveaxis(turned, 0, -1), np.moveaxis(mirrored, 0, -1))
+        scores[start : start + step] = _best(
+            np.moveaxis(turned, 0, -1), np.moveaxis(mirrored, 0, -1)
+        )
     return scores
 
 
