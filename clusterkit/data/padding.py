@@ -56,6 +56,7 @@ def _rectangle(content: np.ndarray) -> np.ndarray | None:
     first = content[rows].argmax(axis=1)
     last = content.shape[1] - content[rows][:, ::-1].argmax(axis=1)
     area = float((last - first).sum())
+    height, width = content.shape
     left, top, right, bottom = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
     if area < content.size / 10 or area > (1 - _AREA) * content.size:
         return None
@@ -68,7 +69,12 @@ def _rectangle(content: np.ndarray) -> np.ndarray | None:
         [right, rows[last == right].mean() + 0.5],
     ])  # fmt: skip
     tilted = _sharpen(roughly, content)
-    return tilted if tilted is not None and _is_rectangle(tilted, area) else None
+    # A side that leaves the canvas was cut off: the image was turned, but nothing laid around it.
+    beyond = 1.5 + max(width, height) / 100
+    half = np.array([width, height]) / 2
+    if tilted is None or (np.abs(tilted - half) > half + beyond).any():
+        return None
+    return tilted if _is_rectangle(tilted, area) else None
 
 
 def _sharpen(corners: np.ndarray, content: np.ndarray) -> np.ndarray | None:
