@@ -21,6 +21,7 @@ from clusterkit.data.signature import (
     all_scores,
     pair_scores,
     signature,
+    threshold,
 )
 
 TURNS = list(Image.Transpose)
@@ -176,6 +177,21 @@ def test_match_names_the_original_and_not_the_image_itself():
     alone, _ = match(both, both, exclude_self=True)
     assert alone[[4, 9, 30, 31]].tolist() == [30, 31, 4, 9]
     assert (np.delete(alone, [4, 9, 30, 31]) == -1).all()
+
+
+def test_match_does_not_depend_on_the_batch():
+    others = signatures([picture(i) for i in range(60)])
+    asked = signatures([picture(i).rotate(i) for i in range(40, 80)])
+    index, best = match(asked, others)
+    for start in (0, 7, 39):
+        part, score_of = match(asked[start : start + 3], others)
+        assert part.tolist() == index[start : start + 3].tolist()
+        np.testing.assert_allclose(score_of, best[start : start + 3], atol=1e-6)
+
+
+def test_more_comparisons_ask_for_a_higher_score():
+    assert threshold(10) == SAME == threshold(1e6)
+    assert SAME < threshold(1e8) < threshold(5e9) < 0.95
 
 
 def check_planted(originals: list[Image.Image], copied: int, known=frozenset()):

@@ -19,6 +19,7 @@ from clusterkit.data.signature import (
     invariants,
     pair_scores,
     signature,
+    threshold,
 )
 
 __all__ = ["SAME", "SIGNATURE", "NearPairs", "match", "near_groups", "near_pairs", "signature"]
@@ -76,7 +77,7 @@ def match(
     Returns
     -------
     index : (B,) int
-        Row of `others`, or -1 where nothing scores `SAME` or more.
+        Row of `others`, or -1 where nothing reaches the `threshold` for N² / 2 comparisons.
     score : (B,) float32 in [0, 1]
         Of that pair; 0 where there is none.
     """
@@ -86,7 +87,8 @@ def match(
         return index, best
     rows, columns = _Cells(others).nearest(signatures, exclude_self)
     scores = pair_scores(signatures, others, rows, columns)
-    kept = scores >= SAME
+    # Not by how many are asked at a time: batches of another size must give the same answers.
+    kept = scores >= threshold(len(others) ** 2 / 2)
     rows, columns, scores = rows[kept], columns[kept], scores[kept]
     # The lowest row wins among equals; written last, it stays.
     order = np.lexsort([-columns, scores])
@@ -111,7 +113,8 @@ def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> Near
     Returns
     -------
     NearPairs
-        Every one verified. About N √N steps; memory grows with N only by the descriptors.
+        Every one verified: it reaches the `threshold` for N² / 2 comparisons. About N √N steps;
+        memory grows with N only by the descriptors.
     """
     empty = np.zeros(0, dtype=int)
     if len(signatures) < 2 or not signatures.any():
@@ -126,7 +129,7 @@ def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> Near
     low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     low, high = np.divmod(np.unique(low * len(distinct) + high), len(distinct))
     scores = pair_scores(distinct, distinct, low, high)
-    good = scores >= SAME
+    good = scores >= threshold(len(distinct) ** 2 / 2)
     # The next image of the same signature, for all but the last of each.
     same = np.argsort(leader, kind="stable")
     chained = (leader[same][1:] == leader[same][:-1]) & (leader[same][1:] >= 0)

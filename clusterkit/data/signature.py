@@ -21,6 +21,10 @@ SIGNATURE = RINGS * ANGLES
 # `python -m benchmarks.duplicates` measures all three.
 SAME = 0.82
 
+# So many pairs were compared where SAME was chosen; in drawn cells, ten times as many have a
+# highest chance score that is higher by this at most.
+_COMPARED, _DECADE = 3e6, 0.025
+
 # Pixels across the disc, and the two blurs whose difference is the band that is kept: finer
 # detail does not survive a JPEG of quality 30 or half the size, and coarser is mere outline.
 _ACROSS, _FINE, _COARSE, _LOCAL = 64, 1.6, 5.0, 6.0
@@ -72,6 +76,20 @@ def signature(image: Image.Image) -> np.ndarray:
     # A few hard edges must not speak for the whole image.
     rings = np.clip(rings / spread, -_CLIP, _CLIP) * weights
     return np.round(rings * (127 / _CLIP)).astype(np.int8).ravel()
+
+
+def threshold(comparisons: float) -> float:
+    """Return the score from which on a pair counts, where so many pairs are compared.
+
+    `SAME` up to 3 million pairs, 0.025 more for each factor of ten: chance finds the highest
+    scores among the most pairs, as in any test that is made many times over.
+
+    >>> threshold(1000)
+    0.82
+    >>> round(threshold(3e8), 3)
+    0.87
+    """
+    return SAME + _DECADE * max(0.0, float(np.log10(max(1.0, comparisons / _COMPARED))))
 
 
 def spectra(signatures: np.ndarray) -> np.ndarray:
