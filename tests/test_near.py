@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from clusterkit.data import near
 from clusterkit.data.files import find_images
 from clusterkit.data.images import load_image
 from clusterkit.data.near import NearPairs, match, near_groups, near_pairs
+from clusterkit.data.padding import without_margin
 from clusterkit.data.signature import (
     RINGS,
     SAME,
@@ -20,6 +21,7 @@ from clusterkit.data.signature import (
     all_scores,
     pair_scores,
     signature,
+    threshold,
 )
 
 TURNS = list(Image.Transpose)
@@ -138,6 +140,32 @@ def test_nothing_and_one_image(n):
     assert match(rows[:0], signatures([picture(7)]))[0].shape == (0,)
 
 
+@pytest.mark.parametrize("fill", [0, 255])
+def test_padding_is_no_part_of_the_picture(fill):
+    images = [picture(i, 70 + i % 20, 60) for i in range(40)]
+    colour = (fill,) * 3
+    padded = [ImageOps.pad(image, (110, 110), color=colour) for image in images]
+    tilted = [image.rotate(15, Image.Resampling.BICUBIC, expand=True, fillcolor=colour)
+              for image in images]  # fmt: skip
+    rows, places = signatures(images), np.arange(len(images))
+    for copies, least in ((padded, 0.97), (tilted, 0.9)):
+        others = signatures(copies)
+        found = pair_scores(rows, others, places, places) >= SAME
+        assert found.mean() >= least
+        # Images that have nothing but their padding in common are no pairs.
+        assert len(near_pairs(others)) == 0
+
+
+def test_a_round_cell_on_black_keeps_its_ground():
+    y, x = np.mgrid[:60, :60] - 29.5
+    cell = np.where((x / 28) ** 2 + (y / 20) ** 2 < 1, np.asarray(picture(3).convert("L")), 0)
+    image = Image.fromarray(cell.astype(np.uint8))
+    for degrees in (0, 20, 45, 70):
+        turned = image.rotate(degrees)
+        assert without_margin(turned) is turned
+    assert score(image, image.rotate(45, Image.Resampling.BICUBIC)) >= SAME
+
+
 def test_match_names_the_original_and_not_the_image_itself():
     others = signatures([picture(i) for i in range(30)])
     copies = [picture(4).rotate(33), picture(9).transpose(TURNS[0]), picture(99)]
@@ -149,6 +177,21 @@ def test_match_names_the_original_and_not_the_image_itself():
     alone, _ = match(both, both, exclude_self=True)
     assert alone[[4, 9, 30, 31]].tolist() == [30, 31, 4, 9]
     assert (np.delete(alone, [4, 9, 30, 31]) == -1).all()
+
+
+def test_match_does_not_depend_on_the_batch():
+    others = signatures([picture(i) for i in range(60)])
+    asked = signatures([picture(i).rotate(i) for i in range(40, 80)])
+    index, best = match(asked, others)
+    for start in (0, 7, 39):
+        part, score_of = match(asked[start : start + 3], others)
+        assert part.tolist() == index[start : start + 3].tolist()
+        np.testing.assert_allclose(score_of, best[start : start + 3], atol=1e-6)
+
+
+def test_more_comparisons_ask_for_a_higher_score():
+    assert threshold(10) == SAME == threshold(1e6)
+    assert SAME < threshold(1e8) < threshold(5e9) < 0.95
 
 
 def check_planted(originals: list[Image.Image], copied: int, known=frozenset()):

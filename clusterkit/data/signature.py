@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from scipy import fft, ndimage
 
+from clusterkit.data.padding import without_margin
+
 RINGS, ANGLES = 16, 64
 SIGNATURE = RINGS * ANGLES
 
@@ -18,6 +20,10 @@ SIGNATURE = RINGS * ANGLES
 # just above what two different cells reach, and confirmed on busi, which had no part in it:
 # `python -m benchmarks.duplicates` measures all three.
 SAME = 0.82
+
+# So many pairs were compared where SAME was chosen; in drawn cells, ten times as many have a
+# highest chance score that is higher by this at most.
+_COMPARED, _DECADE = 3e6, 0.025
 
 # Pixels across the disc, and the two blurs whose difference is the band that is kept: finer
 # detail does not survive a JPEG of quality 30 or half the size, and coarser is mere outline.
@@ -43,15 +49,16 @@ def signature(image: Image.Image) -> np.ndarray:
     Parameters
     ----------
     image : PIL.Image.Image
-        Any size, at its own aspect ratio; RGB is reduced to grey. What lies outside the
-        central disc, whose diameter is the shorter side, has no part in it.
+        Any size, at its own aspect ratio; RGB is reduced to grey. An even margin around it is
+        taken off. What lies outside the central disc, whose diameter is the shorter side, has
+        no part in it.
 
     Returns
     -------
     (SIGNATURE,) int8, `RINGS` rows of `ANGLES` values. All zeros: there is no structure (a
     constant image, or circles around the centre and no more), which is like nothing.
     """
-    grey = _disc(image)
+    grey = _disc(without_margin(image))
     inside = _inside()
     band = _blur(grey, _FINE) - _blur(grey, _COARSE)
     contrast = np.sqrt((band**2 * inside).sum() / inside.sum())
@@ -69,6 +76,20 @@ def signature(image: Image.Image) -> np.ndarray:
     # A few hard edges must not speak for the whole image.
     rings = np.clip(rings / spread, -_CLIP, _CLIP) * weights
     return np.round(rings * (127 / _CLIP)).astype(np.int8).ravel()
+
+
+def threshold(comparisons: float) -> float:
+    """Return the score from which on a pair counts, where so many pairs are compared.
+
+    `SAME` up to 3 million pairs, 0.025 more for each factor of ten: chance finds the highest
+    scores among the most pairs, as in any test that is made many times over.
+
+    >>> threshold(1000)
+    0.82
+    >>> round(threshold(3e8), 3)
+    0.87
+    """
+    return SAME + _DECADE * max(0.0, float(np.log10(max(1.0, comparisons / _COMPARED))))
 
 
 def spectra(signatures: np.ndarray) -> np.ndarray:
