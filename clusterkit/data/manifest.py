@@ -139,6 +139,7 @@ def read_rows(
         The source cannot be listed at all.
     """
     adapter = find_adapter(source, config.data)
+    labels = labels and config.data.label_tag is None
     if not labels and isinstance(adapter, CsvAdapter):
         adapter = CsvAdapter(source, config.data, labels=False)
     parts = [expand(_complete(adapter.read()), config, report)]
