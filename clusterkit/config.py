@@ -227,8 +227,9 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image.percentiles": (_percentiles, "[low, high], two numbers rising from 0 to 100"),
     "image.frames": (lambda v: v in ("all", "middle") if isinstance(v, str) else 1 <= v <= 100_000,
                      "all, middle, or how many, at least 1"),
-    "data.keep_tags": (lambda v: all(isinstance(t, str) and t for t in v),
-                       "a list of keywords or tags, e.g. ['PatientAge']"),
+    "data.keep_tags": (lambda v: all(isinstance(t, str) and t for t in v) and
+                       len(set(v)) == len(v),
+                       "a list of different keywords or tags, e.g. ['PatientAge']"),
 }  # fmt: skip
 
 # What to do about a value out of range, where it is not plain.

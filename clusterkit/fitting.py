@@ -180,7 +180,9 @@ def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list
     rows = manifest[manifest["label"].isna() & (manifest["image_id"] != "")]
     # What a person refused a label for must not get one from self-training.
     rows = rows[rows["provenance"] != "rejected"]
-    rows = rows[~rows["image_id"].isin(data.rows["image_id"])].drop_duplicates("image_id")
+    # Frames of a labelled file are of its patient too, whether or not that is known.
+    files, known = (r["image_id"].astype(str).str.split("#").str[0] for r in (rows, data.rows))
+    rows = rows[~files.isin(known)].drop_duplicates("image_id")
     rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
     places, most = places_of(rows), config.train.pool
     if len(places) > most:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +197,7 @@ def _read_query(engine: Engine, path: Path, config: Config) -> _Query:
     how = "give an image, a folder of one patient's images, or the name of a group"
     if CsvAdapter.accepts(path, config.data):
         raise DataError(f"{path} is a table and not a patient; {how}")
-    rows = read_inputs(path, config)
+    rows = read_inputs(path, replace(config, image=engine.run.config.image))
     places, names = places_of(rows), names_of(rows).tolist()
     features, ids, errors = [], [], []
     for batch in load_batches(places, engine.run.config.image, 32, workers_for(places)):

@@ -118,9 +118,10 @@ def keep_tags_option(function: Callable) -> Callable:
 
     def split(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
         # A tag's number, (0010,1010), has a comma of its own.
-        return None if text is None else re.findall(r"\([^)]*\)|[^,()\s]+", text)
+        found = re.findall(r"\([^)]*\)|[^,()\s]+", text or "")
+        return None if text is None else list(dict.fromkeys(found))
 
-    text = "DICOM: elements to write too; personal ones only so."
+    text = "DICOM elements to add as columns; none is written unless named."
     return click.option("--keep-tags", callback=split, metavar="TAG,…", help=text)(function)
 
 

@@ -17,14 +17,21 @@ from clusterkit.config import Config
 from clusterkit.data import dicom, tiff
 from clusterkit.data.files import find_images, maybe_dicom
 from clusterkit.data.images import MAX_BYTES
-from clusterkit.data.patients import hash_patient, is_personal, key_path, known_tag, read_key
+from clusterkit.data.patients import (
+    check_plain,
+    hash_patient,
+    is_personal,
+    key_path,
+    known_tag,
+    read_key,
+)
 from clusterkit.errors import DataError, ImageError
 
 log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
 
-_TIFF_ENDINGS = (".tif", ".tiff")
+_MAX_FRAMES = 100_000
 
 # PS3.5 9.1: numbers with points between them, at most 64 characters.
 _UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+")
@@ -36,15 +43,15 @@ class Header:
 
     Attributes
     ----------
-    frames : list of int or None
-        Numbers of its frames, from 0; None: the file holds one image.
+    frames : int or None
+        How many; None: the file holds one image.
     patient : str
         PatientID as it is, "" where there is none. Never written as it is.
     tags : dict of int to str
         The elements that were asked for; "" where absent.
     """
 
-    frames: list[int] | None = None
+    frames: int | None = None
     patient: str = ""
     tags: dict[int, str] = field(default_factory=dict)
 
@@ -56,13 +63,17 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
     """
     path = Path(path)
     try:
-        if path.suffix.lower() in _TIFF_ENDINGS:
+        # A pipe would block for ever.
+        if not path.is_file():
+            return None
+        # By what is in it: a DICOM file may be called anything.
+        with path.open("rb") as file:
+            head = file.read(132)
+        if head[:4] in tiff.MAGIC:
             return _tiff_header(path)
-        if maybe_dicom(path.name):
-            return _dicom_header(path, tags)
+        return _dicom_header(path, tags) if dicom.is_dicom(head) else None
     except (ImageError, OSError):
         return None
-    return None
 
 
 def expand(rows: pd.DataFrame, config: Config, report: Report | None = None) -> pd.DataFrame:
@@ -158,8 +169,11 @@ def _wanted(config: Config) -> tuple[int, ...]:
     """Return the elements to read, after refusing a personal one as a label."""
     data = config.data
     tags = [known_tag(name) for name in data.keep_tags]
+    for name, tag in zip(data.keep_tags, tags, strict=True):
+        check_plain(name, tag)
     if data.label_tag:
         label = known_tag(data.label_tag)
+        check_plain(data.label_tag, label)
         if is_personal(label) and label not in tags:
             raise DataError(
                 f"label tag {data.label_tag} is personal data, and labels are written everywhere; "
@@ -170,13 +184,10 @@ def _wanted(config: Config) -> tuple[int, ...]:
 
 
 def _tiff_header(path: Path) -> Header | None:
-    with path.open("rb") as file:
-        if file.read(4) not in tiff.MAGIC:
-            return None
-        # The page list is scattered over a file that may be large.
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            pages = tiff.list_pages(data)
-    return Header(frames=list(range(len(pages))) if len(pages) > 1 else None)
+    # The page list is scattered over a file that may be large.
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        pages = tiff.list_pages(data)
+    return Header(frames=len(pages) if len(pages) > 1 else None)
 
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
@@ -184,8 +195,10 @@ def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     if found is None:
         return None
     n_frames = dicom.frames_of(found["NumberOfFrames"])
+    # What the file cannot hold is one row, which fails and says why.
+    believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
     return Header(
-        frames=list(range(n_frames)) if n_frames > 1 else None,
+        frames=n_frames if believed else None,
         patient=found["PatientID"],
         tags={tag: found[tag] for tag in tags},
     )
@@ -209,6 +222,12 @@ def _take_patients(rows: pd.DataFrame, headers: list, config: Config) -> None:
     missing = [bool(i) and not g for i, g in zip(ids, rows["group"], strict=True)]
     if not any(missing):
         return
+    named = {g for g in rows["group"] if isinstance(g, str)}
+    if any(i in named for i, m in zip(ids, missing, strict=True) if m):
+        # One patient under two names would be on both sides of a split.
+        rows["group"] = [i if m and i in named else g
+                         for i, m, g in zip(ids, missing, rows["group"], strict=True)]  # fmt: skip
+        missing = [m and i not in named for i, m in zip(ids, missing, strict=True)]
     plain = "PatientID" in config.data.keep_tags
     key = b"" if plain else read_key(key_path(config.data.key_file))
     named = [i if plain else hash_patient(i, key) for i in ids if i]
@@ -231,14 +250,15 @@ def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
 
 def _frames(row: tuple, header: Header | None, config: Config) -> list[str | None]:
     asked = row.frame if isinstance(row.frame, str) else ""
-    if asked and not asked.isdecimal():
-        raise DataError(f"image '{row.image}': frame '{asked}' is not a whole number from 0; leave "
-                        "it empty to take all")  # fmt: skip
+    if asked and not (asked.isdecimal() and len(asked) < 10):
+        raise DataError(f"image '{row.image}': frame '{asked:.20}' is not a whole number from 0; "
+                        "leave it empty to take all")  # fmt: skip
+    if asked and (int(asked) or (header is not None and header.frames is not None)):
+        # Of a file with one image, a frame other than 0 fails when it is read, and says so.
+        return [str(int(asked))]
     if header is None or header.frames is None:
         return [None]
-    if asked:
-        return [str(int(asked))]
-    frames, choice = header.frames, config.image.frames
+    frames, choice = range(header.frames), config.image.frames
     if choice == "middle":
         frames = [frames[len(frames) // 2]]
     elif isinstance(choice, int) and choice < len(frames):

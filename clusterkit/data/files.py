@@ -37,7 +37,7 @@ def maybe_dicom(name: str) -> bool:
     [True, True, True, False]
     """
     suffix = Path(name).suffix.lower()
-    if name.upper().startswith("DICOMDIR") or suffix in _OTHER_ENDINGS:
+    if name.upper() == "DICOMDIR" or suffix in _OTHER_ENDINGS:
         return False
     return suffix not in image_extensions()
 

@@ -103,7 +103,10 @@ def decode(
             if dicom.is_dicom(data[:132]):
                 image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
                 return _shrunk(image, size).convert("RGB")
-            return _decode(data, size, how, frame)
+            image = _decode(data, size, how, frame)
+            # A comment or a name in a file's own words must not reach a thumbnail.
+            image.info.clear()
+            return image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -114,8 +117,11 @@ def decode(
         raise ImageError("too large for the memory") from error
     except Exception as error:
         # The many readers raise anything on damaged files, failed assertions and struct.error
-        # among them; one bad image must never stop a batch.
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        # among them; one bad image must never stop a batch. Of DICOM, their words may quote
+        # the header.
+        reason = " ".join(str(error).split())[:120]
+        if not reason or dicom.is_dicom(data[:132]):
+            reason = type(error).__name__
         raise ImageError(f"damaged or truncated image: {reason}") from error
 
 
@@ -158,6 +164,8 @@ def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Imag
         values = tiff.read_deep(data, page, MAX_PIXELS)
         if values is not None:
             return _deep(values, size, how)
+    elif frame:
+        raise ImageError(f"frame {frame} does not exist: the file has one image, frame 0")
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")

@@ -51,7 +51,7 @@ class _Images(Dataset):
     def __init__(self, places: list[Place], how: ImageConfig) -> None:
         self.places, self.how = places, how
         # The last file of several frames: reading it anew for each would be quadratic.
-        self._open: tuple[str, bytes] = ("", b"")
+        self._open: tuple[str, bytes, str] = ("", b"", "")
 
     def __len__(self) -> int:
         return len(self.places)
@@ -60,20 +60,21 @@ class _Images(Dataset):
         size, identity = self.how.size, ""
         path, frame = self.places[index]
         try:
-            data = self._bytes(path, frame)
-            identity = image_id_of(data, frame)
+            data, identity = self._read(path, frame)
             image = decode(data, size, self.how, int(frame or 0))
             return to_array(image, size, self.how.resize), identity, "", signature(image)
         except ImageError as error:
             blank = np.zeros((size, size, 3), dtype=np.uint8)
             return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)
 
-    def _bytes(self, path: str, frame: str | None) -> bytes:
+    def _read(self, path: str, frame: str | None) -> tuple[bytes, str]:
         if frame is None:
-            return read_bytes(path)
+            data = read_bytes(path)
+            return data, image_id_of(data)
         if self._open[0] != path:
-            self._open = (path, read_bytes(path))
-        return self._open[1]
+            data = read_bytes(path)
+            self._open = (path, data, image_id_of(data))
+        return self._open[1], f"{self._open[2]}#{frame}"
 
 
 def places_of(rows: pd.DataFrame) -> list[Place]:

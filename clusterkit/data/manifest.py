@@ -139,10 +139,14 @@ def read_rows(
         The source cannot be listed at all.
     """
     adapter = find_adapter(source, config.data)
-    labels = labels and config.data.label_tag is None
-    if not labels and isinstance(adapter, CsvAdapter):
+    tag = config.data.label_tag
+    if isinstance(adapter, CsvAdapter) and (tag or not labels):
         adapter = CsvAdapter(source, config.data, labels=False)
-    parts = [expand(_complete(adapter.read()), config, report)]
+    listed = _complete(adapter.read())
+    if tag and isinstance(adapter, CsvAdapter) and listed["label"].notna().any():
+        raise DataError(f"{source} has labels, and data.label_tag = '{tag}' asks for those of the "
+                        "DICOM headers; leave out one")  # fmt: skip
+    parts = [expand(listed, config, report)]
     if config.data.unlabeled:
         parts.append(_complete(read_inputs(config.data.unlabeled, config, report)))
     return pd.concat(parts, ignore_index=True)

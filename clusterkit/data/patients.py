@@ -24,19 +24,17 @@ _LEAST_BYTES = 16
 _DIGITS = 16
 _HASH = re.compile(r"patient-[0-9a-f]{16}")
 
-# Elements outside group 0010 (patient) that tell who, where or when; dates and names by their VR.
-_PERSONAL_VR = ("PN", "DA", "TM", "DT", "UI")
-_PERSONAL = {
-    "AccessionNumber",
-    "DeviceSerialNumber",
-    "InstitutionAddress",
-    "InstitutionName",
-    "InstitutionalDepartmentName",
-    "IssuerOfPatientID",
-    "RequestingService",
-    "StationName",
-    "StudyID",
+# What cannot tell who, where or when: codes and numbers, and some texts about the picture.
+_PLAIN_VR = ("CS", "IS", "DS", "US", "SS", "UL", "SL", "FL", "FD")
+_PLAIN = {
+    "Manufacturer",
+    "ManufacturerModelName",
+    "ProtocolName",
+    "SeriesDescription",
+    "StudyDescription",
 }
+# Values that are no text of one line.
+_NO_TEXT = ("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
 
 def hash_patient(identity: str, key: bytes) -> str:
@@ -77,8 +75,8 @@ def read_key(path: Path) -> bytes:
             f"file with data.key_file or ${KEY_VARIABLE}"
         ) from error
     if len(key) < _LEAST_BYTES:
-        raise ConfigError(f"the key for patient ids, {path}, has {len(key)} bytes; a key has at "
-                          f"least {_LEAST_BYTES} (remove the file, and one is made)")  # fmt: skip
+        raise ConfigError(f"the key for patient ids, {path}, has {len(key)} bytes; a key has "
+                          f"at least {_LEAST_BYTES}: put it back, or name another")  # fmt: skip
     return key
 
 
@@ -94,12 +92,16 @@ def key_fingerprint(groups: Iterable[str | None], key_file: str | None) -> str |
 
 def _make_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(secrets.token_hex(32) + "\n")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Whole or not at all; of two processes at once, the first one's is the key.
+        os.link(partial, path)
     except FileExistsError:
         return
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
+    finally:
+        partial.unlink()
     log.warning("made a key for patient ids: %s; keep it, and keep it secret: the same key gives "
                 "the same hashes in the next run", path)  # fmt: skip
 
@@ -121,24 +123,41 @@ def known_tag(name: str) -> int:
     if tag is not None:
         return int(tag)
     digits = "".join(c for c in name if c not in "(), ")
-    try:
-        if len(digits) != 8:
-            raise ValueError
+    if re.fullmatch("[0-9A-Fa-f]{8}", digits):
         return int(digits, 16)
-    except ValueError:
-        keywords = [entry[4] for entry in DicomDictionary.values()]
-        near = nearest_name(name, keywords)
-        raise ConfigError(f"'{name}' is no DICOM keyword{near}; give one, or a tag such as "
-                          "(0010,1010)") from None  # fmt: skip
+    near = nearest_name(name, [entry[4] for entry in DicomDictionary.values()])
+    raise ConfigError(f"'{name}' is no DICOM keyword{near}; give one, or a tag such as "
+                      "(0010,1010)")  # fmt: skip
 
 
 def is_personal(tag: int) -> bool:
-    """Whether an element tells who a patient is, or who treated them, where or when."""
+    """Whether an element may tell who a patient is, or who treated them, where or when.
+
+    All may but codes and numbers outside group 0010 (patient), and a few descriptions.
+    """
     from pydicom.datadict import dictionary_VR, keyword_for_tag
 
     if tag >> 16 == 0x0010 or (tag >> 16) % 2:
         return True
     try:
-        return dictionary_VR(tag) in _PERSONAL_VR or keyword_for_tag(tag) in _PERSONAL
+        return dictionary_VR(tag) not in _PLAIN_VR and keyword_for_tag(tag) not in _PLAIN
     except KeyError:
         return True
+
+
+def check_plain(name: str, tag: int) -> None:
+    """Refuse an element whose value is no text of one line; a sequence may hold anything.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        kind = dictionary_VR(tag)
+    except KeyError:
+        return
+    if any(part in _NO_TEXT for part in kind.split(" or ")):
+        raise ConfigError(f"the DICOM element {name} is of type {kind} and no text; name one of "
+                          "its own elements")  # fmt: skip

@@ -22,7 +22,7 @@ def units_of(manifest: pd.DataFrame) -> np.ndarray:
     connect. An image without a group stands for itself.
     """
     n = len(manifest)
-    files = pd.factorize(manifest["image_id"].astype(str).str.partition("#")[0])[0]
+    files = pd.factorize(manifest["image_id"].astype(str).str.split("#").str[0])[0]
     named = pd.factorize(manifest["group"].where(manifest["group"].notna(), None))[0]
     near = manifest["near"].to_numpy() if "near" in manifest else np.full(n, -1)
     # Images are nodes 0 … n-1; each file, group and set of near duplicates is a node above them.
@@ -88,12 +88,12 @@ def _without_copies(manifest: pd.DataFrame, valid: np.ndarray) -> np.ndarray:
     units = units_of(manifest)
     both = valid & np.isin(units, units[~valid])
     if both.all(where=valid):
-        raise DataError("every 'valid' image of the split column is a copy or near duplicate of a "
-                        "training image; split the data anew")  # fmt: skip
+        raise DataError("every 'valid' image of the split column shares its group, its file or its "
+                        "picture with a training image; split the data anew")  # fmt: skip
     if both.any():
-        log.warning("%d images that the split column holds out are copies or near duplicates of "
-                    "training images, e.g. '%s': they train too, as nothing could be measured on "
-                    "them", both.sum(), manifest["image"].to_numpy()[both][0])  # fmt: skip
+        log.warning("%d images that the split column holds out share their group, file or picture "
+                    "with training images, e.g. '%s': they train too, as nothing could be measured "
+                    "on them", both.sum(), manifest["image"].to_numpy()[both][0])  # fmt: skip
     return valid & ~both
 
 

@@ -90,6 +90,11 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
             if part.samplesperpixel > 8 or part.imagedepth > 1:
                 raise ImageError(f"a TIFF of {part.samplesperpixel} channels and depth "
                                  f"{part.imagedepth} is no picture")  # fmt: skip
+            size = pixels * part.samplesperpixel * kind.itemsize
+            if size > max_pixels * 8:
+                raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
+            if 0 in part.databytecounts:
+                raise ImageError("damaged or truncated TIFF: a part of it is empty")
             return _values(part)
     except ValueError as error:
         if "imagecodecs" not in str(error):

@@ -66,10 +66,10 @@ def build_table(
     duplicate = (table["duplicate_of"] != "").to_numpy()
     near = _take_near(table, exemplars, evidence, failed | duplicate)
     threshold = context.thresholds[best]
-    table["status"] = _statuses(table, failed, duplicate, threshold, context)
+    unlike = (near != "") & (near != table["predicted_label"]).to_numpy()
+    table["status"] = _statuses(table, failed, duplicate, near != "", threshold, context)
     if context.promises:
         # The same picture under another label: one of the two is wrong, and a person must say.
-        unlike = (near != "") & (near != table["predicted_label"]).to_numpy()
         table.loc[unlike & (table["status"] == "assigned"), "status"] = "review"
     # Where the labelled images lie: clusters and questions are seen from there.
     labelled = Reduction.stored_in(run)(run.gallery["features"])
@@ -120,6 +120,7 @@ def _statuses(
     table: pd.DataFrame,
     failed: np.ndarray,
     duplicate: np.ndarray,
+    near: np.ndarray,
     threshold: np.ndarray,
     context: Context,
 ) -> np.ndarray:
@@ -130,6 +131,8 @@ def _statuses(
         novel = np.zeros(len(table), dtype=bool)
         p_values = table["novelty_p"].to_numpy()[judged]
         novel[judged] = benjamini_hochberg(p_values, context.config.engine.novelty_alpha)
+        # A labelled picture made brighter may look strange, but it is not unlike all labelled.
+        novel &= ~near
         status[novel] = "novel"
     status[duplicate] = "duplicate"
     status[failed] = "failed"
@@ -170,7 +173,8 @@ def _order(
 def _near_reason(row: tuple, label: str, score: float) -> str:
     if not label:
         return ""
-    return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}. "
+    differs = ", which differs" if label != row.predicted_label else ""
+    return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}{differs}. "
 
 
 def _reason(row: tuple, threshold: float, promised: bool) -> str:

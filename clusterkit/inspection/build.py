@@ -157,7 +157,7 @@ def _by_kind(table: pd.DataFrame) -> dict:
             kinds[kind.name] = {
                 "severity": kind.severity,
                 "findings": int(own["finding"].nunique()),
-                "images": int(own["image"].nunique()),
+                "images": len(own.drop_duplicates(["image", "image_id"])),
                 "example": f"{first['image']}: {first['detail']}",
             }
     return kinds

@@ -121,8 +121,8 @@ def look(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarra
     """Return the facts and the signature of one image; never raises for what a file holds."""
     blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
     try:
-        data = read_bytes(path) if frame is None else _read_file(path)
-        identity = image_id_of(data, frame)
+        data, identity = _read_file(path) if frame else _read_image(path)
+        identity += f"#{frame}" if frame else ""
         image, (width, height) = open_image(data, frame, config)
         grey = np.asarray(image.convert("L"))
         facts = Facts(
@@ -159,9 +159,14 @@ def open_image(
 
 
 @lru_cache(maxsize=1)
-def _read_file(path: str) -> bytes:
+def _read_file(path: str) -> tuple[bytes, str]:
     """Read a file of several frames, which follow each other, once."""
-    return read_bytes(path)
+    return _read_image(path)
+
+
+def _read_image(path: str) -> tuple[bytes, str]:
+    data = read_bytes(path)
+    return data, image_id_of(data)
 
 
 def _says_burned_in(data: bytes, path: str) -> bool:

@@ -8,7 +8,7 @@ import pandas as pd
 from clusterkit.config import DataConfig
 from clusterkit.data.contents import resolve_uids
 from clusterkit.data.files import inside_root
-from clusterkit.errors import DataError
+from clusterkit.errors import DataError, nearest_name
 
 _ENDINGS = (".csv", ".tsv", ".txt")
 
@@ -55,6 +55,12 @@ class CsvAdapter:
             {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
         )
         out["image"] = [Path(image).as_posix() for image in images]
+        group = config.group_column
+        if group not in names and group != DataConfig().group_column:
+            raise DataError(
+                f"{self.source} has no column '{group}'{nearest_name(group, names)}; it has "
+                f"{', '.join(names[:12])}; name yours with --group-column"
+            )
         columns = {"label": config.label_column, "group": config.group_column, "split": "split",
                    "frame": "frame"}  # fmt: skip
         for name, column in columns.items():

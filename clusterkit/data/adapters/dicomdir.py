@@ -22,7 +22,7 @@ class DicomdirAdapter:
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
         """A file called DICOMDIR."""
-        return source.is_file() and source.name.upper().startswith("DICOMDIR")
+        return source.is_file() and source.name.upper() == "DICOMDIR"
 
     def read(self) -> pd.DataFrame:
         """Return one row a file, sorted; a file that is not there stays a row.
@@ -34,6 +34,8 @@ class DicomdirAdapter:
         """
         try:
             directory = read_dataset(read_bytes(self.source), MAX_BYTES)
+            if "DirectoryRecordSequence" not in directory:
+                raise ImageError("it is no DICOMDIR, or cut off")
             records = directory.get("DirectoryRecordSequence") or []
             ids = [record.get("ReferencedFileID") for record in records]
         except ImageError as error:

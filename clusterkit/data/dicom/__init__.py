@@ -17,6 +17,7 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.dicom.header import frames_of, is_dicom, read_dataset, read_elements
 from clusterkit.data.dicom.picture import render
 from clusterkit.data.dicom.values import check_header, stored_values
+from clusterkit.errors import ImageError
 
 __all__ = ["frames_of", "is_dicom", "read_dataset", "read_elements", "read_frame"]
 
@@ -48,6 +49,8 @@ def read_frame(
     """
     dataset = _parse(data, max_bytes)
     check_header(dataset, frame, max_pixels)
+    if frames_of(dataset.get("NumberOfFrames")) > len(data):
+        raise ImageError("NumberOfFrames is more than the file can hold")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         values = stored_values(dataset, frame, max_bytes)

@@ -4,42 +4,52 @@ import struct
 
 from clusterkit.errors import ImageError
 
-# JPEG's start-of-frame markers (T.81 B.1.1.3) and JPEG-LS's (T.87): SOF0-15 without DHT, JPG, DAC.
-_FRAMES = {0xC0 + n for n in range(16)} - {0xC4, 0xC8, 0xCC} | {0xF7}
-_ALONE = {0x01, *range(0xD0, 0xDA)}
+# JPEG's start-of-frame markers (T.81 B.1.1.3), DHP of hierarchical files, and JPEG-LS's (T.87).
+_FRAMES = {0xC0 + n for n in range(16)} - {0xC4, 0xC8, 0xCC} | {0xDE, 0xF7}
+_ALONE = {0x01, *range(0xD0, 0xD9)}
+_SCAN = 0xDA
+_J2K = b"\xff\x4f\xff\x51"
 
 
-def check_codestream(coded: bytes, width: int, height: int) -> None:
-    """Refuse a stream that declares more pixels than the file around it.
+def check_codestream(coded: bytes, width: int, height: int, samples: int) -> None:
+    """Refuse a stream that declares more than the file around it, or does not say.
 
     Raises
     ------
     ImageError
-        The stream declares more than width x height pixels.
+        The stream is no JPEG, JPEG-LS or JPEG 2000, or declares more than width x height pixels
+        of so many samples.
     """
-    found = declared_size(coded)
-    if found is not None and found[0] * found[1] > width * height:
-        raise ImageError(f"the compressed image is {found[0]}x{found[1]}, but its header says "
-                         f"{width}x{height}")  # fmt: skip
-
-
-def declared_size(coded: bytes) -> tuple[int, int] | None:
-    """Return width and height of a JPEG, JPEG-LS or JPEG 2000 stream; None: it does not say."""
     try:
-        # Bare, or a little way into the boxes of a JP2 file.
-        start = coded[:4096].find(b"\xff\x4f\xff\x51")
-        if start == 0 or coded[4:8] == b"jP  ":
-            x, y, x0, y0 = struct.unpack_from(">IIII", coded, start + 8)
-            return x - x0, y - y0
-        if coded[:2] == b"\xff\xd8":
-            return _jpeg_size(coded)
+        found = _j2k_size(coded) if coded[:2] != b"\xff\xd8" else _jpeg_size(coded)
     except struct.error:
+        found = None
+    if found is None:
+        raise ImageError("the compressed image does not say its size: damaged or truncated")
+    if not (0 < found[0] <= width and 0 < found[1] <= height and found[2] <= samples):
+        raise ImageError(f"the compressed image is {found[0]}x{found[1]} of {found[2]} samples, "
+                         f"but its header says {width}x{height} of {samples}")  # fmt: skip
+
+
+def _j2k_size(coded: bytes) -> tuple[int, int, int] | None:
+    """Return width, height and components of a JPEG 2000 stream, bare or in the boxes of JP2."""
+    start = 0
+    if coded[4:8] == b"jP  ":
+        while coded[start + 4 : start + 8] != b"jp2c":
+            (length,) = struct.unpack_from(">I", coded, start)
+            if length < 8:
+                return None
+            start += length
+        start += 8
+    if coded[start : start + 4] != _J2K:
         return None
-    return None
+    x, y, x0, y0 = struct.unpack_from(">IIII", coded, start + 8)
+    (components,) = struct.unpack_from(">H", coded, start + 40)
+    return x - x0, y - y0, components
 
 
-def _jpeg_size(coded: bytes) -> tuple[int, int] | None:
-    place = 2
+def _jpeg_size(coded: bytes) -> tuple[int, int, int] | None:
+    place, largest = 2, None
     while place + 4 <= len(coded):
         if coded[place] != 0xFF:
             return None
@@ -48,9 +58,15 @@ def _jpeg_size(coded: bytes) -> tuple[int, int] | None:
             place += 1
         elif marker in _ALONE:
             place += 2
-        elif marker in _FRAMES:
-            height, width = struct.unpack_from(">HH", coded, place + 5)
-            return width, height
+        elif marker == _SCAN:
+            break
         else:
+            if marker in _FRAMES:
+                height, width, components = struct.unpack_from(">HHB", coded, place + 5)
+                # A height of 0 is told after the scan, which is too late to refuse it.
+                if not height or not width:
+                    return None
+                before = largest or (0, 0, 0)
+                largest = tuple(map(max, before, (width, height, components)))
             place += 2 + struct.unpack_from(">H", coded, place + 2)[0]
-    return None
+    return largest

@@ -20,6 +20,9 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 _HEAD = 2000
 _LONGEST = 200
 
+# What any deflated file may inflate to; beyond it, so many times its own size.
+_INFLATED = 100_000_000
+
 
 def is_dicom(head: bytes) -> bool:
     """Tell from the first 132 bytes whether a file is DICOM.
@@ -52,8 +55,7 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options) -> "Dataset":
         # Odd values are common in real headers; what matters is checked where it is used.
         warnings.simplefilter("ignore")
         if isinstance(source, bytes):
-            _check_deflated(source, max_bytes)
-            source = io.BytesIO(source)
+            source = io.BytesIO(_inflated(source, max_bytes))
         return dcmread(source, force=True, **options)
 
 
@@ -70,6 +72,9 @@ def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str
     ImageError
         As `read_dataset`, or the header is damaged.
     """
+    if not path.is_file():
+        # A pipe would block for ever.
+        return None
     with path.open("rb") as file:
         head = file.read(_HEAD)
         if not is_dicom(head):
@@ -83,7 +88,7 @@ def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"damaged or truncated DICOM header: {short(error)}") from error
+        raise ImageError(f"damaged or truncated DICOM header ({short(error)})") from error
 
 
 def frames_of(declared: object) -> int:
@@ -103,24 +108,40 @@ def _text(value: object) -> str:
     return "".join(c for c in text if c.isprintable())[:_LONGEST]
 
 
-def short(error: BaseException | str) -> str:
-    """Return an error on one line of at most 160 characters."""
-    return " ".join(str(error).split())[:160]
+def short(error: BaseException) -> str:
+    """Name an error by its kind alone: a library's words may quote the header, even a name."""
+    return type(error).__name__
 
 
-def _check_deflated(data: bytes, max_bytes: int) -> None:
-    # pydicom inflates the whole data set at once: a few kilobytes could become gigabytes.
-    if DEFLATED.encode() not in data[:_HEAD]:
-        return
-    meta = 132 if data[128:132] == b"DICM" else 0
-    # (0002,0000) holds the length of the rest of the meta header.
-    if data[meta : meta + 4] != b"\x02\0\0\0":
-        raise ImageError("a deflated DICOM file whose meta header does not say its own length")
-    start = meta + 12 + int.from_bytes(data[meta + 8 : meta + 12], "little")
+def _inflated(data: bytes, max_bytes: int) -> bytes:
+    """Return a deflated file's data set inflated, within bounds; other files as they are.
+
+    pydicom would inflate it whole: a few kilobytes could become gigabytes.
+    """
+    syntax, start = _meta(data)
+    if syntax != DEFLATED:
+        return data
+    most = min(max_bytes, _INFLATED + 20 * len(data))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total, rest = 0, data[start:]
-    while rest and not inflater.eof:
-        total += len(inflater.decompress(rest, 16_000_000))
-        rest = inflater.unconsumed_tail
-        if total > max_bytes:
-            raise ImageError(f"deflated, and larger than {max_bytes:,} bytes when inflated")
+    plain = inflater.decompress(data[start:], most + 1)
+    if len(plain) > most:
+        raise ImageError(f"deflated, and larger than {most:,} bytes when inflated")
+    # Without a meta header, pydicom takes it for what it is: explicit VR, little endian.
+    return plain
+
+
+def _meta(data: bytes) -> tuple[str, int]:
+    """Return the transfer syntax that group 0002 names, and where the group ends.
+
+    The group is explicit VR, little endian (PS3.10 7.1); its own length is not relied upon.
+    """
+    place, syntax = 132 if data[128:132] == b"DICM" else 0, ""
+    while data[place : place + 2] == b"\x02\0" and place + 8 <= len(data):
+        if data[place + 4 : place + 6] in (b"OB", b"OW", b"UN", b"UT", b"SQ"):
+            begin, length = place + 12, int.from_bytes(data[place + 8 : place + 12], "little")
+        else:
+            begin, length = place + 8, int.from_bytes(data[place + 6 : place + 8], "little")
+        if data[place + 2 : place + 4] == b"\x10\0":
+            syntax = data[begin : begin + length].rstrip(b"\0 ").decode("ascii", "replace")
+        place = begin + length
+    return syntax, place

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.dicom.header import short
 from clusterkit.data.greys import scale, to_bytes, window_of
 from clusterkit.errors import ImageError
 
@@ -41,17 +40,26 @@ def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
     from pydicom import Dataset
 
     view = Dataset()
+    # A table may be of words, which need the file's byte order.
+    view.file_meta = dataset.file_meta
+    view.set_original_encoding(*dataset.original_encoding)
     for name in ("PhotometricInterpretation", "BitsStored", "PixelRepresentation",
                  "ModalityLUTSequence", *sum(_GROUPS.values(), ())):  # fmt: skip
-        if name in dataset:
+        if name in dataset and not dataset[name].is_empty:
             view[name] = dataset[name]
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     each = dataset.get("PerFrameFunctionalGroupsSequence") or []
     for groups in [*shared[:1], *each[frame : frame + 1]]:
         for sequence, names in _GROUPS.items():
             for item in (groups.get(sequence) or [])[:1]:
-                for name in (n for n in names if n in item):
+                for name in (n for n in names if n in item and not item[n].is_empty):
                     view[name] = item[name]
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        if name in view and not ("LUTDescriptor" in view[name][0] and "LUTData" in view[name][0]):
+            del view[name]
+    if "RescaleSlope" not in view or "RescaleIntercept" not in view:
+        for name in ("RescaleSlope", "RescaleIntercept"):
+            view.pop(name, None)
     return view
 
 
@@ -103,9 +111,10 @@ def _windowed(view: "Dataset", real: np.ndarray, exact: bool) -> np.ndarray:
         plain.VOILUTFunction = "LINEAR_EXACT"
     try:
         return scale(apply_windowing(real, plain), 0, 255)
-    except ValueError as error:
-        raise ImageError(f"the file's window has the width {view.WindowWidth}: {short(error)}; "
-                         "image.window in the config replaces it") from error  # fmt: skip
+    except ValueError:
+        widths = np.atleast_1d(view.WindowWidth)
+        raise ImageError(f"the file's window has the width {widths[0]:g}, or a function that "
+                         "is not known; image.window replaces it") from None  # fmt: skip
 
 
 def _lut_range(lut: "Dataset") -> tuple[float, float]:
@@ -115,8 +124,20 @@ def _lut_range(lut: "Dataset") -> tuple[float, float]:
 def _palette(dataset: "Dataset", values: np.ndarray) -> Image.Image:
     from pydicom.pixels import apply_color_lut
 
-    coloured = apply_color_lut(values, _palette_of(dataset))[..., :3]
-    return Image.fromarray(scale(coloured, 0, np.iinfo(coloured.dtype).max))
+    table = _palette_of(dataset)
+    coloured = apply_color_lut(values, table)[..., :3]
+    top = np.iinfo(coloured.dtype).max
+    if coloured.dtype == np.uint16 and not _uses_words(table):
+        # 8-bit entries, each in a word of its own (PS3.3 C.7.6.3.1.6, note).
+        top = 255
+    return Image.fromarray(scale(coloured, 0, top))
+
+
+def _uses_words(dataset: "Dataset") -> bool:
+    """Whether any entry of a palette is larger than a byte."""
+    tables = [dataset.get(f"{c}PaletteColorLookupTableData") for c in ("Red", "Green", "Blue")]
+    # Segmented tables are of 16 bits by definition.
+    return not all(isinstance(t, bytes) and not any(t[1::2]) for t in tables)
 
 
 def _palette_of(dataset: "Dataset") -> "Dataset":

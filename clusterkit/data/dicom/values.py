@@ -30,8 +30,7 @@ def check_header(dataset: "Dataset", frame: int, max_pixels: int) -> None:
         No pixel data, no such frame, no size or more than `max_pixels`, or values of no meaning.
     """
     if not any(name in dataset for name in _PIXELS):
-        kind = str(dataset.get("Modality") or "") or "unknown"
-        raise ImageError(f"no pixel data (modality {kind}): a report, a directory, or cut off")
+        raise ImageError("no pixel data: a report, a directory, or cut off")
     rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
     if rows * columns > max_pixels:
         raise ImageError(f"{columns}x{rows} is more than {max_pixels:,} pixels")
@@ -45,7 +44,7 @@ def check_header(dataset: "Dataset", frame: int, max_pixels: int) -> None:
 def _whole(dataset: "Dataset", name: str) -> int:
     value = dataset.get(name)
     if not isinstance(value, int) or value < 1:
-        raise ImageError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        raise ImageError(f"{name} is not a whole number of at least 1")
     return value
 
 
@@ -69,11 +68,13 @@ def stored_values(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray:
         return pixel_array(dataset, index=frame)
     except (RuntimeError, NotImplementedError) as error:
         raise ImageError(_missing_decoder(syntax, str(error))) from error
+    except Exception as error:
+        raise ImageError(f"damaged or truncated DICOM ({short(error)})") from error
     except BaseException as error:
         # A plug-in in Rust panics on damaged data, and its panic is no Exception.
         if type(error).__name__ != "PanicException":
             raise
-        raise ImageError(f"damaged or truncated DICOM: {short(error)}") from None
+        raise ImageError("damaged or truncated DICOM (PanicException)") from None
 
 
 def _transfer_syntax(dataset: "Dataset") -> str:
@@ -102,16 +103,22 @@ def _check_frame(dataset: "Dataset", frame: int, syntax: str) -> None:
     try:
         coded = _encapsulated(dataset, frame)
     except Exception as error:
-        raise ImageError(f"damaged or truncated DICOM: {short(error)}") from error
+        raise ImageError(f"damaged or truncated DICOM ({short(error)})") from error
     # What the header declares was checked; the compressed stream has a size of its own.
-    check_codestream(coded, dataset.Columns, dataset.Rows)
+    if syntax not in (_RLE, _DEFLATED_FRAMES):
+        samples = _whole(dataset, "SamplesPerPixel")
+        check_codestream(coded, dataset.Columns, dataset.Rows, samples)
 
 
 def _inflate_frame(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray:
     """Decode Deflated Image Frame Compression (PS3.5 A.4.14), which pydicom does not know."""
     coded = _encapsulated(dataset, frame)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = inflater.decompress(coded, max_bytes)
+    bits = _whole(dataset, "SamplesPerPixel") * _whole(dataset, "BitsAllocated")
+    size = -(-dataset.Rows * dataset.Columns * bits // 8)
+    plain = inflater.decompress(coded, size + 2)
+    if len(plain) > size + 1:
+        raise ImageError("the deflated frame is larger than its header says")
     return _native(dataset, plain)
 
 
@@ -165,4 +172,4 @@ def _missing_decoder(syntax: str, error: str) -> str:
         return f"needs a decoder for {name} that is not installed: {INSTALL}{plug_ins}"
     if "not supported" in error:
         return f"compressed as {name}, which no decoder reads"
-    return f"damaged, or of a kind that no decoder reads ({name}): {short(error)}"
+    return f"damaged, or of a kind that no decoder reads ({name})"
