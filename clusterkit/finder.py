@@ -9,11 +9,11 @@ from PIL import Image
 
 from clusterkit.audit.pairs import PairRow, draw_pair, open_labelled, picture_pair
 from clusterkit.audit.pictures import save_png
-from clusterkit.config import Config
+from clusterkit.config import Config, ImageConfig
 from clusterkit.data.contents import names_of
 from clusterkit.data.images import load_image, to_array
 from clusterkit.engine.assign import Engine
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.models.run import Run
 from clusterkit.patients import similar_groups
 
@@ -81,7 +81,7 @@ class SimilarityFinder:
         compare_n : int or None
             If given: only the first so many of the predicted class.
         """
-        query = load_image(image, how=self.run.config.image)
+        query = _open_query(image, self.run.config.image)
         self._seen = to_array(query, self.run.info["size"], self.run.config.image.resize)
         self._query = query
         features, logits = self._engine.features(self._seen[None])
@@ -128,6 +128,21 @@ class SimilarityFinder:
         picture = picture_pair(self._engine, self._query, match, method)
         names = ("query", f"{best['label']}: {best['image']}")
         return draw_pair(PairRow(picture, f"{best['similarity'] * 100:.2f}% similarity", names))
+
+
+def _open_query(image: Path | str, how: ImageConfig) -> Image.Image:
+    """Read a query: a file, or ``file#k`` for one of its frames."""
+    path, frame = Path(image), 0
+    file, _, number = str(image).rpartition("#")
+    if not path.exists() and file and number.isdecimal() and len(number) < 10:
+        path, frame = Path(file), int(number)
+    try:
+        return load_image(path, how=how, frame=frame)
+    except ImageError as error:
+        hint = ""
+        if path.is_dir() or not path.exists():
+            hint = "; give an image, or --by group for a folder or the name of a patient"
+        raise ImageError(f"{image}: {error}{hint}") from error
 
 
 def similar(

@@ -58,7 +58,8 @@ class GroupMatches:
         the group's image in the closest pair. group. rank: from 1. n_images: of the group in the
         run. labels: of all its images, joined by ``|``. query_image, closest_similarity: the
         query's image in the closest pair, and how alike the two are, in [0, 1]. same_images: how
-        many of the group's images are in the query too, byte for byte: likely the same patient.
+        many of the group's images are in the query too, byte for byte or as near duplicates:
+        likely the same patient.
     outcomes : DataFrame or None
         See `summarise_outcomes`; None: none were given.
     notes : tuple of str
@@ -84,6 +85,8 @@ class _Query:
     ids: list[str]
     features: torch.Tensor
     group: str | None = None
+    # Ids of labelled images that near duplicates are of: the same picture saved anew.
+    near: frozenset[str] = frozenset()
 
 
 def similar_groups(
@@ -199,11 +202,14 @@ def _read_query(engine: Engine, path: Path, config: Config) -> _Query:
         raise DataError(f"{path} is a table and not a patient; {how}")
     rows = read_inputs(path, replace(config, image=engine.run.config.image))
     places, names = places_of(rows), names_of(rows).tolist()
-    features, ids, errors = [], [], []
+    features, ids, errors, near = [], [], [], set()
+    known = engine.run.manifest["image_id"].to_numpy()
     for batch in load_batches(places, engine.run.config.image, 32, workers_for(places)):
         readable = batch.errors == ""
         ids += batch.ids.tolist()
         errors += batch.errors.tolist()
+        found, _ = engine.near.match(batch.signatures)
+        near |= set(known[found[found >= 0]])
         if readable.any():
             features.append(engine.features(batch.images[readable])[0])
     failed = [i for i, error in enumerate(errors) if error]
@@ -215,7 +221,8 @@ def _read_query(engine: Engine, path: Path, config: Config) -> _Query:
                     len(failed), len(names), path, names[failed[0]], errors[failed[0]])  # fmt: skip
     good = [i for i, error in enumerate(errors) if not error]
     return _Query([names[i] for i in good], [places[i] for i in good], [ids[i] for i in good],
-                  torch.cat(features), _group_in(rows, path, engine.run))  # fmt: skip
+                  torch.cat(features), _group_in(rows, path, engine.run),
+                  frozenset(near))  # fmt: skip
 
 
 def _group_in(rows: pd.DataFrame, path: Path, run: Run) -> str | None:
@@ -251,7 +258,7 @@ def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
     order = found.order()
     closest = compared.iloc[found.closest[order]]
     labels = compared.groupby("group")["label"].agg(lambda values: "|".join(sorted(set(values))))
-    same = compared["image_id"].isin(set(asked.ids)).groupby(compared["group"]).sum()
+    same = compared["image_id"].isin(asked.near.union(asked.ids)).groupby(compared["group"]).sum()
     names = groups.to_numpy()[order]
     return pd.DataFrame({
         "similarity": found.similarity[order],

@@ -153,9 +153,10 @@ def _by_kind(table: pd.DataFrame) -> dict:
     for kind in KINDS:
         own = table[table["kind"] == kind.name]
         if len(own):
+            own = own.sort_values("severity", ascending=False, kind="stable")
             first = own.iloc[0]
             kinds[kind.name] = {
-                "severity": kind.severity,
+                "severity": first["severity"],
                 "findings": int(own["finding"].nunique()),
                 "images": len(own.drop_duplicates(["image", "image_id"])),
                 "example": f"{first['image']}: {first['detail']}",

@@ -46,11 +46,15 @@ class Kind:
 
 @dataclass(frozen=True)
 class Found:
-    """One finding: positions of its images in the scan, and what is said of each."""
+    """One finding: positions of its images in the scan, and what is said of each.
+
+    Not `sure`: it rests on looks alone, and is a note whatever its kind.
+    """
 
     rows: list[int]
     details: list[str]
     scores: list[float | None] = field(default_factory=list)
+    sure: bool = True
 
 
 def find_all(
@@ -77,7 +81,8 @@ def to_table(scan: Scan, found: list[tuple[Kind, Found]]) -> pd.DataFrame:
     sizes = [len(one.rows) for _, one in found]
     table["finding"] = np.repeat(np.arange(1, len(found) + 1), sizes)
     for column in ("kind", "severity"):
-        names = [getattr(kind, column.replace("kind", "name")) for kind, _ in found]
+        names = [kind.name if column == "kind" else kind.severity if one.sure else "note"
+                 for kind, one in found]  # fmt: skip
         table[column] = np.repeat(np.array(names, dtype=object), sizes)
     table["score"] = [s for _, one in found for s in one.scores or [np.nan] * len(one.rows)]
     table["detail"] = [d for _, one in found for d in one.details]
@@ -167,7 +172,11 @@ def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found
             how = "the same bytes" if ids.iloc[other] == ids.iloc[r] else "almost the same"
             details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
                            f"{verb} '{value}'")  # fmt: skip
-        yield Found(rows, details)
+        # Bytes prove it; looks, however alike, are for a person to confirm.
+        bytes_of = {}
+        for r in rows:
+            bytes_of.setdefault(ids.iloc[r], set()).add(values.iloc[r])
+        yield Found(rows, details, sure=any(len(found) > 1 for found in bytes_of.values()))
 
 
 def _group_labels(scan: Scan, _: Same) -> Iterator[Found]:
@@ -214,16 +223,19 @@ KINDS = (
          "The table lists an image more than once, with different labels, groups or splits.",
          _nothing),
     Kind("conflicting_labels", "problem", "The same picture under different labels",
-         "Exact or near duplicates have different labels; at least one of them is wrong.",
+         "Exact or near duplicates have different labels; at least one of them is wrong. A "
+         "problem where the bytes are the same, a note where only the looks are.",
          _conflicting_labels),
     Kind("group_across_splits", "problem", "Groups in several splits",
          "A group (patient) has images in more than one split: what is measured on the one was "
          "learned from the other.", _group_splits),
     Kind("duplicate_across_splits", "problem", "The same picture in several splits",
-         "Exact or near duplicates are in different splits.", _across_splits),
+         "Exact or near duplicates are in different splits. A problem where the bytes are the "
+         "same, a note where only the looks are.", _across_splits),
     Kind("duplicate_across_groups", "problem", "The same picture under several groups",
          "Exact or near duplicates belong to different groups (patients): one of them is wrong, "
-         "and a split by group would not keep them together.", _across_groups),
+         "and a split by group would not keep them together. A problem where the bytes are the "
+         "same, a note where only the looks are.", _across_groups),
     Kind("exact_duplicate", "problem", "Exact duplicates",
          "The files have the same bytes (SHA-256).", _exact),
     Kind("constant", "problem", "Images of one colour",

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from clusterkit.config import Config
+from clusterkit.data.contents import name_of
 from clusterkit.data.images import read_bytes
 from clusterkit.errors import ImageError
 from clusterkit.inspection.findings import KINDS, Found, Kind
@@ -62,7 +63,9 @@ def render_page(
         if own:
             shown = [_strip(scan, *numbered, thumbs) for numbered in own[:_FINDINGS]]
             images = summary["findings"][kind.name]["images"]
-            sections.append({"kind": kind, "strips": shown, "total": len(own), "images": images,
+            severity = summary["findings"][kind.name]["severity"]
+            sections.append({"kind": kind, "severity": severity, "strips": shown,
+                             "total": len(own), "images": images,
                              "numbered": any(len(one.rows) > 1 for _, one in own)})  # fmt: skip
     environment = Environment(loader=PackageLoader("clusterkit.inspection"), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True)  # fmt: skip
@@ -99,7 +102,9 @@ def _picture(scan: Scan, place: int, detail: str, score: float | None, thumbs) -
     label, group, split = (row[c] or "" for c in ("label", "group", "split"))
     size = "" if row["error"] else f"{row['width']} x {row['height']}"
     thumb = None if row["error"] else thumbs.draw(row)
-    return Picture(row["image"], label, group, split, size, score, detail, thumb)
+    return Picture(
+        name_of(row["image"], row["frame"]), label, group, split, size, score, detail, thumb
+    )
 
 
 class _Thumbs:

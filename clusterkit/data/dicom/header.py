@@ -79,8 +79,9 @@ def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str
         head = file.read(_HEAD)
         if not is_dicom(head):
             return None
+        syntax, end = _meta(head)
         # A deflated header can be anywhere in the file; of others only the beginning is read.
-        data = head + file.read() if DEFLATED.encode() in head else None
+        data = head + file.read() if syntax == DEFLATED or end >= len(head) else None
     options = {"stop_before_pixels": True, "specific_tags": tags}
     try:
         dataset = read_dataset(path if data is None else data, max_bytes, **options)
