@@ -16,6 +16,7 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.contents import files_of
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.loading import Place, places_of, read_signatures
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
@@ -181,7 +182,7 @@ def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list
     # What a person refused a label for must not get one from self-training.
     rows = rows[rows["provenance"] != "rejected"]
     # Frames of a labelled file are of its patient too, whether or not that is known.
-    files, known = (r["image_id"].astype(str).str.split("#").str[0] for r in (rows, data.rows))
+    files, known = (files_of(r["image_id"]) for r in (rows, data.rows))
     rows = rows[~files.isin(known)].drop_duplicates("image_id")
     rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
     places, most = places_of(rows), config.train.pool

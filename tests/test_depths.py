@@ -16,9 +16,10 @@ from PIL import Image
 from clusterkit.config import Config, ImageConfig
 from clusterkit.data.greys import apply_window, own_range, scale
 from clusterkit.data.images import decode, load_image
-from clusterkit.data.manifest import read_inputs
+from clusterkit.data.manifest import image_id_of, read_identified, read_inputs
 from clusterkit.data.tiff import list_pages
 from clusterkit.errors import ImageError
+from tests.damage import assert_image_or_reason
 
 # Every depth's whole range, lowest to highest.
 TYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "f2", "f4", "f8"]
@@ -224,12 +225,7 @@ def test_damaged_deep_tiffs_give_an_image_or_a_reason(kind, changes, length):
     damaged = bytearray(tiff(ramp(kind)[:16, :16], compression="zlib")[:length])
     for place, value in changes:
         damaged[place % len(damaged)] = value
-    try:
-        mode, reason = decode(bytes(damaged)).mode, ""
-    except ImageError as error:
-        mode, reason = "RGB", str(error)
-    assert mode == "RGB"
-    assert "\n" not in reason
+    assert_image_or_reason(lambda: decode(bytes(damaged)))
 
 
 def test_a_tiff_that_declares_too_much_is_refused():
@@ -264,3 +260,16 @@ def test_10k_by_10k_pixels_do_not_fill_the_memory(tmp_path, form):
     size, used = map(float, found.stdout.split())
     assert 448 <= size < 10_000
     assert used < 600
+
+
+def test_a_stack_that_changes_is_read_anew(tmp_path):
+    path = tmp_path / "a.tif"
+    ids = []
+    for value in (1, 2):
+        tifffile.imwrite(
+            path, np.full((value + 1, 8, 8), value, np.uint8), photometric="minisblack"
+        )
+        data, image_id = read_identified(path, "0")
+        assert (data, image_id) == (path.read_bytes(), image_id_of(path.read_bytes(), "0"))
+        ids.append(image_id)
+    assert ids[0] != ids[1]

@@ -155,6 +155,11 @@ def names_of(rows: pd.DataFrame) -> np.ndarray:
     return np.array([name_of(i, f if isinstance(f, str) else None) for i, f in pairs], dtype=object)
 
 
+def files_of(image_ids: pd.Series) -> pd.Series:
+    """Return image ids without their frames: what is the same for all images of one file."""
+    return image_ids.astype(str).str.split("#").str[0]
+
+
 def frame_of(image_id: str) -> int:
     """Return the frame that an image id names; 0 for files with one image.
 
@@ -194,7 +199,7 @@ def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     found = dicom.read_elements(path, MAX_BYTES, ["PatientID", "NumberOfFrames", *tags])
     if found is None:
         return None
-    n_frames = dicom.frames_of(found["NumberOfFrames"])
+    n_frames = dicom.frames_of(found)
     # What the file cannot hold is one row, which fails and says why.
     believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
     return Header(

@@ -30,6 +30,11 @@ def image_extensions() -> frozenset[str]:
     return frozenset(readable - others)
 
 
+def reading_processes(asked: int | None = None) -> int:
+    """Return how many processes read images: as asked for, else one a processor, at most 8."""
+    return min(os.cpu_count() or 1, 8) if asked is None else asked
+
+
 def maybe_dicom(name: str) -> bool:
     """Whether a file may be DICOM by its name: hospitals' files often have no ending, or a number.
 

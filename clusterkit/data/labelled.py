@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from clusterkit.config import Config
 from clusterkit.data.contents import names_of
 from clusterkit.data.loading import load_batches, places_of, workers_for
 from clusterkit.data.manifest import check_labels
-from clusterkit.data.near import SIGNATURE, NearPairs, near_pairs
+from clusterkit.data.near import SIGNATURE, near_chains, near_pairs
 from clusterkit.data.splits import units_of
 
 log = logging.getLogger("clusterkit")
@@ -79,21 +77,12 @@ def load_labelled(
         log.warning("%d labelled images are left out, e.g. %s: %s", bad.sum(),
                     rows["image"][first], errors[first])  # fmt: skip
     rows, signatures = rows[~bad].reset_index(drop=True), signatures[~bad]
-    pairs = near_pairs(signatures)
     # Whatever any verified pair connects stays together: a chain must not cross a split either.
-    rows["near"] = _chains(len(rows), pairs)
+    rows["near"] = near_chains(len(rows), near_pairs(signatures))
     _warn_of_near(rows)
     classes = check_labels(rows, config.data.max_classes)
     labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
     return Labelled(rows, images[~bad], labels, units_of(rows), classes, signatures)
-
-
-def _chains(n: int, pairs: NearPairs) -> np.ndarray:
-    """Number what pairs connect, however long the chain: (n,) int, -1: connected with nothing."""
-    edges = coo_matrix((np.ones(len(pairs)), (pairs.first, pairs.second)), shape=(n, n))
-    numbers = connected_components(edges, directed=False)[1]
-    alone = np.bincount(numbers, minlength=n)[numbers] < 2
-    return np.where(alone, -1, numbers)
 
 
 def _warn_of_near(rows: pd.DataFrame) -> None:

@@ -1,7 +1,6 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,8 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.images import decode, read_bytes, to_array
-from clusterkit.data.manifest import image_id_of
+from clusterkit.data.files import reading_processes
+from clusterkit.data.images import decode, to_array
+from clusterkit.data.manifest import read_identified
 from clusterkit.data.signature import SIGNATURE, signature
 from clusterkit.errors import ImageError
 
@@ -50,8 +50,6 @@ class Batch:
 class _Images(Dataset):
     def __init__(self, places: list[Place], how: ImageConfig) -> None:
         self.places, self.how = places, how
-        # The last file of several frames: reading it anew for each would be quadratic.
-        self._open: tuple[str, bytes, str] = ("", b"", "")
 
     def __len__(self) -> int:
         return len(self.places)
@@ -60,21 +58,12 @@ class _Images(Dataset):
         size, identity = self.how.size, ""
         path, frame = self.places[index]
         try:
-            data, identity = self._read(path, frame)
+            data, identity = read_identified(path, frame)
             image = decode(data, size, self.how, int(frame or 0))
             return to_array(image, size, self.how.resize), identity, "", signature(image)
         except ImageError as error:
             blank = np.zeros((size, size, 3), dtype=np.uint8)
             return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)
-
-    def _read(self, path: str, frame: str | None) -> tuple[bytes, str]:
-        if frame is None:
-            data = read_bytes(path)
-            return data, image_id_of(data)
-        if self._open[0] != path:
-            data = read_bytes(path)
-            self._open = (path, data, image_id_of(data))
-        return self._open[1], f"{self._open[2]}#{frame}"
 
 
 def places_of(rows: pd.DataFrame) -> list[Place]:
@@ -92,7 +81,7 @@ def read_signatures(places: list[Place], how: ImageConfig) -> np.ndarray:
 
 def workers_for(places: list[Place]) -> int:
     """Return how many processes read so many images: starting them costs more than a few."""
-    return 0 if len(places) < 200 else min(os.cpu_count() or 1, 8)
+    return 0 if len(places) < 200 else reading_processes()
 
 
 def load_batches(

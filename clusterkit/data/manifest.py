@@ -2,8 +2,10 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +14,7 @@ from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.adapters.dicomdir import DicomdirAdapter
-from clusterkit.data.contents import expand, names_of
+from clusterkit.data.contents import expand, name_of, names_of
 from clusterkit.data.files import find_images
 from clusterkit.data.images import read_bytes
 from clusterkit.errors import DataError, ImageError
@@ -36,8 +38,36 @@ def image_id_of(data: bytes, frame: str | None = None) -> str:
 
     Of a file with several images, ``#k`` for frame k is appended.
     """
-    identity = hashlib.sha256(data).hexdigest()[:16]
-    return f"{identity}#{frame}" if frame else identity
+    return name_of(hashlib.sha256(data).hexdigest()[:16], frame)
+
+
+def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, str]:
+    """Read an image's whole file; returns its bytes and the image's id.
+
+    Frames of one file follow each other: of a file with several, the last one read is kept, for
+    as long as it does not change.
+
+    Raises
+    ------
+    ImageError
+        As `read_bytes`.
+    """
+    if not frame:
+        data = read_bytes(path)
+        return data, image_id_of(data)
+    try:
+        found = os.stat(path)
+        stamp = found.st_mtime_ns, found.st_size
+    except (OSError, ValueError):
+        stamp = None
+    data, identity = _read_once(str(path), stamp)
+    return data, name_of(identity, frame)
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: str, stamp: tuple[int, int] | None) -> tuple[bytes, str]:
+    data = read_bytes(path)
+    return data, image_id_of(data)
 
 
 def safe_csv_text(value: str) -> str:
@@ -173,7 +203,7 @@ def read_inputs(
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source} does not exist; give a folder of images or a CSV")
-    rows = _sorted(expand(_complete(_list_inputs(source, config.data)), config, report))
+    rows = expand(_complete(_list_inputs(source, config.data)), config, report)
     groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
     if (groups > 1).any():
         image = rows["image"][rows["path"] == groups.idxmax()[0]].iloc[0]
@@ -261,17 +291,13 @@ def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
 
 
 def _image_ids(rows: pd.DataFrame, source: Path) -> list[str]:
-    whole, missing, ids = {}, [], []
+    ids, missing = [], []
     for row in rows.itertuples():
-        # Frames of one file follow each other; only the last file is kept.
-        if row.path not in whole:
-            try:
-                whole = {row.path: image_id_of(read_bytes(row.path))}
-            except ImageError as error:
-                whole = {row.path: ""}
-                missing.append((row.image, row.label, str(error)))
-        found = whole[row.path]
-        ids.append(f"{found}#{row.frame}" if found and row.frame else found)
+        try:
+            ids.append(read_identified(row.path, row.frame)[1])
+        except ImageError as error:
+            ids.append("")
+            missing.append((row.image, row.label, str(error)))
     labelled = [m for m in missing if m[1] is not None]
     if labelled:
         raise DataError(

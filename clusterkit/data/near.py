@@ -28,6 +28,7 @@ __all__ = [
     "NearIndex",
     "NearPairs",
     "match",
+    "near_chains",
     "near_groups",
     "near_pairs",
     "signature",
@@ -168,6 +169,18 @@ def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> Near
     return NearPairs(first[order], second[order], scores[order])
 
 
+def near_chains(n: int, pairs: NearPairs) -> np.ndarray:
+    """Number what pairs connect, however long the chain: (n,) int, -1: connected with nothing."""
+    numbers = _components(n, pairs.first, pairs.second)
+    alone = np.bincount(numbers, minlength=n)[numbers] < 2
+    return np.where(alone, -1, numbers)
+
+
+def _components(n: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    edges = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
+    return connected_components(edges, directed=False)[1]
+
+
 def near_groups(n: int, pairs: NearPairs, signatures: np.ndarray) -> np.ndarray:
     """Group what is one picture, without chaining unlike images together.
 
@@ -192,8 +205,7 @@ def near_groups(n: int, pairs: NearPairs, signatures: np.ndarray) -> np.ndarray:
     found = 0
     while len(first):
         nodes = np.unique(np.r_[first, second])
-        edges = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
-        component = connected_components(edges, directed=False)[1][nodes]
+        component = _components(n, first, second)[nodes]
         strength = np.bincount(np.r_[first, second], np.r_[score, score], minlength=n)[nodes]
         order = np.lexsort([nodes, -strength, component])
         starts = np.r_[True, np.diff(component[order]) > 0]

@@ -9,6 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
+from clusterkit.data.contents import files_of
 from clusterkit.errors import DataError
 
 log = logging.getLogger("clusterkit")
@@ -22,7 +23,7 @@ def units_of(manifest: pd.DataFrame) -> np.ndarray:
     connect. An image without a group stands for itself.
     """
     n = len(manifest)
-    files = pd.factorize(manifest["image_id"].astype(str).str.split("#").str[0])[0]
+    files = pd.factorize(files_of(manifest["image_id"]))[0]
     named = pd.factorize(manifest["group"].where(manifest["group"].notna(), None))[0]
     near = manifest["near"].to_numpy() if "near" in manifest else np.full(n, -1)
     # Images are nodes 0 … n-1; each file, group and set of near duplicates is a node above them.

@@ -15,6 +15,7 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
+from clusterkit.data.files import reading_processes
 from clusterkit.data.loading import Batch, load_batches, places_of
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.near import NearIndex
@@ -189,8 +190,7 @@ def _embed_missing(
     """Compute the batches that the journal lacks; returns how many it had."""
     done = journal.done()
     batch_size = config.assign.batch_size
-    workers = config.assign.workers
-    workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+    workers = reading_processes(config.assign.workers)
     # Starting workers costs more than reading a handful of images.
     workers = 0 if len(inputs) <= 2 * batch_size else workers
     if done:

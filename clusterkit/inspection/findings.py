@@ -216,6 +216,8 @@ def _name(scan: Scan, place: int) -> str:
     return name_of(scan.rows["image"].iloc[place], scan.rows["frame"].iloc[place])
 
 
+_BY_LOOKS = " A problem where the bytes are the same, a note where only the looks are."
+
 KINDS = (
     Kind("unreadable", "problem", "Unreadable files",
          "The file is missing, empty, truncated, too large or no image.", _unreadable),
@@ -223,19 +225,17 @@ KINDS = (
          "The table lists an image more than once, with different labels, groups or splits.",
          _nothing),
     Kind("conflicting_labels", "problem", "The same picture under different labels",
-         "Exact or near duplicates have different labels; at least one of them is wrong. A "
-         "problem where the bytes are the same, a note where only the looks are.",
+         "Exact or near duplicates have different labels; at least one of them is wrong."
+         + _BY_LOOKS,
          _conflicting_labels),
     Kind("group_across_splits", "problem", "Groups in several splits",
          "A group (patient) has images in more than one split: what is measured on the one was "
          "learned from the other.", _group_splits),
     Kind("duplicate_across_splits", "problem", "The same picture in several splits",
-         "Exact or near duplicates are in different splits. A problem where the bytes are the "
-         "same, a note where only the looks are.", _across_splits),
+         "Exact or near duplicates are in different splits." + _BY_LOOKS, _across_splits),
     Kind("duplicate_across_groups", "problem", "The same picture under several groups",
          "Exact or near duplicates belong to different groups (patients): one of them is wrong, "
-         "and a split by group would not keep them together. A problem where the bytes are the "
-         "same, a note where only the looks are.", _across_groups),
+         "and a split by group would not keep them together." + _BY_LOOKS, _across_groups),
     Kind("exact_duplicate", "problem", "Exact duplicates",
          "The files have the same bytes (SHA-256).", _exact),
     Kind("constant", "problem", "Images of one colour",

@@ -3,23 +3,21 @@
 import io
 import logging
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass, fields
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from clusterkit.config import Config
-from clusterkit.data.dicom import is_dicom, read_elements
-from clusterkit.data.images import MAX_BYTES, decode, read_bytes
-from clusterkit.data.manifest import image_id_of
+from clusterkit.data.dicom import read_elements
+from clusterkit.data.files import reading_processes
+from clusterkit.data.images import MAX_BYTES, decode
+from clusterkit.data.manifest import read_identified
 from clusterkit.data.signature import SIGNATURE, signature
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs
@@ -121,8 +119,7 @@ def look(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarra
     """Return the facts and the signature of one image; never raises for what a file holds."""
     blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
     try:
-        data, identity = _read_file(path) if frame else _read_image(path)
-        identity += f"#{frame}" if frame else ""
+        data, identity = read_identified(path, frame)
         image, (width, height) = open_image(data, frame, config)
         grey = np.asarray(image.convert("L"))
         facts = Facts(
@@ -133,7 +130,7 @@ def look(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarra
             constant=all(low == high for low, high in image.getextrema()),
             bright=float(np.percentile(grey, 99)),
             glyphs=text_glyphs(image),
-            burned_in=_says_burned_in(data, path),
+            burned_in=_says_burned_in(data),
         )
         return facts, signature(image)
     except ImageError as error:
@@ -158,21 +155,8 @@ def open_image(
     return image, _jpeg_size(data, image) if jpeg else image.size
 
 
-@lru_cache(maxsize=1)
-def _read_file(path: str) -> tuple[bytes, str]:
-    """Read a file of several frames, which follow each other, once."""
-    return _read_image(path)
-
-
-def _read_image(path: str) -> tuple[bytes, str]:
-    data = read_bytes(path)
-    return data, image_id_of(data)
-
-
-def _says_burned_in(data: bytes, path: str) -> bool:
-    if not is_dicom(data[:132]):
-        return False
-    found = read_elements(Path(path), MAX_BYTES, ["BurnedInAnnotation"])
+def _says_burned_in(data: bytes) -> bool:
+    found = read_elements(data, MAX_BYTES, ["BurnedInAnnotation"])
     return found is not None and found["BurnedInAnnotation"] == "YES"
 
 
@@ -199,8 +183,7 @@ def _look_at(part: list[tuple[str, str | None]], config: Config) -> tuple[list[F
 def _results(work: list, config: Config) -> Iterator[tuple[list[Facts], np.ndarray]]:
     """Yield what `_look_at` returns for part after part, in order."""
     parts = [work[start : start + _CHUNK] for start in range(0, len(work), _CHUNK)]
-    workers = config.assign.workers
-    workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+    workers = reading_processes(config.assign.workers)
     if len(work) < _MANY or not workers:
         yield from (_look_at(part, config) for part in parts)
         return

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clusterkit.config import Config, config_from_dict
+from clusterkit.data.contents import files_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.images import load_image, read_bytes
 from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
@@ -92,8 +93,7 @@ class Run:
         roots = [Path(os.path.normpath(self.path / r)) for r in self.info["data"].get("roots", [])]
         if len(roots) < 2:
             return inside_root(self.data_root, image, str(self.path))
-        ids = self.manifest["image_id"][self.manifest["image"] == image]
-        ids = {identity.partition("#")[0] for identity in ids}
+        ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
         for root in roots:
             path = inside_root(root, image, str(self.path))
             # Two roots may hold a file of the same name; the id tells them apart.

@@ -36,11 +36,15 @@ class CsvAdapter:
         if not root.is_dir():
             raise DataError(f"folder {root} of the images does not exist; check --images")
         wanted = [config.image_column, *([config.label_column] if self.labels else [])]
+        if config.group_column != DataConfig().group_column:
+            # Asked for by name, it has to be there: without it, patients would be split.
+            wanted.append(config.group_column)
         for column in wanted:
             if column not in names:
                 raise DataError(
-                    f"{self.source} has no column '{column}'; it has "
-                    f"{', '.join(names[:12])}; name yours with --image-column, --label-column"
+                    f"{self.source} has no column '{column}'{nearest_name(column, names)}; it has "
+                    f"{', '.join(names[:12])}; name yours with --image-column, --label-column, "
+                    "--group-column"
                 )
         images = [
             image.strip().replace("\\", "/")
@@ -55,12 +59,6 @@ class CsvAdapter:
             {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
         )
         out["image"] = [Path(image).as_posix() for image in images]
-        group = config.group_column
-        if group not in names and group != DataConfig().group_column:
-            raise DataError(
-                f"{self.source} has no column '{group}'{nearest_name(group, names)}; it has "
-                f"{', '.join(names[:12])}; name yours with --group-column"
-            )
         columns = {"label": config.label_column, "group": config.group_column, "split": "split",
                    "frame": "frame"}  # fmt: skip
         for name, column in columns.items():

@@ -49,11 +49,11 @@ def read_frame(
     """
     dataset = _parse(data, max_bytes)
     check_header(dataset, frame, max_pixels)
-    if frames_of(dataset.get("NumberOfFrames")) > len(data):
+    if frames_of(dataset) > len(data):
         raise ImageError("NumberOfFrames is more than the file can hold")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        values = stored_values(dataset, frame, max_bytes)
+        values = stored_values(dataset, frame)
         return render(dataset, frame, values, how)
 
 
@@ -65,5 +65,5 @@ def _parse(data: bytes, max_bytes: int) -> Any:
     if _last and _last[0] is data:
         return _last[1]
     dataset = read_dataset(data, max_bytes)
-    _last[:] = [data, dataset] if frames_of(dataset.get("NumberOfFrames")) > 1 else []
+    _last[:] = [data, dataset] if frames_of(dataset) > 1 else []
     return dataset

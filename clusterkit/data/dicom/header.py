@@ -59,8 +59,10 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options) -> "Dataset":
         return dcmread(source, force=True, **options)
 
 
-def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str | int, str] | None:
-    """Read some elements of a file without its pixels; None: it is no DICOM file.
+def read_elements(
+    source: bytes | Path, max_bytes: int, tags: list[str | int]
+) -> dict[str | int, str] | None:
+    """Read some elements of a file, or of its bytes, without pixels; None: it is no DICOM file.
 
     Returns
     -------
@@ -72,19 +74,20 @@ def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str
     ImageError
         As `read_dataset`, or the header is damaged.
     """
-    if not path.is_file():
+    if isinstance(source, Path):
         # A pipe would block for ever.
+        head = _head_of(source) if source.is_file() else b""
+    else:
+        head = source[:_HEAD]
+    if not is_dicom(head):
         return None
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-        if not is_dicom(head):
-            return None
-        syntax, end = _meta(head)
+    syntax, end = _meta(head)
+    if isinstance(source, Path) and (syntax == DEFLATED or end >= len(head)):
         # A deflated header can be anywhere in the file; of others only the beginning is read.
-        data = head + file.read() if syntax == DEFLATED or end >= len(head) else None
+        source = source.read_bytes()
     options = {"stop_before_pixels": True, "specific_tags": tags}
     try:
-        dataset = read_dataset(path if data is None else data, max_bytes, **options)
+        dataset = read_dataset(source, max_bytes, **options)
         return {tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags}
     except ImageError:
         raise
@@ -92,14 +95,19 @@ def read_elements(path: Path, max_bytes: int, tags: list[str | int]) -> dict[str
         raise ImageError(f"damaged or truncated DICOM header ({short(error)})") from error
 
 
-def frames_of(declared: object) -> int:
-    """Return the number of frames that NumberOfFrames declares, at least 1.
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)
 
-    >>> frames_of("12"), frames_of(None), frames_of("many")
-    (12, 1, 1)
+
+def frames_of(header: "Dataset | dict") -> int:
+    """Return the number of frames that a header declares, at least 1.
+
+    >>> [frames_of({"NumberOfFrames": n}) for n in ("12", None, "many")]
+    [12, 1, 1]
     """
     try:
-        return max(1, int(str(declared)))
+        return max(1, int(str(header.get("NumberOfFrames"))))
     except ValueError:
         return 1
 

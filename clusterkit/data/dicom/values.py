@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ def check_header(dataset: "Dataset", frame: int, max_pixels: int) -> None:
         raise ImageError(f"{columns}x{rows} is more than {max_pixels:,} pixels")
     if "PhotometricInterpretation" not in dataset:
         raise ImageError("no PhotometricInterpretation: what the values mean is not known")
-    n_frames = frames_of(dataset.get("NumberOfFrames"))
+    n_frames = frames_of(dataset)
     if frame >= n_frames:
         raise ImageError(f"frame {frame} does not exist: the file has {n_frames}, from 0")
 
@@ -48,7 +47,7 @@ def _whole(dataset: "Dataset", name: str) -> int:
     return value
 
 
-def stored_values(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray:
+def stored_values(dataset: "Dataset", frame: int) -> np.ndarray:
     """Return a frame's stored values, (H, W) or (H, W, 3), YCbCr as RGB.
 
     Raises
@@ -57,11 +56,22 @@ def stored_values(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray:
         The stream is damaged, larger than its header says, or needs a decoder that is not here.
     """
     syntax = _transfer_syntax(dataset)
-    if syntax not in _NATIVE:
-        _check_frame(dataset, frame, syntax)
-    own = _OWN.get(syntax, lambda d, f, m: None)(dataset, frame, max_bytes)
-    if own is not None:
-        return own
+    if syntax in _NATIVE:
+        return _decoded(dataset, frame, syntax)
+    coded = _encapsulated(dataset, frame)
+    if syntax == _DEFLATED_FRAMES:
+        return _inflate_frame(dataset, coded)
+    if syntax == _RLE:
+        bits = dataset.BitsAllocated == 1
+        return _rle_bits(dataset, frame) if bits else _decoded(dataset, frame, syntax)
+    # What the header declares was checked; the compressed stream has a size of its own.
+    samples = _whole(dataset, "SamplesPerPixel")
+    check_codestream(coded, dataset.Columns, dataset.Rows, samples)
+    return _decoded(dataset, frame, syntax)
+
+
+def _decoded(dataset: "Dataset", frame: int, syntax: str) -> np.ndarray:
+    """Let pydicom decode, and turn whatever it or a plug-in raises into a reason."""
     from pydicom.pixels import pixel_array
 
     try:
@@ -94,25 +104,14 @@ def _transfer_syntax(dataset: "Dataset") -> str:
 def _encapsulated(dataset: "Dataset", frame: int) -> bytes:
     from pydicom.encaps import get_frame
 
-    return get_frame(
-        dataset.PixelData, frame, number_of_frames=frames_of(dataset.get("NumberOfFrames"))
-    )
-
-
-def _check_frame(dataset: "Dataset", frame: int, syntax: str) -> None:
     try:
-        coded = _encapsulated(dataset, frame)
+        return get_frame(dataset.PixelData, frame, number_of_frames=frames_of(dataset))
     except Exception as error:
         raise ImageError(f"damaged or truncated DICOM ({short(error)})") from error
-    # What the header declares was checked; the compressed stream has a size of its own.
-    if syntax not in (_RLE, _DEFLATED_FRAMES):
-        samples = _whole(dataset, "SamplesPerPixel")
-        check_codestream(coded, dataset.Columns, dataset.Rows, samples)
 
 
-def _inflate_frame(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray:
+def _inflate_frame(dataset: "Dataset", coded: bytes) -> np.ndarray:
     """Decode Deflated Image Frame Compression (PS3.5 A.4.14), which pydicom does not know."""
-    coded = _encapsulated(dataset, frame)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     bits = _whole(dataset, "SamplesPerPixel") * _whole(dataset, "BitsAllocated")
     size = -(-dataset.Rows * dataset.Columns * bits // 8)
@@ -122,12 +121,9 @@ def _inflate_frame(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray
     return _native(dataset, plain)
 
 
-def _rle_bits(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray | None:
+def _rle_bits(dataset: "Dataset", frame: int) -> np.ndarray:
     """Decode 1-bit RLE as bytes, a row of them, and take the bits apart (PS3.5 G)."""
-    if dataset.BitsAllocated != 1:
-        return None
     from pydicom import Dataset
-    from pydicom.pixels import pixel_array
     from pydicom.pixels.utils import unpack_bits
 
     pixels = dataset.Rows * dataset.Columns
@@ -136,30 +132,23 @@ def _rle_bits(dataset: "Dataset", frame: int, max_bytes: int) -> np.ndarray | No
     packed.Rows, packed.Columns, packed.SamplesPerPixel = 1, -(-pixels // 8), 1
     packed.BitsAllocated = packed.BitsStored = 8
     packed.PixelRepresentation, packed.PhotometricInterpretation = 0, "MONOCHROME2"
-    packed.NumberOfFrames = frames_of(dataset.get("NumberOfFrames"))
+    packed.NumberOfFrames = frames_of(dataset)
     packed.PixelData = dataset.PixelData
     packed["PixelData"].VR = "OB"
-    found = pixel_array(packed, index=frame)
+    found = _decoded(packed, frame, _RLE)
     return unpack_bits(found.tobytes())[:pixels].reshape(dataset.Rows, dataset.Columns)
-
-
-_OWN: dict[str, Callable[["Dataset", int, int], np.ndarray | None]] = {
-    _DEFLATED_FRAMES: _inflate_frame,
-    _RLE: _rle_bits,
-}
 
 
 def _native(dataset: "Dataset", plain: bytes) -> np.ndarray:
     """Let pydicom read one frame's bytes as if they had never been compressed."""
     from pydicom.dataset import FileMetaDataset
-    from pydicom.pixels import pixel_array
     from pydicom.uid import ExplicitVRLittleEndian
 
     single = copy(dataset)
     single.file_meta = FileMetaDataset()
     single.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     single.NumberOfFrames, single.PixelData = 1, plain + b"\0" * (len(plain) % 2)
-    return pixel_array(single, index=0)
+    return _decoded(single, 0, _DEFLATED_FRAMES)
 
 
 def _missing_decoder(syntax: str, error: str) -> str:
