@@ -5,14 +5,14 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-_PICTURES = ("thumb", "cam", "classifier_cam", "nearest_thumb", "nearest_cam")
+_PICTURES = ("thumb", "classifier_cam", "cam", "own_cam")
 
 # What a script element's text must not hold, written as JSON's own escapes.
 _ESCAPES = {
@@ -25,11 +25,28 @@ _ESCAPES = {
 
 
 @dataclass(frozen=True)
+class Match:
+    """A labelled image that a card's image was compared with.
+
+    Pictures are paths relative to the page, or None: `thumb`; `cam`, the heat map that lies over
+    it; `own_cam`, the heat map of the same comparison over the card's own image.
+    """
+
+    image: str
+    label: str
+    similarity: float | None
+    thumb: str | None = None
+    cam: str | None = None
+    own_cam: str | None = None
+
+
+@dataclass(frozen=True)
 class Card:
     """One image and its evidence: a row of `assignments.csv` with its pictures.
 
-    The last five are paths relative to the page, or None: the image, its Siamese and classifier
-    CAM, the nearest labelled image, and that image's Siamese CAM.
+    `thumb` and `classifier_cam` are paths relative to the page, or None. A CAM is a small PNG
+    with transparency that is stretched over the thumbnail. `matches`: the most similar labelled
+    images, the closest first.
     """
 
     image: str
@@ -50,11 +67,26 @@ class Card:
     group: str
     duplicate_of: str
     reason: str
+    order: int | None = None
     thumb: str | None = None
-    cam: str | None = None
     classifier_cam: str | None = None
-    nearest_thumb: str | None = None
-    nearest_cam: str | None = None
+    matches: list[Match] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Images of the whole batch that look alike and have no sure label.
+
+    `size` counts all of them, `shown` those with a card; `medoid_id` is the image_id of the most
+    typical one, `labels` how many lean to each class, the most frequent first.
+    """
+
+    cluster: int
+    size: int
+    shown: int
+    medoid: str
+    medoid_id: str
+    labels: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -63,11 +95,17 @@ class Summary:
 
     Attributes
     ----------
+    key : str
+        Names this batch of this run; what a person did is kept in the browser under it.
+    classes : list of str
+    clusters : list of Cluster
     counts : dict
         Images of the whole batch by status.
     promise : str
         What is promised, in words.
     held_out : list of (name, value, explanation)
+    checks : list of (name, value, explanation)
+        Whether the CAMs depend on the model and on what it looks at.
     plots : list of (path relative to the page, caption)
     facts : list of (name, value)
     shown, total : int
@@ -77,10 +115,14 @@ class Summary:
     title: str
     run: str
     created: str
+    key: str
+    classes: list[str]
+    clusters: list[Cluster]
     counts: dict[str, int]
     promise: str
     threshold: float | None
     held_out: list[tuple[str, str, str]]
+    checks: list[tuple[str, str, str]]
     plots: list[tuple[str, str]]
     facts: list[tuple[str, str]]
     shown: int
@@ -95,7 +137,13 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     )
     rows = [_row(asdict(card)) for card in cards]
     script = _source(environment, "page.js")
-    data = {"cards": rows, "threshold": summary.threshold}
+    data = {
+        "cards": rows,
+        "threshold": summary.threshold,
+        "key": summary.key,
+        "classes": summary.classes,
+        "clusters": [asdict(cluster) for cluster in summary.clusters],
+    }
     html = environment.get_template("index.html").render(
         summary=summary,
         plots=[(_url(path), caption) for path, caption in summary.plots],
@@ -127,7 +175,9 @@ def _row(row: dict) -> dict:
     # JSON knows no NaN: a number that is none is an absent one.
     values = {k: None if isinstance(v, float) and not math.isfinite(v) else v
               for k, v in row.items()}  # fmt: skip
-    return values | {key: _url(row[key]) if row[key] else None for key in _PICTURES}
+    urls = {key: _url(row[key]) if row[key] else None for key in _PICTURES if key in row}
+    matches = {"matches": [_row(match) for match in row["matches"]]} if "matches" in row else {}
+    return values | urls | matches
 
 
 def _url(path: str) -> str:
