@@ -517,7 +517,7 @@ def test_frames_go_through_fit_assign_audit_and_review(tmp_path, command, config
     assert (np.asarray(again.open_image("s00.dcm#3")) != np.asarray(
         again.open_image("s00.dcm#1"))).any()  # fmt: skip
     page = audit(again, config=config)
-    thumbs = {path.name for path in (page.parent / "thumbs").iterdir()}
+    thumbs = {path.name for path in (page.parent / "thumbs").rglob("*.jpg")}
     assert any("-3-thumb" in name for name in thumbs)
     refused = table[~copies].iloc[[0]]
     reviews = run.path / "reviews.csv"

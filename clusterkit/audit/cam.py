@@ -169,6 +169,19 @@ def heat(parts: list[torch.Tensor], size: int, offsets: Sequence[float] = ()) ->
     return (total / peak.clamp_min(1e-12))[:, 0].numpy()
 
 
+def class_heat(head, maps, classes, size, method="cam", offsets=()):
+    gradients = class_gradients(head, pool(maps), classes)
+    return heat(contributions(maps, gradients, method), size, offsets)
+
+
+def pair_heat(siamese, first, second, size, method="cam", offsets=()):
+    gradients = pair_gradients(siamese, pool(first), pool(second))
+    return [
+        heat(contributions(m, g, method), size, offsets)
+        for m, g in zip((first, second), gradients, strict=True)
+    ]
+
+
 def class_cams(
     encoder: nn.Module,
     head: nn.Module,

@@ -15,6 +15,29 @@ THUMB = 256
 
 # Perceptually even, and readable without colour vision.
 _COLOURS = colormaps["viridis"]
+_PALETTE = np.uint8(_COLOURS(np.arange(256))[:, :3] * 255).tobytes()
+_ALPHA = np.linspace(40, 215, 256).round().astype(np.uint8).tobytes()
+
+
+def heat_picture(heat: np.ndarray, shape: tuple[int, int]) -> Image.Image:
+    """Turn a heat map into a small picture that is stretched over its thumbnail.
+
+    Colours are viridis from 0 to 1, and the weaker, the more transparent: where nothing speaks
+    for the label, the image itself is seen.
+
+    Parameters
+    ----------
+    heat : (S, S) float in [0, 1]
+    shape : (width, height)
+        Of the thumbnail: the picture gets its proportions.
+    """
+    side = len(heat)
+    box = tuple(max(1, round(side * s / max(shape))) for s in shape)
+    levels = Image.fromarray(np.uint8(heat * 255)).resize(box, Image.Resampling.BILINEAR)
+    picture = Image.frombytes("P", box, levels.tobytes())
+    picture.putpalette(_PALETTE)
+    picture.info["transparency"] = _ALPHA
+    return picture
 
 
 def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
@@ -48,10 +71,13 @@ def thumbnail(image: Image.Image, seen: np.ndarray, resize: str) -> Image.Image:
 
 
 def save_picture(image: Image.Image, path: Path) -> None:
-    """Write a JPEG through a temporary name."""
+    """Write a picture of the page through a temporary name: a heat map as PNG, others as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    image.save(partial, format="JPEG", quality=88)
+    if path.suffix == ".png":
+        image.save(partial, format="PNG", transparency=image.info.get("transparency"))
+    else:
+        image.save(partial, format="JPEG", quality=88)
     os.replace(partial, path)
 
 

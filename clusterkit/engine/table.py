@@ -1,12 +1,16 @@
 """`assignments.csv`: its columns, written so that a spreadsheet runs nothing, and read back."""
 
+import json
+import logging
 import os
 from pathlib import Path
 
 import pandas as pd
 
 from clusterkit.data.manifest import restore_csv_text, safe_csv_text
-from clusterkit.errors import DataError
+from clusterkit.errors import DataError, nearest_name
+
+log = logging.getLogger("clusterkit")
 
 COLUMNS = [
     "image", "image_id", "status", "predicted_label", "confidence", "label_set",
@@ -49,13 +53,14 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        There is no such file, or it lacks a column of the contract.
+        There is no such file, it lacks a column of the contract, or a cell cannot be what the
+        column says: a hand or a spreadsheet has changed it.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist; run `clusterkit assign` first")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable CSV: {error}") from error
     if "order" not in table:
@@ -65,13 +70,71 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     if missing:
         raise DataError(
             f"{path} is no assignments file: no column '{missing[0]}'; "
-            f"it has {', '.join(map(str, table.columns[:8]))}"
+            f"it has {', '.join(map(str, table.columns[:8]))[:200]}"
         )
     for column in [c for c in table if c not in NUMBERS + WHOLE]:
         table[column] = [restore_csv_text(v) for v in table[column]]
+    strange = table[~table["status"].isin(STATUSES)]
+    if len(strange):
+        value = strange["status"].iloc[0]
+        raise DataError(
+            f"{path}, row {strange.index[0] + 1}: status {value[:40]!r}"
+            f"{nearest_name(value[:40], STATUSES)} is none of {', '.join(STATUSES)}; "
+            "correct it, or run `clusterkit assign` again"
+        )
     for column in NUMBERS:
-        table[column] = pd.to_numeric(table[column], errors="coerce")
+        table[column] = _numbers(table[column], path, 0, 1)
     for column in WHOLE:
-        numbers = pd.to_numeric(table[column], errors="coerce")
+        numbers = _numbers(table[column], path, 0, 1e9)
         table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
     return table
+
+
+def _numbers(cells: pd.Series, path: Path, low: float, high: float) -> pd.Series:
+    """Read a column of numbers; an empty cell is NaN."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    wrong = (cells.str.strip() != "") & ~numbers.between(low, high)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DataError(
+            f"{path}, row {row + 1}: {cells.name} {cells.iloc[row][:40]!r} is no number from "
+            f"{low:g} to {high:g} (with a point, not a comma); correct it, or run "
+            "`clusterkit assign` again"
+        )
+    return numbers
+
+
+def read_record(path: Path) -> dict:
+    """Read the JSON beside an `assignments.csv`; {}: there is none.
+
+    Raises
+    ------
+    DataError
+        It is no JSON object.
+    """
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        log.warning("%s is missing: images are looked for beside the CSV", path)
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); run assign again") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path} holds no JSON object; run assign again")
+    return record
+
+
+def input_root(csv: Path, record: dict) -> Path:
+    """Return the folder that the images of an `assignments.csv` are relative to.
+
+    Raises
+    ------
+    DataError
+        The record says something that `assign` never writes.
+    """
+    root = record.get("input_root", ".")
+    if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():
+        raise DataError(f"{csv.with_suffix('.json')} has an input_root that assign never writes "
+                        f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
+    return Path(os.path.normpath(csv.absolute().parent / root))

@@ -1,0 +1,148 @@
+"""What stands above the cards: figures of held-out images, plots, facts and warnings."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.audit.batch import Batch, clusters_of
+from clusterkit.audit.page import Summary
+from clusterkit.audit.plots import (
+    confusion_plot,
+    reliability_plot,
+    risk_coverage_plot,
+    status_plot,
+)
+from clusterkit.data.greys import describe
+from clusterkit.engine.calibrate import Calibration
+from clusterkit.engine.table import STATUSES
+from clusterkit.models.run import Run
+
+
+def measure(run: Run, calibration: Calibration) -> dict:
+    """Return what `metrics.json` holds: all that is measured on held-out images."""
+    k = len(run.classes)
+    confusion = np.zeros((k, k), dtype=int)
+    np.add.at(confusion, (calibration.labels, calibration.predicted), 1)
+    order = np.argsort(-calibration.confidence, kind="stable")
+    wrong = np.cumsum(~calibration.correct[order])
+    n = len(order)
+    return {
+        **calibration.metrics(run.config.assign.confidence),
+        "classes": run.classes,
+        "confusion": confusion.tolist(),
+        "risk_coverage": {
+            "confidence": calibration.confidence[order].round(6).tolist(),
+            "coverage": ((np.arange(n) + 1) / max(1, n)).round(6).tolist(),
+            "error": (wrong / np.arange(1, n + 1)).round(6).tolist(),
+        },
+    }
+
+
+def draw_plots(
+    run: Run, calibration: Calibration, metrics: dict, batch: Batch, out: Path
+) -> list[tuple[str, str]]:
+    """Draw the plots into ``out/plots``.
+
+    Returns
+    -------
+    list of (path relative to `out`, caption)
+    """
+    table, record = batch.table, batch.record
+    promise = record.get("promise") or {}
+    folder = out / "plots"
+    folder.mkdir(exist_ok=True)
+    confusion_plot(np.array(metrics["confusion"]), run.classes, folder / "confusion.png")
+    # The threshold in the picture is one on confidence as this batch's proportions make it.
+    shifted = _under_shares(run, calibration, record)
+    confidence, correct = shifted.confidence, shifted.correct
+    risk_coverage_plot(
+        confidence,
+        correct,
+        folder / "risk-coverage.png",
+        threshold=promise.get("threshold"),
+        max_error=promise.get("max_error"),
+    )
+    reliability_plot(confidence, correct, folder / "reliability.png")
+    readable = table[table["predicted_label"] != ""]
+    counts = pd.crosstab(readable["predicted_label"], readable["status"])
+    status_plot(counts, folder / "status.png")
+    return [
+        ("plots/confusion.png", "Held-out images: true class against predicted class."),
+        ("plots/risk-coverage.png",
+         "Held-out images: how many labels are wrong if only the most confident are assigned."),
+        ("plots/reliability.png", "Held-out images: confidence against how often it was right."),
+        ("plots/status.png", "This batch: predicted classes and what became of them."),
+    ]  # fmt: skip
+
+
+def _under_shares(run: Run, calibration: Calibration, record: dict) -> Calibration:
+    """Return the held-out record under the class proportions that the assignments were made for."""
+    shares = (record.get("class_shares") or {}).get("estimated") or {}
+    values = [shares.get(c) for c in run.classes]
+    if not all(isinstance(v, float) and 0 <= v <= 1 for v in values):
+        return calibration
+    return calibration.with_prior(np.array(values))
+
+
+def summarise(
+    run: Run, batch: Batch, chosen: np.ndarray, metrics: dict, plots: list, notes: list[str]
+) -> Summary:
+    """Gather what stands above the cards; see `Summary`.
+
+    Parameters
+    ----------
+    chosen : (n,) int
+        Positions of the rows that have a card.
+    metrics : dict
+        Of `measure`.
+    plots : list
+        Of `draw_plots`.
+    notes : list of str
+        What a reader should know first.
+    """
+    table, record = batch.table, batch.record
+    counts = table["status"].value_counts()
+    promise = record.get("promise") or {}
+    unit = promise.get("unit", "image")
+    facts = [
+        ("Backbone", f"{run.info['backbone']} ({run.info['weights']} weights)"),
+        ("Training", f"{run.info['strategy']}: {run.info['strategy_reason']}"),
+        ("Image size", f"{run.info['size']} px"),
+        ("Deep greys", describe(run.config.image)),
+        ("Labelled images", f"{run.info['data']['images']:,}"),
+        ("Seed", str(run.info["seed"])),
+        ("Made", run.info["created"]),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in run.info["versions"].items())),
+    ]
+    held_out = [
+        ("Accuracy", f"{metrics['accuracy']:.1%}",
+         f"on {metrics['held_out_images']} labelled images that the scoring models never saw"),
+        ("Held-out units", str(metrics["held_out_units"]),
+         f"independent {unit}s that these images come from"),
+        ("Gate recall", f"{metrics['gate_recall']:.1%}",
+         "how often the true class was among those compared"),
+        ("Label sets", f"{metrics['label_set_coverage']:.1%}",
+         f"how often they hold the true class, with {metrics['label_set_size']:.2f} classes on "
+         f"average; {run.config.assign.confidence:.0%} is asked for"),
+        ("Calibration error", f"{metrics['expected_calibration_error']:.3f}",
+         "mean gap between confidence and how often it was right"),
+    ]  # fmt: skip
+    return Summary(
+        title="clusterkit audit",
+        run=run.path.name,
+        created=run.info["created"],
+        key=batch.key,
+        classes=run.classes,
+        clusters=clusters_of(batch, chosen),
+        counts={s: int(counts.get(s, 0)) for s in STATUSES},
+        promise=record.get("promise_text", "There is no record of what was promised."),
+        threshold=promise.get("threshold"),
+        held_out=held_out,
+        checks=[],
+        plots=plots,
+        facts=facts,
+        shown=len(chosen),
+        total=len(table),
+        warnings=notes,
+    )
