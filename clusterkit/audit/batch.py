@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,39 @@ class Batch:
     root: Path
     key: str
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def promise(self) -> str:
+        """What was promised, in words."""
+        text = self.record.get("promise_text")
+        return text if isinstance(text, str) else "There is no record of what was promised."
+
+    @property
+    def threshold(self) -> float | None:
+        """The confidence from which on labels were assigned; None: there is no record of it."""
+        return self._promised("threshold")
+
+    @property
+    def max_error(self) -> float | None:
+        """The promised error."""
+        return self._promised("max_error")
+
+    @property
+    def unit(self) -> str:
+        """What was counted: group or image."""
+        unit = _object(self.record.get("promise")).get("unit")
+        return unit if isinstance(unit, str) else "image"
+
+    def shares(self, classes: list[str]) -> np.ndarray | None:
+        """Return the estimated share (K,) of each class; None: there is no record of it."""
+        found = _object(_object(self.record.get("class_shares")).get("estimated"))
+        values = [found.get(c) for c in classes]
+        known = all(isinstance(v, float | int) and 0 <= v <= 1 for v in values)
+        return np.array(values, dtype=float) if known else None
+
+    def _promised(self, name: str) -> float | None:
+        value = _object(self.record.get("promise")).get(name)
+        return float(value) if isinstance(value, float | int) and math.isfinite(value) else None
 
 
 def read_batch(run: Run, csv: Path) -> Batch:
@@ -100,6 +134,10 @@ def _edits(run: Run, table: pd.DataFrame, record: dict) -> list[str]:
     return notes
 
 
+def _object(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
 def choose_rows(
     table: pd.DataFrame, limit: int, seed: int, typical: Sequence[int] = ()
 ) -> np.ndarray:
@@ -148,16 +186,13 @@ def clusters_of(batch: Batch, chosen: np.ndarray) -> list[Cluster]:
     """
     table = batch.table
     shown = table["cluster"].iloc[chosen].value_counts()
-    medoids = {
-        found.get("cluster"): found
-        for found in batch.record.get("cluster_summaries") or []
-        if isinstance(found, dict)
-    }
+    found = batch.record.get("cluster_summaries")
+    # A record may be edited, and be of before the table was.
+    medoids = {str(_object(f).get("cluster")): _object(f).get("medoid_id")
+               for f in (found if isinstance(found, list) else [])}  # fmt: skip
     out = []
     for number, members in table[table["cluster"].notna()].groupby("cluster"):
-        wanted = medoids.get(int(number), {}).get("medoid_id")
-        # The record may be of before the table was edited.
-        same = members[members["image_id"] == wanted]
+        same = members[members["image_id"] == str(medoids.get(str(number)))]
         medoid = (same if len(same) else members).iloc[0]
         labels = members["predicted_label"][members["predicted_label"] != ""].value_counts()
         counted = sorted(labels.items(), key=lambda item: (-item[1], item[0]))

@@ -113,7 +113,7 @@ def _lost(artist: Artist, batch: Batch) -> list[str]:
 
 def _remove_others(pictures: Path) -> None:
     """Remove what earlier audits drew, and nothing else: the page does not show it any more."""
-    for old in pictures.parent.iterdir():
+    for old in pictures.parent.glob("*"):
         if old == pictures or old.is_symlink():
             continue
         if old.is_dir() and _FOLDER.fullmatch(old.name):

@@ -48,20 +48,19 @@ def draw_plots(
     -------
     list of (path relative to `out`, caption)
     """
-    table, record = batch.table, batch.record
-    promise = record.get("promise") or {}
+    table = batch.table
     folder = out / "plots"
     folder.mkdir(exist_ok=True)
     confusion_plot(np.array(metrics["confusion"]), run.classes, folder / "confusion.png")
     # The threshold in the picture is one on confidence as this batch's proportions make it.
-    shifted = _under_shares(run, calibration, record)
+    shifted = _under_shares(run, calibration, batch)
     confidence, correct = shifted.confidence, shifted.correct
     risk_coverage_plot(
         confidence,
         correct,
         folder / "risk-coverage.png",
-        threshold=promise.get("threshold"),
-        max_error=promise.get("max_error"),
+        threshold=batch.threshold,
+        max_error=batch.max_error,
     )
     reliability_plot(confidence, correct, folder / "reliability.png")
     readable = table[table["predicted_label"] != ""]
@@ -76,13 +75,10 @@ def draw_plots(
     ]  # fmt: skip
 
 
-def _under_shares(run: Run, calibration: Calibration, record: dict) -> Calibration:
+def _under_shares(run: Run, calibration: Calibration, batch: Batch) -> Calibration:
     """Return the held-out record under the class proportions that the assignments were made for."""
-    shares = (record.get("class_shares") or {}).get("estimated") or {}
-    values = [shares.get(c) for c in run.classes]
-    if not all(isinstance(v, float) and 0 <= v <= 1 for v in values):
-        return calibration
-    return calibration.with_prior(np.array(values))
+    shares = batch.shares(run.classes)
+    return calibration if shares is None else calibration.with_prior(shares)
 
 
 def summarise(
@@ -101,10 +97,7 @@ def summarise(
     notes : list of str
         What a reader should know first.
     """
-    table, record = batch.table, batch.record
-    counts = table["status"].value_counts()
-    promise = record.get("promise") or {}
-    unit = promise.get("unit", "image")
+    counts = batch.table["status"].value_counts()
     facts = [
         ("Backbone", f"{run.info['backbone']} ({run.info['weights']} weights)"),
         ("Training", f"{run.info['strategy']}: {run.info['strategy_reason']}"),
@@ -119,7 +112,7 @@ def summarise(
         ("Accuracy", f"{metrics['accuracy']:.1%}",
          f"on {metrics['held_out_images']} labelled images that the scoring models never saw"),
         ("Held-out units", str(metrics["held_out_units"]),
-         f"independent {unit}s that these images come from"),
+         f"independent {batch.unit}s that these images come from"),
         ("Gate recall", f"{metrics['gate_recall']:.1%}",
          "how often the true class was among those compared"),
         ("Label sets", f"{metrics['label_set_coverage']:.1%}",
@@ -136,13 +129,13 @@ def summarise(
         classes=run.classes,
         clusters=clusters_of(batch, chosen),
         counts={s: int(counts.get(s, 0)) for s in STATUSES},
-        promise=record.get("promise_text", "There is no record of what was promised."),
-        threshold=promise.get("threshold"),
+        promise=batch.promise,
+        threshold=batch.threshold,
         held_out=held_out,
         checks=[],
         plots=plots,
         facts=facts,
         shown=len(chosen),
-        total=len(table),
+        total=len(batch.table),
         warnings=notes,
     )
