@@ -12,7 +12,7 @@ from clusterkit.audit.page import Card, Cluster, Match, Summary, render_page
 from clusterkit.audit.pictures import heat_picture, save_picture
 
 SCRIPT = "<script>alert(1)</script>"
-ODD_NAME = "it's \"odd\" & new\nline.png"
+ODD_NAME = 'it\'s "odd" & new\nline.png'
 
 
 def card(number: int = 0, **values) -> Card:

@@ -58,7 +58,7 @@ function drawPage(first) {
   find("count").textContent = total ? `${plural(total, what)}` : `No ${what} matches these filters.`;
   for (const bar of document.querySelectorAll(".pager")) {
     bar.hidden = total <= size;
-    bar.querySelector("span").textContent = `${start + 1}–${start + part.length} of ${total.toLocaleString("en")}`;
+    bar.querySelector("span").textContent = `${start + 1} to ${start + part.length} of ${total.toLocaleString("en")}`;
     bar.querySelector(".before").disabled = start === 0;
     bar.querySelector(".after").disabled = start + size >= total;
   }
