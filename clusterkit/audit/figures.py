@@ -23,6 +23,9 @@ COLOURS = {
 OTHER = "#999999"
 PROMISE = "#D55E00"
 
+# Marks that make a name read backwards: "gpj.exe" as "exe.jpg".
+_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 # Characters of a name beside an axis.
 _LONGEST = 24
 
@@ -56,39 +59,39 @@ def save_empty(path: Path, text: str = "no held-out images") -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG through a temporary name."""
+    for text in figure.findobj(Text):
+        text.set_fontfamily(FONTS)
     partial = path.with_name(path.name + ".partial")
-    with drawable(figure):
+    with any_script():
         figure.savefig(partial, format="png")
     os.replace(partial, path)
 
 
 @contextmanager
-def drawable(figure: Figure):
-    """Let a figure's texts be of any script while it is drawn."""
-    for text in figure.findobj(Text):
-        text.set_fontfamily(FONTS)
+def any_script():
+    """Draw a letter that no font here has as a box, and say nothing."""
     with warnings.catch_warnings():
-        # A letter that no font here has is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def short(name: str, longest: int = _LONGEST) -> str:
-    """Cut a name's middle out where it is long, and keep it plain: see `plain`."""
-    name = " ".join(name.split())
+    """Cut a name's middle out where it is long, for a text that matplotlib draws as it is."""
+    name = plain(name)
     name = name if len(name) <= longest else name[: longest - 9] + "…" + name[-8:]
-    return plain(name)
+    # A pair of dollar signs would be a formula.
+    return name.replace("$", r"\$")
 
 
 def plain(text: str) -> str:
-    """Return text that matplotlib draws as it is, on one line.
+    """Return text on one line without what no font can draw.
 
-    A pair of dollar signs would be a formula, and control characters would be boxes or worse.
+    >>> plain("a\\nb\\x00")
+    'a b�'
     """
-    text = " ".join(text.split()).replace("$", r"\$")
-    # Cs: a byte of a file name that is no character.
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs") else c
-                   for c in text)  # fmt: skip
+    # Cs is a byte of a file name that is no character; the others would turn the text around.
+    return "".join("\N{REPLACEMENT CHARACTER}" if c in _TURNING or unicodedata.category(c) in
+                   ("Cc", "Cs") else c for c in " ".join(text.split()))  # fmt: skip
 
 
 def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
