@@ -7,7 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from clusterkit.audit.figures import COLOURS, OTHER, new_figure, save_empty, save_figure, short, wilson
+from clusterkit.audit.figures import (
+    COLOURS,
+    OTHER,
+    new_figure,
+    save_empty,
+    save_figure,
+    short,
+    wilson,
+)
 
 # Bars that are told apart at a glance.
 MOST = 20

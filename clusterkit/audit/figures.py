@@ -104,5 +104,5 @@ def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarra
     """
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # The bound of a share of 1 may miss it by a rounding error.
-    return np.minimum(centre - half, share), np.maximum(centre + half, share)
+    # By a rounding error the bound of a share of 0 or 1 may miss it, and leave its range.
+    return np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)

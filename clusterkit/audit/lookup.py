@@ -43,8 +43,8 @@ def find_row(batch: Batch, image: str) -> tuple[int, Path | None]:
                 return _frame_of(rows, number, image), source
     raise DataError(
         f"'{_shown(image)}' is not among the {len(batch.table):,} images of {batch.csv}, by name, by "
-        f"path under {batch.root} or by its bytes; run `clusterkit assign` on it first, or give a "
-        "name from the column image"
+        f"path under {batch.root} or by its bytes; run `clusterkit assign` on it first, or give "
+        "a name from the column image"
     )
 
 
@@ -97,8 +97,10 @@ def _frame_of(rows: pd.DataFrame, frame: str, image: str) -> int:
         rows = rows[frames == str(int(frame))]
         if rows.empty:
             known = ", ".join(sorted(set(frames) - {""}, key=lambda f: (len(f), f))[:8])
-            raise DataError(f"{_shown(image)}: there is no such frame among the assignments; "
-                            f"{f'frames are {known}' if known else 'leave #' + frame + ' away'}")  # fmt: skip
+            hint = f"frames are {known}" if known else f"leave #{frame} away"
+            raise DataError(
+                f"{_shown(image)}: there is no such frame among the assignments; {hint}"
+            )
     elif (frames != "").sum() > 1:
         first = frames.iloc[0]
         raise DataError(f"{_shown(image)} holds {len(rows):,} images; say which, "

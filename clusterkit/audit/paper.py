@@ -81,9 +81,7 @@ class Paper:
         x, y = place
         corner = x / WIDTH, 1 - (y + height) / HEIGHT
         size = width / WIDTH, height / HEIGHT
-        self.figure.add_artist(
-            Rectangle(corner, *size, transform=self.figure.transFigure, **style)
-        )
+        self.figure.add_artist(Rectangle(corner, *size, transform=self.figure.transFigure, **style))
 
     def picture_of(self) -> Image.Image:
         """Return the page as an RGB picture."""

@@ -17,7 +17,6 @@ from clusterkit.audit.figures import (
     wilson,
 )
 
-
 # What a status means for a class's count.
 _AFTER = {
     "assigned": "assigned now",
@@ -42,7 +41,11 @@ def confusion_plot(counts: np.ndarray, classes: list[str], path: Path) -> None:
         errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
         kept = np.sort(np.argsort(-errors, kind="stable")[:_MOST_CONFUSED])
         hidden = f"\n(the {_MOST_CONFUSED} of {len(classes):,} classes with the most errors)"
-        totals, counts, classes = counts.sum(axis=1)[kept], counts[np.ix_(kept, kept)], classes[kept]
+        totals, counts, classes = (
+            counts.sum(axis=1)[kept],
+            counts[np.ix_(kept, kept)],
+            classes[kept],
+        )
     else:
         totals = counts.sum(axis=1)
     k = len(classes)

@@ -203,7 +203,7 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
         ("Compared with", ", ".join(card.gate)),
         ("Similarity", _number(card.similarity, 3)),
         ("Novelty p", _number(card.novelty_p, 3)),
-        ("Classifier", f"{card.classifier_label} {_number(card.classifier_probability, 3)}".strip()),
+        ("Classifier", f"{card.classifier_label} {_number(card.classifier_probability, 3)}"),
         ("Cluster", cluster),
         ("Group", card.group),
         ("Duplicate of", card.duplicate_of),
@@ -213,7 +213,8 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
         # A second line only where the others keep theirs.
         lines = 2 if y + 0.14 + 0.17 * (len(facts) - number) < 3.66 else 1
         tail = value if len(value) <= 50 or name != "Duplicate of" else "…" + value[-24:]
-        y = paper.text((x + 0.98, y), tail or "–", _RIGHT - x - 0.98, 7.5, lines) + 0.03
+        tail = tail.strip()
+        y = paper.text((x + 0.98, y), tail or "none", _RIGHT - x - 0.98, 7.5, lines) + 0.03
 
 
 def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
@@ -229,8 +230,9 @@ def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
     axes.axis("off")
     known = "unknown" if card.confidence is None else f"{card.confidence:.4f}"
-    mark = ("no threshold: nothing was promised for this label" if sheet.threshold is None
-            else f"the mark is the threshold {sheet.threshold:.4f}: assigned from there on")  # fmt: skip
+    mark = "no threshold: nothing was promised for this label"
+    if sheet.threshold is not None:
+        mark = f"the mark is the threshold {sheet.threshold:.4f}: assigned from there on"
     y = paper.text((_LEFT, y + 0.58), f"{known}; {mark}", 3.1, 7.5, lines=2)
     if card.status == "duplicate":
         y = paper.text((_LEFT, y), "A copy takes the label that a person gave.", 3.1, 7.5)
