@@ -42,8 +42,8 @@ def find_row(batch: Batch, image: str) -> tuple[int, Path | None]:
             if len(rows):
                 return _frame_of(rows, number, image), source
     raise DataError(
-        f"'{_shown(image)}' is not among the {len(batch.table):,} images of {batch.csv}, by name, by "
-        f"path under {batch.root} or by its bytes; run `clusterkit assign` on it first, or give "
+        f"'{_shown(image)}' is not among the {len(batch.table):,} images of {batch.csv}, by name, "
+        f"by path under {batch.root} or by its bytes; run `clusterkit assign` on it first, or give "
         "a name from the column image"
     )
 
