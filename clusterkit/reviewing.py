@@ -1,6 +1,5 @@
 """A person's reviews: checked against a run, and turned into labels for the next fit."""
 
-import json
 import logging
 import os
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from clusterkit.data.files import inside_root
 from clusterkit.data.images import read_bytes
 from clusterkit.data.manifest import image_id_of
 from clusterkit.data.reviews import Assigned, Reviews, settle, spread_reviews, summarise
-from clusterkit.engine.table import read_assignments
+from clusterkit.engine.table import load_assigned
 from clusterkit.errors import DataError, RunError
 from clusterkit.models.run import find_run, read_run_manifest
 
@@ -70,28 +69,6 @@ def review(reviews: Path | str, run: Path | str | None = None) -> dict:
     spread = [spread_reviews(reviews, assigned, labelled)]
     verdicts = settle(spread, labelled)
     return summarise(spread, verdicts, labelled) | {"against": assigned.where}
-
-
-def load_assigned(path: Path) -> Assigned:
-    """Read an assignments.csv and where its images are.
-
-    Raises
-    ------
-    DataError
-        It is missing, damaged, or lacks a column.
-    """
-    table = read_assignments(path)
-    try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        root = str(record.get("input_root", "."))
-    except (OSError, ValueError, AttributeError, RecursionError):
-        # The images may still be among those that fit is given.
-        root = "."
-    if Path(root).is_absolute() or not root.isprintable():
-        raise DataError(f"{path.with_suffix('.json')} has an input_root that assign never writes "
-                        f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
-    root = Path(os.path.normpath(path.absolute().parent / root))
-    return Assigned(table, root, str(path))
 
 
 def apply_reviews(

@@ -176,8 +176,7 @@ def test_assignments_of_another_run(copied, command):
     assert "run `clusterkit assign` again" in err
     assert not (copied / "audit").exists()
     (copied / "assignments.json").unlink()
-    edit(copied, lambda t: t.assign(nearest_image=t["nearest_image"].where(t["nearest_image"] == "",
-                                                                           "other.png")))  # fmt: skip
+    edit(copied, lambda table: table.replace({"nearest_image": {r".+": "other.png"}}, regex=True))
     with pytest.raises(DataError, match="another data set"):
         audit(copied)
 

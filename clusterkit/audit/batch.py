@@ -201,6 +201,7 @@ def clusters_of(batch: Batch, chosen: np.ndarray) -> list[Cluster]:
                 cluster=int(number),
                 size=len(members),
                 shown=int(shown.get(number, 0)),
+                novel=int((members["status"] == "novel").sum()),
                 medoid=medoid["image"],
                 medoid_id=medoid["image_id"],
                 labels={label: int(count) for label, count in counted},

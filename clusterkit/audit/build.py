@@ -17,6 +17,7 @@ from clusterkit.audit.summary import draw_plots, measure, summarise
 from clusterkit.config import Config
 from clusterkit.engine.assign import Engine
 from clusterkit.engine.calibrate import Calibration
+from clusterkit.errors import ClusterkitError
 from clusterkit.models.run import Run
 
 log = logging.getLogger("clusterkit")
@@ -36,6 +37,7 @@ def audit(
     assignments: Path | str | None = None,
     out: Path | str | None = None,
     config: Config | None = None,
+    keep: bool = False,
     progress: Report | None = None,
 ) -> Path:
     """Write a page that shows why each image got its label.
@@ -49,6 +51,8 @@ def audit(
         Folder of the page; None: ``<run>/audit``.
     config : Config or None
         `config.audit`: how many images get CAMs, and by which method.
+    keep : bool
+        Leave a page alone that shows these assignments already.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -65,7 +69,14 @@ def audit(
     config = config or run.config
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     out = Path(out) if out else run.path / "audit"
-    out.mkdir(parents=True, exist_ok=True)
+    if keep and _is_current(out, _key(batch, config)):
+        return out / "index.html"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterkitError(
+            f"cannot write the page to {out}: {error.strerror or error}; give another --out"
+        ) from error
     chosen = choose_rows(batch.table, config.audit.limit, run.info["seed"], typical_rows(batch))
     # An earlier audit's page shows its own pictures until this one is written.
     pictures = f"thumbs/{_key(batch, config)}"
@@ -75,8 +86,8 @@ def audit(
     calibration = Calibration.from_dict(run.calibration)
     metrics = measure(run, calibration)
     plots = draw_plots(run, calibration, metrics, batch, out)
-    _write_json(out / "metrics.json", metrics)
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, notes))
+    _write_json(out / "metrics.json", metrics | {"key": _key(batch, config)})
     _remove_others(out / pictures)
     return page
 
@@ -89,6 +100,14 @@ def _key(batch: Batch, config: Config) -> str:
     """Name what decides the pictures: rows, run, method and version."""
     text = f"{batch.key} {config.audit.method} {config.audit.limit} {clusterkit.__version__}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_current(out: Path, key: str) -> bool:
+    try:
+        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        return metrics["key"] == key and (out / "index.html").is_file()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _lost(artist: Artist, batch: Batch) -> list[str]:

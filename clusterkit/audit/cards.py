@@ -3,6 +3,7 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,8 @@ class Artist:
         self.inputs, self.out, self.folder = inputs, out, folder
         self.features: dict[int, torch.Tensor] = {}
         self.missing = self.changed = 0
+        # A copy: the engine's own head stays on its device.
+        self._head = deepcopy(engine.networks.classifier_head).cpu()
         self._offsets = field_offsets(self.run.info["backbone"])
         self._rows = {name: row for row, name in enumerate(names_of(self.run.manifest))}
         self._labelled: OrderedDict[int, Encoded | None] = OrderedDict()
@@ -153,8 +156,7 @@ class Artist:
         if not known:
             return
         classes = np.array([index[rows[i].predicted_label] for i in known])
-        head = self.engine.networks.classifier_head.cpu()
-        heats = class_heat(head, [m[known] for m in maps], classes, _HEAT, self.method,
+        heats = class_heat(self._head, [m[known] for m in maps], classes, _HEAT, self.method,
                            self._offsets)  # fmt: skip
         for i, heat in zip(known, heats, strict=True):
             picture = heat_picture(heat, queries[i].shape)

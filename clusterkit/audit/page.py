@@ -12,6 +12,10 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+# In the order in which they use each other.
+_SCRIPTS = ("base", "store", "files", "served", "cards", "verdict", "filters", "clusters", "keys",
+            "main")  # fmt: skip
+
 _PICTURES = ("thumb", "classifier_cam", "cam", "own_cam")
 
 # What a script element's text must not hold, written as JSON's own escapes.
@@ -77,13 +81,15 @@ class Card:
 class Cluster:
     """Images of the whole batch that look alike and have no sure label.
 
-    `size` counts all of them, `shown` those with a card; `medoid_id` is the image_id of the most
+    `size` counts all of them, `shown` those with a card, `novel` those that are like nothing
+    labelled; `medoid_id` is the image_id of the most
     typical one, `labels` how many lean to each class, the most frequent first.
     """
 
     cluster: int
     size: int
     shown: int
+    novel: int
     medoid: str
     medoid_id: str
     labels: dict[str, int]
@@ -136,20 +142,21 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         loader=PackageLoader("clusterkit.audit"), autoescape=True, undefined=StrictUndefined
     )
     rows = [_row(asdict(card)) for card in cards]
-    script = _source(environment, "page.js")
+    script = '"use strict";\n' + "".join(_source(environment, f"js/{name}.js") for name in _SCRIPTS)
     data = {
         "cards": rows,
         "threshold": summary.threshold,
         "key": summary.key,
         "classes": summary.classes,
-        "clusters": [asdict(cluster) for cluster in summary.clusters],
+        # Pairs: an object with names such as "10" and "2" has an order of its own.
+        "clusters": [asdict(c) | {"labels": list(c.labels.items())} for c in summary.clusters],
     }
     html = environment.get_template("index.html").render(
         summary=summary,
         plots=[(_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
         css=_source(environment, "page.css"),
-        js=script,
+        js=Markup(script),
         # The browser runs this script alone, whatever else may have got into the page.
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

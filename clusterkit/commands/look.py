@@ -20,6 +20,18 @@ from clusterkit.config import Config, override
 )
 @click.option("--limit", type=int, help="Images with CAMs; default 200.")
 @click.option("--method", type=click.Choice(["cam", "gradcam"]), help="Default: cam.")
+@click.option(
+    "--image",
+    metavar="FILE",
+    help="Instead of the page, one picture with all about this image, for a report.",
+)
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Show the page from this machine; what is decided there goes straight to reviews.csv "
+    "beside the assignments. Ctrl-C ends it.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="With --serve; default 8642, if free.")
 @common
 def audit(
     config: Config,
@@ -27,19 +39,50 @@ def audit(
     as_json: bool,
     chosen: Path | None,
     run: Path | None,
-    assignments: Path | None,
-    out: Path | None,
     limit: int | None,
     method: str | None,
+    image: str | None,
+    serve: bool,
+    port: int | None,
+    **places: Path | None,
 ) -> None:
-    """Write one HTML page that shows why each image got its label."""
-    from clusterkit.audit.build import audit as audit_run
-
+    """Write one HTML page that shows why each image got its label, and to correct it in."""
+    if image is not None and serve:
+        raise click.UsageError("--image draws one picture, --serve shows the page; give one")
     loaded, config = load_run(run, config, chosen)
     config = override(config, audit__limit=limit, audit__method=method)
-    page = audit_run(loaded, assignments=assignments, out=out, config=config, progress=bar)
+    if image is not None:
+        from clusterkit.audit.sheet import write_sheet
+
+        sheet = write_sheet(loaded, image, config=config, **places)
+        print_summary({"picture": str(sheet)}, as_json, [f"picture    {sheet}"])
+        return
+    from clusterkit.audit.build import audit as audit_run
+
+    page = audit_run(loaded, config=config, keep=serve, progress=bar, **places)
     bar.close()
-    print_summary({"page": str(page)}, as_json, [f"open       {page}"])
+    if not serve:
+        print_summary({"page": str(page)}, as_json, [f"open       {page}"])
+        return
+    _serve(loaded, page, places["assignments"], port, as_json)
+
+
+def _serve(run: Any, page: Path, assignments: Path | None, port: int | None, as_json: bool) -> None:
+    from clusterkit.audit.serve import ReviewFile, ReviewServer
+    from clusterkit.engine.table import load_assigned
+
+    csv = assignments or run.path / "assignments.csv"
+    reviews = ReviewFile(csv.parent / "reviews.csv", load_assigned(csv), run.manifest)
+
+    def ready(url: str) -> None:
+        summary = {"page": str(page), "url": url, "reviews": str(reviews.path)}
+        print_summary(summary, as_json, [
+            f"open       {url}",
+            f"saved to   {reviews.path}",
+            "Ctrl-C ends it; the address works on this machine only",
+        ])  # fmt: skip
+
+    ReviewServer(page.parent, reviews, port).run(ready)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.data.manifest import restore_csv_text, safe_csv_text
+from clusterkit.data.reviews import Assigned
 from clusterkit.errors import DataError, nearest_name
 
 log = logging.getLogger("clusterkit")
@@ -138,3 +139,20 @@ def input_root(csv: Path, record: dict) -> Path:
         raise DataError(f"{csv.with_suffix('.json')} has an input_root that assign never writes "
                         f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
     return Path(os.path.normpath(csv.absolute().parent / root))
+
+
+def load_assigned(path: Path) -> Assigned:
+    """Read an `assignments.csv` and where its images are, as reviews need them.
+
+    Raises
+    ------
+    DataError
+        It is missing, damaged, or lacks a column.
+    """
+    table = read_assignments(path)
+    try:
+        record = read_record(path)
+    except DataError:
+        # The images may still be among those that fit is given.
+        record = {}
+    return Assigned(table, input_root(path, record), str(path))

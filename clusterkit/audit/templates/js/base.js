@@ -1,0 +1,43 @@
+// What all parts of the page use: its data, and elements whose text is text.
+const data = JSON.parse(document.getElementById("data").textContent);
+const statuses = ["all", "assigned", "review", "novel", "duplicate", "failed"];
+const find = (id) => document.getElementById(id);
+const names = new Intl.Collator("en", { numeric: true });
+const served = location.protocol !== "file:";
+
+// What is looked at: the tab, the overlay, the filtered rows, and the place among them.
+const state = { tab: "all", layer: "none", rows: [], at: 0 };
+const clusters = new Map(data.clusters.map((cluster) => [cluster.cluster, cluster]));
+
+// Everything from the data goes in as text: a label may look like markup.
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function button(text, action, className) {
+  const element = make("button", className, text);
+  element.type = "button";
+  element.addEventListener("click", action);
+  return element;
+}
+
+function percent(value, digits = 1) {
+  if (value === null) return "–";
+  const scale = 10 ** digits;
+  // What is not certain must not be rounded to 100%.
+  const shown = value < 1 ? Math.min(100 - 1 / scale, 100 * value) : 100;
+  return shown.toFixed(digits) + "%";
+}
+
+function plural(count, word) {
+  return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+}
+
+// Short messages for eyes and screen readers alike.
+function say(text, alarm = false) {
+  find("said").textContent = text;
+  find("said").classList.toggle("alarm", alarm);
+}

@@ -1,0 +1,157 @@
+// One image: what it is, what the models looked at, and what a person says of it.
+function photo(source, className, alt) {
+  const image = make("img", className);
+  image.loading = "lazy";
+  image.decoding = "async";
+  image.alt = alt;
+  image.src = source;
+  return image;
+}
+
+// A picture with the heat maps that can be laid over it.
+function picture(plain, overlays, alt) {
+  const box = make("div", "picture");
+  if (!plain) {
+    box.append(make("span", "", "no picture"));
+    return box;
+  }
+  const image = photo(plain, "", alt);
+  image.addEventListener("error", () => box.replaceChildren(make("span", "", "picture not found")));
+  box.append(image);
+  box.overlays = overlays;
+  lay(box);
+  return box;
+}
+
+function lay(box) {
+  if (!box.overlays) return;
+  for (const old of box.querySelectorAll(".over, .note")) old.remove();
+  if (state.layer === "none") return;
+  const source = box.overlays[state.layer];
+  box.append(source ? photo(source, "over", "") : make("div", "note", "no overlay"));
+}
+
+function captioned(box, ...lines) {
+  const figure = make("figure");
+  const caption = make("figcaption");
+  for (const line of lines) caption.append(make("div", "", line));
+  figure.append(box, caption);
+  return figure;
+}
+
+function pair(card) {
+  const box = make("div", "pair");
+  const shown = card.matches[0];
+  const own = picture(card.thumb, { cam: shown ? shown.own_cam : null, classifier_cam: card.classifier_cam },
+    "this image");
+  box.append(captioned(own, "this image"));
+  if (!shown) return box;
+  const side = make("div");
+  const choose = (match) => {
+    side.replaceChildren(captioned(picture(match.thumb, { cam: match.cam }, `labelled ${match.label}`),
+      `labelled ${match.label}, ${percent(match.similarity)} similar`));
+    if (own.overlays) own.overlays.cam = match.own_cam;
+    lay(own);
+    for (const other of box.querySelectorAll(".others button"))
+      other.setAttribute("aria-pressed", String(other.match === match));
+  };
+  box.append(side);
+  if (card.matches.length > 1) box.append(strip(card, choose));
+  choose(shown);
+  return box;
+}
+
+// The labelled images that the card was compared with, to choose from.
+function strip(card, choose) {
+  const box = make("div", "others");
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", "Labelled images to compare with");
+  card.matches.forEach((match, number) => {
+    const one = button("", () => choose(match));
+    one.match = match;
+    one.title = `${match.label}: ${match.image}`;
+    if (match.thumb) one.append(photo(match.thumb, "", ""));
+    one.append(make("span", "", `${match.label} ${percent(match.similarity, 0)}`));
+    one.setAttribute("aria-label", `match ${number + 1}: ${match.label}, ${percent(match.similarity)} similar`);
+    box.append(one);
+  });
+  return box;
+}
+
+function meter(card) {
+  const box = make("div", "confidence");
+  const bar = make("div", "meter");
+  bar.setAttribute("aria-hidden", "true");
+  const fill = make("b");
+  fill.style.width = percent(card.confidence || 0);
+  bar.append(fill);
+  const numbers = make("div", "numbers");
+  numbers.append(make("span", "", "confidence "), make("b", "", percent(card.confidence, 2)));
+  if (data.threshold !== null) {
+    const mark = make("i");
+    mark.style.left = percent(Math.min(1, data.threshold));
+    if (data.threshold <= 1) bar.append(mark);
+    const limit = data.threshold <= 1 ? `assigned from ${percent(data.threshold, 2)}` : "none is assigned";
+    numbers.append(make("span", "limit", limit));
+  }
+  box.append(bar, numbers);
+  return box;
+}
+
+function filterButton(text, id, value) {
+  const one = button(text, () => {
+    find(id).value = find(id).value === String(value) ? "" : String(value);
+    if (state.tab === "clusters") state.tab = "all";
+    show();
+  });
+  one.setAttribute("aria-pressed", String(find(id).value === String(value)));
+  return one;
+}
+
+function chips(card) {
+  const box = make("div", "chips");
+  if (card.label_set.length) box.append(make("span", "lead", card.label_set.length > 1 ? "could be" : "only"));
+  for (const label of card.label_set) box.append(make("span", "chip", label));
+  if (card.cluster !== null) box.append(filterButton(`cluster ${card.cluster}`, "cluster", card.cluster));
+  if (card.group) box.append(filterButton(card.group, "group", card.group));
+  return box;
+}
+
+function more(card) {
+  const box = make("details");
+  box.append(make("summary", "", "All evidence"));
+  const list = make("dl");
+  const classifier = card.classifier_label && `${card.classifier_label}, ${percent(card.classifier_probability)}`;
+  const rows = [
+    ["classifier says", classifier],
+    ["similarity to the label", percent(card.similarity)],
+    ["classes compared", card.gate.join(", ")],
+    ["nearest image", card.nearest_image],
+    ["novelty p (small: novel)", card.novelty_p === null ? "–" : card.novelty_p.toFixed(4)],
+    ["copy of", card.duplicate_of],
+    ["to look at", card.order === null ? "" : `as number ${card.order}`],
+    ["group", card.group],
+    ["image id", card.image_id],
+  ];
+  for (const [name, value] of rows) {
+    if (value) list.append(make("dt", "", name), make("dd", "", value));
+  }
+  box.append(list);
+  return box;
+}
+
+function draw(card) {
+  const box = make("article", "card");
+  box.tabIndex = -1;
+  box.card = card;
+  const title = make("h3", "", card.predicted_label || "no label");
+  title.append(make("span", "tag " + card.status, card.status));
+  box.append(title, make("p", "file", card.image));
+  if (card.status !== "failed") box.append(pair(card), meter(card));
+  box.append(make("p", "reason", card.reason));
+  if (card.status !== "failed") box.append(chips(card));
+  if (reviewable(card)) box.append(make("div", "verdict"));
+  if (card.status !== "failed") box.append(more(card));
+  showVerdict(box);
+  return box;
+}

@@ -1,0 +1,99 @@
+// reviews.csv: written and read here as clusterkit does.
+const columns = ["image_id", "image", "label", "decision", "reviewer", "time", "note"];
+const decisions = ["accept", "relabel", "reject", "skip"];
+const formula = /^[=+\-@\t\r']/;
+
+// No spreadsheet must run a cell as a formula; reading takes the apostrophe away again.
+const guard = (text) => (formula.test(text) ? "'" + text : text);
+const unguard = (text) => (text.startsWith("'") && formula.test(text.slice(1)) ? text.slice(1) : text);
+
+function quote(text) {
+  return /[",\r\n]/.test(text) || text !== text.trim() ? '"' + text.replaceAll('"', '""') + '"' : text;
+}
+
+function toCsv(rows) {
+  const lines = rows.map((row) => columns.map((name) => quote(guard(String(row[name] ?? "")))).join(","));
+  return [columns.join(","), ...lines].join("\n") + "\n";
+}
+
+// RFC 4180: quoted cells may hold separators, quotes and line breaks.
+function parseCsv(text) {
+  const rows = [];
+  let row = [], cell = "", quoted = false, started = false;
+  const endCell = () => { row.push(cell); cell = ""; started = false; };
+  const endRow = () => { endCell(); if (row.length > 1 || row[0] !== "") rows.push(row); row = []; };
+  for (let i = 0; i < text.length; i++) {
+    const letter = text[i];
+    if (quoted) {
+      if (letter !== '"') cell += letter;
+      else if (text[i + 1] === '"') { cell += '"'; i++; }
+      else quoted = false;
+    } else if (letter === '"' && !started) { quoted = started = true; }
+    else if (letter === ",") endCell();
+    else if (letter === "\n") endRow();
+    else if (letter === "\r" && text[i + 1] === "\n") { endRow(); i++; }
+    else { cell += letter; started = true; }
+  }
+  if (quoted) throw new Error("a quotation mark is not closed");
+  if (cell || row.length) endRow();
+  return rows;
+}
+
+function fromCsv(text) {
+  const [head, ...lines] = parseCsv(text.replace(/^\uFEFF/, ""));
+  const where = Object.fromEntries(columns.map((name) => [name, (head || []).indexOf(name)]));
+  for (const name of ["image_id", "label", "decision"])
+    if (where[name] < 0) throw new Error(`there is no column ${name}`);
+  return lines.map((line, number) => {
+    const row = Object.fromEntries(columns.map((name) => [name, unguard((line[where[name]] ?? "").trim())]));
+    row.decision = row.decision.toLowerCase();
+    if (!row.image_id) throw new Error(`row ${number + 1} has no image_id`);
+    if (!decisions.includes(row.decision))
+      throw new Error(`row ${number + 1}: decision “${row.decision.slice(0, 40)}” is none of ${decisions.join(", ")}`);
+    return row;
+  });
+}
+
+const onPage = new Set(data.cards.filter(reviewable).map((card) => card.image_id));
+
+// Later rows win; what is not on this page is kept and exported again.
+function take(rows) {
+  let here = 0;
+  for (const row of rows) {
+    const number = /^cluster:(\d+)$/.exec(row.image_id);
+    if (!onPage.has(row.image_id) && !(number && clusters.has(Number(number[1])))) {
+      others.push(row);
+      continue;
+    }
+    const { image_id: id, ...verdict } = row;
+    verdicts.set(number ? clusterId(Number(number[1])) : id, verdict);
+    if (row.label) addName(row.label);
+    here++;
+  }
+  steps.length = 0;
+  keep();
+  return here;
+}
+
+function exportReviews() {
+  const rows = allRows();
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([toCsv(rows)], { type: "text/csv;charset=utf-8" }));
+  link.download = "reviews.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  say(`${plural(rows.length, "decision")} exported. Put reviews.csv beside the assignments.csv of this run.`);
+}
+
+async function importReviews(file) {
+  try {
+    if (file.size > 50e6) throw new Error("it is larger than 50 MB");
+    const rows = fromCsv(await file.text());
+    const here = take(rows);
+    if (served) send(rows);
+    refresh();
+    say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page.`);
+  } catch (error) {
+    say(`${file.name} was not read: ${error.message}. Nothing was changed.`, true);
+  }
+}

@@ -1,0 +1,150 @@
+// Which cards are shown, in which order, a page of them at a time.
+const pageSize = 48;
+const filters = ["class", "cluster", "group", "done"];
+const fields = { class: "predicted_label", cluster: "cluster", group: "group" };
+const words = new Map(data.cards.map((card) => [card,
+  [card.image, card.predicted_label, card.reason, ...card.matches.map((m) => m.label)].join("\n").toLowerCase()]));
+
+function matches(card) {
+  const done = find("done").value;
+  if (done && (done === "open") !== (verdictOf(card) === null)) return false;
+  return Object.keys(fields).every((id) => !find(id).value || String(card[fields[id]]) === find(id).value)
+    && words.get(card).includes(find("search").value.trim().toLowerCase());
+}
+
+function compare(a, b) {
+  const key = find("sort").value.replace("-", "");
+  const sign = find("sort").value.startsWith("-") ? -1 : 1;
+  if (key === "image" || a[key] === b[key]) return names.compare(a.image, b.image);
+  // What has no value comes last, whichever way the rest is sorted.
+  if (a[key] === null) return 1;
+  if (b[key] === null) return -1;
+  return (a[key] - b[key]) * sign;
+}
+
+function press(selector, chosen) {
+  for (const one of document.querySelectorAll(selector)) one.setAttribute("aria-pressed", String(chosen(one)));
+}
+
+// Filters anew and starts at the first.
+function show() {
+  const found = data.cards.filter(matches);
+  for (const one of document.querySelectorAll("[data-tab]")) {
+    const tab = one.dataset.tab;
+    const count = tab === "all" ? found.length : tab === "clusters" ? shownClusters.length
+      : found.filter((card) => card.status === tab).length;
+    one.lastChild.textContent = count.toLocaleString("en");
+  }
+  press("[data-tab]", (one) => one.dataset.tab === state.tab);
+  const byCard = state.tab !== "clusters";
+  document.body.dataset.view = byCard ? "cards" : "clusters";
+  if (byCard) state.rows = (state.tab === "all" ? found : found.filter((c) => c.status === state.tab)).sort(compare);
+  else state.rows = shownClusters;
+  find("clear").disabled = byCard && state.tab === "all" && !find("search").value
+    && filters.every((id) => !find(id).value);
+  state.at = 0;
+  drawPage(0);
+}
+
+// Draws one page of what was found; `first` is any row on it.
+function drawPage(first) {
+  const size = state.tab === "clusters" ? 12 : pageSize;
+  state.page = Math.floor(first / size);
+  const start = state.page * size;
+  const part = state.rows.slice(start, start + size);
+  find("cards").replaceChildren(...part.map(state.tab === "clusters" ? drawCluster : draw));
+  const total = state.rows.length;
+  const what = state.tab === "clusters" ? "cluster" : "image";
+  find("count").textContent = total ? `${plural(total, what)}` : `No ${what} matches these filters.`;
+  for (const bar of document.querySelectorAll(".pager")) {
+    bar.hidden = total <= size;
+    bar.querySelector("span").textContent = `${start + 1}–${start + part.length} of ${total.toLocaleString("en")}`;
+    bar.querySelector(".before").disabled = start === 0;
+    bar.querySelector(".after").disabled = start + size >= total;
+  }
+  mark();
+  showProgress();
+}
+
+function turn(pages) {
+  const size = state.tab === "clusters" ? 12 : pageSize;
+  state.at = Math.max(0, Math.min((state.page + pages) * size, state.rows.length - 1));
+  drawPage(state.at);
+  find("cards").scrollIntoView({ block: "start" });
+}
+
+// The box of the row that j and k have come to.
+function current() {
+  const size = state.tab === "clusters" ? 12 : pageSize;
+  return find("cards").children[state.at - state.page * size];
+}
+
+function mark() {
+  for (const old of document.querySelectorAll(".current")) old.classList.remove("current");
+  const box = current();
+  if (box) box.classList.add("current");
+}
+
+function go(row, focus = true) {
+  if (row < 0 || row >= state.rows.length) return;
+  state.at = row;
+  if (!current()) drawPage(row);
+  mark();
+  if (!focus || !current()) return;
+  current().focus({ preventScroll: true });
+  current().scrollIntoView({ block: "nearest" });
+}
+
+// After a decision, the next one, if the decision was on the one looked at.
+function advance(thing) {
+  if (state.rows[state.at] !== thing) go(state.rows.indexOf(thing), false);
+  if (state.rows[state.at] === thing) go(Math.min(state.at + 1, state.rows.length - 1));
+}
+
+// Undo shows what it changed.
+function returnTo(id) {
+  const row = state.rows.findIndex((one) => (one.image_id ?? clusterId(one.cluster)) === id);
+  if (row >= 0) go(row);
+}
+
+function redraw() {
+  for (const box of find("cards").children) (box.card ? showVerdict : showNaming)(box);
+  showProgress();
+}
+
+function refresh() {
+  redraw();
+  showNames();
+}
+
+function showProgress() {
+  const all = data.cards.filter(reviewable);
+  const done = all.filter((card) => verdictOf(card) !== null).length;
+  find("progress").textContent = `${done.toLocaleString("en")} of ${plural(all.length, "image")} decided`;
+  find("meter").value = all.length ? done / all.length : 0;
+  find("export").disabled = verdicts.size + others.length === 0;
+  find("undo").disabled = steps.length === 0;
+}
+
+function options(id, order) {
+  const counts = new Map();
+  for (const card of data.cards) {
+    const value = card[fields[id]];
+    if (value !== null && value !== "") counts.set(value, (counts.get(value) || 0) + 1);
+  }
+  const select = find(id);
+  const option = (value, text) => {
+    const element = make("option", "", text);
+    element.value = value;
+    return element;
+  };
+  select.append(option("", "any"));
+  for (const value of [...counts.keys()].sort(order)) select.append(option(String(value), `${value} (${counts.get(value)})`));
+  select.disabled = counts.size === 0;
+}
+
+function showLayer() {
+  press("[data-layer]", (one) => one.dataset.layer === state.layer);
+  find("opacity").disabled = state.layer === "none";
+  for (const box of document.querySelectorAll(".picture")) lay(box);
+}

@@ -1,0 +1,58 @@
+// The keyboard: letters act on the card or cluster that j and k have come to.
+function here() {
+  // A card that was reached with Tab or the mouse is the one that is meant.
+  const box = document.activeElement && document.activeElement.closest("#cards > *");
+  if (box) {
+    state.at = state.page * (state.tab === "clusters" ? 12 : pageSize) + [...find("cards").children].indexOf(box);
+    mark();
+  }
+  return state.rows[state.at];
+}
+
+function chooseLabel(number) {
+  const thing = here();
+  if (!thing || number >= known.length) return;
+  if (state.tab === "clusters") nameCluster(thing, known[number]);
+  else if (reviewable(thing)) label(thing, known[number]);
+}
+
+function onCard(work) {
+  const thing = here();
+  if (!thing) return;
+  if (state.tab !== "clusters" && !reviewable(thing)) return say("An image that could not be read has no label.", true);
+  work(thing);
+}
+
+function acceptCluster(cluster) {
+  if (leaning(cluster)) nameCluster(cluster, leaning(cluster));
+  else say("There is no guess to accept for this cluster: name it, or reject.", true);
+}
+
+const byCluster = () => state.tab === "clusters";
+const keys = {
+  j: () => { here(); go(state.started ? state.at + 1 : state.at); state.started = true; },
+  k: () => { here(); go(state.at - 1); },
+  a: () => onCard((thing) => (byCluster() ? acceptCluster(thing) : accept(thing))),
+  x: () => onCard((thing) => (byCluster() ? setCluster(thing, "reject", "") : reject(thing))),
+  s: () => onCard((thing) => (byCluster() ? setCluster(thing, "skip", "") : skip(thing))),
+  l: () => onCard((thing) => (byCluster() ? current().querySelector(".naming input").focus() : openLabel(thing))),
+  u: undo,
+  "?": () => find("help").showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  const typing = event.target.closest("input:not([type=range]), select, textarea, dialog");
+  if (event.key === "Escape" && typing && !event.target.closest("dialog")) {
+    event.target.blur();
+    go(state.at);
+    return;
+  }
+  if (typing) return;
+  const digit = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : -1;
+  if (digit < 0 && !Object.hasOwn(keys, event.key)) return;
+  event.preventDefault();
+  state.started = state.started || event.key !== "j";
+  if (digit >= 0) chooseLabel(digit);
+  else keys[event.key]();
+});

@@ -1,0 +1,63 @@
+// Puts the parts together.
+for (const tab of [...statuses.slice(0, 4), "clusters", ...statuses.slice(4)]) {
+  const one = button(tab[0].toUpperCase() + tab.slice(1) + " ", () => {
+    state.tab = tab;
+    show();
+  });
+  one.append(make("b"));
+  one.dataset.tab = tab;
+  find("tabs").append(one);
+}
+options("class", names.compare);
+options("cluster", (a, b) => a - b);
+options("group", names.compare);
+for (const id of [...filters, "sort"]) find(id).addEventListener("change", show);
+
+let typed = 0;
+find("search").addEventListener("input", () => {
+  clearTimeout(typed);
+  typed = setTimeout(show, 150);
+});
+find("clear").addEventListener("click", () => {
+  for (const id of [...filters, "search"]) find(id).value = "";
+  state.tab = "all";
+  show();
+  find("search").focus({ preventScroll: true });
+});
+find("size").addEventListener("change", (event) => {
+  document.documentElement.style.setProperty("--width", event.target.value);
+});
+find("opacity").addEventListener("input", (event) => {
+  document.documentElement.style.setProperty("--overlay", event.target.value / 100);
+  find("strength").textContent = event.target.value + "%";
+});
+for (const one of document.querySelectorAll("[data-layer]"))
+  one.addEventListener("click", () => { state.layer = one.dataset.layer; showLayer(); });
+for (const bar of document.querySelectorAll(".pager")) {
+  bar.querySelector(".before").addEventListener("click", () => turn(-1));
+  bar.querySelector(".after").addEventListener("click", () => turn(1));
+}
+find("cards").addEventListener("focusin", () => here());
+find("label-form").addEventListener("submit", closeLabel);
+find("label-cancel").addEventListener("click", () => find("label-dialog").close());
+find("undo").addEventListener("click", undo);
+find("export").addEventListener("click", exportReviews);
+find("import").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  if (file) await importReviews(file);
+  // The same file may be chosen again.
+  event.target.value = "";
+});
+find("reviewer").addEventListener("change", keep);
+for (const one of document.querySelectorAll("[data-help]")) one.addEventListener("click", () => find("help").showModal());
+for (const one of document.querySelectorAll("dialog [data-close]"))
+  one.addEventListener("click", () => one.closest("dialog").close());
+
+state.layer = data.cards.some((card) => card.matches.length) ? "cam" : "none";
+load();
+showNames();
+showLayer();
+show();
+find("saved").hidden = !served;
+if (served) loadServed();

@@ -1,0 +1,108 @@
+// What stands under a card or a cluster: the decision so far, and the ways to decide.
+function verdictText(verdict, own) {
+  if (!verdict) return "not decided";
+  const texts = { accept: `accepted: ${verdict.label}`, relabel: `labelled: ${verdict.label}`,
+    reject: "rejected", skip: "skipped" };
+  return texts[verdict.decision] + (verdict.from === "cluster" ? ` (as cluster ${own.cluster})` : "");
+}
+
+function showVerdict(box) {
+  const card = box.card;
+  const place = box.querySelector(".verdict");
+  if (!place) return;
+  const verdict = verdictOf(card);
+  box.dataset.decision = verdict ? verdict.decision : "";
+  const status = make("p", "decided", verdictText(verdict, card));
+  const row = make("div", "actions");
+  if (card.predicted_label) row.append(action("accept", "a", () => accept(card)));
+  row.append(action("reject", "x", () => reject(card)), action("skip", "s", () => skip(card)),
+    action("label…", "l", () => openLabel(card)));
+  const noted = verdicts.get(card.image_id);
+  if (noted && noted.note) status.append(make("span", "noted", ` “${noted.note}”`));
+  place.replaceChildren(status, row);
+}
+
+function action(text, key, work) {
+  const one = button(text, work);
+  one.append(make("kbd", "", key));
+  one.setAttribute("aria-keyshortcuts", key);
+  return one;
+}
+
+function setImage(card, decision, label, note) {
+  const before = verdicts.get(card.image_id);
+  decide(card.image_id, verdictFor(card.image, decision, label, note ?? (before ? before.note : "")));
+  redraw();
+  say(`${card.image}: ${verdictText(verdictOf(card), card)}`);
+  advance(card);
+}
+
+function accept(card) {
+  if (card.predicted_label) setImage(card, "accept", card.predicted_label);
+  else say("There is no label to accept: choose one, or reject.", true);
+}
+
+const reject = (card) => setImage(card, "reject", "");
+const skip = (card) => setImage(card, "skip", "");
+
+function label(card, text, note) {
+  setImage(card, text === card.predicted_label ? "accept" : "relabel", text, note);
+}
+
+function undo() {
+  const step = steps.pop();
+  if (!step) return say("There is nothing to undo.");
+  decide(step.id, step.before, false);
+  redraw();
+  say(`Undone: ${step.before ? step.before.decision : "not decided"} again`);
+  returnTo(step.id);
+}
+
+// The dialog for any label: known names are offered, new ones may be written.
+let labelling = null;
+
+function openLabel(card) {
+  labelling = card;
+  find("label-of").textContent = card.image;
+  const own = verdicts.get(card.image_id);
+  find("label-text").value = own && own.label ? own.label : "";
+  find("label-note").value = own ? own.note : "";
+  find("label-error").textContent = "";
+  find("label-dialog").showModal();
+  find("label-text").select();
+}
+
+function closeLabel(event) {
+  event.preventDefault();
+  const found = checkLabel(find("label-text").value);
+  if (found.error) {
+    find("label-error").textContent = found.error;
+    find("label-text").focus();
+    return;
+  }
+  find("label-dialog").close();
+  addName(found.label);
+  label(labelling, found.label, find("label-note").value.trim().slice(0, 2000));
+}
+
+// Labels 1 to 9: the classes, then names given here. A number never changes its name.
+const known = [...data.classes];
+
+function addName(name) {
+  if (known.includes(name)) return;
+  known.push(name);
+  showNames();
+}
+
+function showNames() {
+  find("names").replaceChildren(...known.map((name) => {
+    const option = make("option");
+    option.value = name;
+    return option;
+  }));
+  find("digits").replaceChildren(...known.slice(0, 9).map((name, number) => {
+    const one = button("", () => chooseLabel(number));
+    one.append(make("kbd", "", String(number + 1)), make("span", "", name));
+    return one;
+  }));
+}
