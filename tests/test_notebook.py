@@ -28,10 +28,16 @@ def test_notebook_runs_from_top_to_bottom(run, assignment, sample, tmp_path, mon
     assert shown["data"]["text/html"].count("data:image/jpeg;base64,") == 8 * 5
     reviews = pd.read_csv(folder / "reviews.csv", dtype=str, keep_default_na=False)
     assert list(reviews) == ["image_id", "image", "label", "decision", "reviewer", "time", "note"]
-    assert len(reviews) == 8
+    named, single = reviews.iloc[:1], reviews.iloc[1:]
+    assert named["image_id"].str.startswith("cluster:").all()
+    assert len(single) == 8
     (after,) = folder.parent.glob("notebook-reviewed-*")
     learned = Run.load(after).manifest.set_index("image_id")
-    assert (learned.loc[reviews["image_id"], "provenance"] == "reviewed").all()
+    assert (learned.loc[single["image_id"], "provenance"] == "reviewed").all()
+    # In the sample, the truth stands in for a person's eyes.
+    truth = pd.read_csv(sample / "truth.csv").drop_duplicates("image").set_index("image")["label"]
+    assert single["label"].tolist() == truth[single["image"]].tolist()
+    assert learned.loc[single["image_id"], "label"].tolist() == single["label"].tolist()
     (compared,) = cells["compare"]["outputs"]
     assert "duplicate" in compared["data"]["text/plain"]
 
