@@ -76,8 +76,8 @@ def accuracy_plot(table: pd.DataFrame, path: Path, what: str = "class") -> None:
     axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
     axes.set_axisbelow(True)
     hidden = len(table) - len(shown)
-    left_out = f"\n{hidden:,} better ones are not shown" if hidden else ""
-    axes.set_xlabel(f"right (dashed: all, {_percent(overall)}){left_out}")
+    left_out = f"\n{hidden:,} more, none of them worse, are not shown" if hidden else ""
+    axes.set_xlabel(f"held-out images right (dashed: all, {_percent(overall)}){left_out}")
     return save_figure(figure, path)
 
 
