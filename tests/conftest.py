@@ -8,6 +8,7 @@ import pytest
 
 from clusterkit.config import config_from_dict
 from clusterkit.sample import make_sample
+from tests.browser import Watched, open_browser
 
 # Random weights and heads only: seconds, and every step of the path is taken.
 SETTINGS = {
@@ -87,3 +88,26 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("CLUSTERKIT_DATA is not set: no real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with open_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page in a tab of its own profile; what the console says fails the test."""
+    contexts, tabs = [], []
+
+    def call(url: str, scheme: str = "file:", **settings) -> Watched:
+        contexts.append(browser.new_context(**settings))
+        tabs.append((Watched(contexts[-1], url), scheme))
+        return tabs[-1][0]
+
+    yield call
+    for tab, scheme in tabs:
+        tab.check(scheme)
+    for context in contexts:
+        context.close()
