@@ -11,7 +11,7 @@ import clusterkit
 def test_exports():
     assert clusterkit.__all__ == [
         "ClusterkitError", "Config", "Run", "SimilarityFinder", "__version__", "assign", "audit",
-        "fit", "load_config", "read_assignments", "read_manifest", "review",
+        "evidence", "fit", "load_config", "read_assignments", "read_manifest", "review",
         "similar", "similar_groups",
     ]  # fmt: skip
     for name in clusterkit.__all__:
@@ -41,22 +41,3 @@ def test_version_is_in_the_changelog():
     assert re.search(
         rf'^version = "{clusterkit.__version__}"', (root / "pyproject.toml").read_text(), re.M
     )
-
-
-def test_notebook_runs_from_top_to_bottom(run, assignment, tmp_path, monkeypatch):
-    import nbformat
-    from nbclient import NotebookClient
-
-    path = Path(__file__).parents[1] / "examples" / "review.ipynb"
-    monkeypatch.setenv("CLUSTERKIT_RUN", str(run.path))
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3",
-                   resources={"metadata": {"path": str(tmp_path)}}).execute()  # fmt: skip
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    assert any("text/html" in o.get("data", {}) for o in outputs)
-    written = run.path / "reviews.csv"
-    reviews = written.read_text().splitlines()
-    # The run is all tests'.
-    written.unlink()
-    assert reviews[0] == "image_id,image,label,decision,reviewer,time,note"
-    assert len(reviews) == 2
