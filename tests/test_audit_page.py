@@ -14,7 +14,6 @@ from clusterkit.audit.plots import (
     confusion_plot,
     reliability_plot,
     risk_coverage_plot,
-    status_plot,
 )
 from tests.pages import card, write_page
 
@@ -79,8 +78,7 @@ def test_plots_of_odd_inputs(tmp_path, n):
     confusion_plot(counts, classes, tmp_path / "c.png")
     reliability_plot(confidence, correct, tmp_path / "r.png")
     risk_coverage_plot(confidence, correct, tmp_path / "k.png", threshold=0.0, max_error=0.1)
-    status_plot(pd.DataFrame({"review": [1] * n}, index=classes[:n]), tmp_path / "s.png")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "k.png", "r.png", "s.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "k.png", "r.png"]
 
 
 def test_chosen_rows_hold_every_status_and_the_least_sure():

@@ -12,8 +12,9 @@ from pathlib import Path
 import clusterkit
 from clusterkit.audit.batch import Batch, choose_rows, read_batch, typical_rows
 from clusterkit.audit.cards import Artist
+from clusterkit.audit.overview import draw_plots
 from clusterkit.audit.page import render_page
-from clusterkit.audit.summary import draw_plots, measure, summarise
+from clusterkit.audit.summary import measure, summarise
 from clusterkit.config import Config
 from clusterkit.engine.assign import Engine
 from clusterkit.engine.calibrate import Calibration
@@ -85,7 +86,7 @@ def audit(
     notes = batch.notes + _lost(artist, batch)
     calibration = Calibration.from_dict(run.calibration)
     metrics = measure(run, calibration)
-    plots = draw_plots(run, calibration, metrics, batch, out)
+    plots = draw_plots(run, calibration, batch, out, artist.features)
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, notes))
     _write_json(out / "metrics.json", metrics | {"key": _key(batch, config)})
     _remove_others(out / pictures)

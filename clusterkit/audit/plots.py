@@ -134,25 +134,6 @@ def risk_coverage_plot(
     return save_figure(figure, path)
 
 
-def status_plot(counts: pd.DataFrame, path: Path) -> None:
-    """Draw stacked bars: predicted classes (rows of `counts`) by status (its columns)."""
-    if counts.empty:
-        return save_empty(path, "no image could be read")
-    figure, axes = new_figure(5.6, min(14.0, 1.5 + 0.4 * len(counts)))
-    left = np.zeros(len(counts))
-    for status in _known_first(counts):
-        values = counts[status].to_numpy()
-        colour = COLOURS.get(status, OTHER)
-        axes.barh(range(len(counts)), values, left=left, color=colour, label=status,
-                  edgecolor="white", linewidth=0.5)  # fmt: skip
-        left += values
-    axes.set_yticks(range(len(counts)), [short(str(c)) for c in counts.index])
-    axes.invert_yaxis()
-    axes.set_xlabel("images")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    return save_figure(figure, path)
-
-
 def class_counts_plot(labelled: pd.Series, counts: pd.DataFrame, path: Path) -> None:
     """Draw how many images each class had a label for, and what this batch says of it.
 

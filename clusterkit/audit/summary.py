@@ -1,18 +1,9 @@
-"""What stands above the cards: figures of held-out images, plots, facts and warnings."""
-
-from pathlib import Path
+"""What stands above the cards: figures of held-out images, facts and warnings."""
 
 import numpy as np
-import pandas as pd
 
 from clusterkit.audit.batch import Batch, clusters_of
 from clusterkit.audit.page import Summary
-from clusterkit.audit.plots import (
-    confusion_plot,
-    reliability_plot,
-    risk_coverage_plot,
-    status_plot,
-)
 from clusterkit.data.greys import describe
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.table import STATUSES
@@ -39,48 +30,6 @@ def measure(run: Run, calibration: Calibration) -> dict:
     }
 
 
-def draw_plots(
-    run: Run, calibration: Calibration, metrics: dict, batch: Batch, out: Path
-) -> list[tuple[str, str]]:
-    """Draw the plots into ``out/plots``.
-
-    Returns
-    -------
-    list of (path relative to `out`, caption)
-    """
-    table = batch.table
-    folder = out / "plots"
-    folder.mkdir(exist_ok=True)
-    confusion_plot(np.array(metrics["confusion"]), run.classes, folder / "confusion.png")
-    # The threshold in the picture is one on confidence as this batch's proportions make it.
-    shifted = _under_shares(run, calibration, batch)
-    confidence, correct = shifted.confidence, shifted.correct
-    risk_coverage_plot(
-        confidence,
-        correct,
-        folder / "risk-coverage.png",
-        threshold=batch.threshold,
-        max_error=batch.max_error,
-    )
-    reliability_plot(confidence, correct, folder / "reliability.png")
-    readable = table[table["predicted_label"] != ""]
-    counts = pd.crosstab(readable["predicted_label"], readable["status"])
-    status_plot(counts, folder / "status.png")
-    return [
-        ("plots/confusion.png", "Held-out images: true class against predicted class."),
-        ("plots/risk-coverage.png",
-         "Held-out images: how many labels are wrong if only the most confident are assigned."),
-        ("plots/reliability.png", "Held-out images: confidence against how often it was right."),
-        ("plots/status.png", "This batch: predicted classes and what became of them."),
-    ]  # fmt: skip
-
-
-def _under_shares(run: Run, calibration: Calibration, batch: Batch) -> Calibration:
-    """Return the held-out record under the class proportions that the assignments were made for."""
-    shares = batch.shares(run.classes)
-    return calibration if shares is None else calibration.with_prior(shares)
-
-
 def summarise(
     run: Run, batch: Batch, chosen: np.ndarray, metrics: dict, plots: list, notes: list[str]
 ) -> Summary:
@@ -93,7 +42,7 @@ def summarise(
     metrics : dict
         Of `measure`.
     plots : list
-        Of `draw_plots`.
+        Of `overview.draw_plots`.
     notes : list of str
         What a reader should know first.
     """
