@@ -26,6 +26,7 @@ _EXPORTS = {
     "Run": "clusterkit.models.run",
     "SimilarityFinder": "clusterkit.finder",
     "assign": "clusterkit.engine.assign",
+    "export": "clusterkit.exporting.build",
     "fit": "clusterkit.fitting",
     "inspect": "clusterkit.inspection.build",
     "load_config": "clusterkit.config",

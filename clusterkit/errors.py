@@ -58,5 +58,7 @@ def shown(text: str, limit: int = 60) -> str:
     >>> shown("a" * 9, limit=4), shown("a\\nb") == "a\N{REPLACEMENT CHARACTER}b"
     ('aaa…', True)
     """
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1])
+    plain = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1]
+    )
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"

@@ -104,7 +104,7 @@ def _load(path: Path) -> list:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text; export it from Label Studio anew") from error
     except (RecursionError, MemoryError) as error:
-        raise DataError(f"{path} is nested too deeply, or too large, to be Label Studio's") from error
+        raise DataError(f"{path} is nested too deeply or too large") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({shown(str(error), 120)}); export it from Label "
                         "Studio as JSON or JSON-MIN")  # fmt: skip
