@@ -7,6 +7,7 @@ own range: `data.greys` says how, and `config.image` holds the settings, which a
 
 import io
 import logging
+import struct
 import warnings
 from functools import cache
 from pathlib import Path
@@ -155,12 +156,26 @@ def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     with Image.open(path, formats=_formats()) as image:
+                        if image.format == "PNG" and not _may_be_turned(path):
+                            return image.size
                         turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
                         return image.size[::-1] if turned else image.size
     except Exception as error:
         # What is wrong with the file, decoding says better.
         log.debug("no size in the header of %s: %s", path, error)
     return load_image(path, how=how, frame=frame).size
+
+
+def _may_be_turned(path: Path) -> bool:
+    """Whether a PNG has a chunk that may hold EXIF; Pillow decodes all pixels to know."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(length + 4, io.SEEK_CUR)
+    return False
 
 
 def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:

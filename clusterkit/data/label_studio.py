@@ -106,8 +106,10 @@ def _load(path: Path) -> list:
     except (RecursionError, MemoryError) as error:
         raise DataError(f"{path} is nested too deeply or too large") from error
     except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({shown(str(error), 120)}); export it from Label "
-                        "Studio as JSON or JSON-MIN")  # fmt: skip
+        raise DataError(
+            f"{path} is not valid JSON ({shown(str(error), 120)}); export it from Label Studio as "
+            "JSON or JSON-MIN"
+        ) from error
     if not isinstance(tasks, list):
         raise DataError(f"{path} holds {_kind(tasks)}, and Label Studio's JSON export is a list of "
                         "tasks; export the project as JSON or JSON-MIN")  # fmt: skip
@@ -127,8 +129,11 @@ def _rows_of(task: dict, where: str) -> Iterator[tuple[dict[str, str], datetime]
         return
     identity = _text(data.get(IMAGE_ID), f"data.{IMAGE_ID}", where)
     if not identity or identity.startswith("cluster:"):
-        _refuse(where, f"no image is known by its data.{IMAGE_ID} '{shown(identity)}'; only "
-                       "projects made by `clusterkit export --to label-studio` can be read back")  # fmt: skip
+        _refuse(
+            where,
+            f"data.{IMAGE_ID} '{shown(identity)}' names no image; only projects made by "
+            "`clusterkit export --to label-studio` can be read back",
+        )
     predicted = _text(data.get(PREDICTED), f"data.{PREDICTED}", where)
     if PREDICTED not in data:
         predicted = _predicted(task, where)

@@ -110,5 +110,6 @@ def _sample(fo: Any, path: str, row: tuple) -> Any:
     sample["image_name"] = name_of(row.image, frame)
     # An empty text would be a value of its own in the sidebar's filters.
     for field in ("image_id", "group", "reason"):
-        sample[field] = getattr(row, field) or None
+        if getattr(row, field):
+            sample[field] = getattr(row, field)
     return sample
