@@ -83,7 +83,13 @@ def _put(batch: Batch, row: tuple, folder: Path, file: str, out: Path, copy: boo
             batch.left_out[UNREADABLE] += 1
             return False
     elif copy:
-        shutil.copyfile(row.path, path)
+        try:
+            shutil.copyfile(row.path, path)
+        except OSError as error:
+            if error.filename != row.path:
+                raise
+            batch.left_out[UNREADABLE] += 1
+            return False
     else:
         # Relative to where the folder will be, so that images and export can move together.
         target = os.path.relpath(os.path.realpath(row.path), (out / file).parent)
