@@ -27,6 +27,7 @@ _EXPORTS = {
     "SimilarityFinder": "clusterkit.finder",
     "assign": "clusterkit.engine.assign",
     "evidence": "clusterkit.audit.evidence",
+    "export": "clusterkit.exporting.build",
     "fit": "clusterkit.fitting",
     "inspect": "clusterkit.inspection.build",
     "load_config": "clusterkit.config",

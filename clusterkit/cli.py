@@ -6,6 +6,7 @@ import click
 
 from clusterkit import __version__
 from clusterkit.commands.check import inspect
+from clusterkit.commands.hand_on import export
 from clusterkit.commands.label import assign
 from clusterkit.commands.learn import fit, review
 from clusterkit.commands.look import audit, demo, similar
@@ -20,7 +21,7 @@ def cli() -> None:
     """Label and cluster image datasets from a small labelled fraction, with evidence."""
 
 
-for _command in (fit, assign, review, audit, similar, inspect, demo):
+for _command in (fit, assign, review, audit, similar, inspect, export, demo):
     cli.add_command(_command)
 
 

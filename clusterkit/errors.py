@@ -50,3 +50,15 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """
     matches = get_close_matches(name, list(known), n=1)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """Cut what a stranger wrote, so that an error stays one line and harmless to a terminal.
+
+    >>> shown("a" * 9, limit=4), shown("a\\nb") == "a\N{REPLACEMENT CHARACTER}b"
+    ('aaa…', True)
+    """
+    plain = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: limit + 1]
+    )
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"

@@ -9,8 +9,15 @@ import pandas as pd
 
 from clusterkit.data.files import inside_root
 from clusterkit.data.images import read_bytes
-from clusterkit.data.manifest import image_id_of
-from clusterkit.data.reviews import Assigned, Reviews, settle, spread_reviews, summarise
+from clusterkit.data.manifest import image_id_of, safe_csv_text
+from clusterkit.data.reviews import (
+    REVIEW_COLUMNS,
+    Assigned,
+    Reviews,
+    settle,
+    spread_reviews,
+    summarise,
+)
 from clusterkit.engine.table import load_assigned
 from clusterkit.errors import DataError, RunError
 from clusterkit.models.run import find_run, read_run_manifest
@@ -40,16 +47,21 @@ class Applied:
     summary: dict = field(default_factory=dict)
 
 
-def review(reviews: Path | str, run: Path | str | None = None) -> dict:
-    """Check a reviews file against a run, and say what it would change; nothing is written.
+def review(
+    reviews: Path | str, run: Path | str | None = None, out: Path | str | None = None
+) -> dict:
+    """Check a reviews file against a run, and say what it would change.
 
     Parameters
     ----------
     reviews : path
-        See DESIGN §6; a row's image_id may be ``cluster:<n>``.
+        See DESIGN §6; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
+        a project that `export` prepared.
     run : path or None
         None: where an assignments.csv lies beside the reviews, else the newest run under
         ``runs/`` that has one.
+    out : path or None
+        Write the checked rows there, as a CSV of DESIGN §6; None: nothing is written.
 
     Returns
     -------
@@ -58,7 +70,8 @@ def review(reviews: Path | str, run: Path | str | None = None) -> dict:
     Raises
     ------
     ClusterkitError
-        One line for the first row that cannot be used, or there are no assignments.
+        One line for the first row that cannot be used, or there are no assignments; or `out` holds
+        something else already.
     """
     reviews = Path(reviews)
     if not reviews.exists():
@@ -68,7 +81,32 @@ def review(reviews: Path | str, run: Path | str | None = None) -> dict:
     labelled = _labelled_of(folder)
     spread = [spread_reviews(reviews, assigned, labelled)]
     verdicts = settle(spread, labelled)
-    return summarise(spread, verdicts, labelled) | {"against": assigned.where}
+    summary = summarise(spread, verdicts, labelled) | {"against": assigned.where}
+    if out is not None:
+        write_reviews(spread[0].rows, Path(out))
+        summary["out"] = str(out)
+    return summary
+
+
+def write_reviews(rows: pd.DataFrame, path: Path) -> None:
+    """Write reviews as the CSV of DESIGN §6, whole or not at all.
+
+    Raises
+    ------
+    DataError
+        Something else is there already, or it cannot be written.
+    """
+    table = rows[list(REVIEW_COLUMNS)].map(safe_csv_text)
+    content = table.to_csv(index=False, lineterminator="\n").encode()
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if path.exists() and (not path.is_file() or path.read_bytes() != content):
+            raise DataError(f"{path} exists and holds something else; give another --out")
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def apply_reviews(

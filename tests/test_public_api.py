@@ -11,7 +11,7 @@ import clusterkit
 def test_exports():
     assert clusterkit.__all__ == [
         "ClusterkitError", "Config", "Run", "SimilarityFinder", "__version__", "assign", "audit",
-        "evidence", "fit", "load_config", "read_assignments", "read_manifest", "review",
+        "evidence", "export", "fit", "load_config", "read_assignments", "read_manifest", "review",
         "similar", "similar_groups",
     ]  # fmt: skip
     for name in clusterkit.__all__:

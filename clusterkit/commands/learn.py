@@ -24,7 +24,7 @@ from clusterkit.config import Config, override
     "--reviews",
     multiple=True,
     type=click.Path(path_type=Path),
-    metavar="CSV",
+    metavar="CSV|JSON",
     help="A person's corrections, as labels; may be given again, later ones win.",
 )
 @click.option("--backbone", help="A torchvision classification network; default resnet34.")
@@ -109,6 +109,12 @@ def _reviewed(summary: dict, run: Path) -> list[str]:
 @click.command()
 @click.argument("reviews", type=click.Path(path_type=Path))
 @run_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Write the checked reviews there, e.g. those that Label Studio exported.",
+)
 @common
 def review(
     config: Config,
@@ -117,19 +123,22 @@ def review(
     chosen: Path | None,
     reviews: Path,
     run: Path | None,
+    out: Path | None,
 ) -> None:
     """Check a reviews file against a run, and say what `fit --reviews` would change.
 
     REVIEWS is a CSV with columns image_id, image, label, decision (accept, relabel, reject,
-    skip), reviewer, time, note; image_id cluster:3 names all images of cluster 3. Without --run
-    it is about the assignments.csv beside it, else that of the newest run under ./runs.
+    skip), reviewer, time, note; image_id cluster:3 names all images of cluster 3. Or it is the
+    JSON that Label Studio exports of a project from `clusterkit export`. Without --run it is about
+    the assignments.csv beside it, else that of the newest run under ./runs.
     """
     from clusterkit.data.reviews import describe
     from clusterkit.reviewing import review as check
 
-    summary = check(reviews, run)
+    summary = check(reviews, run, out)
     print_summary(summary, as_json, [
         f"against    {summary['against']}",
         *describe(summary),
-        f"next       clusterkit fit --reviews {reviews}",
+        *([f"wrote      {out}"] if out else []),
+        f"next       clusterkit fit --reviews {out or reviews}",
     ])  # fmt: skip

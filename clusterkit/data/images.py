@@ -6,6 +6,8 @@ own range: `data.greys` says how, and `config.image` holds the settings, which a
 """
 
 import io
+import logging
+import struct
 import warnings
 from functools import cache
 from pathlib import Path
@@ -17,6 +19,8 @@ from clusterkit.config import ImageConfig
 from clusterkit.data import dicom, tiff
 from clusterkit.data.greys import to_bytes, window_of
 from clusterkit.errors import ImageError
+
+log = logging.getLogger("clusterkit")
 
 # Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
 # Just below Pillow's own limit (178,956,970), which would speak first and say less.
@@ -130,6 +134,48 @@ def load_image(
 ) -> Image.Image:
     """Read and decode one file to RGB; see `decode`."""
     return decode(read_bytes(path), size, how, frame)
+
+
+def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0) -> tuple[int, int]:
+    """Return width and height in pixels of what `load_image` gives.
+
+    The header says it, for most files; DICOM, TIFF and frames are decoded.
+
+    Raises
+    ------
+    ImageError
+        As `read_bytes` and `decode`.
+    """
+    path = Path(path)
+    try:
+        # A pipe would block for ever.
+        if path.is_file() and not frame:
+            with path.open("rb") as file:
+                head = file.read(132)
+            if head[:4] not in tiff.MAGIC and not dicom.is_dicom(head):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    with Image.open(path, formats=_formats()) as image:
+                        if image.format == "PNG" and not _may_be_turned(path):
+                            return image.size
+                        turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
+                        return image.size[::-1] if turned else image.size
+    except Exception as error:
+        # What is wrong with the file, decoding says better.
+        log.debug("no size in the header of %s: %s", path, error)
+    return load_image(path, how=how, frame=frame).size
+
+
+def _may_be_turned(path: Path) -> bool:
+    """Whether a PNG has a chunk that may hold EXIF; Pillow decodes all pixels to know."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(length + 4, io.SEEK_CUR)
+    return False
 
 
 def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:

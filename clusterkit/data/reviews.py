@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.data.adapters.csv import read_table
+from clusterkit.data.label_studio import looks_like_json, read_label_studio
 from clusterkit.data.manifest import restore_csv_text
-from clusterkit.errors import DataError, nearest_name
+from clusterkit.errors import DataError, nearest_name, shown
 
 REVIEW_COLUMNS = ("image_id", "image", "label", "decision", "reviewer", "time", "note")
 DECISIONS = ("accept", "relabel", "reject", "skip")
@@ -48,7 +49,7 @@ class Reviews:
     where : str
         The file.
     rows : DataFrame
-        `REVIEW_COLUMNS` as they were written, and `line`, `cluster` (Int64).
+        `REVIEW_COLUMNS` as they were written, and `line`, `where`, `cluster` (Int64).
     spread : DataFrame
         One row a reviewed image and row: image_id, decision, label ("" for reject and skip),
         predicted ("" where nothing was), provenance, position (row of `assigned.table`; -1).
@@ -67,12 +68,13 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
     Parameters
     ----------
     path : path
-        CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out.
+        CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out. Or what
+        Label Studio exported, see `data.label_studio.read_label_studio`.
 
     Returns
     -------
-    DataFrame with `REVIEW_COLUMNS` (str), `line` (int, in the file) and `cluster` (Int64: the
-    number where the row names a cluster).
+    DataFrame with `REVIEW_COLUMNS` (str), `line` (int, the row's or task's number in the file),
+    `where` (str, for messages) and `cluster` (Int64: the number where the row names a cluster).
 
     Raises
     ------
@@ -82,6 +84,20 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise DataError(f"reviews file {path} does not exist; check the path")
+    if looks_like_json(path):
+        found, numbers = read_label_studio(path)
+        rows, unit = pd.DataFrame(found, columns=list(REVIEW_COLUMNS), dtype=object), "task"
+    else:
+        rows, numbers = _read_csv(path)
+        unit = "line"
+    rows["line"] = numbers
+    rows["where"] = [f"{path}, {unit} {number}" for number in numbers]
+    clusters = [_checked(row, row.where) for row in rows.itertuples(index=False)]
+    rows["cluster"] = pd.array(clusters, dtype="Int64")
+    return rows
+
+
+def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
     names, lines, numbers = read_table(path)
     for column in _NEEDED:
         if column not in names:
@@ -98,11 +114,8 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
         {c: [restore_csv_text(v.strip()) for v in cells.get(c, blank)] for c in REVIEW_COLUMNS},
         dtype=object,
     )
-    rows["line"] = numbers
     rows["decision"] = rows["decision"].str.lower()
-    clusters = [_checked(row, f"{path}, line {row.line}") for row in rows.itertuples(index=False)]
-    rows["cluster"] = pd.array(clusters, dtype="Int64")
-    return rows
+    return rows, numbers
 
 
 def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.DataFrame) -> Reviews:
@@ -122,13 +135,13 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
         Of `read_reviews`; or a row names an image or a cluster that is not there, or accepts a
         prediction where there is none.
     """
-    rows, path = read_reviews(path), Path(path)
+    rows = read_reviews(path)
     known = _Known(assigned, labelled)
     # Only a cluster's last row counts; spreading each would let a small file fill the memory.
     last = rows.dropna(subset=["cluster"]).groupby("cluster")["line"].max().to_dict()
     out = []
     for row in rows.itertuples(index=False):
-        where = f"{path}, line {row.line}"
+        where = row.where
         if pd.isna(row.cluster):
             positions, provenance = known.image(row.image_id, where), "reviewed"
         else:
@@ -293,7 +306,7 @@ class _Known:
         source = f"{self.assigned.where} or " if self.assigned else ""
         hint = "" if self.assigned else "; put the reviews beside the assignments.csv they are of"
         raise DataError(
-            f"{where}: image_id '{_short(image_id)}' is not in {source}the labelled images; copy "
+            f"{where}: image_id '{shown(image_id)}' is not in {source}the labelled images; copy "
             f"it from the column image_id, or remove the row{hint}"
         )
 
@@ -315,7 +328,7 @@ class _Known:
         if row.image and row.image not in {images.iloc[p] for _, p in members}:
             raise DataError(
                 f"{where}: cluster {row.cluster} of {self.assigned.where} does not hold the image "
-                f"'{_short(row.image)}' that the row names: it was written for other clusters; "
+                f"'{shown(row.image)}' that the row names: it was written for other clusters; "
                 "put the reviews beside the assignments.csv they are of"
             )
         return members
@@ -332,7 +345,7 @@ def _checked(row: tuple, where: str) -> int | None:
                         "for the images of cluster 3")  # fmt: skip
     if row.decision not in DECISIONS:
         near = nearest_name(row.decision, DECISIONS)
-        raise DataError(f"{where}: decision '{_short(row.decision)}'{near} is not allowed; use "
+        raise DataError(f"{where}: decision '{shown(row.decision)}'{near} is not allowed; use "
                         f"{', '.join(DECISIONS)}")  # fmt: skip
     if row.decision == "relabel" and not row.label:
         raise DataError(f"{where}: relabel without a label; write the true label, or reject if it "
@@ -342,18 +355,18 @@ def _checked(row: tuple, where: str) -> int | None:
         return None
     match = _CLUSTER.fullmatch(row.image_id)
     if not match:
-        raise DataError(f"{where}: '{_short(row.image_id)}' names no cluster; write cluster: and "
+        raise DataError(f"{where}: '{shown(row.image_id)}' names no cluster; write cluster: and "
                         "a number, e.g. cluster:3")  # fmt: skip
     return int(match[1])
 
 
 def _check_label(label: str, where: str) -> None:
     if "|" in label:
-        raise DataError(f"{where}: label '{_short(label)}' holds '|', which separates labels in "
+        raise DataError(f"{where}: label '{shown(label)}' holds '|', which separates labels in "
                         "assignments.csv; use another character")  # fmt: skip
     # Invisible characters (Cf) make two classes of what a person reads as one.
     if any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in label):
-        raise DataError(f"{where}: label {_short(label)!r} holds a line break or another "
+        raise DataError(f"{where}: label {shown(label)!r} holds a line break or another "
                         "control character (it may be invisible); write it anew")  # fmt: skip
 
 
@@ -381,9 +394,3 @@ def _nearest(label: str, known: list[str]) -> str | None:
     names = {plain(k): k for k in reversed(known)}
     match = get_close_matches(plain(label), list(names), n=1, cutoff=0.75)
     return names[match[0]] if match else None
-
-
-def _short(text: str) -> str:
-    """Cut what a stranger wrote, so that an error stays one line and harmless to a terminal."""
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:61])
-    return plain if len(plain) <= 60 else plain[:57] + "…"

@@ -1,0 +1,1 @@
+"""Hands assignments on: Label Studio, FiftyOne, class folders, COCO-style JSON."""

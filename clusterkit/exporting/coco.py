@@ -1,0 +1,80 @@
+"""COCO-style JSON of whole-image labels: info, images, categories, annotations without boxes."""
+
+from pathlib import Path
+
+import pandas as pd
+
+import clusterkit
+from clusterkit.data.images import image_size
+from clusterkit.errors import DataError, ImageError
+from clusterkit.exporting.files import Names, write_json, write_png
+from clusterkit.exporting.label_studio import IMAGES, UNREADABLE
+from clusterkit.exporting.rows import Batch
+
+FILE = "coco.json"
+
+_TEXTS = ("status", "group", "reason", "duplicate_of")
+
+
+def write_coco(batch: Batch, folder: Path, copy: bool) -> list[str]:
+    """Write `coco.json`; image and category ids count from 1, categories in the run's order.
+
+    `file_name` is relative to the folder of the input images, or with `copy` to that of the
+    JSON. Of a file with several images, `frame` says which. Images that are novel or failed have
+    no annotation. See https://cocodataset.org/#format-data.
+
+    Returns
+    -------
+    list of str: what to do next, for a person.
+    """
+    numbers = {label: i for i, label in enumerate(batch.run.classes, 1)}
+    images, annotations, kept, names = [], [], [], Names()
+    for number, row in enumerate(batch.rows.itertuples(), 1):
+        image = _image(batch, row, folder, names if copy else None)
+        batch.report(number)
+        if image is None:
+            continue
+        kept.append(row.Index)
+        images.append({"id": len(images) + 1, **image})
+        if row.status in ("assigned", "review", "duplicate"):
+            annotation = {"id": len(annotations) + 1, "image_id": len(images),
+                          "category_id": numbers[row.predicted_label]}  # fmt: skip
+            if pd.notna(row.confidence):
+                annotation["score"] = float(row.confidence)
+            annotations.append(annotation | {"attributes": _attributes(row)})
+    if not images:
+        raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
+    batch.rows = batch.rows.loc[kept]
+    info = {"description": f"Labels by clusterkit's run {batch.run.path.name}",
+            "version": clusterkit.__version__, "contributor": "clusterkit"}  # fmt: skip
+    categories = [{"id": i, "name": label, "supercategory": ""} for label, i in numbers.items()]
+    content = {"info": info, "licenses": [], "images": images, "categories": categories,
+               "annotations": annotations}  # fmt: skip
+    write_json(folder / FILE, content)
+    return [] if copy else [f"image paths in {FILE} are relative to {batch.root}"]
+
+
+def _image(batch: Batch, row: tuple, folder: Path, names: Names | None) -> dict | None:
+    how, frame = batch.run.config.image, max(row.frame, 0)
+    try:
+        if names is None:
+            file, source = row.image, Path(row.path)
+        else:
+            file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
+            source = folder / file
+            write_png(row.path, row.frame, how, source)
+        width, height = image_size(source, how, frame if names is None else 0)
+    except ImageError:
+        batch.left_out[UNREADABLE] += 1
+        return None
+    out = {"file_name": file, "width": width, "height": height, "clusterkit_id": row.image_id}
+    if row.frame >= 0 and names is None:
+        out["frame"] = row.frame
+    return out
+
+
+def _attributes(row: tuple) -> dict:
+    out = {name: getattr(row, name) for name in _TEXTS}
+    if pd.notna(row.cluster):
+        out["cluster"] = int(row.cluster)
+    return out

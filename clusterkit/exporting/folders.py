@@ -1,0 +1,102 @@
+"""One folder a class, with links to the images or copies of them, and an index."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.data.manifest import safe_csv_text
+from clusterkit.errors import DataError, ImageError, shown
+from clusterkit.exporting.files import MARKER, Names, write_png
+from clusterkit.exporting.label_studio import UNREADABLE
+from clusterkit.exporting.rows import Batch
+
+INDEX = "index.csv"
+OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
+
+
+def write_folders(batch: Batch, folder: Path, out: Path, copy: bool) -> list[str]:
+    """Write class folders and `index.csv`: image, image_id, status, file, label, confidence.
+
+    Assigned and duplicate images go into their class's folder; the others, if asked for, into
+    ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG, since no link
+    can select it. Folders' and files' names are made safe; the index has the label as it is.
+
+    Parameters
+    ----------
+    batch : Batch
+    folder : Path
+        To write into; it will be called `out`.
+    copy : bool
+        Copies, instead of symbolic links relative to `out`.
+
+    Returns
+    -------
+    list of str: what to do next, for a person.
+    """
+    folders = Names(INDEX, MARKER, *OTHERS.values())
+    places = {label: folders.choose(label) for label in batch.run.classes}
+    taken: dict[str, Names] = {}
+    index, kept = [], []
+    out = out.parent.resolve() / out.name
+    for number, row in enumerate(batch.rows.itertuples(), 1):
+        place = _place(row, places)
+        name = Path(row.image.replace("\\", "/")).name
+        if row.frame >= 0:
+            name = f"{Path(name).stem}-{row.frame}.png"
+        distinct = row.image_id.replace("#", "-")
+        file = f"{place}/{taken.setdefault(place, Names()).choose(name, distinct)}"
+        batch.report(number)
+        if not _put(batch, row, folder, file, out, copy):
+            continue
+        kept.append(row.Index)
+        label = row.predicted_label if row.status in ("assigned", "duplicate") else ""
+        confidence = "" if pd.isna(row.confidence) else row.confidence
+        index.append((row.image, row.image_id, row.status, file, label, confidence))
+    if not index:
+        raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
+    batch.rows = batch.rows.loc[kept]
+    columns = ["image", "image_id", "status", "file", "label", "confidence"]
+    table = pd.DataFrame(index, columns=columns)
+    for column in ("image", "image_id", "file", "label"):
+        table[column] = [safe_csv_text(value) for value in table[column]]
+    table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8")
+    renamed = [f"'{shown(label)}': {place}" for label, place in places.items() if label != place]
+    return [f"folders that are not called as their class: {', '.join(renamed)}"] if renamed else []
+
+
+def _place(row: tuple, places: dict[str, str]) -> str:
+    if row.status in ("assigned", "duplicate"):
+        return places[row.predicted_label]
+    cluster = row.status == "novel" and pd.notna(row.cluster)
+    return OTHERS[row.status] + (f"/cluster-{int(row.cluster):03d}" if cluster else "")
+
+
+def _put(batch: Batch, row: tuple, folder: Path, file: str, out: Path, copy: bool) -> bool:
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if row.frame >= 0:
+        try:
+            write_png(row.path, row.frame, batch.run.config.image, path)
+        except ImageError:
+            batch.left_out[UNREADABLE] += 1
+            return False
+    elif copy:
+        try:
+            shutil.copyfile(row.path, path)
+        except OSError as error:
+            if error.filename != row.path:
+                raise
+            batch.left_out[UNREADABLE] += 1
+            return False
+    else:
+        # Relative to where the folder will be, so that images and export can move together.
+        target = os.path.relpath(os.path.realpath(row.path), (out / file).parent)
+        try:
+            os.symlink(target, path)
+        except (OSError, NotImplementedError) as error:
+            raise DataError(
+                f"no links can be made in {out.parent} ({error}); give --copy"
+            ) from error
+    return True

@@ -1,0 +1,168 @@
+"""What is handed on: the rows of an assignments.csv, checked, and where their images are."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.data.contents import frame_of
+from clusterkit.data.files import inside_root
+from clusterkit.engine.table import STATUSES
+from clusterkit.errors import ConfigError, DataError, nearest_name, shown
+from clusterkit.models.run import Run
+from clusterkit.reviewing import ASSIGNMENTS, load_assigned
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+MISSING = "image missing"
+
+
+@dataclass
+class Batch:
+    """Rows to hand on.
+
+    Attributes
+    ----------
+    run : Run
+    rows : DataFrame
+        The chosen rows of the assignments, and `path` (str) and `frame` (int; -1: the file holds
+        one image). Their images are there.
+    root : Path
+        What `image` is relative to.
+    statuses : tuple of str
+        Which were chosen.
+    left_out : Counter
+        Why rows that were chosen are not handed on, and how many.
+    progress : callable or None
+        Called with (stage, done, total).
+    """
+
+    run: Run
+    rows: pd.DataFrame
+    root: Path
+    statuses: tuple[str, ...]
+    left_out: Counter = field(default_factory=Counter)
+    progress: Report | None = None
+
+    def report(self, done: int) -> None:
+        """Tell how many rows are done."""
+        if self.progress and (done % 100 == 0 or done == len(self.rows)):
+            self.progress("export", done, len(self.rows))
+
+
+def choose_statuses(asked: str | tuple[str, ...] | None, default: tuple[str, ...]) -> tuple:
+    """Return which statuses to hand on, in the order of `STATUSES`.
+
+    Raises
+    ------
+    ConfigError
+        One of those asked for is no status.
+    """
+    if asked is None:
+        return default
+    names = asked.split(",") if isinstance(asked, str) else list(asked)
+    names = [name.strip().lower() for name in names]
+    if names == ["all"]:
+        return STATUSES
+    for name in names:
+        if name not in STATUSES:
+            near = nearest_name(name[:60], STATUSES)
+            raise ConfigError(f"status '{shown(name)}' is not allowed{near}; use all, or some of "
+                              f"{','.join(STATUSES)}")  # fmt: skip
+    return tuple(s for s in STATUSES if s in names)
+
+
+def load_batch(
+    run: Run, assignments: Path | None, statuses: tuple[str, ...], progress: Report | None = None
+) -> Batch:
+    """Read assignments, check them against the run, and find their images.
+
+    Raises
+    ------
+    DataError
+        A row cannot be used (somebody edited the file, or it is another run's), no row has one of
+        the statuses, or no image is where the assignments say.
+    """
+    csv = assignments or run.path / ASSIGNMENTS
+    assigned = load_assigned(csv)
+    _check(assigned.table, run, csv)
+    _warn(assigned.table, run, csv)
+    rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)
+    if rows.empty:
+        have = assigned.table["status"].value_counts()
+        raise DataError(
+            f"{csv} has no row with status {' or '.join(statuses)}; it has "
+            f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
+        )
+    paths = [inside_root(assigned.root, image, str(csv)) for image in rows["image"]]
+    there = [path.is_file() for path in paths]
+    if not any(there):
+        raise DataError(
+            f"none of the {len(rows)} images of {csv} is under {assigned.root}, e.g. "
+            f"'{shown(rows['image'][0])}': put the data back where it was, or assign again"
+        )
+    rows["path"] = [str(path) for path in paths]
+    rows["frame"] = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
+    missing = there.count(False)
+    if missing:
+        log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
+                    missing, len(rows), assigned.root,
+                    shown(rows["image"][there.index(False)]))  # fmt: skip
+    batch = Batch(run, rows[there].reset_index(drop=True), assigned.root, statuses)
+    batch.progress = progress
+    if missing:
+        batch.left_out[MISSING] = missing
+    return batch
+
+
+def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
+    known = set(run.classes)
+    for row in table.itertuples():
+        where = f"{csv}, row {row.Index + 1} ('{shown(row.image)}')"
+        if row.status not in STATUSES:
+            near = nearest_name(row.status[:60], STATUSES)
+            raise DataError(f"{where}: status '{shown(row.status)}'{near} is none of "
+                            f"{', '.join(STATUSES)}")  # fmt: skip
+        if row.status == "failed":
+            continue
+        label = row.predicted_label
+        if label not in known:
+            raise DataError(
+                f"{where}: label '{shown(label)}' is no class of the run "
+                f"{run.path.name}{nearest_name(label[:60], known)}; name the run that assigned, "
+                "and write corrections into a reviews file"
+            )
+        if not (pd.isna(row.confidence) or 0 <= row.confidence <= 1):
+            raise DataError(f"{where}: confidence {row.confidence} is not between 0 and 1")
+        if not row.image_id:
+            raise DataError(f"{where}: no image_id; run `clusterkit assign` again")
+    keys = ["image", "image_id"]
+    twice = table[table.duplicated(keys) & (table["status"] != "failed")]
+    if len(twice):
+        first = twice.iloc[0]
+        same = (table[keys] == first[keys]).all(axis=1)
+        lines = [str(i + 1) for i in table.index[same]]
+        raise DataError(f"{csv}: the image '{shown(first['image'])}' is in rows "
+                        f"{' and '.join(lines[:2])}; keep one")  # fmt: skip
+
+
+def _warn(table: pd.DataFrame, run: Run, csv: Path) -> None:
+    try:
+        record = json.loads(csv.with_suffix(".json").read_text(encoding="utf-8"))
+        made_by, images = record.get("run"), record.get("images")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        log.warning("%s is missing or damaged: images are looked for beside the CSV",
+                    csv.with_suffix(".json"))  # fmt: skip
+        return
+    if made_by != run.info["id"]:
+        log.warning("%s was not made by the run %s as it is now", csv, run.path)
+    if isinstance(images, int) and images > len(table):
+        log.warning(
+            "%s lacks %d of the %d rows that were written", csv, images - len(table), images
+        )
