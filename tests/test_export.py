@@ -412,7 +412,7 @@ def edited(stack: Path, **cells) -> None:
         ({"predicted_label": "rinq"}, "label 'rinq' is no class of the run"),
         ({"predicted_label": ""}, "label '' is no class"),
         ({"status": "asigned"}, "status 'asigned' (did you mean 'assigned'?)"),
-        ({"confidence": "7"}, "confidence 7.0 is not between"),
+        ({"confidence": "7"}, "confidence '7' is no number"),
         ({"image": "../../secret.png"}, "leaves the data root"),
         ({"image": "/etc/passwd"}, "leaves the data root"),
         ({"image_id": ""}, "no image_id"),
@@ -440,7 +440,7 @@ def test_columns_and_rows_that_are_gone_or_double(run, stack, tmp_path, caplog):
     assert export(run, "coco", tmp_path / "out", assignments=stack).counts == {
         "assigned": 1, "duplicate": 1,
     }  # fmt: skip
-    assert "lacks 2 of the 4 rows" in caplog.text
+    assert "rows were removed" in caplog.text
     with pytest.raises(DataError, match="no row with status novel; it has 1 assigned, 1 dup"):
         export(run, "coco", tmp_path / "out", assignments=stack, status="novel")
 
@@ -473,10 +473,11 @@ def test_a_source_that_cannot_be_copied_is_counted(run, stack, tmp_path, monkeyp
     assert (result.counts, result.left_out) == ({"assigned": 1}, {"image unreadable": 1})
 
 
-def test_another_run_s_assignments_are_pointed_out(run, stack, tmp_path, caplog):
+def test_another_run_s_assignments_are_refused(run, stack, tmp_path):
     stack.with_suffix(".json").write_text('{"input_root": "in", "run": "another"}')
-    export(run, "coco", tmp_path / "out", assignments=stack)
-    assert "was not made by the run" in caplog.text
+    with pytest.raises(DataError, match="'another'"):
+        export(run, "coco", tmp_path / "out", assignments=stack)
+    assert not (tmp_path / "out").exists()
 
 
 def test_others_files_are_left_alone(run, stack, tmp_path):

@@ -1,6 +1,5 @@
 """What is handed on: the rows of an assignments.csv, checked, and where their images are."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from clusterkit.audit.batch import read_batch
 from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
 from clusterkit.engine.table import STATUSES
 from clusterkit.errors import ConfigError, DataError, nearest_name, shown
 from clusterkit.models.run import Run
-from clusterkit.reviewing import ASSIGNMENTS, load_assigned
+from clusterkit.reviewing import ASSIGNMENTS
 
 log = logging.getLogger("clusterkit")
 
@@ -90,9 +90,8 @@ def load_batch(
         the statuses, or no image is where the assignments say.
     """
     csv = assignments or run.path / ASSIGNMENTS
-    assigned = load_assigned(csv)
+    assigned = read_batch(run, csv)
     _check(assigned.table, run, csv)
-    _warn(assigned.table, run, csv)
     rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)
     if rows.empty:
         have = assigned.table["status"].value_counts()
@@ -125,10 +124,6 @@ def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
     known = set(run.classes)
     for row in table.itertuples():
         where = f"{csv}, row {row.Index + 1} ('{shown(row.image)}')"
-        if row.status not in STATUSES:
-            near = nearest_name(row.status[:60], STATUSES)
-            raise DataError(f"{where}: status '{shown(row.status)}'{near} is none of "
-                            f"{', '.join(STATUSES)}")  # fmt: skip
         if row.status == "failed":
             continue
         label = row.predicted_label
@@ -138,8 +133,6 @@ def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
                 f"{run.path.name}{nearest_name(label[:60], known)}; name the run that assigned, "
                 "and write corrections into a reviews file"
             )
-        if not (pd.isna(row.confidence) or 0 <= row.confidence <= 1):
-            raise DataError(f"{where}: confidence {row.confidence} is not between 0 and 1")
         if not row.image_id:
             raise DataError(f"{where}: no image_id; run `clusterkit assign` again")
     keys = ["image", "image_id"]
@@ -151,18 +144,3 @@ def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
         raise DataError(f"{csv}: the image '{shown(first['image'])}' is in rows "
                         f"{' and '.join(lines[:2])}; keep one")  # fmt: skip
 
-
-def _warn(table: pd.DataFrame, run: Run, csv: Path) -> None:
-    try:
-        record = json.loads(csv.with_suffix(".json").read_text(encoding="utf-8"))
-        made_by, images = record.get("run"), record.get("images")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        log.warning("%s is missing or damaged: images are looked for beside the CSV",
-                    csv.with_suffix(".json"))  # fmt: skip
-        return
-    if made_by != run.info["id"]:
-        log.warning("%s was not made by the run %s as it is now", csv, run.path)
-    if isinstance(images, int) and images > len(table):
-        log.warning(
-            "%s lacks %d of the %d rows that were written", csv, images - len(table), images
-        )
