@@ -143,4 +143,3 @@ def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
         lines = [str(i + 1) for i in table.index[same]]
         raise DataError(f"{csv}: the image '{shown(first['image'])}' is in rows "
                         f"{' and '.join(lines[:2])}; keep one")  # fmt: skip
-
