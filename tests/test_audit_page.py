@@ -10,7 +10,7 @@ import pytest
 
 from clusterkit.audit.batch import choose_rows
 from clusterkit.audit.page import Cluster, Match, script_json
-from clusterkit.audit.plots import (
+from clusterkit.audit.plotting.plots import (
     confusion_plot,
     reliability_plot,
     risk_coverage_plot,

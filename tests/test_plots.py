@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clusterkit.audit import embedding
-from clusterkit.audit.accuracy import MOST, accuracy_by, accuracy_plot, accuracy_words
 from clusterkit.audit.batch import read_batch
-from clusterkit.audit.embedding import embedding_map
-from clusterkit.audit.figures import plain, short, wilson
-from clusterkit.audit.overview import draw_plots
-from clusterkit.audit.plots import class_counts_plot, confusion_plot
+from clusterkit.audit.plotting import embedding
+from clusterkit.audit.plotting.accuracy import MOST, accuracy_by, accuracy_plot, accuracy_words
+from clusterkit.audit.plotting.embedding import embedding_map
+from clusterkit.audit.plotting.figures import plain, short, wilson
+from clusterkit.audit.plotting.overview import draw_plots
+from clusterkit.audit.plotting.plots import class_counts_plot, confusion_plot
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.errors import ClusterkitError
 

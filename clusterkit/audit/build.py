@@ -12,8 +12,8 @@ from pathlib import Path
 import clusterkit
 from clusterkit.audit.batch import Batch, choose_rows, read_batch, typical_rows
 from clusterkit.audit.cards import Artist
-from clusterkit.audit.overview import draw_plots
 from clusterkit.audit.page import render_page
+from clusterkit.audit.plotting.overview import draw_plots
 from clusterkit.audit.summary import measure, summarise
 from clusterkit.config import Config
 from clusterkit.engine.assign import Engine

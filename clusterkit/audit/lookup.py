@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.audit.batch import Batch
-from clusterkit.audit.figures import plain
+from clusterkit.audit.plotting.figures import plain
 from clusterkit.data.contents import files_of
 from clusterkit.data.images import read_bytes
 from clusterkit.data.manifest import image_id_of

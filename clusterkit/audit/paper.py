@@ -7,7 +7,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from clusterkit.audit.figures import FONTS, any_script, plain
+from clusterkit.audit.plotting.figures import FONTS, any_script, plain
 
 # A4 upright, in inches, and dots an inch.
 WIDTH, HEIGHT, DPI = 8.27, 11.69, 150

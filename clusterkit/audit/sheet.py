@@ -10,10 +10,10 @@ from PIL import Image
 import clusterkit
 from clusterkit.audit.batch import Batch, read_batch
 from clusterkit.audit.evidence import MatchPictures, Pictured, picture_rows
-from clusterkit.audit.figures import COLOURS, OTHER, PROMISE
 from clusterkit.audit.lookup import find_row
 from clusterkit.audit.paper import WIDTH, Paper
 from clusterkit.audit.pictures import save_png
+from clusterkit.audit.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
 from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.images import load_image, to_array

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clusterkit.audit.accuracy import accuracy_by, accuracy_plot, accuracy_words
 from clusterkit.audit.batch import Batch
-from clusterkit.audit.embedding import embedding_map
-from clusterkit.audit.plots import (
+from clusterkit.audit.plotting.accuracy import accuracy_by, accuracy_plot, accuracy_words
+from clusterkit.audit.plotting.embedding import embedding_map
+from clusterkit.audit.plotting.plots import (
     class_counts_plot,
     confusion_plot,
     reliability_plot,

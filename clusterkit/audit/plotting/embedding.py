@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from clusterkit.audit.figures import OTHER, new_figure, save_empty, save_figure, short
+from clusterkit.audit.plotting.figures import OTHER, new_figure, save_empty, save_figure, short
 from clusterkit.errors import ClusterkitError
 
 # Okabe and Ito's, without the yellow that white ground swallows; the shape says it once more.

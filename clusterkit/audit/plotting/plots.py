@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from clusterkit.audit.figures import (
+from clusterkit.audit.plotting.figures import (
     COLOURS,
     OTHER,
     PROMISE,

@@ -1,0 +1,1 @@
+"""Plots of the audit page as PNG files; `overview` draws them all."""
