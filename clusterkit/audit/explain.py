@@ -281,4 +281,3 @@ def reference_images(run: Run, limit: int = REFERENCE_IMAGES) -> tuple[np.ndarra
     if not images:
         return np.zeros((0, size, size, 3), np.uint8), np.zeros(0, int)
     return np.stack(images), np.array(found)
-

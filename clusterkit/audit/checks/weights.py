@@ -55,7 +55,9 @@ def _draw(*modules: nn.Module) -> None:
         else:
             # Scales that a network holds by itself have no distribution to draw from.
             for own in module.parameters(recurse=False):
-                own.copy_(own.flatten()[torch.randperm(own.numel(), device=own.device)].view_as(own))
+                own.copy_(
+                    own.flatten()[torch.randperm(own.numel(), device=own.device)].view_as(own)
+                )
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
