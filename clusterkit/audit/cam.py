@@ -2,21 +2,45 @@
 
 All maps need one forward pass: the gradient of a logit with respect to the *pooled* features
 is known in closed form (the Siamese head) or from the head alone (the classifier), so no hook
-is set and the model is never changed.
+is set and the model is never changed. `audit.explain` puts the steps together.
 """
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import normalise
 from clusterkit.models.siamese import FactoredSiamese
+
+METHODS = ("cam", "gradcam")
+ORDERS = ("both", "forward", "backward")
+
+# For each depth, what maps (B, C_d, h_d, w_d) and their maxima (B, C_d) are measured from; a
+# batch of 1 stands for all images.
+Reference = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Hold modules in evaluation mode, and give every part its own mode back, come what may.
+
+    In training mode, a forward pass changes BatchNorm's running means: looking at a model
+    would change it.
+    """
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 @torch.no_grad()
@@ -24,7 +48,8 @@ def encode_maps(
     encoder: nn.Module, images: np.ndarray, device: torch.device | str
 ) -> list[torch.Tensor]:
     """Encode uint8 RGB (B, S, S, 3) to maps (B, C_d, h_d, w_d) of each depth, on the CPU."""
-    return [maps.float().cpu() for maps in encoder(normalise(images, device))]
+    with evaluating(encoder):
+        return [maps.float().cpu() for maps in encoder(normalise(images, device))]
 
 
 def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray) -> torch.Tensor:
@@ -32,41 +57,78 @@ def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray
 
     Parameters
     ----------
-    head : (B, 2C) → (B, K), in evaluation mode
+    head : (B, 2C) → (B, K)
     features : (B, 2C)
     classes : (B,) int
     """
-    with torch.enable_grad():
-        features = features.detach().clone().requires_grad_()
+    device = next((p.device for p in head.parameters()), features.device)
+    with torch.enable_grad(), evaluating(head):
+        features = features.detach().to(device, copy=True).requires_grad_()
         logits = head(features)[torch.arange(len(features)), torch.as_tensor(classes)]
-        return torch.autograd.grad(logits.sum(), features)[0]
+        return torch.autograd.grad(logits.sum(), features)[0].cpu()
+
+
+def active_weights(
+    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what each hidden unit counts for in f(first, second) and in f(second, first).
+
+    A unit that is on passes its weight through, one that is off passes nothing. The logit
+    asked for is their sum: with ``both`` each order counts one half, else one of them nothing.
+
+    Parameters
+    ----------
+    first, second : (B, D)
+    order : {"both", "forward", "backward"}
+        The mean over both orders (the similarity that labels rest on), f(first, second), or
+        f(second, first).
+
+    Returns
+    -------
+    Two tensors (B, H).
+
+    Raises
+    ------
+    ValueError
+        The order is none of those.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order = {order!r}; allowed: {', '.join(ORDERS)}")
+    (u1, v1), (u2, v2) = siamese.project(first), siamese.project(second)
+    share = {"both": (0.5, 0.5), "forward": (1.0, 0.0), "backward": (0.0, 1.0)}[order]
+    forward = (u1 + v2 > 0) * siamese.weight * share[0]
+    backward = (u2 + v1 > 0) * siamese.weight * share[1]
+    return forward, backward
 
 
 def pair_gradients(
-    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor
+    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of the symmetric logit of B pairs in both images' pooled features.
+    """Return the gradients of the logit of B pairs in both images' pooled features.
 
     The logit is piecewise linear: where a hidden unit is on, its weights pass through.
 
     Parameters
     ----------
     first, second : (B, D)
+    order : {"both", "forward", "backward"}
+        See `active_weights`.
 
     Returns
     -------
     Two tensors (B, D).
     """
-    (u1, v1), (u2, v2) = siamese.project(first), siamese.project(second)
-    forward = (u1 + v2 > 0) * siamese.weight
-    backward = (u2 + v1 > 0) * siamese.weight
-    to_first = (forward @ siamese.first.T + backward @ siamese.second.T) / 2
-    to_second = (forward @ siamese.second.T + backward @ siamese.first.T) / 2
+    forward, backward = active_weights(siamese, first, second, order)
+    to_first = forward @ siamese.first.T + backward @ siamese.second.T
+    to_second = forward @ siamese.second.T + backward @ siamese.first.T
     return to_first, to_second
 
 
 def contributions(
-    maps: list[torch.Tensor], gradients: torch.Tensor, method: str = "cam"
+    maps: list[torch.Tensor],
+    gradients: torch.Tensor,
+    method: str = "cam",
+    reference: Reference | None = None,
 ) -> list[torch.Tensor]:
     """Spread a logit over the places of each depth's map.
 
@@ -77,28 +139,43 @@ def contributions(
         With respect to `pool(maps)`: the part of the maxima, then of the means.
     method : {"cam", "gradcam"}
         ``cam``: exact; a channel's mean counts at every place and its maximum where it is
-        reached, so that all places of all depths sum to ``gradients · pool(maps)``.
+        reached, so that all places of all depths sum to ``gradients · (pool(maps) − r)``,
+        where r is the reference pooled, 0 without one.
         ``gradcam``: every channel weighted by its gradient averaged over places (Selvaraju et
-        al., arXiv 1610.02391), smoother and not exact.
+        al., arXiv 1610.02391), smoother and not exact; it knows no reference.
+    reference : sequence of ((B or 1, C_d, h_d, w_d), (B or 1, C_d)) or None
+        What each map and each channel's maximum are measured from, e.g. those of an average
+        image. An empty place of a picture does not give zeros, so what is measured from 0 is
+        mostly what all pictures share.
 
     Returns
     -------
     list of (B, h_d, w_d), signed.
+
+    Raises
+    ------
+    ValueError
+        The method is none of those.
     """
+    if method not in METHODS:
+        raise ValueError(f"method = {method!r}; allowed: {', '.join(METHODS)}")
     of_max, of_mean = gradients.chunk(2, dim=1)
     sizes = [m.shape[1] for m in maps]
     result = []
-    for depth, high, mean in zip(
-        maps, of_max.split(sizes, 1), of_mean.split(sizes, 1), strict=True
-    ):
+    for d, (high, mean) in enumerate(zip(of_max.split(sizes, 1), of_mean.split(sizes, 1),
+                                         strict=True)):  # fmt: skip
+        depth = maps[d]
         batch, _channels, height, width = depth.shape
-        flat = depth.flatten(2)
         if method == "gradcam":
             weight = (high + mean) / (height * width)
             result.append(torch.einsum("bc,bchw->bhw", weight, depth))
             continue
-        spread = torch.einsum("bc,bcp->bp", mean / (height * width), flat)
+        flat = depth.flatten(2)
         top, place = flat.max(dim=2)
+        if reference is not None:
+            usual, usual_top = reference[d]
+            flat, top = flat - usual.flatten(2), top - usual_top
+        spread = torch.einsum("bc,bcp->bp", mean / (height * width), flat)
         spread.scatter_add_(1, place, high * top)
         result.append(spread.view(batch, height, width))
     return result
@@ -121,7 +198,7 @@ def field_offsets(backbone: str) -> tuple[float, ...]:
 
     Returns
     -------
-    For each depth: pixels to move the map right and down (negative: left and up).
+    For each depth: pixels of the input to move the map right and down (negative: left and up).
     """
     side, offsets = 256, []
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -151,22 +228,25 @@ def heat(parts: list[torch.Tensor], size: int, offsets: Sequence[float] = ()) ->
     ----------
     parts : list of (B, h_d, w_d)
     size : int
+        Pixels a side of the result. It may be smaller than the image: everything but `offsets`
+        is relative to it.
     offsets : sequence of float
-        Pixels that each depth is moved by (see `field_offsets`); empty: none.
+        Pixels *of the result* that each depth is moved by (see `field_offsets`); empty: none.
 
     Returns
     -------
     (B, size, size) float32 in [0, 1].
     """
-    total = torch.zeros(len(parts[0]), 1, size, size)
+    total = torch.zeros(len(parts[0]), size, size)
     for part, offset in zip(parts, offsets or [0.0] * len(parts), strict=True):
+        _batch, height, width = part.shape
         # A coarse place stands for many pixels: its share is spread over all of them.
-        share = part[:, None] * (part.shape[1] * part.shape[2] / size**2)
-        grown = functional.interpolate(share, (size, size), mode="bilinear", align_corners=False)
-        total += _moved(grown, offset)
-    total = _blur(total, size).relu()
-    peak = total.amax((2, 3), keepdim=True)
-    return (total / peak.clamp_min(1e-12))[:, 0].numpy()
+        share = part * (height * width / size**2)
+        rows, columns = _spread(height, size, offset), _spread(width, size, offset)
+        total += rows @ share @ columns.T
+    total = total.relu()
+    peak = total.amax((1, 2), keepdim=True)
+    return (total / peak.clamp_min(1e-12)).clamp_max(1).numpy()
 
 
 def class_heat(head, maps, classes, size, method="cam", offsets=()):
@@ -191,7 +271,10 @@ def class_cams(
     method: str = "cam",
     offsets: Sequence[float] = (),
 ) -> np.ndarray:
-    """Return classifier CAMs (B, S, S) in [0, 1] of uint8 RGB images (B, S, S, 3)."""
+    """Return classifier CAMs (B, S, S) in [0, 1] of uint8 RGB images (B, S, S, 3).
+
+    Measured from 0; `audit.explain.Explainer` measures from an average image.
+    """
     maps = encode_maps(encoder, images, device)
     gradients = class_gradients(head, pool(maps), classes)
     size = images.shape[1]
@@ -206,10 +289,14 @@ def pair_cams(
     device: torch.device | str,
     method: str = "cam",
     offsets: Sequence[float] = (),
+    order: str = "both",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return Siamese CAMs, (B, S, S) in [0, 1] each, of B pairs of uint8 images (B, S, S, 3)."""
+    """Return Siamese CAMs, (B, S, S) in [0, 1] each, of B pairs of uint8 images (B, S, S, 3).
+
+    Measured from 0; `audit.explain.Explainer` measures from an average image.
+    """
     maps = encode_maps(encoder, first, device), encode_maps(encoder, second, device)
-    gradients = pair_gradients(siamese, pool(maps[0]), pool(maps[1]))
+    gradients = pair_gradients(siamese, pool(maps[0]), pool(maps[1]), order)
     size = first.shape[1]
     heats = [
         heat(contributions(m, g, method), size, offsets)
@@ -218,24 +305,34 @@ def pair_cams(
     return heats[0], heats[1]
 
 
-def _moved(grown: torch.Tensor, offset: float) -> torch.Tensor:
-    """Move maps (B, 1, S, S) right and down by so many pixels; edges are repeated."""
-    if not offset:
-        return grown
-    # In grid_sample's units an image is 2 wide.
-    move = -2 * offset / grown.shape[-1]
-    theta = torch.tensor([[1.0, 0.0, move], [0.0, 1.0, move]]).expand(len(grown), 2, 3)
-    grid = functional.affine_grid(theta, list(grown.shape), align_corners=False)
-    return functional.grid_sample(grown, grid, padding_mode="border", align_corners=False)
+@lru_cache(maxsize=64)
+def _spread(places: int, size: int, offset: float) -> torch.Tensor:
+    """Return (size, places): places enlarged bilinearly, moved, and smoothed, along one side.
+
+    All three are linear and the same along both sides, so a map M becomes A M Aᵀ.
+    """
+    at = (torch.arange(size) + 0.5 - offset) / size * places - 0.5
+    at = at.clamp(0, places - 1)
+    below = at.floor().long().clamp_max(max(0, places - 2))
+    grown = torch.zeros(size, places)
+    rows = torch.arange(size)
+    grown[rows, below] = 1 - (at - below)
+    grown[rows, (below + 1).clamp_max(places - 1)] += at - below
+    return _smoothing(size) @ grown
 
 
-def _blur(total: torch.Tensor, size: int) -> torch.Tensor:
+@lru_cache(maxsize=16)
+def _smoothing(size: int) -> torch.Tensor:
     """Smooth by about a thirtieth of the image: a maximum is one point, an eye needs a spot."""
     sigma = size / 30
     radius = max(1, min(round(3 * sigma), size - 1))
-    offsets = torch.arange(-radius, radius + 1).float()
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    steps = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-(steps.float() ** 2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()
-    total = functional.pad(total, (radius,) * 4, mode="reflect")
-    total = functional.conv2d(total, kernel.view(1, 1, 1, -1))
-    return functional.conv2d(total, kernel.view(1, 1, -1, 1))
+    result = torch.zeros(size, size)
+    for step, weight in zip(steps.tolist(), kernel, strict=True):
+        # Mirrored at the edges, where half of the neighbours would be missing.
+        seen = (torch.arange(size) + step).abs()
+        seen = torch.where(seen > size - 1, 2 * (size - 1) - seen, seen)
+        result[torch.arange(size), seen] += weight
+    return result
