@@ -83,8 +83,10 @@ def demo(
     shutil.rmtree(folder / "run", ignore_errors=True)
     run = fit(folder / "labels.csv", config=config, run=folder / "run", progress=progress)
     result = assign(run, folder / "unlabeled.csv", config=config, progress=progress)
-    page = audit(run, config=config, progress=progress)
-    counts = compare(result.table, pd.read_csv(folder / "truth.csv", keep_default_na=False))
+    truth = pd.read_csv(folder / "truth.csv", keep_default_na=False)
+    # Only here is it known where in an image its class is: CAMs can be held against that.
+    page = audit(run, config=config, places=truth, progress=progress)
+    counts = compare(result.table, truth)
     return DemoResult(folder, page, result.path, counts, result.summary["promise_text"])
 
 

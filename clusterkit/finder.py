@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from clusterkit.audit.explain import Explainer
 from clusterkit.audit.pairs import PairRow, draw_pair, open_labelled, picture_pair
 from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config, ImageConfig
@@ -125,7 +126,8 @@ class SimilarityFinder:
             raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
         best = self.ranking_.iloc[0]
         match = open_labelled(self.run, best["image"])
-        picture = picture_pair(self._engine, self._query, match, method)
+        explainer = Explainer.of(self._engine, method)
+        picture = picture_pair(explainer, self.run, self._query, match, best["label"])
         names = ("query", f"{best['label']}: {best['image']}")
         return draw_pair(PairRow(picture, f"{best['similarity'] * 100:.2f}% similarity", names))
 

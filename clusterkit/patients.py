@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from clusterkit.audit.explain import Explainer
 from clusterkit.audit.pairs import PairRow, draw_pairs, open_labelled, picture_pair, shorten
 from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config
@@ -327,7 +328,7 @@ def _count(
 
 
 def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) -> Image.Image:
-    rows = []
+    rows, explainer = [], Explainer.of(engine, method)
     for match in table.head(_ROWS).itertuples():
         first = _open(engine.run, asked, match.query_image)
         second = open_labelled(engine.run, match.image)
@@ -339,7 +340,8 @@ def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) ->
             f"{_images(match.n_images)}: {labels[:_LABELS]}{'…' * (len(labels) > _LABELS)}"
         )
         names = (match.query_image, match.image)
-        rows.append(PairRow(picture_pair(engine, first, second, method), title, names))
+        picture = picture_pair(explainer, engine.run, first, second, match.label)
+        rows.append(PairRow(picture, title, names))
     query = _images(len(asked.names)) if asked.places else shorten(asked.group)
     return draw_pairs(rows, f"Query: {query}. The patients with the most similar images", _FOOT)
 

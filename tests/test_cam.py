@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from clusterkit.audit.cam import (
-    class_cams,
     contributions,
     encode_maps,
     field_offsets,
     heat,
-    pair_cams,
     pair_gradients,
 )
 from clusterkit.audit.explain import Average, Encoded, Explainer, reference_images
@@ -75,22 +73,19 @@ def test_moving_a_map_moves_its_peak():
 
 
 @pytest.mark.parametrize("method", ["cam", "gradcam"])
-def test_cams_of_a_run_are_in_range_and_change_nothing(run, method):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, (2, 48, 48, 3)).astype(np.uint8)
-    networks = run.networks
-    before = {k: v.clone() for k, v in networks.encoder.state_dict().items()}
-    cams = class_cams(networks.encoder, networks.classifier_head, images, np.array([0, 1]),
-                      "cpu", method)  # fmt: skip
-    siamese = FactoredSiamese.from_head(networks.siamese_head)
-    pairs = pair_cams(networks.encoder, siamese, images, images[::-1].copy(), "cpu", method)
-    for found in (cams, *pairs):
-        assert found.shape == (2, 48, 48)
+def test_cams_of_a_run_are_in_range_and_change_nothing(run, config, sample, method):
+    images = np.random.default_rng(0).integers(0, 255, (2, 48, 48, 3)).astype(np.uint8)
+    encoder = run.networks.encoder
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    explainer = Explainer.of(Engine(run, config), method)
+    encoded = explainer.encode(images)
+    pairs = explainer.pair_heats(encoded, encoded.rows([1, 0]), np.array([0, 1]), 48)
+    for found in (explainer.class_heats(encoded, np.array([0, 1]), 48), *pairs):
+        assert found.shape == (2, 64, 64)
         assert found.min() >= 0
-        assert found.max() <= 1 + 1e-6
-    after = networks.encoder.state_dict()
-    assert all(torch.equal(before[k], after[k]) for k in before)
-    assert not any(m._forward_hooks for m in networks.encoder.modules())
+        assert found.max() <= 1
+    assert all(torch.equal(before[k], v) for k, v in encoder.state_dict().items())
+    assert not any(m._forward_hooks for m in encoder.modules())
 
 
 @pytest.mark.parametrize("order", ["both", "forward", "backward"])

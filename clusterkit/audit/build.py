@@ -9,9 +9,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 import clusterkit
 from clusterkit.audit.batch import Batch, choose_rows, read_batch, typical_rows
 from clusterkit.audit.cards import Artist
+from clusterkit.audit.checks import CamChecks, check_cams, places_of
 from clusterkit.audit.page import render_page
 from clusterkit.audit.plotting.overview import draw_plots
 from clusterkit.audit.summary import measure, summarise
@@ -22,6 +26,9 @@ from clusterkit.errors import ClusterkitError
 from clusterkit.models.run import Run
 
 log = logging.getLogger("clusterkit")
+
+# Cards of which some are checked, and how many: all of them where places are known.
+_SAMPLE, _CHECKED = 48, 16
 
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -38,6 +45,7 @@ def audit(
     assignments: Path | str | None = None,
     out: Path | str | None = None,
     config: Config | None = None,
+    places: pd.DataFrame | None = None,
     keep: bool = False,
     progress: Report | None = None,
 ) -> Path:
@@ -52,6 +60,9 @@ def audit(
         Folder of the page; None: ``<run>/audit``.
     config : Config or None
         `config.audit`: how many images get CAMs, and by which method.
+    places : DataFrame or None
+        Where it is known what an image shows, and where: columns image, x, y, radius, width,
+        height, in pixels. The CAMs are then checked against that too.
     keep : bool
         Leave a page alone that shows these assignments already.
     progress : callable or None
@@ -82,12 +93,14 @@ def audit(
     # An earlier audit's page shows its own pictures until this one is written.
     pictures = f"thumbs/{_key(batch, config)}"
     artist = Artist(Engine(run, config), config.audit.method, batch.root, out, pictures)
-    cards = list(artist.draw(batch.table, chosen, progress or _quiet))
-    notes = batch.notes + _lost(artist, batch)
+    sampled = _sample(chosen, run.info["seed"])
+    cards = list(artist.draw(batch.table, chosen, progress or _quiet, sampled))
+    checks = _check(artist, run, places)
+    notes = batch.notes + _lost(artist, batch) + checks.warnings()
     calibration = Calibration.from_dict(run.calibration)
-    metrics = measure(run, calibration)
+    metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, artist.features)
-    page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, notes))
+    page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
     _write_json(out / "metrics.json", metrics | {"key": _key(batch, config)})
     _remove_others(out / pictures)
     return page
@@ -95,6 +108,28 @@ def audit(
 
 def _quiet(stage: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def _sample(chosen: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the cards whose CAMs are checked."""
+    return np.random.default_rng(seed).permutation(chosen)[:_SAMPLE]
+
+
+def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
+    pairs, size = artist.pairs, run.info["size"]
+    blank = np.zeros((0, size, size, 3), dtype=np.uint8)
+    known = None
+    if places is not None:
+        known = places_of(places, [p.image for p in pairs], size, run.config.image.resize)
+    return check_cams(
+        artist.engine,
+        np.stack([p.query for p in pairs]) if pairs else blank,
+        np.stack([p.exemplar for p in pairs]) if pairs else blank,
+        np.array([p.label for p in pairs], dtype=int),
+        places=known,
+        n=_CHECKED if places is None else _SAMPLE,
+        seed=run.info["seed"],
+    )
 
 
 def _key(batch: Batch, config: Config) -> str:

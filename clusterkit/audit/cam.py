@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from clusterkit.models.backbones import empty_encoder
-from clusterkit.models.heads import pool
 from clusterkit.models.networks import normalise
 from clusterkit.models.siamese import FactoredSiamese
 
@@ -247,62 +246,6 @@ def heat(parts: list[torch.Tensor], size: int, offsets: Sequence[float] = ()) ->
     total = total.relu()
     peak = total.amax((1, 2), keepdim=True)
     return (total / peak.clamp_min(1e-12)).clamp_max(1).numpy()
-
-
-def class_heat(head, maps, classes, size, method="cam", offsets=()):
-    gradients = class_gradients(head, pool(maps), classes)
-    return heat(contributions(maps, gradients, method), size, offsets)
-
-
-def pair_heat(siamese, first, second, size, method="cam", offsets=()):
-    gradients = pair_gradients(siamese, pool(first), pool(second))
-    return [
-        heat(contributions(m, g, method), size, offsets)
-        for m, g in zip((first, second), gradients, strict=True)
-    ]
-
-
-def class_cams(
-    encoder: nn.Module,
-    head: nn.Module,
-    images: np.ndarray,
-    classes: np.ndarray,
-    device: torch.device | str,
-    method: str = "cam",
-    offsets: Sequence[float] = (),
-) -> np.ndarray:
-    """Return classifier CAMs (B, S, S) in [0, 1] of uint8 RGB images (B, S, S, 3).
-
-    Measured from 0; `audit.explain.Explainer` measures from an average image.
-    """
-    maps = encode_maps(encoder, images, device)
-    gradients = class_gradients(head, pool(maps), classes)
-    size = images.shape[1]
-    return heat(contributions(maps, gradients, method), size, offsets)
-
-
-def pair_cams(
-    encoder: nn.Module,
-    siamese: FactoredSiamese,
-    first: np.ndarray,
-    second: np.ndarray,
-    device: torch.device | str,
-    method: str = "cam",
-    offsets: Sequence[float] = (),
-    order: str = "both",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return Siamese CAMs, (B, S, S) in [0, 1] each, of B pairs of uint8 images (B, S, S, 3).
-
-    Measured from 0; `audit.explain.Explainer` measures from an average image.
-    """
-    maps = encode_maps(encoder, first, device), encode_maps(encoder, second, device)
-    gradients = pair_gradients(siamese, pool(maps[0]), pool(maps[1]), order)
-    size = first.shape[1]
-    heats = [
-        heat(contributions(m, g, method), size, offsets)
-        for m, g in zip(maps, gradients, strict=True)
-    ]
-    return heats[0], heats[1]
 
 
 @lru_cache(maxsize=64)

@@ -2,8 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from clusterkit.audit.cam import (
-    class_heat,
-    encode_maps,
-    field_offsets,
-    pair_heat,
-)
+from clusterkit.audit.explain import Encoded, Explainer
 from clusterkit.audit.page import Card, Match
 from clusterkit.audit.pictures import THUMB, heat_picture, save_picture, thumbnail
 from clusterkit.data.contents import frame_of, names_of
@@ -36,14 +30,12 @@ MATCHES = 3
 # Cards drawn in one forward pass.
 _BATCH = 16
 
-# Pixels a side of a stored heat map, and bytes of labelled images' maps that are kept.
-_HEAT, _KEPT_BYTES = 64, 256_000_000
-
-Maps = list[torch.Tensor]
+# Bytes of labelled images' maps that are kept.
+_KEPT_BYTES = 256_000_000
 
 
 @dataclass
-class Encoded:
+class Seen:
     """An image as the models see it.
 
     Attributes
@@ -53,14 +45,38 @@ class Encoded:
         Of its thumbnail.
     thumb : str
         Path of the thumbnail relative to the page.
-    maps : list of Tensor (1, C_d, h_d, w_d)
-        Of the Siamese encoder.
+    encoded : Encoded or None
+        Of a labelled image: what the Siamese model sees.
     """
 
     pixels: np.ndarray
     shape: tuple[int, int]
     thumb: str
-    maps: Maps
+    encoded: Encoded | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes, about."""
+        maps = self.encoded.siamese if self.encoded else []
+        return self.pixels.nbytes + sum(m.nbytes for m in maps)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and the labelled image that the assignments name for it.
+
+    Attributes
+    ----------
+    image : str
+    query, exemplar : (S, S, 3) uint8
+    label : int
+        The labelled image's class.
+    """
+
+    image: str
+    query: np.ndarray
+    exemplar: np.ndarray
+    label: int
 
 
 class Artist:
@@ -82,24 +98,30 @@ class Artist:
     ----------
     features : dict
         Position in the table → pooled Siamese features (D,) of the cards drawn so far.
+    pairs : list of Pair
+        Of the cards that were to be kept (see `draw`).
     missing, changed : int
         Images that were not found, and those that have other bytes than when they were assigned.
     """
 
     def __init__(self, engine: Engine, method: str, inputs: Path, out: Path, folder: str) -> None:
-        self.engine, self.run, self.method = engine, engine.run, method
+        self.engine, self.run = engine, engine.run
+        self.explainer = Explainer.of(engine, method)
         self.inputs, self.out, self.folder = inputs, out, folder
         self.features: dict[int, torch.Tensor] = {}
+        self.pairs: list[Pair] = []
         self.missing = self.changed = 0
-        # A copy: the engine's own head stays on its device.
-        self._head = deepcopy(engine.networks.classifier_head).cpu()
-        self._offsets = field_offsets(self.run.info["backbone"])
+        self._keep: frozenset[int] = frozenset()
         self._rows = {name: row for row, name in enumerate(names_of(self.run.manifest))}
-        self._labelled: OrderedDict[int, Encoded | None] = OrderedDict()
+        self._labelled: OrderedDict[int, Seen | None] = OrderedDict()
         self._bytes = 0
 
     def draw(
-        self, table: pd.DataFrame, chosen: np.ndarray, progress: Callable[[str, int, int], None]
+        self,
+        table: pd.DataFrame,
+        chosen: np.ndarray,
+        progress: Callable[[str, int, int], None],
+        keep: Iterable[int] = (),
     ) -> Iterator[Card]:
         """Yield the cards of the chosen rows, in order.
 
@@ -110,7 +132,10 @@ class Artist:
         chosen : (n,) int
         progress : callable
             Called with (stage, done, total).
+        keep : iterable of int
+            Rows whose pixels are kept in `pairs`.
         """
+        self._keep = frozenset(int(row) for row in keep)
         for start in range(0, len(chosen), _BATCH):
             positions = chosen[start : start + _BATCH]
             rows = list(table.iloc[positions].itertuples(index=False))
@@ -128,39 +153,42 @@ class Artist:
                              [opened[i] for i in known], [pictures[i] for i in known])  # fmt: skip
         return [card_of(row, found) for row, found in zip(rows, pictures, strict=True)]
 
-    def _draw_known(self, positions, rows, queries: list[Encoded], pictures: list[dict]) -> None:
-        networks, device = self.engine.networks, self.engine.device
-        pixels = np.stack([query.pixels for query in queries])
-        maps = encode_maps(networks.encoder, pixels, device)
-        siamese = maps
-        if networks.siamese_encoder is not None:
-            siamese = encode_maps(networks.siamese_encoder, pixels, device)
-        features = pool(siamese)
+    def _draw_known(self, positions, rows, queries: list[Seen], pictures: list[dict]) -> None:
+        encoded = self.explainer.encode(np.stack([query.pixels for query in queries]))
+        features = pool(encoded.siamese)
         self.features |= dict(zip(map(int, positions), features, strict=True))
-        self._draw_classes(rows, queries, maps, pictures)
+        self._draw_classes(rows, queries, encoded, pictures)
         wanted = [self._matches(row, features[i : i + 1]) for i, row in enumerate(rows)]
         self._encode_labelled({row for found in wanted for row, _ in found if row is not None})
         pairs = [(i, k, row) for i, found in enumerate(wanted)
                  for k, (row, _) in enumerate(found) if self._labelled.get(row)]  # fmt: skip
-        heats = self._pair_heats(siamese, pairs)
+        heats = self._pair_heats(encoded, pairs)
         for i, (row, query) in enumerate(zip(rows, queries, strict=True)):
             pictures[i]["matches"] = [
                 self._match(row, query, k, found, heats.get((i, k)))
                 for k, found in enumerate(wanted[i])
             ]
+        labels = self.engine.gallery.labels
+        self.pairs += [
+            Pair(rows[i].image, queries[i].pixels, self._labelled[row].pixels, int(labels[row]))
+            for i, k, row in pairs if k == 0 and int(positions[i]) in self._keep
+        ]  # fmt: skip
 
-    def _draw_classes(self, rows, queries: list[Encoded], maps: Maps, pictures) -> None:
+    def _draw_classes(self, rows, queries: list[Seen], encoded: Encoded, pictures) -> None:
         """Draw the classifier's CAM of the predicted label, where the run knows that label."""
         index = {label: i for i, label in enumerate(self.run.classes)}
         known = [i for i, row in enumerate(rows) if row.predicted_label in index]
         if not known:
             return
         classes = np.array([index[rows[i].predicted_label] for i in known])
-        heats = class_heat(self._head, [m[known] for m in maps], classes, _HEAT, self.method,
-                           self._offsets)  # fmt: skip
+        heats = self.explainer.class_heats(encoded.rows(known), classes, self._side)
         for i, heat in zip(known, heats, strict=True):
             picture = heat_picture(heat, queries[i].shape)
             pictures[i]["classifier_cam"] = self._save(picture, rows[i], "classifier-cam.png")
+
+    @property
+    def _side(self) -> int:
+        return self.run.info["size"]
 
     def _matches(self, row, features: torch.Tensor) -> list[tuple[int | None, float | None]]:
         """Return the labelled images to show: rows of the manifest and their similarities.
@@ -200,37 +228,34 @@ class Artist:
         new = sorted(row for row in rows if row not in self._labelled)
         opened = {row: self._open_labelled(row) for row in new}
         there = [row for row in new if opened[row] is not None]
-        networks = self.engine.networks
-        encoder = networks.siamese_encoder or networks.encoder
         for start in range(0, len(there), _BATCH):
             part = there[start : start + _BATCH]
-            maps = encode_maps(encoder, np.stack([opened[r].pixels for r in part]),
-                               self.engine.device)  # fmt: skip
+            encoded = self.explainer.encode(np.stack([opened[row].pixels for row in part]))
             for i, row in enumerate(part):
-                opened[row].maps = [m[i : i + 1].clone() for m in maps]
+                maps = encoded.rows([i]).siamese
+                opened[row].encoded = Encoded(maps, maps)
         for row in rows:
             if row in opened:
                 self._labelled[row] = opened[row]
-                self._bytes += _size(opened[row])
+                self._bytes += opened[row].nbytes if opened[row] else 0
             self._labelled.move_to_end(row)
         while self._bytes > _KEPT_BYTES and len(self._labelled) > len(rows):
             _, dropped = self._labelled.popitem(last=False)
-            self._bytes -= _size(dropped)
+            self._bytes -= dropped.nbytes if dropped else 0
 
-    def _pair_heats(self, maps: Maps, pairs: list[tuple[int, int, int]]) -> dict:
+    def _pair_heats(self, encoded: Encoded, pairs: list[tuple[int, int, int]]) -> dict:
         """Return heat maps by (card, place): over the card's image, and over the match."""
-        heats = {}
+        heats, labels = {}, self.engine.gallery.labels
         for start in range(0, len(pairs), _BATCH):
             part = pairs[start : start + _BATCH]
-            first = [m[[i for i, _, _ in part]] for m in maps]
-            stored = [self._labelled[row].maps for _, _, row in part]
-            second = [torch.cat(depth) for depth in zip(*stored, strict=True)]
-            own, other = pair_heat(self.engine.gallery.siamese, first, second, _HEAT, self.method,
-                                   self._offsets)  # fmt: skip
+            first = encoded.rows([i for i, _, _ in part])
+            second = Encoded.joined([self._labelled[row].encoded for _, _, row in part])
+            classes = labels[[row for _, _, row in part]]
+            own, other = self.explainer.pair_heats(first, second, classes, self._side)
             heats |= {(i, k): found for (i, k, _), *found in zip(part, own, other, strict=True)}
         return heats
 
-    def _match(self, row, query: Encoded, place: int, found, heats) -> Match:
+    def _match(self, row, query: Seen, place: int, found, heats) -> Match:
         number, similarity = found
         manifest = self.run.manifest
         name = row.nearest_image if place == 0 else names_of(manifest.iloc[[number]])[0]
@@ -247,7 +272,7 @@ class Artist:
             )
         return Match(name, label, _number(similarity), labelled and labelled.thumb, **cams)
 
-    def _open_query(self, row) -> Encoded | None:
+    def _open_query(self, row) -> Seen | None:
         """Read the image of a row; one that is gone or unreadable leaves its place empty."""
         if row.status == "failed":
             return None
@@ -265,7 +290,7 @@ class Artist:
             log.info("no picture of %s: %s", row.image, error)
             return None
 
-    def _open_labelled(self, number: int) -> Encoded | None:
+    def _open_labelled(self, number: int) -> Seen | None:
         row = self.run.manifest.iloc[number]
         try:
             data, _ = read_identified(self.run.find_image(row["image"]), row["frame"] or None)
@@ -274,7 +299,7 @@ class Artist:
             log.info("no picture of labelled %s: %s", row["image"], error)
             return None
 
-    def _see(self, data: bytes, frame: int, name: str) -> Encoded:
+    def _see(self, data: bytes, frame: int, name: str) -> Seen:
         how, size = self.run.config.image, self.run.info["size"]
         image = decode(data, size, how, frame)
         pixels = to_array(image, size, how.resize)
@@ -283,7 +308,7 @@ class Artist:
         small = thumbnail(shown, pixels, how.resize)
         path = f"{self.folder}/{name}-thumb.jpg"
         save_picture(small, self.out / path)
-        return Encoded(pixels, small.size, path, [])
+        return Seen(pixels, small.size, path)
 
     def _save(self, picture: Image.Image, row, kind: str) -> str:
         # The id names the bytes; the image's own name could be anything, even a path.
@@ -329,9 +354,3 @@ def _parts(text: str) -> list[str]:
 def _safe(image_id: str) -> str:
     """Turn an id into a file name: a table from a stranger may hold anything in its place."""
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in image_id)[:40]
-
-
-def _size(encoded: Encoded | None) -> int:
-    if encoded is None:
-        return 0
-    return encoded.pixels.nbytes + sum(m.nbytes for m in encoded.maps)

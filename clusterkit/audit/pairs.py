@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from clusterkit.audit.cam import field_offsets, pair_cams
+from clusterkit.audit.explain import Explainer
 from clusterkit.audit.pictures import overlay, thumbnail
 from clusterkit.data.images import to_array
-from clusterkit.engine.assign import Engine
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.models.run import Run
 
@@ -41,17 +40,23 @@ class PairRow:
 
 
 def picture_pair(
-    engine: Engine, first: Image.Image, second: Image.Image, method: str = "cam"
+    explainer: Explainer, run: Run, first: Image.Image, second: Image.Image, label: str
 ) -> PairPicture:
-    """Compute the Siamese CAMs of two RGB images; see `pair_cams` for `method`."""
-    run, pair = engine.run, (first, second)
-    resize = run.config.image.resize
+    """Draw two RGB images and their Siamese CAMs.
+
+    Parameters
+    ----------
+    explainer : Explainer
+    run : Run
+    first, second : RGB
+    label : str
+        The class that they are compared as: that of the labelled image.
+    """
+    pair, resize = (first, second), run.config.image.resize
     seen = [to_array(image, run.info["size"], resize) for image in pair]
-    encoder = engine.networks.siamese_encoder or engine.networks.encoder
-    heats = pair_cams(
-        encoder, engine.gallery.siamese, seen[0][None], seen[1][None], engine.device, method,
-        field_offsets(run.info["backbone"]),
-    )  # fmt: skip
+    encoded = [explainer.encode(image[None]) for image in seen]
+    classes = np.array([run.classes.index(label)])
+    heats = explainer.pair_heats(*encoded, classes, run.info["size"])
     plain = tuple(thumbnail(i, s, resize) for i, s in zip(pair, seen, strict=True))
     cams = tuple(overlay(p, heat[0]) for p, heat in zip(plain, heats, strict=True))
     return PairPicture(plain, cams)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from clusterkit.audit.batch import Batch, clusters_of
+from clusterkit.audit.checks import CamChecks
 from clusterkit.audit.page import Summary
 from clusterkit.data.greys import describe
 from clusterkit.engine.calibrate import Calibration
@@ -31,7 +32,13 @@ def measure(run: Run, calibration: Calibration) -> dict:
 
 
 def summarise(
-    run: Run, batch: Batch, chosen: np.ndarray, metrics: dict, plots: list, notes: list[str]
+    run: Run,
+    batch: Batch,
+    chosen: np.ndarray,
+    metrics: dict,
+    plots: list,
+    checks: CamChecks,
+    notes: list[str],
 ) -> Summary:
     """Gather what stands above the cards; see `Summary`.
 
@@ -43,6 +50,7 @@ def summarise(
         Of `measure`.
     plots : list
         Of `overview.draw_plots`.
+    checks : CamChecks
     notes : list of str
         What a reader should know first.
     """
@@ -81,7 +89,7 @@ def summarise(
         promise=batch.promise,
         threshold=batch.threshold,
         held_out=held_out,
-        checks=[],
+        checks=checks.rows(),
         plots=plots,
         facts=facts,
         shown=len(chosen),
