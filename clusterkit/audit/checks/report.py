@@ -277,7 +277,8 @@ def _at_places(pairs: _Pairs, encoded, places: np.ndarray, notes: list[str]):
         encoder = deepcopy(shared.siamese_encoder or shared.encoder).cpu().eval()
         score = known.PairScore(encoder, pairs.explainer.siamese)
         images, others = pairs.queries[rows], pool(encoded[1].siamese)[rows]
-        maps["captum LayerGradCam"] = known.layer_grad_cam(score, images, others)
+        # At the last map, of 2 × 2 places on small pictures, it would be no match.
+        maps["captum LayerGradCam"] = known.layer_grad_cam(score, images, others, 0)
         maps["captum IntegratedGradients"] = known.integrated_gradients(score, images, others)
     found = {
         name: {
