@@ -48,5 +48,5 @@ class Watched:
         download.value.save_as(path)
 
     def check(self, scheme: str) -> None:
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         assert all(url.startswith((scheme, "blob:")) for url in self.asked), self.asked
