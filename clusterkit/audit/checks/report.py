@@ -107,27 +107,30 @@ class CamChecks:
             last = list(self.correlation.values())[-1]
             rows.append((
                 "Depends on what was learned",
-                f"{_number(last)} (different images: {_number(self.floor)})",
-                "How alike the CAMs are before and after all weights are replaced by random "
-                "numbers: 1 is the same, and then they would not show what was learned. The "
-                "second number is how alike the CAMs of different images are anyway.",
+                _number(last),
+                "is how alike the CAMs are before and after all weights are replaced by random "
+                "numbers. 1 is the same, and then they would not show what was learned. CAMs of "
+                f"different images are alike by {_number(self.floor)} anyway.",
             ))  # fmt: skip
         for score, row in self.curves.items():
             mean, low, high = row["over_random"]
             rows.append((
-                f"Marks what counts ({_WORDS[score]})",
-                f"{mean:+.2f} ({low:+.2f} to {high:+.2f}) over a random map; "
-                f"{row['over_centre'][0]:+.2f} over the centre",
-                "The places that the CAM marks are blurred first, or shown first. How much more "
-                "the model's probability then falls or rises than in a random order of places; "
-                "above 0 is better than chance. In brackets: 95% interval.",
+                f"Marks what counts: {_WORDS[score]}",
+                f"{mean:+.2f}",
+                f"(95% interval {low:+.2f} to {high:+.2f}; {row['over_centre'][0]:+.2f} over a map "
+                "that marks the centre.) The places that the CAM marks are blurred first, or shown "
+                "first: how much more the model's probability then falls or rises than in a random "
+                "order of places. Above 0 is better than chance.",
             ))  # fmt: skip
-        for name, row in self.places.items():
+        if self.places:
+            first, *others = self.places.items()
+            beside = "; ".join(f"{name} {row['pointing']:.0%} ({row['energy']:.0%})"
+                               for name, row in others)  # fmt: skip
             rows.append((
-                f"Points at the known place ({name})",
-                f"{row['pointing']:.0%} (energy inside {row['energy']:.0%})",
-                f"In how many of {self.placed} images the hottest place is on the detail whose "
-                "place is known, and how much of the heat lies on it.",
+                f"Points at the known place: {first[0]}",
+                f"{first[1]['pointing']:.0%}",
+                f"of {self.placed} images have their hottest place on the detail whose place is "
+                f"known, and {first[1]['energy']:.0%} of the heat lies on it. Others: {beside}.",
             ))  # fmt: skip
         return rows
 

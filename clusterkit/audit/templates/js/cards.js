@@ -144,7 +144,12 @@ function draw(card) {
   const box = make("article", "card");
   box.tabIndex = -1;
   box.card = card;
-  const title = make("h3", "", card.predicted_label || "no label");
+  const title = make("h3");
+  const sure = ["assigned", "duplicate"].includes(card.status);
+  const name = make("span", "", card.predicted_label || "no label");
+  // What is not assigned is not to be taken for a label.
+  if (card.predicted_label && !sure) name.prepend(make("span", "soft", "guess: "));
+  title.append(name);
   title.append(make("span", "tag " + card.status, card.status));
   box.append(title, make("p", "file", card.image));
   if (card.status !== "failed") box.append(pair(card), meter(card));
