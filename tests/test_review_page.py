@@ -226,3 +226,15 @@ def test_five_thousand_cards_are_drawn_a_page_at_a_time(visit, tmp_path):
     assert tab.text(".pager span") == "49 to 96 of 5,000"
     tab.tab.click("[data-tab=clusters]")
     assert tab.tab.locator(".card").count() == 12
+
+
+def test_what_was_stored_and_cannot_be_read_is_set_aside(visit, page):
+    tab = visit(page.as_uri())
+    tab.press("j", "a")
+    tab.tab.evaluate("() => localStorage.setItem(Object.keys(localStorage)[0], '{\"verdicts\": 3')")
+    tab.tab.reload()
+    assert "set aside" in tab.text("#said")
+    tab.press("j", "x")
+    assert tab.text("#progress").startswith("1 of")
+    stored = tab.tab.evaluate("() => Object.entries(localStorage)")
+    assert [text for name, text in stored if "damaged" in name] == ['{"verdicts": 3']

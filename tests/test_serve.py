@@ -210,6 +210,24 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_lost(served, browser, assi
     context.close()
 
 
+def test_one_refused_row_does_not_hold_the_others_back(served, browser, assignment, tmp_path):
+    server, reviews = served
+    rows = [row(assignment.table, n) for n in range(3)]
+    rows[1] |= {"image_id": "f" * 16}
+    pd.DataFrame(rows).to_csv(tmp_path / "in.csv", index=False)
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(server.url)
+    tab.locator("#saved").filter(has_text="every decision").wait_for()
+    tab.set_input_files("#file", tmp_path / "in.csv")
+    tab.locator("#saved.alarm").filter(has_text="1 decision NOT saved").wait_for()
+    deadline = time.monotonic() + 20
+    while len(read_reviews(reviews)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert read_reviews(reviews)["image_id"].tolist() == [rows[0]["image_id"], rows[2]["image_id"]]
+    context.close()
+
+
 def test_the_command_serves_until_it_is_interrupted(run, assignment, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("audit"))

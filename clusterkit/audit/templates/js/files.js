@@ -58,21 +58,25 @@ const onPage = new Set(data.cards.filter(reviewable).map((card) => card.image_id
 
 // Later rows win; what is not on this page is kept and exported again.
 function take(rows) {
-  let here = 0;
+  let here = 0, replaced = 0;
   for (const row of rows) {
     const number = /^cluster:(\d+)$/.exec(row.image_id);
     if (!onPage.has(row.image_id) && !(number && clusters.has(Number(number[1])))) {
-      others.push(row);
+      others.delete(row.image_id);
+      others.set(row.image_id, row);
       continue;
     }
-    const { image_id: id, ...verdict } = row;
-    verdicts.set(number ? clusterId(Number(number[1])) : id, verdict);
+    const { image_id: written, ...verdict } = row;
+    const id = number ? clusterId(Number(number[1])) : written;
+    const before = verdicts.get(id);
+    if (before && (before.decision !== verdict.decision || before.label !== verdict.label)) replaced++;
+    verdicts.set(id, verdict);
     if (row.label) addName(row.label);
     here++;
   }
   steps.length = 0;
   keep();
-  return here;
+  return { here, replaced };
 }
 
 function exportReviews() {
@@ -89,10 +93,11 @@ async function importReviews(file) {
   try {
     if (file.size > 50e6) throw new Error("it is larger than 50 MB");
     const rows = fromCsv(await file.text());
-    const here = take(rows);
+    const { here, replaced } = take(rows);
     if (served) send(rows);
     refresh();
-    say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page.`);
+    say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page; `
+      + `${replaced.toLocaleString("en")} replaced another decision.`);
   } catch (error) {
     say(`${file.name} was not read: ${error.message}. Nothing was changed.`, true);
   }

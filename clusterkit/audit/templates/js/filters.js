@@ -122,7 +122,7 @@ function showProgress() {
   const done = all.filter((card) => verdictOf(card) !== null).length;
   find("progress").textContent = `${done.toLocaleString("en")} of ${plural(all.length, "image")} decided`;
   find("meter").value = all.length ? done / all.length : 0;
-  find("export").disabled = verdicts.size + others.length === 0;
+  find("export").disabled = verdicts.size + others.size === 0;
   find("undo").disabled = steps.length === 0;
 }
 

@@ -1,7 +1,7 @@
 // What a person decided: one verdict an image or cluster, kept in this browser after every step.
 const place = "clusterkit " + data.key;
 const verdicts = new Map(); // image_id or "cluster:3" → {image, label, decision, reviewer, time, note}
-const others = []; // imported rows about images that are not on this page: kept as they are
+const others = new Map(); // imported rows about what is not on this page, by image_id: kept as they are
 const steps = []; // for undo: {id, before}
 const forbidden = /[|\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const store = { kept: true };
@@ -60,11 +60,11 @@ function rowOf(id, verdict) {
 }
 
 function allRows() {
-  return [...others, ...[...verdicts].map(([id, verdict]) => rowOf(id, verdict))];
+  return [...others.values(), ...[...verdicts].map(([id, verdict]) => rowOf(id, verdict))];
 }
 
 function keep() {
-  const saved = { verdicts: [...verdicts], others, steps: steps.slice(-200), waiting, known, reviewer: find("reviewer").value };
+  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), waiting, known, reviewer: find("reviewer").value };
   try {
     localStorage.setItem(place, JSON.stringify(saved));
     store.kept = true;
@@ -76,21 +76,38 @@ function keep() {
 }
 
 function load() {
-  let saved = null;
-  try {
-    saved = JSON.parse(localStorage.getItem(place));
-  } catch {
-    say("What this browser had stored cannot be read.", true);
-  }
   verdicts.clear();
-  others.length = steps.length = waiting.length = 0;
-  if (!saved || !Array.isArray(saved.verdicts)) return;
-  for (const [id, verdict] of saved.verdicts) verdicts.set(id, verdict);
-  others.push(...saved.others);
+  others.clear();
+  steps.length = waiting.length = 0;
+  let text = null;
+  try {
+    text = localStorage.getItem(place);
+    if (text) restore(JSON.parse(text));
+  } catch {
+    setAside(text);
+  }
+}
+
+function restore(saved) {
+  for (const [id, verdict] of saved.verdicts) {
+    if (!decisions.includes(verdict.decision)) throw new Error("no verdict");
+    verdicts.set(id, verdict);
+  }
+  for (const [id, row] of saved.others) others.set(id, row);
   steps.push(...saved.steps);
   waiting.push(...saved.waiting);
   find("reviewer").value = saved.reviewer;
   for (const name of saved.known) addName(name);
+}
+
+// What cannot be read is not written over: somebody may still get it out.
+function setAside(text) {
+  say("What this browser had stored cannot be read. It is set aside; import a reviews.csv if you have one.", true);
+  try {
+    if (text) localStorage.setItem(`${place} damaged ${now()}`, text);
+  } catch {
+    store.kept = false;
+  }
 }
 
 // Another tab with the same page has decided something.
