@@ -98,6 +98,8 @@ def write_reviews(rows: pd.DataFrame, path: Path) -> None:
     """
     table = rows[list(REVIEW_COLUMNS)].map(safe_csv_text)
     content = table.to_csv(index=False, lineterminator="\n").encode()
+    if path.is_dir() or not path.name:
+        raise DataError(f"{path} is a folder; give --out a file, e.g. reviews.csv")
     partial = path.with_name(path.name + ".partial")
     try:
         if path.exists() and (not path.is_file() or path.read_bytes() != content):

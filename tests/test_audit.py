@@ -93,6 +93,50 @@ def test_a_second_audit_replaces_the_pictures_of_the_first(copied):
     assert all((page.parent / card["thumb"]).is_file() for card in cards_of(page) if card["thumb"])
 
 
+def test_others_files_are_left_alone(copied, command, tmp_path):
+    mine = tmp_path / "site"
+    (mine / "thumbs" / "0123456789abcdef").mkdir(parents=True)
+    (mine / "index.html").write_text("mine")
+    for out in (mine, copied, tmp_path / "data"):
+        code, _, err = command("audit", "--run", copied, "--out", out)
+        assert code == 1
+        assert "holds files and no earlier audit" in err
+    assert (mine / "index.html").read_text() == "mine"
+    assert not (copied / "index.html").exists()
+    (copied / "audit").mkdir()
+    (copied / "audit" / "thumbs").symlink_to(mine / "thumbs")
+    code, _, err = command("audit", "--run", copied)
+    assert code == 1
+    assert "no plain folder" in err
+    picture = next((tmp_path / "data" / "unlabeled").iterdir())
+    before = picture.read_bytes()
+    code, _, err = command("audit", "--run", copied, "--image", picture, "--out", picture)
+    assert code == 1
+    assert picture.read_bytes() == before
+
+
+def test_labelled_images_that_are_gone_are_said(copied, command):
+    (copied.parent / "data" / "labeled").rename(copied.parent / "elsewhere")
+    code, _, err = command("audit", "--run", copied)
+    assert code == 0
+    assert "labelled images are not under" in err
+    (copied.parent / "elsewhere").rename(copied.parent / "data" / "labeled")
+    # A page that lacks pictures is not kept.
+    assert audit(copied, keep=True)
+    page = copied / "audit" / "index.html"
+    assert all(m["thumb"] for card in cards_of(page) for m in card["matches"])
+    stamp = page.stat().st_mtime_ns
+    assert audit(copied, keep=True).stat().st_mtime_ns == stamp
+
+
+def test_rows_without_an_id_have_pictures_of_their_own(copied, command):
+    edit(copied, lambda table: table.assign(image_id=""))
+    code, _, err = command("audit", "--run", copied, "--limit", 60)
+    assert code == 0, err
+    cards = [c for c in cards_of(copied / "audit" / "index.html") if c["thumb"]]
+    assert len({card["thumb"] for card in cards}) >= len(cards) - 12
+
+
 def test_chosen_rows_begin_with_typical_ones(assignment, run):
     table = assignment.table
     chosen = choose_rows(table, 8, 0, typical=[20, 21, 22, 23])

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
@@ -25,10 +24,8 @@ from clusterkit.data.reviews import read_reviews
 from clusterkit.engine.table import COLUMNS, write_assignments
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.build import TARGETS, export
-from clusterkit.exporting.coco import write_coco
 from clusterkit.exporting.files import Names, new_folder
-from clusterkit.exporting.label_studio import labeling_config, write_label_studio
-from clusterkit.exporting.rows import load_batch
+from clusterkit.exporting.label_studio import labeling_config
 from clusterkit.exporting.voxel51 import load_fiftyone
 
 SDK_PYTHON = "CLUSTERKIT_LABEL_STUDIO_PYTHON"
@@ -298,8 +295,8 @@ def test_hostile_classes_and_files(run, tmp_path, monkeypatch):
             file = f"{i}/{name}"
             (tmp_path / "in" / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "in" / file).write_bytes(b"%d %d" % (i, j))
-            rows.append({"image": file, "image_id": f"{i:08x}{j:08x}", "status": "assigned",
-                         "predicted_label": label})  # fmt: skip
+            rows.append({"image": file, "image_id": image_id_of(b"%d %d" % (i, j)),
+                         "status": "assigned", "predicted_label": label})  # fmt: skip
     out = tmp_path / "out"
     export(run, "folders", out, assignments=make_rows(run, tmp_path, rows))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -534,18 +531,29 @@ def test_wrong_usage(command, run, assignment, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_many_rows_take_seconds(run, tmp_path):
-    """Label Studio and COCO for a large batch; one picture stands for all."""
-    picture(tmp_path / "in" / "a.png")
-    rows = [{"image": "a.png", "image_id": f"{i:016x}", "status": "assigned", "reason": "r"}
-            for i in range(20_000)]  # fmt: skip
-    path = make_rows(run, tmp_path, rows)
-    started = time.perf_counter()
-    batch = load_batch(run, path, ("assigned",))
-    write_label_studio(batch, tmp_path, tmp_path, False, None, None)
-    write_coco(batch, tmp_path, False)
-    assert time.perf_counter() - started < 30
-    assert len(json.loads((tmp_path / "tasks.json").read_text())) == 20_000
+def test_images_that_have_changed_are_not_handed_on(run, stack, tmp_path, command):
+    """A label must not be handed on with another picture."""
+    Image.new("RGB", (12, 8), "red").save(tmp_path / "in" / "turned.jpg")
+    for target in ("folders", "coco"):
+        code, _, err = command("export", "--to", target, "--run", run.path, "--assignments",
+                                 stack, "--out", tmp_path / target)  # fmt: skip
+        assert code == 0, err
+        assert "1 of 2 images have changed" in err
+        assert "turned" not in "".join(str(p) for p in files_in(tmp_path / target))
+    assert "turned" not in (tmp_path / "coco" / "coco.json").read_text()
+
+
+def test_what_a_killed_export_left_is_removed(run, stack, tmp_path):
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                             capture_output=True, text=True, check=True)  # fmt: skip
+    left = tmp_path / f".out.partial-{int(process.stdout)}"
+    alive = tmp_path / f".out.partial-{os.getppid()}"
+    for folder in (left, alive):
+        folder.mkdir()
+        (folder / "patient.png").write_bytes(b"x")
+    export(run, "coco", tmp_path / "out", assignments=stack)
+    assert not left.exists()
+    assert alive.exists()
 
 
 # FiftyOne -------------------------------------------------------------------------------------

@@ -172,7 +172,9 @@ def test_import_keeps_what_is_not_on_the_page(visit, page, tmp_path):
     ("text", "said"),
     [("a,b\n1,2\n", "no column image_id"), ('image_id,label,decision\n"x', "not closed"),
      ("image_id,label,decision\nx,,maybe\n", "maybe"), ("", "no column"),
-     ("image_id,label,decision\n,,skip\n", "no image_id")],
+     ("image_id,label,decision\n,,skip\n", "no image_id"),
+     ("image_id,label,decision\nx,,relabel\n", "without a label"),
+     ("image_id,label,decision\nx,a|b,relabel\n", "must not hold")],
 )  # fmt: skip
 def test_import_of_what_is_no_reviews_file(visit, page, tmp_path, text, said):
     (tmp_path / "in.csv").write_text(text)
@@ -238,3 +240,36 @@ def test_what_was_stored_and_cannot_be_read_is_set_aside(visit, page):
     assert tab.text("#progress").startswith("1 of")
     stored = tab.tab.evaluate("() => Object.entries(localStorage)")
     assert [text for name, text in stored if "damaged" in name] == ['{"verdicts": 3']
+
+
+def test_a_key_that_is_held_down_decides_once(visit, page):
+    tab = visit(page.as_uri())
+    tab.press("j")
+    for _ in range(10):
+        tab.tab.keyboard.down("a")
+    assert tab.text("#progress").startswith("1 of")
+
+
+def test_after_the_last_card_a_key_is_not_meant_for_it_again(visit, tmp_path):
+    tab = visit(write_page(tmp_path / "audit", [card(n) for n in range(3)]).as_uri())
+    by_name(tab)
+    tab.press("j", "a", "a", "a", "x")
+    assert "last one" in tab.text("#said")
+    assert set(rows_of(tab, tmp_path / "r.csv")["decision"]) == {"accept"}
+    tab.press("k", "x")
+    assert rows_of(tab, tmp_path / "r.csv")["decision"].tolist() == ["accept", "accept", "reject"]
+
+
+def test_an_import_is_taken_back_in_one_step(visit, page, tmp_path):
+    tab = visit(page.as_uri())
+    by_name(tab)
+    tab.press("j", "j", "x", "x")
+    before = rows_of(tab, tmp_path / "mine.csv")
+    theirs = before.assign(decision="relabel", label="rod")[list(REVIEW_COLUMNS)]
+    theirs.to_csv(tmp_path / "in.csv", index=False)
+    tab.tab.set_input_files("#file", tmp_path / "in.csv")
+    tab.wait("#said", "2 replaced another decision")
+    assert set(rows_of(tab, tmp_path / "r.csv")["label"]) == {"rod"}
+    tab.press("Escape")
+    tab.tab.click("#undo")
+    pd.testing.assert_frame_equal(rows_of(tab, tmp_path / "r.csv"), before)

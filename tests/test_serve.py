@@ -157,6 +157,61 @@ def test_a_reviews_file_that_cannot_be_used_is_left_alone(run, assignment, tmp_p
         assert path.read_text() == text
 
 
+def test_what_is_decided_while_the_file_is_damaged_waits(served, browser, assignment):
+    server, reviews = served
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(server.url)
+    tab.locator("#saved").filter(has_text="every decision").wait_for()
+    for key in "ja":
+        tab.keyboard.press(key)
+    tab.locator("#saved").filter(has_text="saved to reviews.csv").wait_for()
+    good = reviews.read_text()
+    for damage in (good + "oops,,,maybe,,,\n", "a,b\n1,2\n"):
+        reviews.write_text(damage)
+        assert post(server, [row(assignment.table)])[0] == 409
+        assert reviews.read_text() == damage
+    tab.keyboard.press("x")
+    tab.locator("#saved.alarm").filter(has_text="mend reviews.csv").wait_for()
+    reviews.write_text(good)
+    deadline = time.monotonic() + 30
+    while len(read_reviews(reviews)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(read_reviews(reviews)) == 2
+    context.close()
+
+
+@pytest.mark.parametrize("text", ["", "\n", ",".join(REVIEW_COLUMNS) + "\n"])
+def test_a_file_without_rows_is_begun(served, assignment, text):
+    server, reviews = served
+    reviews.write_text(text)
+    assert json.loads(ask(server, name="reviews")[1]) == {"rows": []}
+    assert post(server, [row(assignment.table)])[0] == 200
+    assert len(read_reviews(reviews)) == 1
+
+
+def test_decisions_that_the_file_lacks_can_be_sent(served, browser):
+    server, reviews = served
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(server.url)
+    tab.locator("#saved").filter(has_text="every decision").wait_for()
+    for key in "jax":
+        tab.keyboard.press(key)
+    deadline = time.monotonic() + 20
+    while not (reviews.exists() and len(read_reviews(reviews)) == 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    reviews.rename(reviews.with_name("sent-to-a-colleague.csv"))
+    tab.reload()
+    tab.locator("#resend").filter(has_text="2 decisions").click()
+    while not reviews.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(read_reviews(reviews)) == 2
+    context.close()
+
+
 def test_a_port_that_is_taken(served):
     server, _ = served
     with socket.socket() as other:

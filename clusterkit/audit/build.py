@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ _SAMPLE, _CHECKED = 48, 16
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
 _PICTURE = re.compile(
-    r"[0-9a-f]{16}(-[0-9]+)?-(thumb|cam|classifier-cam|nearest-thumb|nearest-cam)\.jpg"
+    r"[0-9A-Za-z-]{1,60}-(thumb|cam|classifier-cam|nearest-thumb|nearest-cam|own-cam-\d|cam-\d)"
+    r"\.(jpg|png)(\.partial)?"
 )
 
 Report = Callable[[str, int, int], None]
@@ -75,7 +76,7 @@ def audit(
     Raises
     ------
     ClusterkitError
-        The run or the CSV cannot be used.
+        The run or the CSV cannot be used, or `out` holds other files.
     """
     run = run if isinstance(run, Run) else Run.load(run)
     config = config or run.config
@@ -83,25 +84,40 @@ def audit(
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
+    _check_free(out, run)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        return _write(run, config, batch, out, places, progress or _quiet)
     except OSError as error:
         raise ClusterkitError(
             f"cannot write the page to {out}: {error.strerror or error}; give another --out"
         ) from error
+
+
+def _write(
+    run: Run,
+    config: Config,
+    batch: Batch,
+    out: Path,
+    places: pd.DataFrame | None,
+    progress: Report,
+) -> Path:
     chosen = choose_rows(batch.table, config.audit.limit, run.info["seed"], typical_rows(batch))
     # An earlier audit's page shows its own pictures until this one is written.
     pictures = f"thumbs/{_key(batch, config)}"
     artist = Artist(Engine(run, config), config.audit.method, batch.root, out, pictures)
     sampled = _sample(chosen, run.info["seed"])
-    cards = list(artist.draw(batch.table, chosen, progress or _quiet, sampled))
+    cards = list(artist.draw(batch.table, chosen, progress, sampled))
     checks = _check(artist, run, places)
     notes = batch.notes + _lost(artist, batch) + checks.warnings()
     calibration = Calibration.from_dict(run.calibration)
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, artist.features)
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
-    _write_json(out / "metrics.json", metrics | {"key": _key(batch, config)})
+    # A page without its pictures is drawn anew as soon as they may be back.
+    whole = not (artist.missing or artist.changed or artist.unmatched)
+    key = {"key": _key(batch, config) if whole else ""}
+    _write_json(out / "metrics.json", metrics | key)
     _remove_others(out / pictures)
     return page
 
@@ -138,12 +154,27 @@ def _key(batch: Batch, config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_current(out: Path, key: str) -> bool:
+def _check_free(out: Path, run: Run) -> None:
+    """Refuse to write among files that are no audit's."""
+    thumbs = out / "thumbs"
+    if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
+        raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
+    if not out.is_dir() or out.resolve() == (run.path / "audit").resolve():
+        return
+    if any(out.iterdir()) and "risk_coverage" not in _read_metrics(out):
+        raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
+
+
+def _read_metrics(out: Path) -> dict:
     try:
         metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-        return metrics["key"] == key and (out / "index.html").is_file()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def _is_current(out: Path, key: str) -> bool:
+    return _read_metrics(out).get("key") == key and (out / "index.html").is_file()
 
 
 def _lost(artist: Artist, batch: Batch) -> list[str]:
@@ -163,6 +194,13 @@ def _lost(artist: Artist, batch: Batch) -> list[str]:
             f"{artist.changed:,} images have changed since they were assigned: their rows are here "
             "without pictures. Assign should be run again."
         )
+    if artist.unmatched:
+        log.warning("%d labelled images are not under %s any more, e.g. for the comparison",
+                    artist.unmatched, artist.run.data_root)  # fmt: skip
+        notes.append(
+            f"{artist.unmatched:,} labelled images are not where fit read them: comparisons with "
+            "them are here without pictures, and the other overlays may be measured otherwise."
+        )
     return notes
 
 
@@ -172,7 +210,12 @@ def _remove_others(pictures: Path) -> None:
         if old == pictures or old.is_symlink():
             continue
         if old.is_dir() and _FOLDER.fullmatch(old.name):
-            shutil.rmtree(old, ignore_errors=True)
+            for picture in old.iterdir():
+                if _PICTURE.fullmatch(picture.name):
+                    picture.unlink(missing_ok=True)
+            # Somebody's own file in it keeps the folder.
+            with suppress(OSError):
+                old.rmdir()
         elif old.is_file() and _PICTURE.fullmatch(old.name):
             old.unlink(missing_ok=True)
 

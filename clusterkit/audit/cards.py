@@ -100,8 +100,9 @@ class Artist:
         Position in the table → pooled Siamese features (D,) of the cards drawn so far.
     pairs : list of Pair
         Of the cards that were to be kept (see `draw`).
-    missing, changed : int
-        Images that were not found, and those that have other bytes than when they were assigned.
+    missing, changed, unmatched : int
+        Images that were not found, those that have other bytes than when they were assigned, and
+        labelled images that were not found.
     """
 
     def __init__(self, engine: Engine, method: str, inputs: Path, out: Path, folder: str) -> None:
@@ -110,7 +111,7 @@ class Artist:
         self.inputs, self.out, self.folder = inputs, out, folder
         self.features: dict[int, torch.Tensor] = {}
         self.pairs: list[Pair] = []
-        self.missing = self.changed = 0
+        self.missing = self.changed = self.unmatched = 0
         self._keep: frozenset[int] = frozenset()
         self._rows = {name: row for row, name in enumerate(names_of(self.run.manifest))}
         self._labelled: OrderedDict[int, Seen | None] = OrderedDict()
@@ -184,7 +185,7 @@ class Artist:
         heats = self.explainer.class_heats(encoded.rows(known), classes, self._side)
         for i, heat in zip(known, heats, strict=True):
             picture = heat_picture(heat, queries[i].shape)
-            pictures[i]["classifier_cam"] = self._save(picture, rows[i], "classifier-cam.png")
+            pictures[i]["classifier_cam"] = self._save(picture, queries[i], "classifier-cam.png")
 
     @property
     def _side(self) -> int:
@@ -265,10 +266,10 @@ class Artist:
         if heats is not None:
             own, other = heats
             cams["own_cam"] = self._save(
-                heat_picture(own, query.shape), row, f"own-cam-{place + 1}.png"
+                heat_picture(own, query.shape), query, f"own-cam-{place + 1}.png"
             )
             cams["cam"] = self._save(
-                heat_picture(other, labelled.shape), row, f"cam-{place + 1}.png"
+                heat_picture(other, labelled.shape), query, f"cam-{place + 1}.png"
             )
         return Match(name, label, _number(similarity), labelled and labelled.thumb, **cams)
 
@@ -284,7 +285,7 @@ class Artist:
                 self.changed += 1
                 log.info("no picture of %s: its bytes are not those that were assigned", row.image)
                 return None
-            return self._see(data, frame_of(row.image_id), _safe(row.image_id) or "unknown")
+            return self._see(data, frame_of(row.image_id), _safe(identity))
         except DataError as error:
             self.missing += 1
             log.info("no picture of %s: %s", row.image, error)
@@ -296,6 +297,7 @@ class Artist:
             data, _ = read_identified(self.run.find_image(row["image"]), row["frame"] or None)
             return self._see(data, int(row["frame"] or 0), f"labelled-{_safe(row['image_id'])}")
         except DataError as error:
+            self.unmatched += 1
             log.info("no picture of labelled %s: %s", row["image"], error)
             return None
 
@@ -310,9 +312,9 @@ class Artist:
         save_picture(small, self.out / path)
         return Seen(pixels, small.size, path)
 
-    def _save(self, picture: Image.Image, row, kind: str) -> str:
-        # The id names the bytes; the image's own name could be anything, even a path.
-        path = f"{self.folder}/{_safe(row.image_id) or 'unknown'}-{kind}"
+    def _save(self, picture: Image.Image, query: Seen, kind: str) -> str:
+        # Named by the bytes: the image's own name could be anything, even a path.
+        path = f"{query.thumb.removesuffix('-thumb.jpg')}-{kind}"
         save_picture(picture, self.out / path)
         return path
 

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from clusterkit.errors import ClusterkitError
+
+_SOFTWARE = "clusterkit"
 
 # Longest side of a thumbnail, in pixels.
 THUMB = 256
@@ -87,13 +90,28 @@ def save_png(image: Image.Image, path: Path) -> None:
     Raises
     ------
     ClusterkitError
-        It cannot be written there.
+        It cannot be written there, or there is a file that clusterkit did not write.
     """
+    if path.exists() and not _is_ours(path):
+        raise ClusterkitError(
+            f"{path} exists and is no picture that clusterkit wrote; give another file"
+        )
     partial = path.with_name(path.name + ".partial")
+    text = PngInfo()
+    text.add_text("Software", _SOFTWARE)
     try:
-        image.save(partial, format="PNG")
+        image.save(partial, format="PNG", pnginfo=text)
         os.replace(partial, path)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
         raise ClusterkitError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _is_ours(path: Path) -> bool:
+    """A mistyped name must not cost a scan."""
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

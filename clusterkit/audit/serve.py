@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,6 +33,10 @@ _MOST_BYTES, _MOST_ROWS = 4_000_000, 5000
 _TYPES = {".html": "text/html; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg"}
 
 
+class DamagedError(DataError):
+    """A reviews.csv cannot be added to as it is; new rows have to wait."""
+
+
 class ReviewFile:
     """A reviews.csv that decisions are added to, one at a time and whole or not at all.
 
@@ -48,34 +53,61 @@ class ReviewFile:
 
     Raises
     ------
-    DataError
+    DamagedError
         The file is there and cannot be used as it is.
     """
 
     def __init__(self, path: Path, assigned: Assigned, labelled: pd.DataFrame) -> None:
-        self.path, self.assigned, self.labelled = path, assigned, labelled
+        # What a link points to is replaced, not the link.
+        self.path, self.assigned, self.labelled = Path(os.path.realpath(path)), assigned, labelled
         self._lock = threading.Lock()
-        if path.exists():
-            spread_reviews(path, assigned, labelled)
+        self._table()
 
     def rows(self) -> list[dict[str, str]]:
         """Return all rows, each a dict with the columns of the contract."""
-        if not self.path.exists():
+        if not self._table()[1]:
             return []
         return read_reviews(self.path)[list(REVIEW_COLUMNS)].to_dict("records")
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the file's columns and raw cells, once it is known that they can be used.
+
+        Raises
+        ------
+        DamagedError
+            They cannot.
+        """
+        if not self.path.exists():
+            return [], []
+        try:
+            with self.path.open(encoding="utf-8-sig") as file:
+                blank = not any(line.strip() for line in islice(file, 1, None))
+                file.seek(0)
+                head = file.readline().strip()
+            if blank and (not head or head == ",".join(REVIEW_COLUMNS)):
+                return [], []
+            spread_reviews(self.path, self.assigned, self.labelled)
+            names, lines, _ = read_table(self.path)
+        except (DataError, OSError, UnicodeError) as error:
+            raise DamagedError(
+                f"{error}; mend {self.path.name} or move it away: nothing is written to it"
+            ) from error
+        return names, lines
 
     def append(self, rows: list[dict[str, str]]) -> None:
         """Add rows at the end.
 
         Raises
         ------
+        DamagedError
+            The file as it is cannot be used.
         DataError
             A row cannot be used; nothing is written.
         """
         partial = self.path.with_name(self.path.name + ".partial")
         with self._lock, _locked(self.path.parent):
             # Raw cells: a column of the user's own, and his spelling, stay as they are.
-            names, lines, _ = read_table(self.path) if self.path.exists() else ([], [], [])
+            names, lines = self._table()
             names = [*names, *(c for c in REVIEW_COLUMNS if c not in names)]
             lines = [[*line, *[""] * (len(names) - len(line))] for line in lines]
             lines += [[safe_csv_text(row.get(name, "")) for name in names] for row in rows]
@@ -171,13 +203,18 @@ class _Handler(BaseHTTPRequestHandler):
             except (ClusterkitError, OSError) as error:
                 self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
             return
-        path = (self.server.folder / (name or "index.html")).resolve()
-        kind = _TYPES.get(path.suffix)
-        # Resolved: neither dots nor a link lead out of the folder.
-        if kind is None or not path.is_relative_to(self.server.folder) or not path.is_file():
+        try:
+            path = (self.server.folder / (name or "index.html")).resolve()
+            kind = _TYPES.get(path.suffix)
+            # Resolved: neither dots nor a link lead out of the folder.
+            inside = kind is not None and path.is_relative_to(self.server.folder)
+            body = path.read_bytes() if inside else None
+        except OSError:
+            body = None
+        if body is None:
             self._refuse(HTTPStatus.NOT_FOUND)
-            return
-        self._answer(path.read_bytes(), kind)
+        else:
+            self._answer(body, kind)
 
     def do_POST(self) -> None:  # the name is http.server's
         if self._name() != "reviews":
@@ -198,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             rows = _rows(self.rfile.read(int(length)))
             self.server.reviews.append(rows)
+        except DamagedError as error:
+            self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
         except DataError as error:
             self._answer_json({"error": str(error)}, HTTPStatus.UNPROCESSABLE_ENTITY)
         except OSError as error:

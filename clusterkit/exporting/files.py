@@ -1,5 +1,6 @@
 """Folders that are written whole or not at all, and names that every file system takes."""
 
+import glob
 import json
 import os
 import re
@@ -94,7 +95,7 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
     old = out.with_name(f".{out.name}.old-{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove_dead(out)
         partial.mkdir()
         yield partial
         files = sorted(_files(partial))
@@ -112,6 +113,24 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_dead(out: Path) -> None:
+    """Remove what exports of `out` left that were killed: it may hold patients' images."""
+    for left in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
+        number = left.name.rpartition("-")[2]
+        if number.isdecimal() and (int(number) == os.getpid() or not _alive(int(number))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _check_free(out: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from clusterkit.audit.batch import read_batch
 from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
+from clusterkit.data.manifest import read_identified
 from clusterkit.engine.table import STATUSES
 from clusterkit.errors import ConfigError, DataError, nearest_name, shown
 from clusterkit.models.run import Run
@@ -20,7 +21,7 @@ log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
 
-MISSING = "image missing"
+MISSING, CHANGED = "image missing", "image changed since assign"
 
 
 @dataclass
@@ -100,7 +101,8 @@ def load_batch(
             f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
         )
     paths = [inside_root(assigned.root, image, str(csv)) for image in rows["image"]]
-    there = [path.is_file() for path in paths]
+    found = [_found(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
+    there = [state == "" for state in found]
     if not any(there):
         raise DataError(
             f"none of the {len(rows)} images of {csv} is under {assigned.root}, e.g. "
@@ -108,16 +110,31 @@ def load_batch(
         )
     rows["path"] = [str(path) for path in paths]
     rows["frame"] = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
-    missing = there.count(False)
+    missing, changed = found.count(MISSING), found.count(CHANGED)
+    if changed:
+        log.warning("%d of %d images have changed since they were assigned, e.g. '%s', and are "
+                    "left out; run assign again", changed, len(rows),
+                    shown(rows["image"][found.index(CHANGED)]))  # fmt: skip
     if missing:
         log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
                     missing, len(rows), assigned.root,
-                    shown(rows["image"][there.index(False)]))  # fmt: skip
+                    shown(rows["image"][found.index(MISSING)]))  # fmt: skip
     batch = Batch(run, rows[there].reset_index(drop=True), assigned.root, statuses)
     batch.progress = progress
-    if missing:
-        batch.left_out[MISSING] = missing
+    batch.left_out |= Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
     return batch
+
+
+def _found(path: Path, image_id: str) -> str:
+    """Return "" where a file is the one that was assigned, else what it is."""
+    if not path.is_file():
+        return MISSING
+    # A label must not be handed on with another picture.
+    try:
+        _, identity = read_identified(path, image_id.partition("#")[2] or None)
+    except DataError:
+        return MISSING
+    return "" if identity == image_id else CHANGED
 
 
 def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:

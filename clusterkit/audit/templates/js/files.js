@@ -50,31 +50,54 @@ function fromCsv(text) {
     if (!row.image_id) throw new Error(`row ${number + 1} has no image_id`);
     if (!decisions.includes(row.decision))
       throw new Error(`row ${number + 1}: decision “${row.decision.slice(0, 40)}” is none of ${decisions.join(", ")}`);
+    checkRow(row, number + 1);
     return row;
   });
 }
 
+// What clusterkit would refuse is refused here, before anything is shown as decided.
+function checkRow(row, number) {
+  const { error } = row.label ? checkLabel(row.label) : {};
+  if (error) throw new Error(`row ${number}: ${error}`);
+  if (row.decision === "relabel" && !row.label) throw new Error(`row ${number}: relabel without a label`);
+  if (row.note.length > 10000) throw new Error(`row ${number}: the note is longer than 10,000 characters`);
+  const cluster = clusterOf(row);
+  if (!cluster || !row.image || row.image === cluster.medoid) return;
+  const own = members.get(cluster.cluster) || [];
+  // A number means something in one batch only; an image of the cluster tells.
+  if (own.length === cluster.size && !own.some((card) => card.image === row.image))
+    throw new Error(`row ${number}: cluster ${cluster.cluster} does not hold ${row.image}: it is of another batch`);
+}
+
+function clusterOf(row) {
+  const number = /^cluster:(\d+)$/.exec(row.image_id);
+  return number ? clusters.get(Number(number[1])) : undefined;
+}
+
 const onPage = new Set(data.cards.filter(reviewable).map((card) => card.image_id));
 
-// Later rows win; what is not on this page is kept and exported again.
-function take(rows) {
+// Later rows win; what is not on this page is kept and exported again. One step to undo.
+function take(rows, undoable = false) {
+  const step = [], changed = new Set();
   let here = 0, replaced = 0;
   for (const row of rows) {
-    const number = /^cluster:(\d+)$/.exec(row.image_id);
-    if (!onPage.has(row.image_id) && !(number && clusters.has(Number(number[1])))) {
+    const cluster = clusterOf(row);
+    if (!onPage.has(row.image_id) && !cluster) {
       others.delete(row.image_id);
       others.set(row.image_id, row);
       continue;
     }
     const { image_id: written, ...verdict } = row;
-    const id = number ? clusterId(Number(number[1])) : written;
-    const before = verdicts.get(id);
+    const id = cluster ? clusterId(cluster.cluster) : written;
+    const before = verdicts.get(id) || null;
     if (before && (before.decision !== verdict.decision || before.label !== verdict.label)) replaced++;
+    if (!changed.has(id)) step.push({ id, before });
+    changed.add(id);
     verdicts.set(id, verdict);
     if (row.label) addName(row.label);
     here++;
   }
-  steps.length = 0;
+  if (undoable && step.length) steps.push(step);
   keep();
   return { here, replaced };
 }
@@ -93,11 +116,11 @@ async function importReviews(file) {
   try {
     if (file.size > 50e6) throw new Error("it is larger than 50 MB");
     const rows = fromCsv(await file.text());
-    const { here, replaced } = take(rows);
+    const { here, replaced } = take(rows, true);
     if (served) send(rows);
     refresh();
     say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page; `
-      + `${replaced.toLocaleString("en")} replaced another decision.`);
+      + `${replaced.toLocaleString("en")} replaced another decision. Undo takes it back.`);
   } catch (error) {
     say(`${file.name} was not read: ${error.message}. Nothing was changed.`, true);
   }

@@ -43,6 +43,7 @@ function show() {
   find("clear").disabled = byCard && state.tab === "all" && !find("search").value
     && filters.every((id) => !find(id).value);
   state.at = 0;
+  state.ended = false;
   drawPage(0);
 }
 
@@ -88,6 +89,7 @@ function mark() {
 function go(row, focus = true) {
   if (row < 0 || row >= state.rows.length) return;
   state.at = row;
+  state.ended = false;
   if (!current()) drawPage(row);
   mark();
   if (!focus || !current()) return;
@@ -98,7 +100,10 @@ function go(row, focus = true) {
 // After a decision, the next one, if the decision was on the one looked at.
 function advance(thing) {
   if (state.rows[state.at] !== thing) go(state.rows.indexOf(thing), false);
-  if (state.rows[state.at] === thing) go(Math.min(state.at + 1, state.rows.length - 1));
+  if (state.rows[state.at] !== thing) return;
+  const last = state.at === state.rows.length - 1;
+  go(last ? state.at : state.at + 1);
+  state.ended = last;
 }
 
 // Undo shows what it changed.

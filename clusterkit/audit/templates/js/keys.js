@@ -3,7 +3,9 @@ function here() {
   // A card that was reached with Tab or the mouse is the one that is meant.
   const box = document.activeElement && document.activeElement.closest("#cards > *");
   if (box) {
-    state.at = state.page * (state.tab === "clusters" ? 12 : pageSize) + [...find("cards").children].indexOf(box);
+    const at = state.page * (state.tab === "clusters" ? 12 : pageSize) + [...find("cards").children].indexOf(box);
+    if (at !== state.at) state.ended = false;
+    state.at = at;
     mark();
   }
   return state.rows[state.at];
@@ -11,14 +13,20 @@ function here() {
 
 function chooseLabel(number) {
   const thing = here();
-  if (!thing || number >= known.length) return;
+  if (!thing || number >= known.length || atEnd()) return;
   if (state.tab === "clusters") nameCluster(thing, known[number]);
   else if (reviewable(thing)) label(thing, known[number]);
 }
 
+// After the last decision the place cannot move on: the next key is not meant for it again.
+function atEnd() {
+  if (state.ended) say("That was the last one here; k goes back.");
+  return state.ended;
+}
+
 function onCard(work) {
   const thing = here();
-  if (!thing) return;
+  if (!thing || atEnd()) return;
   if (state.tab !== "clusters" && !reviewable(thing)) return say("An image that could not be read has no label.", true);
   work(thing);
 }
@@ -31,7 +39,7 @@ function acceptCluster(cluster) {
 const byCluster = () => state.tab === "clusters";
 const keys = {
   j: () => { here(); go(state.started ? state.at + 1 : state.at); state.started = true; },
-  k: () => { here(); go(state.at - 1); },
+  k: () => { here(); go(state.ended ? state.at : state.at - 1); },
   a: () => onCard((thing) => (byCluster() ? acceptCluster(thing) : accept(thing))),
   x: () => onCard((thing) => (byCluster() ? setCluster(thing, "reject", "") : reject(thing))),
   s: () => onCard((thing) => (byCluster() ? setCluster(thing, "skip", "") : skip(thing))),
@@ -49,6 +57,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (typing) return;
+  // A key that is held down must not decide what nobody has looked at.
+  if (event.repeat && event.key !== "j" && event.key !== "k") return;
   const digit = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : -1;
   if (digit < 0 && !Object.hasOwn(keys, event.key)) return;
   event.preventDefault();

@@ -40,6 +40,7 @@ for (const bar of document.querySelectorAll(".pager")) {
 find("cards").addEventListener("focusin", () => here());
 find("label-form").addEventListener("submit", closeLabel);
 find("label-cancel").addEventListener("click", () => find("label-dialog").close());
+find("resend").addEventListener("click", resend);
 find("undo").addEventListener("click", undo);
 find("export").addEventListener("click", exportReviews);
 find("import").addEventListener("click", () => find("file").click());

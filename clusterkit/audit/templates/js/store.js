@@ -2,7 +2,7 @@
 const place = "clusterkit " + data.key;
 const verdicts = new Map(); // image_id or "cluster:3" → {image, label, decision, reviewer, time, note}
 const others = new Map(); // imported rows about what is not on this page, by image_id: kept as they are
-const steps = []; // for undo: {id, before}
+const steps = []; // for undo: lists of {id, before}
 const forbidden = /[|\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const store = { kept: true };
 
@@ -40,7 +40,7 @@ function now() {
 function decide(id, verdict, remember = true) {
   const before = verdicts.get(id) || null;
   if (remember) {
-    steps.push({ id, before });
+    steps.push([{ id, before }]);
     if (steps.length > 1000) steps.shift();
   }
   if (verdict) verdicts.set(id, verdict);
@@ -115,6 +115,7 @@ window.addEventListener("storage", (event) => {
   if (event.key !== place) return;
   load();
   refresh();
+  if (served) flush();
 });
 
 window.addEventListener("beforeunload", (event) => {

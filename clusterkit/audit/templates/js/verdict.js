@@ -52,10 +52,11 @@ function label(card, text, note) {
 function undo() {
   const step = steps.pop();
   if (!step) return say("There is nothing to undo.");
-  decide(step.id, step.before, false);
+  for (const { id, before } of step) decide(id, before, false);
   redraw();
-  say(`Undone: ${step.before ? step.before.decision : "not decided"} again`);
-  returnTo(step.id);
+  const [{ id, before }] = step;
+  say(step.length > 1 ? `Undone: ${plural(step.length, "decision")}` : `Undone: ${before ? before.decision : "not decided"} again`);
+  returnTo(id);
 }
 
 // The dialog for any label: known names are offered, new ones may be written.
