@@ -68,7 +68,7 @@ def test_a_heat_map_is_clear_where_nothing_speaks_for_the_label(page):
             with Image.open(page.parent / match["own_cam"]) as picture:
                 alphas.append(np.asarray(picture.convert("RGBA"))[..., 3])
     assert max(a.max() for a in alphas) == 215
-    assert min(a.min() for a in alphas) == 40
+    assert min(a.min() for a in alphas) == 0
 
 
 def test_another_class_is_shown_where_it_was_compared(page, run):

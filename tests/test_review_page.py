@@ -102,6 +102,10 @@ def test_a_name_for_a_cluster(visit, page, tmp_path):
     tab.tab.click("[data-tab=all]")
     by_name(tab)
     assert "rosette (as cluster 0)" in tab.text("#cards > :first-child .decided")
+    # Below the fold, a key brings the card there before it decides.
+    tab.press("1")
+    assert "press it again" in tab.text("#said")
+    assert "rosette (as cluster 0)" in tab.text("#cards > :first-child .decided")
     tab.press("1")
     assert tab.text("#cards > :first-child .decided") == "labelled: dots"
 
@@ -273,3 +277,16 @@ def test_an_import_is_taken_back_in_one_step(visit, page, tmp_path):
     tab.press("Escape")
     tab.tab.click("#undo")
     pd.testing.assert_frame_equal(rows_of(tab, tmp_path / "r.csv"), before)
+
+
+def test_a_novel_image_cannot_be_accepted(visit, tmp_path):
+    cards = [card(n, status="novel", confidence=1.0) for n in range(4)]
+    tab = visit(write_page(tmp_path / "audit", cards).as_uri())
+    by_name(tab)
+    tab.press("j", "a")
+    assert "like nothing labelled" in tab.text("#said")
+    assert tab.text("#progress").startswith("0 of")
+    assert "100" not in tab.text(".current")
+    assert tab.tab.locator(".card button", has_text="accept").count() == 0
+    tab.press("2")
+    assert rows_of(tab, tmp_path / "r.csv")["label"].tolist() == ["ring"]

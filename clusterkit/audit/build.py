@@ -28,7 +28,7 @@ from clusterkit.models.run import Run
 log = logging.getLogger("clusterkit")
 
 # Cards of which some are checked, and how many: all of them where places are known.
-_SAMPLE, _CHECKED = 48, 16
+_SAMPLE, _CHECKED = 48, 24
 
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -106,7 +106,7 @@ def _write(
     # An earlier audit's page shows its own pictures until this one is written.
     pictures = f"thumbs/{_key(batch, config)}"
     artist = Artist(Engine(run, config), config.audit.method, batch.root, out, pictures)
-    sampled = _sample(chosen, run.info["seed"])
+    sampled = _sample(batch.table, chosen, run.info["seed"])
     cards = list(artist.draw(batch.table, chosen, progress, sampled))
     checks = _check(artist, run, places)
     notes = batch.notes + _lost(artist, batch) + checks.warnings()
@@ -126,9 +126,10 @@ def _quiet(stage: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
-def _sample(chosen: np.ndarray, seed: int) -> np.ndarray:
-    """Choose the cards whose CAMs are checked."""
-    return np.random.default_rng(seed).permutation(chosen)[:_SAMPLE]
+def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the cards whose CAMs are checked: a copy is compared with itself, novel with none."""
+    explained = table["status"].isin(["assigned", "review"]).to_numpy()[chosen]
+    return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLE]
 
 
 def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:

@@ -54,6 +54,8 @@ def encode_maps(
 def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray) -> torch.Tensor:
     """Return the gradient (B, 2C) of each image's logit of one class in its pooled features.
 
+    It is the logit before the softmax: what raises all classes alike is part of it.
+
     Parameters
     ----------
     head : (B, 2C) → (B, K)

@@ -111,7 +111,8 @@ class PairParts:
     first, second : list of (B, h_d, w_d)
         Each depth's places of the first and of the second image, signed.
     rest : (B,)
-        What no place can answer for: biases, and what average pictures would get.
+        What no place can answer for: biases, and this pair's active units applied to the average
+        pictures (which is not those pictures' own logit).
     logit : (B,)
     """
 

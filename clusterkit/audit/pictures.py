@@ -19,7 +19,7 @@ THUMB = 256
 # Perceptually even, and readable without colour vision.
 _COLOURS = colormaps["viridis"]
 _PALETTE = np.uint8(_COLOURS(np.arange(256))[:, :3] * 255).tobytes()
-_ALPHA = np.linspace(40, 215, 256).round().astype(np.uint8).tobytes()
+_ALPHA = np.linspace(0, 215, 256).round().astype(np.uint8).tobytes()
 
 
 def heat_picture(heat: np.ndarray, shape: tuple[int, int]) -> Image.Image:

@@ -82,16 +82,18 @@ def cascade(
 
     Returns
     -------
-    Stage → mean rank correlation with the trained CAMs, each stage with all before it random;
-    and the floor: the mean correlation of the trained CAMs of *different* images, which what
+    Stage → mean absolute rank correlation with the trained CAMs, each stage with all before it
+    random (random heads turn the sign of the evidence as often as not, so that a map of the
+    picture alone would cancel out); and the floor: the same
+    of the trained CAMs of *different* images, which what
     all pictures share (such as a centre) gives without any weights. NaN: cannot be said.
     """
     trained = draw(networks)
     found = {
-        stage: _mean(rank_correlation(trained, draw(copy)))
+        stage: _mean(np.abs(rank_correlation(trained, draw(copy))))
         for stage, copy in randomised(networks, seed)
     }
-    others = [_mean(rank_correlation(trained, np.roll(trained, k, axis=0)))
+    others = [_mean(np.abs(rank_correlation(trained, np.roll(trained, k, axis=0))))
               for k in range(1, min(len(trained), 5))]  # fmt: skip
     return found, _mean(np.array(others))
 

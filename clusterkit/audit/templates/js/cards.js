@@ -86,12 +86,12 @@ function meter(card) {
   fill.style.width = percent(card.confidence || 0);
   bar.append(fill);
   const numbers = make("div", "numbers");
-  numbers.append(make("span", "", "confidence "), make("b", "", percent(card.confidence, 2)));
+  numbers.append(make("span", "", "confidence "), make("b", "", card.confidence > 0.9999 ? ">99.99%" : percent(card.confidence, 2)));
   if (data.threshold !== null) {
     const mark = make("i");
     mark.style.left = percent(Math.min(1, data.threshold));
     if (data.threshold <= 1) bar.append(mark);
-    const limit = data.threshold <= 1 ? `assigned from ${percent(data.threshold, 2)}` : "none is assigned";
+    const limit = data.threshold <= 1 ? `assigned from ${data.threshold > 0.9999 ? "99.99%" : percent(data.threshold, 2)}` : "none is assigned";
     numbers.append(make("span", "limit", limit));
   }
   box.append(bar, numbers);
@@ -110,8 +110,10 @@ function filterButton(text, id, value) {
 
 function chips(card) {
   const box = make("div", "chips");
-  if (card.label_set.length) box.append(make("span", "lead", card.label_set.length > 1 ? "could be" : "only"));
-  for (const label of card.label_set) box.append(make("span", "chip", label));
+  if (!novel(card) && card.label_set.length) {
+    box.append(make("span", "lead", "label set"));
+    for (const label of card.label_set) box.append(make("span", "chip", label));
+  }
   if (card.cluster !== null) box.append(filterButton(`cluster ${card.cluster}`, "cluster", card.cluster));
   if (card.group) box.append(filterButton(card.group, "group", card.group));
   return box;
@@ -148,11 +150,13 @@ function draw(card) {
   const sure = ["assigned", "duplicate"].includes(card.status);
   const name = make("span", "", card.predicted_label || "no label");
   // What is not assigned is not to be taken for a label.
-  if (card.predicted_label && !sure) name.prepend(make("span", "soft", "guess: "));
+  if (card.predicted_label && !sure) name.prepend(make("span", "soft", novel(card) ? "novel; nearest class: " : "guess: "));
   title.append(name);
   title.append(make("span", "tag " + card.status, card.status));
   box.append(title, make("p", "file", card.image));
-  if (card.status !== "failed") box.append(pair(card), meter(card));
+  if (card.status !== "failed") box.append(pair(card));
+  // For an image of no known class, confidence among the known ones means nothing.
+  if (card.status !== "failed" && !novel(card)) box.append(meter(card));
   box.append(make("p", "reason", card.reason));
   if (card.status !== "failed") box.append(chips(card));
   if (reviewable(card)) box.append(make("div", "verdict"));

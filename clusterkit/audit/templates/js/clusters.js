@@ -7,10 +7,10 @@ for (const card of data.cards) {
   members.get(card.cluster).push(card);
 }
 
-// What may be accepted for all: not a guess about images that are like nothing labelled.
+// What may be accepted for all: a guess that nearly all share, and none is like nothing labelled.
 function leaning(cluster) {
-  if (2 * cluster.novel > cluster.size) return "";
-  return cluster.labels.length ? cluster.labels[0][0] : "";
+  const [[name, count] = ["", 0]] = cluster.labels;
+  return cluster.novel === 0 && count >= 0.9 * cluster.size ? name : "";
 }
 
 function drawCluster(cluster) {

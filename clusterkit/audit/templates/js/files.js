@@ -74,6 +74,7 @@ function clusterOf(row) {
   return number ? clusters.get(Number(number[1])) : undefined;
 }
 
+const predicted = new Map(data.cards.map((card) => [card.image_id, card.predicted_label]));
 const onPage = new Set(data.cards.filter(reviewable).map((card) => card.image_id));
 
 // Later rows win; what is not on this page is kept and exported again. One step to undo.
@@ -94,7 +95,8 @@ function take(rows, undoable = false) {
     if (!changed.has(id)) step.push({ id, before });
     changed.add(id);
     verdicts.set(id, verdict);
-    if (row.label) addName(row.label);
+    if (verdict.decision === "accept" && !verdict.label) verdict.label = predicted.get(id) || "";
+    if (verdict.label) addName(verdict.label);
     here++;
   }
   if (undoable && step.length) steps.push(step);

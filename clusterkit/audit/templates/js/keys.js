@@ -18,8 +18,21 @@ function chooseLabel(number) {
   else if (reviewable(thing)) label(thing, known[number]);
 }
 
+// What is not on the screen is not decided: the key brings it there first.
+function hidden() {
+  const box = current();
+  if (!box) return true;
+  const { top, bottom } = box.getBoundingClientRect();
+  const seen = Math.min(bottom, innerHeight) - Math.max(top, 0);
+  if (seen >= 0.4 * Math.min(bottom - top, innerHeight)) return false;
+  go(state.at);
+  say("This is the image or cluster that the key would be for: press it again to decide.");
+  return true;
+}
+
 // After the last decision the place cannot move on: the next key is not meant for it again.
 function atEnd() {
+  if (hidden()) return true;
   if (state.ended) say("That was the last one here; k goes back.");
   return state.ended;
 }

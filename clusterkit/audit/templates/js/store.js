@@ -12,6 +12,8 @@ function reviewable(card) {
   return card.status !== "failed" && card.image_id !== "";
 }
 
+const novel = (card) => card.status === "novel";
+
 // The label that counts for a card: its own verdict, else that of its cluster.
 function verdictOf(card) {
   const own = verdicts.get(card.image_id);

@@ -14,7 +14,7 @@ function showVerdict(box) {
   box.dataset.decision = verdict ? verdict.decision : "";
   const status = make("p", "decided", verdictText(verdict, card));
   const row = make("div", "actions");
-  if (card.predicted_label) row.append(action("accept", "a", () => accept(card)));
+  if (card.predicted_label && !novel(card)) row.append(action("accept", "a", () => accept(card)));
   row.append(action("reject", "x", () => reject(card)), action("skip", "s", () => skip(card)),
     action("label…", "l", () => openLabel(card)));
   const noted = verdicts.get(card.image_id);
@@ -38,7 +38,8 @@ function setImage(card, decision, label, note) {
 }
 
 function accept(card) {
-  if (card.predicted_label) setImage(card, "accept", card.predicted_label);
+  if (novel(card)) say("This image is like nothing labelled: choose or write a label, or reject.", true);
+  else if (card.predicted_label) setImage(card, "accept", card.predicted_label);
   else say("There is no label to accept: choose one, or reject.", true);
 }
 
