@@ -1,5 +1,6 @@
 """Similar patients: the pooled similarity, who is ranked, and what became of them."""
 
+import csv
 import json
 import shutil
 import struct
@@ -359,7 +360,9 @@ def test_outcomes_as_they_are_written(tmp_path):
 def test_any_text_is_an_outcome_or_one_clear_error(tmp_path_factory, cells):
     path = tmp_path_factory.mktemp("any") / "o.csv"
     rows = pd.DataFrame({"group": [f"g{i}" for i in range(len(cells))], "x": cells})
-    path.write_bytes(rows.to_csv(index=False).encode("utf-8", "surrogatepass"))
+    path.write_bytes(
+        rows.to_csv(index=False, quoting=csv.QUOTE_ALL).encode("utf-8", "surrogatepass")
+    )
     try:
         table = read_outcomes(path, "group", set(rows["group"]))
     except DataError:
