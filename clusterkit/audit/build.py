@@ -21,7 +21,6 @@ from clusterkit.audit.plotting.overview import draw_plots
 from clusterkit.audit.summary import measure, summarise
 from clusterkit.config import Config
 from clusterkit.engine.assign import Engine
-from clusterkit.engine.calibrate import Calibration
 from clusterkit.errors import ClusterkitError
 from clusterkit.models.run import Run
 
@@ -104,20 +103,20 @@ def _write(
 ) -> Path:
     chosen = choose_rows(batch.table, config.audit.limit, run.info["seed"], typical_rows(batch))
     # An earlier audit's page shows its own pictures until this one is written.
-    pictures = f"thumbs/{_key(batch, config)}"
+    key = _key(batch, config)
+    pictures = f"thumbs/{key}"
     artist = Artist(Engine(run, config), config.audit.method, batch.root, out, pictures)
     sampled = _sample(batch.table, chosen, run.info["seed"])
     cards = list(artist.draw(batch.table, chosen, progress, sampled))
     checks = _check(artist, run, places)
     notes = batch.notes + _lost(artist, batch) + checks.warnings()
-    calibration = Calibration.from_dict(run.calibration)
+    calibration = artist.engine.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, artist.features)
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (artist.missing or artist.changed or artist.unmatched)
-    key = {"key": _key(batch, config) if whole else ""}
-    _write_json(out / "metrics.json", metrics | key)
+    _write_json(out / "metrics.json", metrics | {"key": key if whole else ""})
     _remove_others(out / pictures)
     return page
 

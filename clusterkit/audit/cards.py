@@ -13,7 +13,7 @@ from PIL import Image
 
 from clusterkit.audit.explain import Encoded, Explainer
 from clusterkit.audit.page import Card, Match
-from clusterkit.audit.pictures import THUMB, heat_picture, save_picture, thumbnail
+from clusterkit.audit.pictures import THUMB, file_stem, heat_picture, save_picture, thumbnail
 from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.images import decode, to_array
@@ -285,7 +285,7 @@ class Artist:
                 self.changed += 1
                 log.info("no picture of %s: its bytes are not those that were assigned", row.image)
                 return None
-            return self._see(data, frame_of(row.image_id), _safe(identity))
+            return self._see(data, frame_of(row.image_id), file_stem(identity))
         except DataError as error:
             self.missing += 1
             log.info("no picture of %s: %s", row.image, error)
@@ -295,7 +295,7 @@ class Artist:
         row = self.run.manifest.iloc[number]
         try:
             data, _ = read_identified(self.run.find_image(row["image"]), row["frame"] or None)
-            return self._see(data, int(row["frame"] or 0), f"labelled-{_safe(row['image_id'])}")
+            return self._see(data, int(row["frame"] or 0), f"labelled-{file_stem(row['image_id'])}")
         except DataError as error:
             self.unmatched += 1
             log.info("no picture of labelled %s: %s", row["image"], error)
@@ -351,8 +351,3 @@ def _number(value: float | None) -> float | None:
 
 def _parts(text: str) -> list[str]:
     return text.split("|") if text else []
-
-
-def _safe(image_id: str) -> str:
-    """Turn an id into a file name: a table from a stranger may hold anything in its place."""
-    return "".join(c if c.isalnum() and c.isascii() else "-" for c in image_id)[:40]

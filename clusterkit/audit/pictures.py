@@ -73,6 +73,11 @@ def thumbnail(image: Image.Image, seen: np.ndarray, resize: str) -> Image.Image:
     return source.resize(box, Image.Resampling.BILINEAR)
 
 
+def file_stem(image_id: str) -> str:
+    """Turn an id into a file name: a table from a stranger may hold anything in its place."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in image_id)[:40]
+
+
 def save_picture(image: Image.Image, path: Path) -> None:
     """Write a picture of the page through a temporary name: a heat map as PNG, others as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from clusterkit.audit.batch import Batch, read_batch
 from clusterkit.audit.evidence import MatchPictures, Pictured, picture_rows
 from clusterkit.audit.lookup import find_row
 from clusterkit.audit.paper import WIDTH, Paper
-from clusterkit.audit.pictures import save_png
+from clusterkit.audit.pictures import file_stem, save_png
 from clusterkit.audit.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
 from clusterkit.data.contents import frame_of, names_of
@@ -108,8 +108,7 @@ def write_sheet(
     position, source = find_row(batch, str(image))
     row = batch.table.iloc[[position]]
     sheet = gather(Engine(run, config or run.config), batch, row, source)
-    name = "".join(c if c.isalnum() and c.isascii() else "-" for c in row["image_id"].iloc[0])
-    name = name[:40] or f"row-{position + 1}"
+    name = file_stem(row["image_id"].iloc[0]) or f"row-{position + 1}"
     out = Path(out) if out else run.path / "audit" / "sheets" / f"{name}.png"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,8 @@ import pandas as pd
 import clusterkit
 from clusterkit.data.images import image_size
 from clusterkit.errors import DataError, ImageError
-from clusterkit.exporting.files import Names, write_json, write_png
-from clusterkit.exporting.label_studio import IMAGES, UNREADABLE
-from clusterkit.exporting.rows import Batch
+from clusterkit.exporting.files import Names, write_json
+from clusterkit.exporting.rows import ANSWERED, UNREADABLE, Batch
 
 FILE = "coco.json"
 
@@ -36,7 +35,7 @@ def write_coco(batch: Batch, folder: Path, copy: bool) -> list[str]:
             continue
         kept.append(row.Index)
         images.append({"id": len(images) + 1, **image})
-        if row.status in ("assigned", "review", "duplicate"):
+        if row.status in ANSWERED:
             annotation = {"id": len(annotations) + 1, "image_id": len(images),
                           "category_id": numbers[row.predicted_label]}  # fmt: skip
             if pd.notna(row.confidence):
@@ -56,13 +55,11 @@ def write_coco(batch: Batch, folder: Path, copy: bool) -> list[str]:
 
 def _image(batch: Batch, row: tuple, folder: Path, names: Names | None) -> dict | None:
     how, frame = batch.run.config.image, max(row.frame, 0)
+    file = row.image if names is None else batch.write_picture(row, folder, names)
+    if file is None:
+        return None
+    source = Path(row.path) if names is None else folder / file
     try:
-        if names is None:
-            file, source = row.image, Path(row.path)
-        else:
-            file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
-            source = folder / file
-            write_png(row.path, row.frame, how, source)
         width, height = image_size(source, how, frame if names is None else 0)
     except ImageError:
         batch.left_out[UNREADABLE] += 1

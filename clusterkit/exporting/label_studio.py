@@ -19,15 +19,14 @@ from clusterkit.data.label_studio import (
     NEW_LABEL,
     PREDICTED,
 )
-from clusterkit.errors import ConfigError, DataError, ImageError, shown
-from clusterkit.exporting.files import Names, write_json, write_png
-from clusterkit.exporting.rows import Batch
+from clusterkit.errors import ConfigError, DataError, shown
+from clusterkit.exporting.files import Names, write_json
+from clusterkit.exporting.rows import ANSWERED, IMAGES, Batch
 
 LOCAL_FILES = "/data/local-files/?d="
-TASKS, CONFIG, IMAGES = "tasks.json", "label-studio.xml", "images"
+TASKS, CONFIG = "tasks.json", "label-studio.xml"
 
 UNSHOWN = "not shown by a browser, see --copy"
-UNREADABLE = "image unreadable"
 
 _SHOWN = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
 
@@ -102,8 +101,9 @@ def write_label_studio(
     (folder / CONFIG).write_text(labeling_config(batch.run.classes), encoding="utf-8")
     tasks, kept, names = [], [], Names()
     for number, row in enumerate(batch.rows.itertuples(), 1):
-        name = _picture(batch, row, folder, names) if copy else _own_file(batch, row)
+        name = batch.write_picture(row, folder, names) if copy else _own_file(batch, row)
         if name is not None:
+            name = name.removeprefix(f"{IMAGES}/") if copy else name
             tasks.append(task(row, start + quote(name), batch.run.path.name))
             kept.append(row.Index)
         batch.report(number)
@@ -133,7 +133,7 @@ def task(row: tuple, url: str, model: str) -> dict:
     if pd.notna(row.cluster):
         data["cluster"] = int(row.cluster)
     out = {"data": data}
-    if row.status in ("assigned", "review", "duplicate"):
+    if row.status in ANSWERED:
         choice = {"id": "label", "from_name": CHOICES, "to_name": IMAGE, "type": "choices",
                   "value": {"choices": [row.predicted_label]}}  # fmt: skip
         prediction = {"model_version": model, "result": [choice]}
@@ -148,13 +148,3 @@ def _own_file(batch: Batch, row: tuple) -> str | None:
         return row.image
     batch.left_out[UNSHOWN] += 1
     return None
-
-
-def _picture(batch: Batch, row: tuple, folder: Path, names: Names) -> str | None:
-    name = names.choose(row.image_id.replace("#", "-") + ".png")
-    try:
-        write_png(row.path, row.frame, batch.run.config.image, folder / IMAGES / name)
-    except ImageError:
-        batch.left_out[UNREADABLE] += 1
-        return None
-    return name

@@ -13,7 +13,8 @@ from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.manifest import read_identified
 from clusterkit.engine.table import STATUSES
-from clusterkit.errors import ConfigError, DataError, nearest_name, shown
+from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
+from clusterkit.exporting.files import Names, write_png
 from clusterkit.models.run import Run
 from clusterkit.reviewing import ASSIGNMENTS
 
@@ -22,6 +23,13 @@ log = logging.getLogger("clusterkit")
 Report = Callable[[str, int, int], None]
 
 MISSING, CHANGED = "image missing", "image changed since assign"
+UNREADABLE = "image unreadable"
+
+# Where pictures go that are written for a target.
+IMAGES = "images"
+
+# Rows whose predicted label is handed on as an answer; a novel image's nearest class is none.
+ANSWERED = ("assigned", "review", "duplicate")
 
 
 @dataclass
@@ -55,6 +63,16 @@ class Batch:
         """Tell how many rows are done."""
         if self.progress and (done % 100 == 0 or done == len(self.rows)):
             self.progress("export", done, len(self.rows))
+
+    def write_picture(self, row: tuple, folder: Path, names: Names) -> str | None:
+        """Write a row's image as PNG; returns its path below `folder`, None: it is unreadable."""
+        file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
+        try:
+            write_png(row.path, row.frame, self.run.config.image, folder / file)
+        except ImageError:
+            self.left_out[UNREADABLE] += 1
+            return None
+        return file
 
 
 def choose_statuses(asked: str | tuple[str, ...] | None, default: tuple[str, ...]) -> tuple:

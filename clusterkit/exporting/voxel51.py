@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 
 from clusterkit.data.contents import name_of
-from clusterkit.errors import ConfigError, DataError, ImageError
-from clusterkit.exporting.files import Names, write_png
-from clusterkit.exporting.label_studio import IMAGES, UNREADABLE
-from clusterkit.exporting.rows import Batch
+from clusterkit.errors import ConfigError, DataError
+from clusterkit.exporting.files import Names
+from clusterkit.exporting.rows import ANSWERED, Batch
 
 PIP = "pip install 'clusterkit[export]'"
 
@@ -60,13 +59,10 @@ def add_dataset(batch: Batch, folder: Path, out: Path, copy: bool, name: str) ->
     for number, row in enumerate(batch.rows.itertuples(), 1):
         path = os.path.abspath(row.path)
         if copy or row.frame >= 0:
-            file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
-            path = os.path.abspath(out / file)
-            try:
-                write_png(row.path, row.frame, batch.run.config.image, folder / file)
-            except ImageError:
-                batch.left_out[UNREADABLE] += 1
+            file = batch.write_picture(row, folder, names)
+            if file is None:
                 continue
+            path = os.path.abspath(out / file)
         samples.append((path, row))
         kept.append(row.Index)
         batch.report(number)
@@ -101,7 +97,7 @@ def _check_own(fo: Any, name: str) -> None:
 
 def _sample(fo: Any, path: str, row: tuple) -> Any:
     sample = fo.Sample(filepath=path, tags=[row.status])
-    if row.status in ("assigned", "review", "duplicate"):
+    if row.status in ANSWERED:
         confidence = None if pd.isna(row.confidence) else float(row.confidence)
         sample["prediction"] = fo.Classification(label=row.predicted_label, confidence=confidence)
     if pd.notna(row.cluster):

@@ -35,9 +35,8 @@ function drawCluster(cluster) {
   if (hidden) box.append(make("p", "soft", `${plural(hidden, "more image")} of it ${hidden === 1 ? "is" : "are"} `
     + "not on this page; the name goes for all."));
   if (cards.length) box.append(button(`Show its ${plural(cards.length, "image")}`, () => {
-    for (const id of [...filters, "search"]) find(id).value = "";
+    clearFilters();
     find("cluster").value = String(cluster.cluster);
-    state.tab = "all";
     show();
   }));
   box.append(make("div", "verdict"));

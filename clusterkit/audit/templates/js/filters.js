@@ -47,9 +47,17 @@ function show() {
   drawPage(0);
 }
 
+const perPage = () => (state.tab === "clusters" ? 12 : pageSize);
+
+function clearFilters() {
+  for (const id of [...filters, "search"]) find(id).value = "";
+  state.tab = "all";
+  show();
+}
+
 // Draws one page of what was found; `first` is any row on it.
 function drawPage(first) {
-  const size = state.tab === "clusters" ? 12 : pageSize;
+  const size = perPage();
   state.page = Math.floor(first / size);
   const start = state.page * size;
   const part = state.rows.slice(start, start + size);
@@ -68,7 +76,7 @@ function drawPage(first) {
 }
 
 function turn(pages) {
-  const size = state.tab === "clusters" ? 12 : pageSize;
+  const size = perPage();
   state.at = Math.max(0, Math.min((state.page + pages) * size, state.rows.length - 1));
   drawPage(state.at);
   find("cards").scrollIntoView({ block: "start" });
@@ -76,8 +84,7 @@ function turn(pages) {
 
 // The box of the row that j and k have come to.
 function current() {
-  const size = state.tab === "clusters" ? 12 : pageSize;
-  return find("cards").children[state.at - state.page * size];
+  return find("cards").children[state.at - state.page * perPage()];
 }
 
 function mark() {
@@ -122,11 +129,12 @@ function refresh() {
   showNames();
 }
 
+const toReview = data.cards.filter(reviewable);
+
 function showProgress() {
-  const all = data.cards.filter(reviewable);
-  const done = all.filter((card) => verdictOf(card) !== null).length;
-  find("progress").textContent = `${done.toLocaleString("en")} of ${plural(all.length, "image")} decided`;
-  find("meter").value = all.length ? done / all.length : 0;
+  const done = toReview.filter((card) => verdictOf(card) !== null).length;
+  find("progress").textContent = `${done.toLocaleString("en")} of ${plural(toReview.length, "image")} decided`;
+  find("meter").value = toReview.length ? done / toReview.length : 0;
   find("export").disabled = verdicts.size + others.size === 0;
   find("undo").disabled = steps.length === 0;
 }

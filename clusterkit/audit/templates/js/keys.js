@@ -3,7 +3,7 @@ function here() {
   // A card that was reached with Tab or the mouse is the one that is meant.
   const box = document.activeElement && document.activeElement.closest("#cards > *");
   if (box) {
-    const at = state.page * (state.tab === "clusters" ? 12 : pageSize) + [...find("cards").children].indexOf(box);
+    const at = state.page * perPage() + [...find("cards").children].indexOf(box);
     if (at !== state.at) state.ended = false;
     state.at = at;
     mark();

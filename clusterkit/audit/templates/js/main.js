@@ -19,9 +19,7 @@ find("search").addEventListener("input", () => {
   typed = setTimeout(show, 150);
 });
 find("clear").addEventListener("click", () => {
-  for (const id of [...filters, "search"]) find(id).value = "";
-  state.tab = "all";
-  show();
+  clearFilters();
   find("search").focus({ preventScroll: true });
 });
 find("size").addEventListener("change", (event) => {
