@@ -49,7 +49,7 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     config = override(Config(), train__self_training=0, train__siamese_epochs=1)
     known, batch = taken.index.to_numpy(), rest.index.to_numpy()
     learned = features.learn(known, batch, config)
-    model = NoveltyModel(everything[known], looks[known], learned.judge.gallery.labels)
+    model = NoveltyModel.of(everything[known], looks[known], learned.judge.gallery.labels)
     fusion, embeddings = (
         learned.calibration.fusion,
         Embeddings(everything[batch], everything[batch]),

@@ -18,7 +18,7 @@ from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.fusion import Scores
-from clusterkit.engine.novelty import appearance
+from clusterkit.data.appearance import appearance
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.learning import Learned, held_out_folds, learn
 from clusterkit.models.backbones import Backbone, load_backbone

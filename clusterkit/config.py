@@ -72,11 +72,16 @@ class AugmentConfig:
 
 @dataclass
 class ModelConfig:
-    """The backbone, where its weights come from, and whether both models share it."""
+    """The backbone, where its weights come from, and whether both models share it.
+
+    `precision` is that of the encoder where images are embedded: ``auto`` takes bfloat16 where the
+    processor is quick in it and the labels come out the same.
+    """
 
     backbone: str = "resnet34"
     weights: str = "auto"
     encoder: Literal["shared", "separate"] = "shared"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 @dataclass

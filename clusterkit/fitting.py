@@ -23,9 +23,11 @@ from clusterkit.data.manifest import check_labels, data_root, default_source, re
 from clusterkit.data.near import match
 from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration, clearly_likelier
-from clusterkit.engine.novelty import appearance
+from clusterkit.engine.novelty import NoveltyModel
+from clusterkit.data.appearance import appearance
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
+from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.models.networks import choose_device
 from clusterkit.models.run import FORMAT, Run
 from clusterkit.reviewing import Applied, apply_reviews
@@ -101,16 +103,22 @@ def fit(
     pool = _choose_pool(manifest, data, config)
     looks = appearance(data.images)
 
-    def taught(how: str) -> _Taught:
+    def taught(how: str, precision: str) -> _Taught:
         folds, n_folds = held_out_folds(data, config, how)
-        trainer = Trainer(data, pool, config, backbone, how, History())
+        trainer = Trainer(data, pool, config, backbone, how, History(), precision)
         trainer.prepare(folds)
         learned = learn(data, looks, trainer, folds, config, report)
+        check = learned.decisions["precision"]
+        if config.model.precision == "auto" and not check["agrees"]:
+            log.info("labels come out otherwise in bfloat16 (%s): float32 is used", check)
+            return taught(how, FLOAT32)
         return _Taught(learned, folds, n_folds, trainer.history.rows)
 
-    best = taught(strategy)
+    precision = config.model.precision
+    precision = quick_precision(config.device) if precision == "auto" else precision
+    best = taught(strategy, precision)
     if strategy == "finetune" and backbone.pretrained:
-        frozen = taught("head")
+        frozen = taught("head", precision)
         if not clearly_likelier(best.learned.calibration, frozen.learned.calibration):
             best, strategy = frozen, "head"
             why = "fine-tuning was tried, and held-out images were not clearly likelier with it"
@@ -199,6 +207,7 @@ def _gallery(
     learned: "Learned", looks: np.ndarray, signatures: np.ndarray
 ) -> dict[str, torch.Tensor]:
     judge = learned.judge
+    novelty = NoveltyModel.of(learned.embeddings.siamese, looks, judge.gallery.labels)
     tensors = {
         "features": learned.embeddings.siamese.contiguous(),
         "appearance": torch.from_numpy(looks),
@@ -207,6 +216,7 @@ def _gallery(
         "centre": judge.reduction.centre,
         "projection": judge.reduction.projection,
     }
+    tensors |= {f"novelty.{name}": values for name, values in novelty.to_tensors().items()}
     if judge.neighbours is not None:
         for name, values in vars(judge.neighbours).items():
             tensors[f"neighbours.{name}"] = torch.from_numpy(values)
@@ -255,6 +265,7 @@ def _info(
         if config.model.encoder == "separate" and extra["strategy"] == "finetune"
         else "shared",
         "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
+        "precision": extra["decisions"]["precision"]["used"],
         "size": config.image.size,
         "seed": config.seed,
         "data": {

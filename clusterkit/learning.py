@@ -15,12 +15,16 @@ from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.errors import DataError
-from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.models.forward import FLOAT32
+from clusterkit.models.networks import Embeddings, Networks, embed_all
 from clusterkit.training.trainer import Trainer
 
 log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
+
+# Held-out images that are judged in both precisions, and how alike the answers have to be.
+_COMPARED, _SAME_LABELS, _SAME_CONFIDENCE = 64, 0.98, 0.01
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def learn(
         "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
+        "precision": _check_precision(fitted[0], calibration, data, config),
     }
     return Learned(final.judge, final.labelled, calibration, decisions)
 
@@ -212,7 +217,7 @@ def _score(fold: _Fold, number: int, data: Labelled, looks: np.ndarray, config: 
     rows, test = fold.rows, fold.test
     tested = _take(fold.labelled, test)
     scores, _, _ = fold.judge.compare(tested)
-    strange = NoveltyModel(fold.labelled.siamese[rows], looks[rows], data.labels[rows])
+    strange = NoveltyModel.of(fold.labelled.siamese[rows], looks[rows], data.labels[rows])
     return HeldOut(
         rows=test,
         logits=scores.logits,
@@ -259,6 +264,33 @@ def _self_train(
         (final, joined), fitted, calibration = taught[0], [f for f, _ in taught[1:]], better
         record |= {"rounds": record["rounds"] + 1, "joined": joined}
     return final, calibration, record
+
+
+def _check_precision(
+    fold: _Fold, calibration: Calibration, data: Labelled, config: Config
+) -> dict:
+    """Compare what a model says of images held out from it with what it says in float32.
+
+    Returns
+    -------
+    dict: used (the precision), images (compared), same_labels (their part, in [0, 1]),
+    confidence_differs (mean absolute difference), agrees (whether labels stay as they are).
+    """
+    used = fold.networks.precision
+    if used == FLOAT32:
+        return {"used": used, "agrees": True}
+    rows = fold.test[np.linspace(0, len(fold.test) - 1, min(len(fold.test), _COMPARED)).astype(int)]
+    plain = replace(fold.networks, precision=FLOAT32)
+    both = [_take(fold.labelled, rows), embed_all(plain, data.images[rows], config.device)]
+    probs = []
+    for embeddings in both:
+        scores, _, gate = fold.judge.compare(embeddings, calibration.fusion)
+        probs.append(calibration.fusion.probs(scores, gate))
+    differs = np.abs(probs[0].max(axis=1) - probs[1].max(axis=1)).mean()
+    same = (probs[0].argmax(axis=1) == probs[1].argmax(axis=1)).mean()
+    agrees = bool(same >= _SAME_LABELS and differs <= _SAME_CONFIDENCE)
+    return {"used": used, "images": len(rows), "same_labels": float(same),
+            "confidence_differs": float(differs), "agrees": agrees}  # fmt: skip
 
 
 def _pool_prior(fold: _Fold, calibration: Calibration) -> np.ndarray:

@@ -225,7 +225,7 @@ def test_captum_explains_the_logit_that_labels_rest_on(engine, pairs):
     gap = checks.places.layer_grad_cam(score, pairs[0], exemplars)
     assert gap.shape == pairs[0].shape[:3]
     assert (gap >= 0).all()
-    from clusterkit.models.networks import normalise
+    from clusterkit.models.forward import normalise
 
     with torch.no_grad():
         found = score(normalise(pairs[0], "cpu"), exemplars)

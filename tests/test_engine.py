@@ -25,7 +25,7 @@ from clusterkit.engine.guarantee import (
     error_bound,
     units_needed,
 )
-from clusterkit.engine.novelty import AppearanceModel, appearance, novelty_p_values
+from clusterkit.engine.novelty import AppearanceModel, novelty_p_values
 
 
 def random_probs(seed: int, n: int, k: int) -> np.ndarray:
@@ -247,7 +247,7 @@ def test_appearance_sees_another_stain():
     images = rng.integers(90, 160, (40, 8, 8, 3)).astype(np.uint8)
     strange = images[:5].copy()
     strange[..., 1] = np.minimum(255, strange[..., 1] * 2)
-    model = AppearanceModel(appearance(images))
+    model = AppearanceModel.of(appearance(images))
     assert model.score(appearance(strange)).min() > model.score(appearance(images)).max()
 
 

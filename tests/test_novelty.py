@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 
+from clusterkit.data.appearance import appearance
 from clusterkit.engine.cluster import cluster_refused, cluster_space
 from clusterkit.engine.conformal import benjamini_hochberg
 from clusterkit.engine.novelty import (
     AppearanceModel,
     ClassDistance,
     NoveltyModel,
-    appearance,
     combine,
     novelty_p_values,
     tail_cluster_size,
@@ -111,7 +111,7 @@ def test_appearance_by_definition():
 def test_class_distance_is_by_the_spread_of_the_nearest_class():
     rng = np.random.default_rng(0)
     wide, narrow = rng.normal(0, [5, 1], (500, 2)), rng.normal([40, 0], [1, 1], (500, 2))
-    distance = ClassDistance(np.r_[wide, narrow], np.repeat([0, 1], 500))
+    distance = ClassDistance.of(np.r_[wide, narrow], np.repeat([0, 1], 500))
     beside_wide, beside_narrow = distance(np.array([[10.0, 0], [50.0, 0]]))
     assert beside_wide < 6
     assert beside_narrow > 60
@@ -125,7 +125,7 @@ def test_scores_of_few_or_identical_images_are_finite(labels, identical):
     features, looks = torch.from_numpy(rng.normal(size=(4, 50))).float(), rng.random((4, 27))
     if identical:
         features, looks = features[:1].repeat(4, 1), looks[:1].repeat(4, axis=0)
-    model = NoveltyModel(features, looks, np.array(labels))
+    model = NoveltyModel.of(features, looks, np.array(labels))
     scores = model.score(features + 1, looks + 0.1)
     assert scores.shape == (4, 2)
     assert np.isfinite(scores).all()
@@ -144,7 +144,7 @@ def test_class_left_out_is_found_in_features_or_in_appearance():
     features, looks = draw(80, centres[labels], looks_of[labels])
     held = rng.permutation(80)[:40]
     kept = np.setdiff1d(np.arange(80), held)
-    model = NoveltyModel(features[kept], looks[kept], labels[kept])
+    model = NoveltyModel.of(features[kept], looks[kept], labels[kept])
     held_out = model.score(features[held], looks[held])
     known = model.score(*draw(80, centres[labels], looks_of[labels]))
     for strange in ((centres.mean(axis=0), looks_of[0]), (centres[0], looks_of[0] + 0.1)):
@@ -156,7 +156,7 @@ def test_class_left_out_is_found_in_features_or_in_appearance():
 def test_appearance_sees_another_stain_and_another_sharpness():
     rng = np.random.default_rng(0)
     images = rng.integers(90, 160, (60, 32, 32, 3)).astype(np.uint8)
-    model = AppearanceModel(appearance(images[:40]))
+    model = AppearanceModel.of(appearance(images[:40]))
     stain, smooth = images[40:50].copy(), images[40:50].copy()
     stain[..., 1] = np.minimum(255, stain[..., 1] * 1.5)
     smooth[:, 1::2] = smooth[:, ::2]
@@ -244,7 +244,7 @@ def test_each_class_of_bccd_left_out_is_found_by_its_appearance():
     for left in range(3):
         known = np.flatnonzero(labels != left)
         train, test = known[::2], known[1::2]
-        model = AppearanceModel(looks[train], labels[train])
+        model = AppearanceModel.of(looks[train], labels[train])
         held_out, new = model.score(looks[test]), model.score(looks[labels == left])
         truth = np.repeat([0, 1], [len(held_out), len(new)])
         assert roc_auc_score(truth, np.r_[held_out, new]) > 0.9

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from clusterkit.models.backbones import empty_encoder
-from clusterkit.models.networks import normalise
+from clusterkit.models.forward import normalise
 from clusterkit.models.siamese import FactoredSiamese
 
 METHODS = ("cam", "gradcam")

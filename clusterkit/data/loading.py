@@ -1,6 +1,7 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
+from clusterkit.data.appearance import APPEARANCE, appearance
 from clusterkit.data.files import reading_processes
 from clusterkit.data.images import decode, to_array
 from clusterkit.data.manifest import read_identified
@@ -20,6 +22,14 @@ log = logging.getLogger("clusterkit")
 
 # A file, and which of its frames ("0", "1", …); None where it holds one image.
 Place = tuple[str, str | None]
+
+# Images that a worker reads at a time. The workers share each batch, so that one batch of huge
+# images does not keep the main process waiting for one of them while the others are done.
+_SLICE = 8
+
+# The main process leads: a worker that takes its turn away from a forward pass stops all of that
+# pass's threads, and what is read ahead fills the gaps.
+_NICE = 10
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,8 @@ class Batch:
         Why an image could not be read; "" where it could.
     signatures : (B, SIGNATURE) int8
         What near duplicates are known by; zeros where the image could not be read.
+    looks : (B, APPEARANCE) float32
+        `appearance` of the images; that of a black one where the image could not be read.
     """
 
     number: int
@@ -45,6 +57,7 @@ class Batch:
     ids: np.ndarray
     errors: np.ndarray
     signatures: np.ndarray
+    looks: np.ndarray
 
 
 class _Images(Dataset):
@@ -97,25 +110,52 @@ def load_batches(
     """
     starts = range(0, len(places), batch_size)
     numbers = [i for i in range(len(starts)) if i not in skip]
-    rows = [list(range(starts[i], min(starts[i] + batch_size, len(places)))) for i in numbers]
+    slices = [
+        (number, range(start, min(start + _SLICE, end)))
+        for number in numbers
+        for end in [min(starts[number] + batch_size, len(places))]
+        for start in range(starts[number], end, _SLICE)
+    ]
     loader = DataLoader(
         _Images(places, how),
-        batch_sampler=rows,
-        num_workers=min(workers, len(rows)),
+        batch_sampler=[list(rows) for _, rows in slices],
+        num_workers=min(workers, len(slices)),
+        prefetch_factor=_ahead(batch_size, workers) if workers and slices else None,
         collate_fn=_collate,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_start_worker if workers else None,
     )
-    for number, (images, ids, errors, signatures) in zip(numbers, loader, strict=True):
-        ids, errors = np.array(ids, dtype=str), np.array(errors, dtype=str)
-        yield Batch(number, images.numpy(), ids, errors, signatures.numpy())
+    parts: list[tuple] = []
+    for place, ((number, _), part) in enumerate(zip(slices, loader, strict=True)):
+        parts.append(part)
+        if place + 1 == len(slices) or slices[place + 1][0] != number:
+            yield _join(number, parts)
+            parts = []
 
 
-def _one_thread(_: int) -> None:
+def _ahead(batch_size: int, workers: int) -> int:
+    """Slices that each worker reads ahead: two batches between them, and at least two each."""
+    return max(2, -(-2 * batch_size // (_SLICE * workers)))
+
+
+def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    os.nice(_NICE)
 
 
-def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, torch.Tensor]:
+def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, np.ndarray]:
     images, ids, errors, signatures = zip(*rows, strict=True)
-    # A tensor travels from a worker through shared memory; an array would be pickled.
-    images, signatures = (torch.from_numpy(np.stack(a)) for a in (images, signatures))
-    return images, list(ids), list(errors), signatures
+    images = np.stack(images)
+    # A tensor travels from a worker through shared memory; the small arrays are pickled.
+    return torch.from_numpy(images), ids, errors, np.stack(signatures), appearance(images)
+
+
+def _join(number: int, parts: list[tuple]) -> Batch:
+    images, ids, errors, signatures, looks = zip(*parts, strict=True)
+    return Batch(
+        number,
+        np.concatenate([part.numpy() for part in images]),
+        np.array([one for part in ids for one in part], dtype=str),
+        np.array([one for part in errors for one in part], dtype=str),
+        np.concatenate(signatures),
+        np.concatenate(looks),
+    )

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import MiniBatchKMeans
 
 from clusterkit.data.signature import (
     SAME,
@@ -177,6 +174,9 @@ def near_chains(n: int, pairs: NearPairs) -> np.ndarray:
 
 
 def _components(n: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     edges = coo_matrix((np.ones(len(first)), (first, second)), shape=(n, n))
     return connected_components(edges, directed=False)[1]
 
@@ -274,6 +274,9 @@ class _Cells:
         self._points = self._describe(signatures)
         self._centres = self._points.mean(axis=0, keepdims=True)
         if n > _ONE_CELL:
+            # Few runs have so many labelled images; the others need not wait for the import.
+            from sklearn.cluster import MiniBatchKMeans
+
             means = MiniBatchKMeans(round(n**0.5), batch_size=4096, n_init=1, max_iter=20,
                                     random_state=0)  # fmt: skip
             self._centres = means.fit(self._points[sample]).cluster_centers_

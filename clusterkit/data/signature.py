@@ -8,8 +8,8 @@ backwards, and the best of all turns is one fast Fourier transform along the rin
 from functools import cache
 
 import numpy as np
+from numpy import fft
 from PIL import Image
-from scipy import fft, ndimage
 
 from clusterkit.data.padding import without_margin
 
@@ -65,8 +65,8 @@ def signature(image: Image.Image) -> np.ndarray:
     if contrast < _FLAT:
         return np.zeros(SIGNATURE, dtype=np.int8)
     band /= np.sqrt(_blur(band**2, _LOCAL)) + _FLOOR * contrast
-    places, weights = _places()
-    rings = ndimage.map_coordinates(band, places, order=1, mode="nearest")  # (RINGS, ANGLES)
+    places, shares, weights = _places()
+    rings = (band.ravel()[places] * shares).sum(axis=0)  # (RINGS, ANGLES)
     waves = fft.rfft(rings, axis=1)
     waves[:, : len(_LOW)] *= _LOW
     whole, rings = _spread(rings), fft.irfft(waves, n=ANGLES, axis=1)
@@ -102,7 +102,8 @@ def spectra(signatures: np.ndarray) -> np.ndarray:
     rows = signatures.astype(np.float32)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     rows /= np.where(length > 0, length, 1)
-    return fft.rfft(rows.reshape(-1, RINGS, ANGLES), axis=2)
+    # Of float32, numpy before 2.0 makes complex128.
+    return fft.rfft(rows.reshape(-1, RINGS, ANGLES), axis=2).astype(np.complex64, copy=False)
 
 
 def pair_scores(
@@ -188,27 +189,47 @@ def _inside() -> np.ndarray:
 
 
 @cache
+def _gaussian(sigma: float) -> np.ndarray:
+    """Return (_ACROSS, _ACROSS): times a column, its Gaussian mean; beyond the edges is nothing."""
+    away = np.subtract.outer(np.arange(_ACROSS), np.arange(_ACROSS))
+    reach = round(4 * sigma)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    near = np.exp(-0.5 * (away / sigma) ** 2) / taps.sum()
+    return np.where(np.abs(away) <= reach, near, 0.0)
+
+
+@cache
 def _cover(sigma: float) -> np.ndarray:
-    return np.maximum(ndimage.gaussian_filter(_inside(), sigma, mode="constant"), 1e-6)
+    return np.maximum(_gaussian(sigma) @ _inside() @ _gaussian(sigma), 1e-6)
 
 
 def _blur(values: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian mean of what lies inside the disc, nothing else."""
-    return ndimage.gaussian_filter(values * _inside(), sigma, mode="constant") / _cover(sigma)
+    return _gaussian(sigma) @ (values * _inside()) @ _gaussian(sigma) / _cover(sigma)
 
 
 def _spread(rings: np.ndarray) -> float:
     """Weighted root mean square of (RINGS, ANGLES)."""
-    weights = _places()[1]
+    weights = _places()[2]
     return float(np.sqrt((weights**2 * rings**2).sum() / (weights**2).sum() / ANGLES))
 
 
 @cache
-def _places() -> tuple[np.ndarray, np.ndarray]:
-    """Where rings are sampled, (2, RINGS, ANGLES), and their weights, (RINGS, 1), at most 1."""
+def _places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where rings are sampled, and their weights, (RINGS, 1), at most 1.
+
+    By bilinear interpolation: the four pixels of each place and their shares, (4, RINGS, ANGLES)
+    both, pixels counted through the flat (_ACROSS, _ACROSS) picture.
+    """
     radius = (np.arange(RINGS) + 0.5) / RINGS * _OUTER * _ACROSS / 2
     angle = np.arange(ANGLES) * 2 * np.pi / ANGLES
     centre = (_ACROSS - 1) / 2
     y, x = centre + radius[:, None] * np.sin(angle), centre + radius[:, None] * np.cos(angle)
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    below, right = y - top, x - left
+    pixels = [(top + i) * _ACROSS + left + j for i in (0, 1) for j in (0, 1)]
+    shares = [
+        (below if i else 1 - below) * (right if j else 1 - right) for i in (0, 1) for j in (0, 1)
+    ]
     # Between equal weight for every ring and for every bit of area.
-    return np.stack([y, x]), ((radius / radius[-1]) ** 0.25)[:, None]
+    return np.stack(pixels), np.stack(shares), ((radius / radius[-1]) ** 0.25)[:, None]

@@ -25,7 +25,7 @@ from clusterkit.engine.context import Context
 from clusterkit.engine.fusion import Fusion
 from clusterkit.engine.journal import Journal
 from clusterkit.engine.judge import Judge, Reduction
-from clusterkit.engine.novelty import NoveltyModel, appearance
+from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.propagate import Neighbourhood
 from clusterkit.engine.questions import summarise_clusters
 from clusterkit.engine.rows import build_table
@@ -79,10 +79,10 @@ class Engine:
         self.networks.to(self.device)
         exemplars = stored["exemplar"].numpy().astype(bool)
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
-        reduction, neighbours = Reduction.stored_in(run), _neighbours(stored)
+        reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
         self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
         self.near = NearIndex(stored["signatures"].numpy())
-        self.novelty = NoveltyModel(stored["features"], stored["appearance"].numpy(), labels)
+        self.novelty = NoveltyModel.from_tensors(run.part_of_gallery("novelty"))
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K)."""
@@ -92,14 +92,14 @@ class Engine:
     def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
         """Turn one batch into the arrays that the journal keeps: see `Context`."""
         embeddings = embed(self.networks, batch.images, self.device)
-        looks, fusion = appearance(batch.images), self.calibration.fusion
+        fusion = self.calibration.fusion
         near, score = self.near.match(batch.signatures)
         return {
             "ids": batch.ids,
             "errors": batch.errors.astype("U200"),
             "near": near,
             "near_score": score,
-            **weigh(self.judge, fusion, self.novelty, embeddings, looks),
+            **weigh(self.judge, fusion, self.novelty, embeddings, batch.looks),
         }
 
 
@@ -120,11 +120,9 @@ def weigh(
     }
 
 
-def _neighbours(stored: dict[str, torch.Tensor]) -> Neighbourhood | None:
-    names = ("points", "radius", "beliefs")
-    if "neighbours.points" not in stored:
-        return None
-    return Neighbourhood(**{name: stored[f"neighbours.{name}"].numpy() for name in names})
+def _neighbours(run: Run) -> Neighbourhood | None:
+    stored = run.part_of_gallery("neighbours")
+    return Neighbourhood(**{k: v.numpy() for k, v in stored.items()}) if stored else None
 
 
 def assign(

@@ -3,9 +3,7 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
-from sklearn.linear_model import LogisticRegression
 
 from clusterkit.engine.gate import gate_classes
 
@@ -125,6 +123,9 @@ def fit_fusion(
     inputs : tuple of int
         Which of classifier (0), similarity (1) and neighbours (2) may have a weight.
     """
+    # Here, as wherever only fit needs it: these imports would hold up assign's first batch.
+    from scipy.optimize import minimize
+
     weight = np.ones(len(labels)) if weight is None else weight
     temperature = _fit_temperature(scores.logits, labels, weight)
     terms = _terms(scores, temperature)[list(inputs)]
@@ -179,6 +180,8 @@ def _terms(scores: Scores, temperature: float) -> np.ndarray:
 
 
 def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> float:
+    from scipy.optimize import minimize_scalar
+
     rows = np.arange(len(labels))
 
     def loss(log_t: float) -> float:
@@ -191,6 +194,8 @@ def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray)
 def _fit_similarity(
     pooled: np.ndarray, labels: np.ndarray, weight: np.ndarray
 ) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression
+
     same = labels[:, None] == np.arange(pooled.shape[1])
     finite = np.isfinite(pooled)
     x, y = pooled[finite][:, None], same[finite]

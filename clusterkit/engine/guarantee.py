@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import beta
 
 # Each tested threshold accepts so many times the units of the one before.
 _STEP = 1.15
@@ -74,6 +72,10 @@ def error_bound(losses: np.ndarray, level: float, binary: bool) -> float:
     >>> round(error_bound(np.zeros(45), 0.9, binary=False), 3)
     0.05
     """
+    # scipy.stats would hold up assign's first batch, which needs no bound.
+    from scipy.optimize import brentq
+    from scipy.stats import beta
+
     n, mean = len(losses), float(np.mean(losses))
     if mean >= 1:
         return 1.0

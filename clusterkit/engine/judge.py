@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 
 from clusterkit.engine.exemplars import choose_exemplars
 from clusterkit.engine.fusion import Fusion, Scores
@@ -35,6 +34,8 @@ class Reduction:
     @classmethod
     def of(cls, features: torch.Tensor, seed: int) -> "Reduction":
         """Find the axes of features (N, D), from a sample where there are many."""
+        from sklearn.decomposition import PCA
+
         rng = np.random.default_rng(seed)
         values = features.numpy()
         if len(values) > _REDUCED_FROM:

@@ -9,15 +9,10 @@ the alarm, and held-out images say how often a false one would be raised.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
-from sklearn.covariance import LedoitWolf
-from sklearn.utils.extmath import randomized_svd
-
-# Halvings of the image that its roughness is measured at: an image of 32 pixels has 2 left.
-_SCALES = 5
 
 # Principal axes of the features: some dozens of labelled images say little about more.
 _AXES = 32
@@ -26,44 +21,10 @@ _AXES = 32
 # matters is the far tail, but one or two images say nothing about it.
 _TAIL, _LEAST_TAIL = 0.05, 5
 
-_CHUNK = 64
-_LEAST_ENERGY = 1e-5
 _LEAST_DISTANCE = 1e-6
 
 
-def appearance(images: np.ndarray) -> np.ndarray:
-    """Describe images by each channel's extremes, mean, spread, and roughness at five scales.
-
-    The roughness is the logarithm of the mean squared difference of neighbouring pixels, of the
-    image and of its halvings: fine grain, edges, large shapes.
-
-    Parameters
-    ----------
-    images : (N, S, S, 3) uint8
-
-    Returns
-    -------
-    (N, 27) float32: maxima, minima, means, standard deviations in [0, 1], then roughness in
-    [-11.6, 1], the finest scale first; three channels each.
-    """
-    parts = [_describe(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)]
-    return np.concatenate([np.zeros((0, 12 + 3 * _SCALES), np.float32), *parts])
-
-
-def _describe(images: np.ndarray) -> np.ndarray:
-    plain = [getattr(images, name)(axis=(1, 2)) / 255 for name in ("max", "min", "mean", "std")]
-    rough, pixels = [], images.astype(np.float32) / 255
-    for _ in range(_SCALES):
-        energy = np.zeros((len(pixels), 3))
-        # Below 32 pixels the last halvings have no neighbours to compare.
-        if pixels.shape[1] > 1:
-            energy = sum((np.diff(pixels, axis=axis) ** 2).mean(axis=(1, 2)) for axis in (1, 2))
-        rough.append(np.log(energy + _LEAST_ENERGY))
-        even = pixels.shape[1] // 2 * 2
-        pixels = sum(pixels[:, i:even:2, j:even:2] for i in (0, 1) for j in (0, 1)) / 4
-    return np.concatenate(plain + rough, axis=1).astype(np.float32)
-
-
+@dataclass(frozen=True)
 class ClassDistance:
     """Mahalanobis distance to the nearest class, by the spread of that class.
 
@@ -72,29 +33,35 @@ class ClassDistance:
     (regularised discriminant analysis, Friedman 1989). W and W_c are Ledoit and Wolf's (2004)
     estimates about the class means: they can be inverted however few images there are.
 
-    Parameters
+    Attributes
     ----------
-    points : (E, d) float
-    labels : (E,) int
-        Any numbers; each that occurs is a class.
+    means : (C, d) float
+    precisions : (C, d, d) float
+        Inverse covariances.
     """
 
-    def __init__(self, points: np.ndarray, labels: np.ndarray) -> None:
+    means: np.ndarray
+    precisions: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, labels: np.ndarray) -> "ClassDistance":
+        """Measure classes by points (E, d) with labels (E,): any numbers, each is a class."""
         _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
         n, d = points.shape
-        self._means, spread = within_classes(points, index)
+        means, spread = within_classes(points, index)
         freedom = n / max(1, n - len(counts))
         pooled = _covariance(spread) * freedom
-        self._precisions = []
+        precisions = []
         for c, count in enumerate(counts):
             own = count / (count + d) if count > 1 else 0.0
             of_class = _covariance(spread[index == c]) * freedom if own else pooled
-            self._precisions.append(np.linalg.inv((1 - own) * pooled + own * of_class))
+            precisions.append(np.linalg.inv((1 - own) * pooled + own * of_class))
+        return cls(means, np.stack(precisions))
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Return squared distances (N,) of points (N, d); they rise with strangeness."""
         best = np.full(len(points), np.inf)
-        for mean, precision in zip(self._means, self._precisions, strict=True):
+        for mean, precision in zip(self.means, self.precisions, strict=True):
             away = points - mean
             best = np.minimum(best, ((away @ precision) * away).sum(axis=1))
         return best
@@ -117,60 +84,99 @@ def within_classes(points: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, n
     return means, points - means[index]
 
 
+@dataclass(frozen=True)
 class AppearanceModel:
     """`ClassDistance` in the labelled images' appearance.
 
-    Parameters
+    Attributes
     ----------
-    labelled : (E, 27) float
-        `appearance` of the labelled images.
-    labels : (E,) int or None
-        None: all are of one class.
+    mean, scale : (27,) float
+    distance : ClassDistance
     """
 
-    def __init__(self, labelled: np.ndarray, labels: np.ndarray | None = None) -> None:
-        self._mean = labelled.mean(axis=0)
+    mean: np.ndarray
+    scale: np.ndarray
+    distance: ClassDistance
+
+    @classmethod
+    def of(cls, labelled: np.ndarray, labels: np.ndarray | None = None) -> "AppearanceModel":
+        """Learn from `appearance` (E, 27) of labelled images; without labels, as one class."""
+        mean = labelled.mean(axis=0)
         # Grey images have channels that are equal, and some sets a constant minimum.
-        self._scale = labelled.std(axis=0) + 1e-3
+        scale = labelled.std(axis=0) + 1e-3
         labels = np.zeros(len(labelled), dtype=int) if labels is None else labels
-        self._distance = ClassDistance(self._standardise(labelled), labels)
+        return cls(mean, scale, ClassDistance.of(_standardise(labelled, mean, scale), labels))
 
     def score(self, described: np.ndarray) -> np.ndarray:
         """Return squared distances (N,) of `appearance` rows; they rise with strangeness."""
-        return self._distance(self._standardise(described))
-
-    def _standardise(self, described: np.ndarray) -> np.ndarray:
-        return (described.astype(np.float64) - self._mean) / self._scale
+        return self.distance(_standardise(described, self.mean, self.scale))
 
 
+@dataclass(frozen=True)
 class NoveltyModel:
     """Both scores together: in features, and in appearance.
 
-    Parameters
+    Attributes
     ----------
-    features : (E, D) float Tensor
-        Of the labelled images.
-    looks : (E, 27) float
-        Their `appearance`.
-    labels : (E,) int
+    mean, scale : (D,) float
+        Of the features.
+    axes : (D, A) float
+        Principal axes of the scaled features.
+    distance : ClassDistance
+        Along those axes.
+    looks : AppearanceModel
     """
 
-    def __init__(self, features: torch.Tensor, looks: np.ndarray, labels: np.ndarray) -> None:
+    mean: np.ndarray
+    scale: np.ndarray
+    axes: np.ndarray
+    distance: ClassDistance
+    looks: AppearanceModel
+
+    @classmethod
+    def of(cls, features: torch.Tensor, looks: np.ndarray, labels: np.ndarray) -> "NoveltyModel":
+        """Learn from labelled images: features (E, D), `appearance` (E, 27), labels (E,) int."""
+        from sklearn.utils.extmath import randomized_svd
+
         values = features.numpy().astype(np.float64)
-        self._mean, scale = values.mean(axis=0), values.std(axis=0)
+        mean, scale = values.mean(axis=0), values.std(axis=0)
         # A channel that is silent on all labelled images must not shout on the first other one.
-        self._scale = np.maximum(scale, 0.05 * np.median(scale) + 1e-6)
-        scaled = (values - self._mean) / self._scale
+        scale = np.maximum(scale, 0.05 * np.median(scale) + 1e-6)
+        scaled = (values - mean) / scale
         count = min(_AXES, *values.shape)
-        self._axes = randomized_svd(scaled, count, random_state=0)[2].T
-        self._features = ClassDistance(scaled @ self._axes, labels)
-        self._looks = AppearanceModel(looks, labels)
+        axes = randomized_svd(scaled, count, random_state=0)[2].T
+        distance = ClassDistance.of(scaled @ axes, labels)
+        return cls(mean, scale, axes, distance, AppearanceModel.of(looks, labels))
+
+    def to_tensors(self) -> dict[str, torch.Tensor]:
+        """Return what a run keeps, by name."""
+        arrays = {
+            "mean": self.mean, "scale": self.scale, "axes": self.axes,
+            "class_means": self.distance.means, "precisions": self.distance.precisions,
+            "looks.mean": self.looks.mean, "looks.scale": self.looks.scale,
+            "looks.class_means": self.looks.distance.means,
+            "looks.precisions": self.looks.distance.precisions,
+        }  # fmt: skip
+        return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "NoveltyModel":
+        """Read what `to_tensors` returned."""
+        of = {name: tensor.numpy() for name, tensor in tensors.items()}
+        distance = ClassDistance(of["looks.class_means"], of["looks.precisions"])
+        looks = AppearanceModel(of["looks.mean"], of["looks.scale"], distance)
+        distance = ClassDistance(of["class_means"], of["precisions"])
+        return cls(of["mean"], of["scale"], of["axes"], distance, looks)
 
     def score(self, features: torch.Tensor, looks: np.ndarray) -> np.ndarray:
         """Return log squared distances (N, 2) that rise with strangeness: features, appearance."""
-        points = ((features.numpy() - self._mean) / self._scale) @ self._axes
-        squared = [self._features(points), self._looks.score(looks)]
+        points = ((features.numpy() - self.mean) / self.scale) @ self.axes
+        squared = [self.distance(points), self.looks.score(looks)]
         return np.log(np.maximum(np.stack(squared, axis=1), _LEAST_DISTANCE)).astype(np.float32)
+
+
+def _standardise(described: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return (described.astype(np.float64) - mean) / scale
 
 
 def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +204,7 @@ def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.nd
     # Mean and variance without the image itself, in closed form.
     var_others = np.maximum(0, (m * var - m / others * away**2) / others)
     own = away * m / others / np.sqrt(var_others + 1e-6)
-    return logsumexp(new, axis=1), logsumexp(own, axis=1)
+    return np.logaddexp.reduce(new, axis=1), np.logaddexp.reduce(own, axis=1)
 
 
 def tail_cluster_size(scores: np.ndarray, units: np.ndarray) -> float:
@@ -256,6 +262,9 @@ def novelty_p_values(
 
 
 def _covariance(centred: np.ndarray) -> np.ndarray:
+    # Only fit pays for importing scikit-learn, not the first batch of assign.
+    from sklearn.covariance import LedoitWolf
+
     found = LedoitWolf(assume_centered=True).fit(centred).covariance_
     # All images alike: no direction varies, and any step away is infinitely strange.
     return found + 1e-6 * np.eye(len(found))

@@ -10,9 +10,11 @@ def pool(maps: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
     """Pool encoder maps, (B, C_d, h, w) for each depth, to features (B, 2C): maxima, then means.
 
     C is the sum of all C_d. For one depth the order is that of fastai's `AdaptiveConcatPool2d`.
+    Maps of any precision are summed in float32, and that is what features are.
     """
     maps = [maps] if torch.is_tensor(maps) else maps
-    return torch.cat([m.amax((2, 3)) for m in maps] + [m.mean((2, 3)) for m in maps], dim=1)
+    means = [m.mean((2, 3), dtype=torch.float32) for m in maps]
+    return torch.cat([m.amax((2, 3)).float() for m in maps] + means, dim=1)
 
 
 def create_head(n_in: int, n_out: int, ps: float = 0.5) -> nn.Sequential:

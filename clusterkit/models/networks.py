@@ -1,6 +1,7 @@
 """The trained parts of a run, and the one place where pixels become features."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,8 +10,9 @@ from torch import nn
 from clusterkit.config import ImageConfig
 from clusterkit.data.loading import Place, load_batches, workers_for
 from clusterkit.errors import ConfigError
-from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
-from clusterkit.models.heads import pool
+from clusterkit.models.forward import FLOAT32, Forward, prepare
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -27,12 +29,17 @@ class Networks:
         (B, 4C) → (B, 1) logits.
     siamese_encoder : nn.Module or None
         None: the Siamese model shares `encoder`.
+    precision : {"float32", "bfloat16"}
+        That the encoders compute in where images are embedded (`models.forward`). The weights
+        themselves are float32.
     """
 
     encoder: nn.Module
     classifier_head: nn.Module
     siamese_head: nn.Sequential
     siamese_encoder: nn.Module | None = None
+    precision: str = FLOAT32
+    _prepared: dict[tuple, Forward] = field(default_factory=dict, repr=False, compare=False)
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the modules by the prefix of their tensors in `weights.safetensors`."""
@@ -51,6 +58,13 @@ class Networks:
             part.to(device).eval()
         return self
 
+    def forward_of(self, encoder: nn.Module, device: torch.device | str) -> Forward:
+        """Return the prepared forward of one of the encoders, whose training is over."""
+        key = (id(encoder), self.precision, str(device))
+        if key not in self._prepared:
+            self._prepared[key] = prepare(encoder, self.precision, device)
+        return self._prepared[key]
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -59,38 +73,56 @@ class Embeddings:
     classifier: torch.Tensor
     siamese: torch.Tensor
 
-
-def normalise(images: np.ndarray | torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """Turn uint8 RGB (B, S, S, 3) into an encoder's input: float (B, 3, S, S), ImageNet's scale."""
-    batch = torch.as_tensor(images).to(device).permute(0, 3, 1, 2).float().div_(255)
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
-    return ((batch - mean) / std).contiguous()
+    def cpu(self) -> "Embeddings":
+        """Return them on the CPU, once they are computed."""
+        classifier = self.classifier.cpu()
+        shared = self.siamese is self.classifier
+        return Embeddings(classifier, classifier if shared else self.siamese.cpu())
 
 
-@torch.inference_mode()
 def embed(networks: Networks, images: np.ndarray, device: torch.device | str) -> Embeddings:
     """Encode uint8 RGB images (B, S, S, 3) once, and pool; results are on the CPU."""
-    batch = normalise(images, device)
-    features = pool(networks.encoder(batch)).cpu()
+    return start_embedding(networks, torch.as_tensor(images).to(device), device).cpu()
+
+
+def start_embedding(
+    networks: Networks, images: torch.Tensor, device: torch.device | str
+) -> Embeddings:
+    """Encode images that are on the device; on a GPU the results are still being computed.
+
+    Parameters
+    ----------
+    images : (B, S, S, 3) uint8 Tensor
+    """
+    features = networks.forward_of(networks.encoder, device)(images)
     if networks.siamese_encoder is None:
         return Embeddings(features, features)
-    return Embeddings(features, pool(networks.siamese_encoder(batch)).cpu())
+    return Embeddings(features, networks.forward_of(networks.siamese_encoder, device)(images))
 
 
 def embed_all(
-    networks: Networks, images: np.ndarray, device: torch.device | str, batch_size: int = 32
+    networks: Networks,
+    images: np.ndarray,
+    device: torch.device | str,
+    batch_size: int = 32,
+    progress: Progress | None = None,
 ) -> Embeddings:
-    """Encode uint8 RGB images (N, S, S, 3) in batches."""
-    parts = [
-        embed(networks, images[start : start + batch_size], device)
-        for start in range(0, len(images), batch_size)
-    ]
+    """Encode uint8 RGB images (N, S, S, 3) in batches; `progress` gets (done, total)."""
+    parts = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        parts.append(embed(networks, np.ascontiguousarray(part), device))
+        if progress:
+            progress(start + len(part), len(images))
     return _join(parts)
 
 
 def embed_paths(
-    networks: Networks, places: list[Place], how: ImageConfig, device: torch.device | str
+    networks: Networks,
+    places: list[Place],
+    how: ImageConfig,
+    device: torch.device | str,
+    progress: Progress | None = None,
 ) -> Embeddings | None:
     """Read and encode images batch by batch; those that cannot be read are left out.
 
@@ -98,11 +130,14 @@ def embed_paths(
     -------
     Embeddings of M' images; None: none can be read.
     """
-    parts = []
+    parts, done = [], 0
     for batch in load_batches(places, how, 32, workers_for(places)):
         readable = batch.errors == ""
         if readable.any():
             parts.append(embed(networks, batch.images[readable], device))
+        done += len(batch.ids)
+        if progress:
+            progress(done, len(places))
     return _join(parts) if parts else None
 
 

@@ -23,7 +23,7 @@ from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
-FORMAT = 3
+FORMAT = 4
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
 
@@ -44,8 +44,8 @@ class Run:
     gallery : dict of Tensor
         ``features`` (E, D), ``appearance`` (E, 27) and ``signatures`` (E, SIGNATURE) of the
         labelled images in the order of `manifest`, ``exemplar`` (E,) 1 where compared with,
-        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters; with a pool also
-        ``neighbours.*`` (`Neighbourhood`).
+        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters, ``novelty.*``
+        (`NoveltyModel`); with a pool also ``neighbours.*`` (`Neighbourhood`).
     calibration : dict
         `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
     history : DataFrame
@@ -75,6 +75,11 @@ class Run:
     def data_root(self) -> Path:
         """Where the labelled images were when the run was written."""
         return Path(os.path.normpath(self.path / self.info["data"]["root"]))
+
+    def part_of_gallery(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of `gallery` whose names begin with ``<name>.``, without that."""
+        start = name + "."
+        return {k[len(start) :]: v for k, v in self.gallery.items() if k.startswith(start)}
 
     def find_image(self, image: str) -> Path:
         """Return the file of a labelled image; reviewed ones may lie outside the data root.
@@ -232,6 +237,7 @@ def _read_networks(path: Path, info: dict) -> Networks:
         classifier_head=HEADS[info["classifier_head"]](features, len(info["classes"])),
         siamese_head=create_head(2 * features, 1),
         siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
+        precision=info["precision"],
     )
     for prefix, part in networks.parts().items():
         own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}

@@ -12,6 +12,7 @@ from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import Place
 from clusterkit.engine.calibrate import unit_weights
 from clusterkit.models.backbones import Backbone, Encoder, empty_encoder
+from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.training.learners import (
     Data,
@@ -46,6 +47,8 @@ class Trainer:
         ``"head"`` or ``"finetune"``.
     history : History
         Gets one row an epoch.
+    precision : {"float32", "bfloat16"}
+        That images are embedded in, see `Networks`.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Trainer:
         backbone: Backbone,
         strategy: str,
         history: History,
+        precision: str = FLOAT32,
     ) -> None:
+        self.precision = precision
         self.data, self.pool, self.config, self.backbone = data, pool, config, backbone
         self.strategy, self.history = strategy, history
         self.views = "as they are"
@@ -81,7 +86,7 @@ class Trainer:
             return
         augment = _ALL if self._choosing else self.config.augment
         features = self._embed_views(self.backbone.encoder, augment)
-        pool = self._embed_pool(self._networks(self.backbone.encoder))
+        pool = self._embed_pool(self._only(self.backbone.encoder))
         self.take_features(features, None if pool is None else pool.classifier, folds)
 
     def take_features(
@@ -137,7 +142,7 @@ class Trainer:
     def _heads(self, rows: np.ndarray) -> Networks:
         head = self._linear(self._features, rows)
         siamese = self._pair_head(self._features, rows)
-        return Networks(self.backbone.encoder, head, siamese).to(self.config.device)
+        return self._networks(self.backbone.encoder, head, siamese)
 
     def _linear(
         self,
@@ -176,7 +181,7 @@ class Trainer:
             siamese = finetune_siamese(own, data, config, siamese_epochs, pretrained, self.history)
         else:
             siamese = self._pair_head(self._embed_views(encoder, config.augment), rows)
-        return Networks(encoder, head, siamese, own).to(config.device)
+        return self._networks(encoder, head, siamese, own)
 
     def _fresh_encoder(self) -> Encoder:
         encoder = empty_encoder(self.backbone.name)
@@ -190,13 +195,15 @@ class Trainer:
         config = self.config.train
         return config.epochs or default[0], config.siamese_epochs or default[1]
 
-    def _networks(self, encoder: torch.nn.Module) -> Networks:
-        parts = torch.nn.Identity(), torch.nn.Sequential()
-        return Networks(encoder, *parts).to(self.config.device)
+    def _networks(self, *parts: torch.nn.Module | None) -> Networks:
+        return Networks(*parts, precision=self.precision).to(self.config.device)
+
+    def _only(self, encoder: torch.nn.Module) -> Networks:
+        return self._networks(encoder, torch.nn.Identity(), torch.nn.Sequential())
 
     def _embed_views(self, encoder: torch.nn.Module, augment: AugmentConfig) -> torch.Tensor:
         """Pooled features (V, N, D) of every view that `augment` allows."""
-        networks, device = self._networks(encoder), self.config.device
+        networks, device = self._only(encoder), self.config.device
         views = flipped_views(self.data.images, augment)
         return torch.stack(
             [embed_all(networks, np.ascontiguousarray(v), device).siamese for v in views]
