@@ -24,6 +24,7 @@ from clusterkit.data.near import match
 from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration, clearly_likelier
 from clusterkit.engine.novelty import NoveltyModel
+from clusterkit.engine.precision import Precision
 from clusterkit.data.appearance import appearance
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
@@ -108,9 +109,9 @@ def fit(
         trainer = Trainer(data, pool, config, backbone, how, History(), precision)
         trainer.prepare(folds)
         learned = learn(data, looks, trainer, folds, config, report)
-        check = learned.decisions["precision"]
-        if config.model.precision == "auto" and not check["agrees"]:
-            log.info("labels come out otherwise in bfloat16 (%s): float32 is used", check)
+        found = Precision(**learned.decisions["precision"])
+        if config.model.precision == "auto" and not found.agrees:
+            log.info("too much hangs on the rounding of %s: float32 is used", precision)
             return taught(how, FLOAT32)
         return _Taught(learned, folds, n_folds, trainer.history.rows)
 
@@ -265,7 +266,7 @@ def _info(
         if config.model.encoder == "separate" and extra["strategy"] == "finetune"
         else "shared",
         "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
-        "precision": extra["decisions"]["precision"]["used"],
+        "precision": extra["decisions"].pop("precision"),
         "size": config.image.size,
         "seed": config.seed,
         "data": {

@@ -11,20 +11,19 @@ from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.splits import make_folds, split_labelled
 from clusterkit.engine.calibrate import Calibration, HeldOut, calibrate
+from clusterkit.engine.fusion import Fusion
 from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel
+from clusterkit.engine.precision import Precision
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.errors import DataError
 from clusterkit.models.forward import FLOAT32
-from clusterkit.models.networks import Embeddings, Networks, embed_all
+from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.training.trainer import Trainer
 
 log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
-
-# Held-out images that are judged in both precisions, and how alike the answers have to be.
-_COMPARED, _SAME_LABELS, _SAME_CONFIDENCE = 64, 0.98, 0.01
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,17 @@ class Learned:
 
 @dataclass
 class _Fold:
-    """One model, the labelled images that taught it, those it is tested on, and its judge."""
+    """One model, the labelled images that taught it, those it is tested on, and its judge.
+
+    `labelled` are features to learn from and to compare with, `asked` those of the same images
+    as `assign` sees new ones.
+    """
 
     rows: np.ndarray
     test: np.ndarray
     networks: Networks
     labelled: Embeddings
+    asked: Embeddings
     pool: Embeddings | None
     judge: Judge
 
@@ -151,7 +155,7 @@ def learn(
         "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
-        "precision": _check_precision(fitted[0], calibration, data, config),
+        "precision": _compare_precisions(fitted, calibration.fusion).to_dict(),
     }
     return Learned(final.judge, final.labelled, calibration, decisions)
 
@@ -179,8 +183,9 @@ def _fit(
 ) -> _Fold:
     networks = trainer.train(rows, test)
     labelled, pool = trainer.embed(networks), trainer.embed_pool(networks)
+    asked = labelled if trainer.precision == FLOAT32 else trainer.embed_asked(networks)
     reduction = reduction or _reduction(labelled, pool, config)
-    fold = _Fold(rows, test, networks, labelled, pool, None)
+    fold = _Fold(rows, test, networks, labelled, asked, pool, None)
     fold.judge = _judge(fold, rows, reduction, data, config)
     return fold
 
@@ -206,23 +211,24 @@ def _take(embeddings: Embeddings, rows: np.ndarray) -> Embeddings:
 def _calibrate(
     fitted: list[_Fold], data: Labelled, looks: np.ndarray, config: Config
 ) -> Calibration:
-    parts = [_score(fold, number, data, looks, config) for number, fold in enumerate(fitted)]
-    joined = {k: np.concatenate([vars(p)[k] for p in parts]) for k in vars(parts[0])}
+    parts = [_score(fold, number, data, looks) for number, fold in enumerate(fitted)]
     engine = config.engine
-    return calibrate(HeldOut(**joined), data.prior, engine.gate_mass, engine.gate_max)
+    return calibrate(HeldOut.joined(parts), data.prior, engine.gate_mass, engine.gate_max)
 
 
-def _score(fold: _Fold, number: int, data: Labelled, looks: np.ndarray, config: Config) -> HeldOut:
+def _score(fold: _Fold, number: int, data: Labelled, looks: np.ndarray) -> HeldOut:
     """Score the images that a model did not learn from against exemplars that it did."""
     rows, test = fold.rows, fold.test
-    tested = _take(fold.labelled, test)
+    tested = _take(fold.asked, test)
     scores, _, _ = fold.judge.compare(tested)
+    plain = None
+    if fold.asked is not fold.labelled:
+        plain, _, _ = fold.judge.compare(_take(fold.labelled, test))
     strange = NoveltyModel.of(fold.labelled.siamese[rows], looks[rows], data.labels[rows])
     return HeldOut(
         rows=test,
-        logits=scores.logits,
-        pooled=scores.pooled,
-        vote=scores.vote,
+        scores=scores,
+        plain=plain,
         novelty=strange.score(tested.siamese, looks[test]),
         labels=data.labels[test],
         units=data.units[test],
@@ -266,31 +272,20 @@ def _self_train(
     return final, calibration, record
 
 
-def _check_precision(
-    fold: _Fold, calibration: Calibration, data: Labelled, config: Config
-) -> dict:
-    """Compare what a model says of images held out from it with what it says in float32.
-
-    Returns
-    -------
-    dict: used (the precision), images (compared), same_labels (their part, in [0, 1]),
-    confidence_differs (mean absolute difference), agrees (whether labels stay as they are).
-    """
-    used = fold.networks.precision
+def _compare_precisions(fitted: list[_Fold], fusion: Fusion) -> Precision:
+    """Compare what is said of held-out images with what would be said in float32."""
+    used = fitted[0].networks.precision
     if used == FLOAT32:
-        return {"used": used, "agrees": True}
-    rows = fold.test[np.linspace(0, len(fold.test) - 1, min(len(fold.test), _COMPARED)).astype(int)]
-    plain = replace(fold.networks, precision=FLOAT32)
-    both = [_take(fold.labelled, rows), embed_all(plain, data.images[rows], config.device)]
-    probs = []
-    for embeddings in both:
-        scores, _, gate = fold.judge.compare(embeddings, calibration.fusion)
-        probs.append(calibration.fusion.probs(scores, gate))
-    differs = np.abs(probs[0].max(axis=1) - probs[1].max(axis=1)).mean()
-    same = (probs[0].argmax(axis=1) == probs[1].argmax(axis=1)).mean()
-    agrees = bool(same >= _SAME_LABELS and differs <= _SAME_CONFIDENCE)
-    return {"used": used, "images": len(rows), "same_labels": float(same),
-            "confidence_differs": float(differs), "agrees": agrees}  # fmt: skip
+        return Precision(used)
+    both = []
+    for embeddings in ("asked", "labelled"):
+        parts = []
+        for fold in fitted:
+            tested = _take(vars(fold)[embeddings], fold.test)
+            scores, _, gate = fold.judge.compare(tested, fusion)
+            parts.append(fusion.probs(scores, gate))
+        both.append(np.concatenate(parts))
+    return Precision.compared(used, *both)
 
 
 def _pool_prior(fold: _Fold, calibration: Calibration) -> np.ndarray:
@@ -315,6 +310,6 @@ def _teach(
     chosen = np.flatnonzero(probs.max(axis=1) >= threshold)
     labels = probs[chosen].argmax(axis=1)
     networks = trainer.refit_classifier(fold.networks, fold.rows, chosen, labels)
-    taught = _Fold(fold.rows, fold.test, networks, fold.labelled, fold.pool, None)
+    taught = replace(fold, networks=networks)
     taught.judge = _judge(taught, fold.rows, fold.judge.reduction, data, config)
     return taught, len(chosen)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
+from clusterkit.data.appearance import appearance
 from clusterkit.engine.calibrate import HeldOut, calibrate
 from clusterkit.engine.cluster import cluster_refused
 from clusterkit.engine.conformal import (
@@ -293,9 +294,15 @@ def scored(seed: int, n: int, signal: str) -> HeldOut:
     given = noise | ({signal: tells} if signal else {})
     given["vote"] = softmax(given["vote"], axis=1)
     return HeldOut(
-        rows=np.arange(n), **given, novelty=np.zeros((n, 2)), labels=labels,
+        rows=np.arange(n), scores=Scores(**given), novelty=np.zeros((n, 2)), labels=labels,
         units=np.arange(n), folds=np.arange(n) % 5,
     )  # fmt: skip
+
+
+def without_votes(held_out: HeldOut) -> HeldOut:
+    return replace(
+        held_out, scores=replace(held_out.scores, vote=np.full_like(held_out.scores.vote, np.nan))
+    )
 
 
 @pytest.mark.parametrize("signal", ["logits", "pooled", "vote"])
@@ -304,13 +311,13 @@ def test_fusion_is_never_worse_than_its_best_input(signal):
     losses = []
     for seed in range(5):
         held_out = scored(seed, 150, signal)
-        alone = getattr(held_out, signal).argmax(axis=1) == held_out.labels
+        alone = getattr(held_out.scores, signal).argmax(axis=1) == held_out.labels
         losses.append(alone.mean() - calibrate(held_out, even, 1.0, 3).metrics(0.9)["accuracy"])
     assert np.mean(losses) <= 0.01
 
 
 def test_a_handful_of_units_do_not_choose_the_inputs():
-    held_out = replace(scored(0, 9, "pooled"), vote=np.full((9, 3), np.nan))
+    held_out = without_votes(scored(0, 9, "pooled"))
     assert calibrate(held_out, np.full(3, 1 / 3), 1.0, 3).chosen == "classifier"
     assert calibrate(scored(0, 90, "pooled"), np.full(3, 1 / 3), 1.0, 3).chosen != "classifier"
 
@@ -323,8 +330,8 @@ def test_neighbours_are_heard_where_held_out_images_gain_by_them():
 
 def test_held_out_images_against_a_classifier_make_it_unsure_not_upside_down():
     """A few patients on whom the classifier is always wrong: its order of classes stays."""
-    held_out = replace(scored(0, 8, "logits"), vote=np.full((8, 3), np.nan))
-    held_out = replace(held_out, labels=held_out.logits.argmin(axis=1))
+    held_out = without_votes(scored(0, 8, "logits"))
+    held_out = replace(held_out, labels=held_out.scores.logits.argmin(axis=1))
     calibration = calibrate(held_out, np.full(3, 1 / 3), 1.0, 3)
     scores = held_out.scores
     probs = calibration.fusion.probs(scores, np.ones((8, 3), dtype=bool))
@@ -338,8 +345,9 @@ def test_calibrated_confidence_is_honest():
     probs = rng.dirichlet(np.ones(3), size=1500)
     labels = np.array([rng.choice(3, p=p) for p in probs])
     held_out = HeldOut(
-        rows=np.arange(1500), logits=3 * np.log(probs), pooled=rng.normal(size=(1500, 3)),
-        vote=np.full((1500, 3), np.nan), novelty=np.zeros((1500, 2)), labels=labels,
+        rows=np.arange(1500),
+        scores=Scores(3 * np.log(probs), rng.normal(size=(1500, 3)), np.full((1500, 3), np.nan)),
+        novelty=np.zeros((1500, 2)), labels=labels,
         units=np.arange(1500), folds=np.arange(1500) % 5,
     )  # fmt: skip
     calibration = calibrate(held_out, np.full(3, 1 / 3), 1.0, 3)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clusterkit import Run, assign, fit
 from clusterkit.config import override
 from clusterkit.engine.calibrate import HeldOut, calibrate, clearly_likelier
+from clusterkit.engine.fusion import Scores
 from clusterkit.errors import DataError
 from clusterkit.training.pairs import PairDataset, PairSampler
 
@@ -81,7 +82,8 @@ def test_fine_tuning_is_kept_where_it_clearly_helps():
     def calibration(strength: float, n: int):
         logits = strength * np.eye(2)[labels[:n]] + rng.normal(size=(n, 2))
         rows, vote = np.arange(n), np.full((n, 2), np.nan)
-        held_out = HeldOut(rows, logits, logits, vote, np.zeros((n, 2)), labels[:n], rows, rows % 5)
+        scores = Scores(logits, logits, vote)
+        held_out = HeldOut(rows, scores, np.zeros((n, 2)), labels[:n], rows, rows % 5)
         return calibrate(held_out, np.full(2, 0.5), 1.0, 2)
 
     assert clearly_likelier(calibration(4.0, 60), calibration(1.0, 60))

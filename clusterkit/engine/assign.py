@@ -5,7 +5,8 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,12 +27,14 @@ from clusterkit.engine.fusion import Fusion
 from clusterkit.engine.journal import Journal
 from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel
+from clusterkit.engine.precision import Precision
 from clusterkit.engine.propagate import Neighbourhood
 from clusterkit.engine.questions import summarise_clusters
 from clusterkit.engine.rows import build_table
 from clusterkit.engine.similarity import Gallery
 from clusterkit.engine.table import STATUSES, write_assignments
-from clusterkit.models.networks import Embeddings, choose_device, embed
+from clusterkit.models.forward import FLOAT32
+from clusterkit.models.networks import Embeddings, choose_device, embed, start_embedding
 from clusterkit.models.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 
@@ -81,6 +84,9 @@ class Engine:
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
         self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
+        self.precision = Precision(**run.info["precision"])
+        on_gpu = self.device.type == "cuda"
+        self._copying = torch.cuda.Stream(self.device) if on_gpu else None
         self.near = NearIndex(stored["signatures"].numpy())
         self.novelty = NoveltyModel.from_tensors(run.part_of_gallery("novelty"))
 
@@ -91,16 +97,55 @@ class Engine:
 
     def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
         """Turn one batch into the arrays that the journal keeps: see `Context`."""
-        embeddings = embed(self.networks, batch.images, self.device)
-        fusion = self.calibration.fusion
+        return self.finish(batch, self.start(batch))
+
+    def stream(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+        """Yield each batch with its `evidence`.
+
+        On a GPU the next batch is on its way before this one is finished, so that the GPU does
+        not wait for the processor.
+        """
+        ahead = 1 if self._copying else 0
+        running: deque[tuple[Batch, Embeddings]] = deque()
+        for batch in batches:
+            running.append((batch, self.start(batch)))
+            if len(running) > ahead:
+                first, started = running.popleft()
+                yield first, self.finish(first, started)
+        for first, started in running:
+            yield first, self.finish(first, started)
+
+    def start(self, batch: Batch) -> Embeddings:
+        """Begin to encode a batch; a GPU goes on while the batch before it is finished."""
+        return start_embedding(self.networks, self._sent(batch.images), self.device)
+
+    def finish(self, batch: Batch, started: Embeddings) -> dict[str, np.ndarray]:
+        """Turn what `start` began into evidence."""
+        found = self._weigh(started.cpu(), batch.looks)
+        close = self.precision.is_close(found["probs"])
+        if close.any():
+            plain = embed(self.networks, batch.images[close], self.device, FLOAT32)
+            for name, values in self._weigh(plain, batch.looks[close]).items():
+                found[name][close] = values
         near, score = self.near.match(batch.signatures)
-        return {
-            "ids": batch.ids,
-            "errors": batch.errors.astype("U200"),
-            "near": near,
-            "near_score": score,
-            **weigh(self.judge, fusion, self.novelty, embeddings, batch.looks),
-        }
+        errors = batch.errors.astype("U200")
+        return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **found}
+
+    def _weigh(self, embeddings: Embeddings, looks: np.ndarray) -> dict[str, np.ndarray]:
+        return weigh(self.judge, self.calibration.fusion, self.novelty, embeddings, looks)
+
+    def _sent(self, images: np.ndarray) -> torch.Tensor:
+        """Return images (B, S, S, 3) uint8 on the device; a GPU copies beside what it computes."""
+        batch = torch.from_numpy(images)
+        if self._copying is None:
+            return batch.to(self.device)
+        with torch.cuda.stream(self._copying):
+            sent = batch.pin_memory().to(self.device, non_blocking=True)
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self._copying)
+        # The memory must not be given to another batch while this one is read from it.
+        sent.record_stream(computing)
+        return sent
 
 
 def weigh(
@@ -197,8 +242,9 @@ def _embed_missing(
         return len(done)
     engine, finished = Engine(run, config), len(done) * batch_size
     places = places_of(inputs)
-    for batch in load_batches(places, run.config.image, batch_size, workers, skip=done):
-        journal.write(batch.number, engine.evidence(batch))
+    batches = load_batches(places, run.config.image, batch_size, workers, skip=done)
+    for batch, evidence in engine.stream(batches):
+        journal.write(batch.number, evidence)
         finished += len(batch.ids)
         if progress:
             progress("assign", min(finished, len(places)), len(places))

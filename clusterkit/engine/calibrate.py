@@ -27,27 +27,38 @@ class HeldOut:
     ----------
     rows : (N,) int
         Their rows among the labelled images.
-    logits, pooled, vote : (N, K) float
-        See `Scores`; exemplars and voting neighbours are of other groups.
+    scores : Scores of N images
+        Exemplars and voting neighbours are of other groups.
     novelty : (N, S) float
         See `engine.novelty`.
     labels, units, folds : (N,) int
         True class, group (or the image itself), and the fold each was held out in.
+    plain : Scores of N images, or None
+        The same from images that were encoded in float32, where `scores` are from a quicker
+        precision: what is fitted must not hang on rounding, what is promised must hold with it.
     """
 
     rows: np.ndarray
-    logits: np.ndarray
-    pooled: np.ndarray
-    vote: np.ndarray
+    scores: Scores
     novelty: np.ndarray
     labels: np.ndarray
     units: np.ndarray
     folds: np.ndarray
+    plain: Scores | None = None
 
     @property
-    def scores(self) -> Scores:
-        """What the images are judged by."""
-        return Scores(self.logits, self.pooled, self.vote)
+    def fitted(self) -> Scores:
+        """What a fusion is fitted on."""
+        return self.scores if self.plain is None else self.plain
+
+    @classmethod
+    def joined(cls, parts: "list[HeldOut]") -> "HeldOut":
+        """Return the images of several, one after the other."""
+        of = {k: [vars(part)[k] for part in parts] for k in vars(parts[0])}
+        scores, plain = Scores.joined(of.pop("scores")), of.pop("plain")
+        arrays = {k: np.concatenate(v) for k, v in of.items()}
+        plain = None if plain[0] is None else Scores.joined(plain)
+        return cls(scores=scores, plain=plain, **arrays)
 
 
 @dataclass(frozen=True)
@@ -191,24 +202,27 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
     parts, weight = _parts(held_out), unit_weights(held_out.units)
     labels, rows = held_out.labels, np.arange(len(held_out.labels))
 
-    def crossed(inputs: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        probs = np.zeros(held_out.logits.shape)
-        gate = np.zeros(held_out.logits.shape, dtype=bool)
+    def crossed(inputs: tuple[int, ...], scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+        probs = np.zeros(scores.logits.shape)
+        gate = np.zeros(scores.logits.shape, dtype=bool)
         for part in np.unique(parts):
             test = parts == part
             train = ~test if not test.all() else test
-            fusion = fit_fusion(held_out.scores[train], labels[train], gate_mass, gate_max,
+            fusion = fit_fusion(held_out.fitted[train], labels[train], gate_mass, gate_max,
                                 weight[train], inputs)  # fmt: skip
-            gate[test] = fusion.gate(held_out.logits[test])
-            probs[test] = fusion.probs(held_out.scores[test], gate[test])
+            gate[test] = fusion.gate(scores.logits[test])
+            probs[test] = fusion.probs(scores[test], gate[test])
         return probs, gate
 
-    tried = {name: crossed(inputs) for name, inputs in INPUTS.items() if _useful(held_out, inputs)}
+    tried = {name: crossed(inputs, held_out.fitted) for name, inputs in INPUTS.items()
+             if _useful(held_out, inputs)}  # fmt: skip
     fit = {k: _unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
     best = _choose(fit)
     probs, gate = tried[best]
+    if held_out.plain is not None:
+        probs, gate = crossed(INPUTS[best], held_out.scores)
     return Calibration(
-        fusion=fit_fusion(held_out.scores, labels, gate_mass, gate_max, weight, INPUTS[best]),
+        fusion=fit_fusion(held_out.fitted, labels, gate_mass, gate_max, weight, INPUTS[best]),
         chosen=best,
         inputs={name: float(values.mean()) for name, values in fit.items()},
         prior=np.asarray(prior),
@@ -262,7 +276,7 @@ def _parts(held_out: HeldOut) -> np.ndarray:
 
 
 def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
-    return 2 not in inputs or not np.isnan(held_out.vote).all()
+    return 2 not in inputs or not np.isnan(held_out.fitted.vote).all()
 
 
 def _choose(fit: dict[str, np.ndarray]) -> str:

@@ -49,6 +49,11 @@ class Scores:
     def __getitem__(self, rows: np.ndarray) -> "Scores":
         return Scores(self.logits[rows], self.pooled[rows], self.vote[rows])
 
+    @classmethod
+    def joined(cls, parts: "list[Scores]") -> "Scores":
+        """Return the images of several, one after the other."""
+        return cls(*(np.concatenate([vars(p)[k] for p in parts]) for k in vars(parts[0])))
+
 
 @dataclass(frozen=True)
 class Fusion:

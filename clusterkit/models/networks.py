@@ -30,8 +30,8 @@ class Networks:
     siamese_encoder : nn.Module or None
         None: the Siamese model shares `encoder`.
     precision : {"float32", "bfloat16"}
-        That the encoders compute in where images are embedded (`models.forward`). The weights
-        themselves are float32.
+        That the encoders compute in for images that are asked about (`models.forward`). Weights,
+        heads and the features of labelled images are float32.
     """
 
     encoder: nn.Module
@@ -58,11 +58,14 @@ class Networks:
             part.to(device).eval()
         return self
 
-    def forward_of(self, encoder: nn.Module, device: torch.device | str) -> Forward:
+    def forward_of(
+        self, encoder: nn.Module, device: torch.device | str, precision: str | None = None
+    ) -> Forward:
         """Return the prepared forward of one of the encoders, whose training is over."""
-        key = (id(encoder), self.precision, str(device))
+        precision = precision or self.precision
+        key = (id(encoder), precision, str(device))
         if key not in self._prepared:
-            self._prepared[key] = prepare(encoder, self.precision, device)
+            self._prepared[key] = prepare(encoder, precision, device)
         return self._prepared[key]
 
 
@@ -80,24 +83,32 @@ class Embeddings:
         return Embeddings(classifier, classifier if shared else self.siamese.cpu())
 
 
-def embed(networks: Networks, images: np.ndarray, device: torch.device | str) -> Embeddings:
-    """Encode uint8 RGB images (B, S, S, 3) once, and pool; results are on the CPU."""
-    return start_embedding(networks, torch.as_tensor(images).to(device), device).cpu()
+def embed(
+    networks: Networks,
+    images: np.ndarray,
+    device: torch.device | str,
+    precision: str | None = None,
+) -> Embeddings:
+    """Encode uint8 RGB images (B, S, S, 3) once, and pool; results are on the CPU.
+
+    `precision` None: the networks' own, in which images are asked about.
+    """
+    batch = torch.as_tensor(images).to(device)
+    return start_embedding(networks, batch, device, precision).cpu()
 
 
 def start_embedding(
-    networks: Networks, images: torch.Tensor, device: torch.device | str
+    networks: Networks,
+    images: torch.Tensor,
+    device: torch.device | str,
+    precision: str | None = None,
 ) -> Embeddings:
-    """Encode images that are on the device; on a GPU the results are still being computed.
-
-    Parameters
-    ----------
-    images : (B, S, S, 3) uint8 Tensor
-    """
-    features = networks.forward_of(networks.encoder, device)(images)
+    """Encode images (B, S, S, 3) uint8 on the device; a GPU may still be at it on return."""
+    features = networks.forward_of(networks.encoder, device, precision)(images)
     if networks.siamese_encoder is None:
         return Embeddings(features, features)
-    return Embeddings(features, networks.forward_of(networks.siamese_encoder, device)(images))
+    own = networks.forward_of(networks.siamese_encoder, device, precision)(images)
+    return Embeddings(features, own)
 
 
 def embed_all(
@@ -106,12 +117,13 @@ def embed_all(
     device: torch.device | str,
     batch_size: int = 32,
     progress: Progress | None = None,
+    precision: str | None = None,
 ) -> Embeddings:
     """Encode uint8 RGB images (N, S, S, 3) in batches; `progress` gets (done, total)."""
     parts = []
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
-        parts.append(embed(networks, np.ascontiguousarray(part), device))
+        parts.append(embed(networks, np.ascontiguousarray(part), device, precision))
         if progress:
             progress(start + len(part), len(images))
     return _join(parts)

@@ -237,7 +237,7 @@ def _read_networks(path: Path, info: dict) -> Networks:
         classifier_head=HEADS[info["classifier_head"]](features, len(info["classes"])),
         siamese_head=create_head(2 * features, 1),
         siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
-        precision=info["precision"],
+        precision=info["precision"]["used"],
     )
     for prefix, part in networks.parts().items():
         own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}

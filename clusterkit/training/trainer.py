@@ -48,7 +48,8 @@ class Trainer:
     history : History
         Gets one row an epoch.
     precision : {"float32", "bfloat16"}
-        That images are embedded in, see `Networks`.
+        That images are asked about in, see `Networks`: the pool, and held-out images where the
+        promise is measured. What is learned from, and compared with, is float32.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Trainer:
         self.views = "as they are"
         self._start = {k: v.clone() for k, v in backbone.encoder.state_dict().items()}
         self._features: torch.Tensor | None = None
+        self._asked: torch.Tensor | None = None
         self._pool_features: torch.Tensor | None = None
 
     @property
@@ -86,8 +88,11 @@ class Trainer:
             return
         augment = _ALL if self._choosing else self.config.augment
         features = self._embed_views(self.backbone.encoder, augment)
-        pool = self._embed_pool(self._only(self.backbone.encoder))
+        only = self._only(self.backbone.encoder)
+        pool = self._embed_pool(only)
         self.take_features(features, None if pool is None else pool.classifier, folds)
+        if self.precision != FLOAT32:
+            self._asked = embed_all(only, self.data.images, self.config.device).siamese
 
     def take_features(
         self, features: torch.Tensor, pool: torch.Tensor | None, folds: np.ndarray
@@ -126,9 +131,15 @@ class Trainer:
         return replace(networks, classifier_head=self._linear(self._features, rows, extra))
 
     def embed(self, networks: Networks) -> Embeddings:
-        """Features of the labelled images, as they are."""
+        """Features of the labelled images, as they are, in float32."""
         if self.frozen:
             return Embeddings(self._features[0], self._features[0])
+        return embed_all(networks, self.data.images, self.config.device, precision=FLOAT32)
+
+    def embed_asked(self, networks: Networks) -> Embeddings:
+        """Features of the labelled images as `assign` will see new ones: in its precision."""
+        if self.frozen:
+            return Embeddings(self._asked, self._asked)
         return embed_all(networks, self.data.images, self.config.device)
 
     def embed_pool(self, networks: Networks) -> Embeddings | None:
@@ -206,7 +217,7 @@ class Trainer:
         networks, device = self._only(encoder), self.config.device
         views = flipped_views(self.data.images, augment)
         return torch.stack(
-            [embed_all(networks, np.ascontiguousarray(v), device).siamese for v in views]
+            [embed_all(networks, view, device, precision=FLOAT32).siamese for view in views]
         )
 
     def _embed_pool(self, networks: Networks) -> Embeddings | None:

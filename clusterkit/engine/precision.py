@@ -1,0 +1,81 @@
+"""What a quicker precision may decide, and what is computed again in float32.
+
+Rounding to bfloat16 moves an image's log-odds a little. That never matters where one class is
+clearly likelier than the next; where it could decide, the image is encoded once more in float32.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from clusterkit.models.forward import FLOAT32
+
+# A call is close within so many root mean squares of what rounding changes.
+_SPREAD = 3.0
+# Encoding twice pays as long as few calls are close: float32 takes twice the time of bfloat16.
+_MOST_CLOSE = 0.3
+# Part of the clear calls whose label may differ all the same.
+_OTHER_LABELS = 0.005
+
+_LEAST_PROB = 1e-12
+# Log-odds of 99.3%: what rounding changes is measured below.
+_CERTAIN = 5.0
+
+
+@dataclass(frozen=True)
+class Precision:
+    """In what images are encoded, and when they are encoded again in float32.
+
+    Attributes
+    ----------
+    used : {"float32", "bfloat16"}
+    close : float
+        Log-odds between the two likeliest classes below which a call is close.
+    images : int
+        Held-out images that this was measured on.
+    close_share : float in [0, 1]
+        Part of them whose call was close.
+    other_labels : int
+        Clear calls among them with another label than in float32.
+    """
+
+    used: str = FLOAT32
+    close: float = 0.0
+    images: int = 0
+    close_share: float = 0.0
+    other_labels: int = 0
+
+    @classmethod
+    def compared(cls, used: str, quick: np.ndarray, plain: np.ndarray) -> "Precision":
+        """Measure on probabilities (N, K) of the same images, N ≥ 1, in both precisions."""
+        rows = np.arange(len(quick))[:, None]
+        pair = np.argsort(-quick, axis=1, kind="stable")[:, :2]
+        odds = [
+            np.log(np.maximum(probs[rows, pair], _LEAST_PROB)) for probs in (quick, plain)
+        ]
+        quick_margin, plain_margin = (o[:, 0] - o[:, -1] for o in odds)
+        # Beyond this no rounding could decide, and saturated log-odds differ by a lot.
+        open_ = np.abs(quick_margin) < _CERTAIN
+        change = (quick_margin - plain_margin)[open_]
+        close = _SPREAD * float(np.sqrt((change**2).mean())) if open_.any() else 0.0
+        clear = quick_margin >= close
+        others = int((quick.argmax(axis=1) != plain.argmax(axis=1))[clear].sum())
+        return cls(used, close, len(quick), float(1 - clear.mean()), others)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the labels stay those of float32, in less time than it takes."""
+        allowed = max(1, _OTHER_LABELS * self.images)
+        return self.close_share <= _MOST_CLOSE and self.other_labels <= allowed
+
+    def is_close(self, probs: np.ndarray) -> np.ndarray:
+        """Return which images (N,) are to be encoded again, by their probabilities (N, K)."""
+        if self.used == FLOAT32 or probs.shape[1] < 2:
+            return np.zeros(len(probs), dtype=bool)
+        top = np.sort(probs, axis=1)[:, -2:]
+        margin = np.log(np.maximum(top, _LEAST_PROB))
+        return margin[:, 1] - margin[:, 0] < self.close
+
+    def to_dict(self) -> dict:
+        """Return plain values for `run.json`."""
+        return asdict(self)
