@@ -95,8 +95,9 @@ class Journal:
 
     def close(self) -> None:
         """Let the lock go and keep the batches."""
-        for file in (self._rows, self._batches, self._lock):
-            file.close()
+        # The lock last, and even if a full disk has no room for what is left to be written.
+        with self._lock, self._rows, self._batches:
+            pass
 
     def remove(self) -> None:
         """Delete the journal: the CSV is whole."""

@@ -94,8 +94,8 @@ class _Rows:
         columns["reason"] = self._reasons(columns, rows, part["near_score"])
         failed = self.found.failed[rows]
         for name in set(columns).difference(_OF_FAILED):
-            columns[name][failed] = np.nan if name in NUMBERS else ""
-        columns["reason"][failed] = part["errors"][failed]
+            columns[name] = np.where(failed, np.nan if name in NUMBERS else "", columns[name])
+        columns["reason"] = np.where(failed, part["errors"], columns["reason"])
         return columns
 
     def _join(self, chosen: np.ndarray) -> np.ndarray:
