@@ -12,6 +12,7 @@ prints the figures of `measure` as JSON.
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -70,10 +71,11 @@ def assign_once(run: Path, images: Path, out: Path, cheap: bool) -> dict[str, fl
 
     Returns
     -------
-    dict: ``seconds`` of `assign` alone; ``main_mib``, the highest resident memory of this process
-    (on Linux VmHWM, which, unlike ``ru_maxrss``, is not inherited from the process that started
-    it); ``worker_mib``, that of the largest single worker process, which includes the pages
-    that it shares with this one: ``RUSAGE_CHILDREN`` gives the largest child, not a sum.
+    dict: ``seconds`` of `assign` alone; ``cpu_seconds`` that this process and its workers computed
+    meanwhile, which other work on the machine disturbs less; ``main_mib``, the highest resident
+    memory of this process (on Linux VmHWM, which, unlike ``ru_maxrss``, is not inherited from the
+    process that started it); ``worker_mib``, that of the largest single worker process, with the
+    pages that it shares with this one: ``RUSAGE_CHILDREN`` gives the largest child, not a sum.
     """
     from clusterkit import assign
     from clusterkit.models.run import Run
@@ -81,11 +83,16 @@ def assign_once(run: Path, images: Path, out: Path, cheap: bool) -> dict[str, fl
     loaded = Run.load(run)
     if cheap:
         loaded.networks = replace(loaded.networks, encoder=_cheap_encoder(loaded.networks.encoder))
-    started = time.perf_counter()
+    before, started = _cpu_seconds(), time.perf_counter()
     assign(loaded, images, out=out, fresh=True)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - before
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"seconds": seconds, "main_mib": _peak_mib(), "worker_mib": worker}
+    return {"seconds": seconds, "cpu_seconds": cpu, "main_mib": _peak_mib(), "worker_mib": worker}
+
+
+def _cpu_seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _cheap_encoder(real):
@@ -141,7 +148,8 @@ def measure(quick: bool = False, folder: Path | None = None) -> dict[str, float]
     -------
     dict: ``memory_main_<n>_mib`` and ``memory_worker_<n>_mib`` (see `assign_once`) for each n,
     ``memory_main_ratio`` and ``memory_tree_ratio`` (the main process and all its workers, counted
-    with what they share), largest n to smallest; ``seconds_<n>`` and ``time_ratio``, 4n to n.
+    with what they share), largest n to smallest; ``seconds_<n>``, ``cpu_seconds_<n>``, and
+    ``seconds_ratio`` and ``cpu_seconds_ratio``, 4n to n.
     """
     if folder is None:
         with tempfile.TemporaryDirectory() as made:
@@ -178,12 +186,13 @@ def _memory(run: Path, folders: dict[int, Path], sizes: list[int], out: Path) ->
 
 
 def _times(run: Path, folders: dict[int, Path], sizes: list[int], out: Path) -> dict[str, float]:
-    seconds = {
-        n: _in_child("--assign", str(run), str(folders[n]), str(out / f"time-{n}.csv"))["seconds"]
-        for n in sizes
-    }
-    found = {f"seconds_{n}": s for n, s in seconds.items()}
-    return found | {"time_ratio": seconds[sizes[-1]] / seconds[sizes[0]]}
+    costs = {n: _in_child("--assign", str(run), str(folders[n]), str(out / f"time-{n}.csv"))
+             for n in sizes}  # fmt: skip
+    found: dict[str, float] = {}
+    for name in ("seconds", "cpu_seconds"):
+        found |= {f"{name}_{n}": cost[name] for n, cost in costs.items()}
+        found[f"{name}_ratio"] = costs[sizes[-1]][name] / costs[sizes[0]][name]
+    return found
 
 
 def main() -> None:
