@@ -83,7 +83,7 @@ def find_images(root: Path) -> list[str]:
         for name in files:
             if name.startswith(".") or not _is_image(folder, name):
                 continue
-            # Strings: there may be 100,000 files, and a Path of each takes longer than to list them.
+            # Strings: of 100,000 files, a Path each takes longer than to list them.
             path = os.path.join(folder, name)
             inside = not os.path.islink(path) or Path(path).resolve().is_relative_to(resolved)
             (found if inside else outside).append(prefix + name)
