@@ -28,6 +28,7 @@ from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
 from clusterkit.engine.assign import weigh
 from clusterkit.engine.context import Context
+from clusterkit.engine.evidence import Evidence
 from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.rows import build_table
 from clusterkit.models.networks import Embeddings
@@ -65,8 +66,9 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     classes, manifest = sorted(taken["label"].unique()), taken.reset_index(drop=True)
     run = Run(Path(), {"classes": classes}, config, learned.judge.networks, manifest, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
-    context = Context.of(run, config, evidence)
-    table = build_table(rest.reset_index(drop=True), evidence, context)
+    held = Evidence(evidence)
+    context = Context.of(run, config, held)
+    table = build_table(rest.reset_index(drop=True), held, context)
     truth = rest["label"].to_numpy()
     return {"set": name, "left_out": left or "", "k": k, "seed": seed} | figures(
         table, truth, truth == left, evidence["reduced"], seed

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from clusterkit import assign, read_assignments
 from clusterkit.cli import _main
+from clusterkit.engine.evidence import Evidence
 from clusterkit.engine.questions import order_questions, summarise_clusters
 
 
@@ -125,7 +126,7 @@ def test_cluster_summaries_against_a_plain_loop():
             "predicted_label": rng.choice(["a", "b"], 20),
         }
     )
-    found = summarise_clusters(table, reduced)
+    found = summarise_clusters(table, Evidence({"reduced": reduced}))
     assert [(c["cluster"], c["size"]) for c in found] == [(0, 8), (1, 5)]
     for cluster in found:
         rows = [i for i in range(20) if table["cluster"][i] is not pd.NA

@@ -5,6 +5,7 @@ Adapters list files; here a file becomes one row for each image in it.
 
 import logging
 import mmap
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,17 +62,16 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
 
     Why a file cannot be read is said when its pixels are wanted.
     """
-    path = Path(path)
     try:
         # A pipe would block for ever.
-        if not path.is_file():
+        if not os.path.isfile(path):
             return None
         # By what is in it: a DICOM file may be called anything.
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             head = file.read(132)
         if head[:4] in tiff.MAGIC:
-            return _tiff_header(path)
-        return _dicom_header(path, tags) if dicom.is_dicom(head) else None
+            return _tiff_header(Path(path))
+        return _dicom_header(Path(path), tags) if dicom.is_dicom(head) else None
     except (ImageError, OSError):
         return None
 

@@ -222,7 +222,8 @@ def _list_inputs(source: Path, config: DataConfig) -> pd.DataFrame:
         images, root = [source.name], source.parent
     else:
         images, root = find_images(source), source
-    paths = [str((root / image).absolute()) for image in images]
+    base = root.absolute()
+    paths = [os.path.join(base, image) for image in images]
     return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
 
 

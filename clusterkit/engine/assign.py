@@ -1,5 +1,6 @@
 """`assign`: from a folder of images to `assignments.csv`, batch by batch, resumable."""
 
+import hashlib
 import json
 import logging
 import os
@@ -210,11 +211,11 @@ def assign(
     journal = Journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
-        evidence = journal.read()
+        evidence = journal.evidence()
         context = Context.of(run, config, evidence)
         table = build_table(inputs, evidence, context)
         summary = _summary(run, source, out, inputs, table, context)
-        summary["cluster_summaries"] = summarise_clusters(table, evidence["reduced"])
+        summary["cluster_summaries"] = summarise_clusters(table, evidence)
         summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         seconds = time.perf_counter() - started
         summary |= {"seconds": round(seconds, 3), "images_per_second": len(table) / seconds}
@@ -260,20 +261,19 @@ def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
 
 def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
     """Everything that decides what is in the journal's batches."""
-    stats = []
-    for path in inputs["path"]:
+    listed = hashlib.sha256()
+    for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
         try:
             found = os.stat(path)
-            stats.append((found.st_size, found.st_mtime_ns))
+            stamp = (found.st_size, found.st_mtime_ns)
         except OSError:
-            stats.append(None)
+            stamp = None
+        listed.update(json.dumps([path, frame, stamp]).encode())
     return {
         "clusterkit": clusterkit.__version__,
         "torch": torch.__version__,
         "run": run.info["id"],
-        "paths": inputs["path"].tolist(),
-        "frames": inputs["frame"].tolist(),
-        "stats": stats,
+        "inputs": listed.hexdigest(),
         "device": str(choose_device(config.device)),
         "batch_size": config.assign.batch_size,
         "pool_top": config.engine.pool_top,

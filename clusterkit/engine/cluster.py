@@ -6,12 +6,11 @@ them stands what the classifier believes. There Ward's method finds classes that
 plain features tears apart or runs together (benchmarks/novelty.py).
 """
 
-import numpy as np
-from scipy.cluster.hierarchy import cut_tree, linkage
-from scipy.spatial.distance import cdist, pdist
-from sklearn.covariance import LedoitWolf
-from sklearn.metrics import silhouette_score
+from collections.abc import Iterable
 
+import numpy as np
+
+from clusterkit.engine.evidence import PART, add_rows
 from clusterkit.engine.novelty import within_classes
 
 # Leading reduced features; with all of them the many small ones drown the few that matter.
@@ -44,14 +43,48 @@ def cluster_space(
     -------
     (N, min(P, 20) + K) float
     """
+    parts = [(reduced, probs)]
+    return cluster_space_of(parts, len(reduced), probs.shape[1], labelled, labels)
+
+
+def cluster_space_of(
+    parts: Iterable[tuple[np.ndarray, np.ndarray]],
+    n: int,
+    n_classes: int,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+) -> np.ndarray:
+    """Do what `cluster_space` does for n images, whose `reduced` and `probs` come in parts."""
+    from sklearn.covariance import LedoitWolf
+
     known = labelled[:, :_AXES].astype(np.float64)
     _, within = within_classes(known, np.unique(labels, return_inverse=True)[1])
     values, axes = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(within).covariance_)
     # Identical labelled images have no spread to measure in.
     deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-6)))
-    white = (reduced[:, :_AXES] @ axes) / deviation
-    total = np.sqrt(white.var(axis=0).sum()) if len(white) else 1.0
-    return np.concatenate([white / max(total, 1e-12), np.sqrt(probs)], axis=1)
+    width, done = known.shape[1], 0
+    points = np.empty((n, width + n_classes))
+    for reduced, probs in parts:
+        rows = slice(done, done + len(reduced))
+        points[rows, :width] = (reduced[:, :_AXES] @ axes) / deviation
+        points[rows, width:] = np.sqrt(probs)
+        done += len(reduced)
+    points[:, :width] /= max(_total_deviation(points[:, :width]), 1e-12)
+    return points
+
+
+def _total_deviation(white: np.ndarray) -> float:
+    """Return the root of the summed variances of the columns (N, D); 1 where N is 0."""
+    n = len(white)
+    if not n:
+        return 1.0
+    mean, squares = np.zeros(white.shape[1]), np.zeros(white.shape[1])
+    for start in range(0, n, PART):
+        mean = add_rows(mean, white[start : start + PART])
+    mean /= n
+    for start in range(0, n, PART):
+        squares = add_rows(squares, (white[start : start + PART] - mean) ** 2)
+    return float(np.sqrt((squares / n).sum()))
 
 
 def cluster_refused(
@@ -90,19 +123,25 @@ def cluster_refused(
         same = np.unique(points, axis=0, return_inverse=True)[1].reshape(-1) if n else np.arange(0)
         return _largest_first(same[refused])
     order = np.lexsort(points.T[::-1])
-    ranked = points[order].astype(np.float64)
-    sample = ranked[_evenly(n, _MOST)]
+    sample = points[order[_evenly(n, _MOST)]].astype(np.float64)
     found = _ward(sample, n_classes)
     if len(sample) < n:
+        from scipy.spatial.distance import cdist
+
         means = np.stack([sample[found == c].mean(axis=0) for c in range(found.max() + 1)])
-        parts = np.array_split(ranked, -(-n // _MOST))
-        found = np.concatenate([cdist(part, means).argmin(axis=1) for part in parts])
+        parts = np.array_split(order, -(-n // _MOST))
+        found = np.concatenate([cdist(points[part], means).argmin(axis=1) for part in parts])
     clusters = np.empty(n, dtype=int)
     clusters[order] = found
     return _largest_first(clusters[refused])
 
 
 def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
+    # Imported here: `assign` clusters at its end, and its start must not wait for them.
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import cdist, pdist
+    from sklearn.metrics import silhouette_score
+
     distinct = len(np.unique(points, axis=0))
     fewest, most = n_classes + 2, 2 * (n_classes + 2)
     counts = np.unique(np.linspace(fewest, most, min(_TRIED, most - fewest + 1)).astype(int))

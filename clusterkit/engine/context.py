@@ -1,5 +1,6 @@
 """What is the same for every row of one `assign`: thresholds, proportions, and the promise."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy as np
 from clusterkit.config import Config
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.conformal import class_set_thresholds
+from clusterkit.engine.evidence import Evidence
 from clusterkit.engine.guarantee import Promise
-from clusterkit.engine.shift import apply_prior, estimate_prior
+from clusterkit.engine.shift import apply_prior, estimate_prior_of
 from clusterkit.models.run import Run
 
 
@@ -38,13 +40,12 @@ class Context:
     set_thresholds: np.ndarray
 
     @classmethod
-    def of(cls, run: Run, config: Config, evidence: dict[str, np.ndarray]) -> "Context":
+    def of(cls, run: Run, config: Config, evidence: Evidence) -> "Context":
         """Choose the thresholds for what the config asks to promise, for one batch."""
         calibration = Calibration.from_dict(run.calibration)
         prior = calibration.prior
         if config.engine.label_shift:
-            readable = evidence["probs"][evidence["errors"] == ""]
-            prior = estimate_prior(readable.astype(float), prior, calibration.n_units)
+            prior = _estimated(evidence, prior, calibration.n_units)
         calibration = calibration.with_prior(prior)
         error, level = config.assign.max_error, config.assign.confidence
         promises: list[Promise] = []
@@ -73,9 +74,9 @@ class Context:
         """(K,) bool: classes of which images were held out; of others no error is known."""
         return np.isin(np.arange(len(self.run.classes)), self.calibration.labels)
 
-    def probs(self, evidence: dict[str, np.ndarray]) -> np.ndarray:
-        """Return the fused probabilities (N, K) under the batch's class proportions."""
-        return apply_prior(evidence["probs"].astype(float), self.calibration.prior, self.prior)
+    def probs(self, fused: np.ndarray) -> np.ndarray:
+        """Turn fused probabilities (N, K) into those under the batch's class proportions."""
+        return apply_prior(fused.astype(float), self.calibration.prior, self.prior)
 
     def to_dict(self) -> dict | None:
         """Return the promise and its evidence for `assignments.json`; None: none was asked for."""
@@ -116,6 +117,17 @@ class Context:
             f" Nothing is assigned as {', '.join(missing)}: none of its images could be held out "
             "to measure errors on."
         )
+
+
+def _estimated(evidence: Evidence, labelled: np.ndarray, units: int) -> np.ndarray:
+    # Texts are slow to read again in every round.
+    readable = [part["errors"] == "" for _, part in evidence.parts("errors")]
+
+    def parts() -> Iterator[np.ndarray]:
+        for (_, part), rows in zip(evidence.parts("probs"), readable, strict=True):
+            yield part["probs"][rows].astype(float)
+
+    return estimate_prior_of(parts, labelled, units)
 
 
 def _sentence(promise: Promise) -> str:

@@ -1,23 +1,28 @@
-"""The journal that an interrupted `assign` resumes from: one small file a finished batch."""
+"""The journal that an interrupted `assign` resumes from, and that rows are made from."""
 
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from clusterkit.engine.evidence import PART, Evidence, Part
 from clusterkit.errors import RunError
 
 
 class Journal:
     """Finished batches of one input under one run, beside the CSV they will become.
 
-    Each batch is written under a temporary name and renamed, so `kill -9` at any time leaves
-    whole batches only. A lock that the system drops when its process dies keeps two processes
-    from writing one CSV.
+    Two files grow. ``rows`` holds the numbers, a fixed number of bytes an image. ``batches`` holds
+    a line a batch: a checksum, then as JSON its number, how many rows it has, and its texts. What
+    `kill -9` or a power failure leaves of an unfinished batch has no line or another checksum, and
+    is cut off. A lock that the system drops when its process dies keeps two processes from writing
+    one CSV.
 
     Parameters
     ----------
@@ -27,6 +32,11 @@ class Journal:
         Whatever decides the rows; a journal of another key is thrown away.
     fresh : bool
         Throw away what is there.
+
+    Raises
+    ------
+    RunError
+        Another process writes this CSV.
     """
 
     def __init__(self, out: Path, key: dict, fresh: bool) -> None:
@@ -44,36 +54,139 @@ class Journal:
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         marker = self.folder / "key"
         if fresh or not marker.is_file() or marker.read_text() != self.fingerprint:
-            for old in self.folder.glob("batch-*"):
-                old.unlink()
+            for old in self.folder.iterdir():
+                if old.name != "lock":
+                    old.unlink()
             marker.write_text(self.fingerprint)
+        self._rows = open(self.folder / "rows", "a+b")  # noqa: SIM115
+        self._batches = open(self.folder / "batches", "a+b")  # noqa: SIM115
+        self._form: np.dtype | None = None
+        # Number of each finished batch: its first row in the file, rows, and where its line is.
+        self._places: dict[int, tuple[int, int, int]] = {}
+        self._recover()
 
     def done(self) -> set[int]:
         """Return the numbers of the batches that are finished."""
-        return {int(p.stem.split("-")[1]) for p in self.folder.glob("batch-*.npz")}
+        return set(self._places)
 
     def write(self, number: int, arrays: dict[str, np.ndarray]) -> None:
-        """Keep one finished batch."""
-        partial = self.folder / f"batch-{number:08d}.partial"
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, partial.with_suffix(".npz"))
+        """Keep one finished batch: (B, …) arrays of numbers, and (B,) of text."""
+        texts = {k: a.tolist() for k, a in arrays.items() if a.dtype.kind in "UO"}
+        numbers = {k: a for k, a in arrays.items() if k not in texts}
+        form = np.dtype([(k, a.dtype, a.shape[1:]) for k, a in numbers.items()])
+        rows = np.empty(len(next(iter(numbers.values()))), dtype=form)
+        for name, array in numbers.items():
+            rows[name] = array
+        described = [[k, a.dtype.str, a.shape[1:]] for k, a in numbers.items()]
+        line = {"batch": number, "rows": len(rows), "form": described, "texts": texts}
+        place = self._batches.seek(0, os.SEEK_END)
+        first = self._rows.seek(0, os.SEEK_END) // form.itemsize
+        self._rows.write(rows.tobytes())
+        # The line says that the rows are there, so they go first.
+        self._rows.flush()
+        self._batches.write(_signed(json.dumps(line).encode(), rows.tobytes()))
+        self._batches.flush()
+        self._form, self._places[number] = form, (first, len(rows), place)
 
-    def read(self) -> dict[str, np.ndarray]:
-        """Return all finished batches, joined in order."""
-        parts = []
-        for number in sorted(self.done()):
-            with np.load(self.folder / f"batch-{number:08d}.npz", allow_pickle=False) as part:
-                parts.append(dict(part))
-        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
+    def evidence(self) -> "StoredEvidence":
+        """Return all finished batches, joined in the order of their numbers."""
+        places = [self._places[number] for number in sorted(self._places)]
+        return StoredEvidence(self.folder, self._form or np.dtype([]), places)
 
     def close(self) -> None:
         """Let the lock go and keep the batches."""
-        self._lock.close()
+        # The lock last, and even if a full disk has no room for what is left to be written.
+        with self._lock, self._rows, self._batches:
+            pass
 
     def remove(self) -> None:
         """Delete the journal: the CSV is whole."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
+
+    def _recover(self) -> None:
+        """Find the finished batches, and cut off what follows them."""
+        self._rows.seek(0)
+        self._batches.seek(0)
+        place = first = 0
+        for text in self._batches:
+            try:
+                line = json.loads(text[9:])
+                form = np.dtype([(k, kind, tuple(shape)) for k, kind, shape in line["form"]])
+            except (ValueError, TypeError, KeyError):
+                break
+            rows = self._rows.read(line["rows"] * form.itemsize)
+            if _signed(text[9:-1], rows) != text:
+                break
+            self._form = form
+            self._places[line["batch"]] = (first, line["rows"], place)
+            first, place = first + line["rows"], place + len(text)
+        self._rows.truncate(first * (self._form.itemsize if self._form else 0))
+        self._batches.truncate(place)
+
+
+def _signed(line: bytes, rows: bytes) -> bytes:
+    return b"%08x %s\n" % (zlib.crc32(rows, zlib.crc32(line)), line)
+
+
+class StoredEvidence(Evidence):
+    """The evidence on N images as a journal's files hold it.
+
+    Parameters
+    ----------
+    folder : Path
+    form : dtype
+        Of a row in the file ``rows``.
+    places : list of (int, int, int)
+        For each batch: its first row in that file, how many it has, and where its line is.
+    """
+
+    def __init__(self, folder: Path, form: np.dtype, places: list[tuple[int, int, int]]) -> None:
+        self._folder, self._form, self._places = folder, form, places
+        self._n = sum(count for _, count, _ in places)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def parts(self, *names: str) -> Iterator[Part]:
+        """Yield (rows, arrays of these names) from the first rows to the last."""
+        numbers = [name for name in names if name in (self._form.names or ())]
+        texts = [name for name in names if name not in numbers]
+        start = 0
+        with open(self._folder / "rows", "rb") as rows, open(self._folder / "batches", "rb") as b:
+            for places in self._grouped():
+                count = sum(n for _, n, _ in places)
+                part = self._numbers(rows, places, numbers, count) if numbers else {}
+                part |= _texts(b, places, texts) if texts else {}
+                yield slice(start, start + count), part
+                start += count
+
+    def _grouped(self) -> Iterator[list[tuple[int, int, int]]]:
+        group: list[tuple[int, int, int]] = []
+        for place in self._places:
+            if group and sum(n for _, n, _ in group) + place[1] > PART:
+                yield group
+                group = []
+            group.append(place)
+        if group:
+            yield group
+
+    def _numbers(self, file, places: list, names: list[str], count: int) -> dict[str, np.ndarray]:
+        found = np.empty(count, dtype=self._form)
+        raw, done = memoryview(found.view(np.uint8)), 0
+        for first, n, _ in places:
+            file.seek(first * self._form.itemsize)
+            end = done + n * self._form.itemsize
+            file.readinto(raw[done:end])
+            done = end
+        return {name: np.ascontiguousarray(found[name]) for name in names}
+
+
+def _texts(file, places: list, names: list[str]) -> dict[str, np.ndarray]:
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for *_, place in places:
+        file.seek(place + 9)
+        texts = json.loads(file.readline())["texts"]
+        for name in names:
+            found[name] += texts[name]
+    return {name: np.array(values, dtype=object) for name, values in found.items()}

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix, diags
-from sklearn.neighbors import NearestNeighbors
 
 _NEIGHBOURS = 10
 # Part of an image's belief that it takes from its neighbours in each round.
@@ -44,6 +42,8 @@ class Neighbourhood:
         probs : (M, K) float
             What the classifier says of the pool: where each image starts from, and its gate.
         """
+        from scipy.sparse import csr_matrix, diags
+
         points = unit_length(np.concatenate([labelled, pool]))
         known = len(labelled)
         start = np.concatenate([np.eye(probs.shape[1])[labels], probs])
@@ -84,6 +84,9 @@ class Neighbourhood:
 def _neighbours(
     points: np.ndarray, queries: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    # Slow to import, and needed by runs with a pool only.
+    from sklearn.neighbors import NearestNeighbors
+
     finder = NearestNeighbors(n_neighbors=min(count, len(points)), algorithm="brute")
     distance, index = finder.fit(points).kneighbors(queries)
     # Of unit vectors, half the squared Euclidean distance is the cosine distance.
@@ -93,4 +96,4 @@ def _neighbours(
 def unit_length(points: np.ndarray) -> np.ndarray:
     """Scale points (N, P) to length 1, as float32; one at the origin stays there."""
     length = np.linalg.norm(points, axis=1, keepdims=True)
-    return (points / np.maximum(length, 1e-12)).astype(np.float32)
+    return (points / np.maximum(length, 1e-12)).astype(np.float32, copy=False)

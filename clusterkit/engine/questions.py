@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from clusterkit.engine.evidence import Evidence
 from clusterkit.engine.propagate import unit_length
 
 # Nobody answers more before the next fit, which orders anew.
@@ -14,7 +15,7 @@ _SAMPLE = 5000
 _SAME = 0.99
 # Sparse places keep a little weight: an image that is alone can still be the first.
 _LEAST_DENSITY = 0.01
-_CHUNK = 1024
+_CHUNK = 256
 
 
 def order_questions(
@@ -54,14 +55,33 @@ def order_questions(
     -------
     (N,) int: 1 is asked first; 0: not asked.
     """
-    order = np.zeros(len(probs), dtype=int)
-    if not len(probs):
+    worth = np.where(unknown, 1.0, uncertainty(probs))
+    return order_points(worth, unit_length(reduced), groups, unit_length(labelled), most)
+
+
+def order_points(
+    worth: np.ndarray,
+    points: np.ndarray,
+    groups: np.ndarray,
+    labelled: np.ndarray,
+    most: int = _MOST,
+) -> np.ndarray:
+    """Do what `order_questions` does, on what it makes of its input.
+
+    Parameters
+    ----------
+    worth : (N,) float in [0, 1]
+        `uncertainty`, 1 where unknown.
+    points : (N, P) float32, labelled : (E, P) float32
+        Reduced features, scaled to `unit_length`.
+    """
+    order = np.zeros(len(points), dtype=int)
+    if not len(points):
         return order
-    points = unit_length(reduced)
-    worth = np.where(unknown, 1.0, _uncertainty(probs)) * _density(points)
+    worth = worth * _density(points)
     named = pd.factorize(np.where(groups == "", None, groups))[0]
     asked = np.zeros(max(1, named.max(initial=-1) + 1))
-    near = _nearest(points, unit_length(labelled))
+    near = _nearest(points, labelled)
     open_ = np.ones(len(points), dtype=bool)
     for number in range(1, min(most, len(points)) + 1):
         share = np.where(named < 0, 1.0, 1 / (1 + asked[named]))
@@ -80,38 +100,62 @@ def order_questions(
     return order
 
 
-def summarise_clusters(table: pd.DataFrame, reduced: np.ndarray) -> list[dict]:
+def summarise_clusters(table: pd.DataFrame, evidence: Evidence) -> list[dict]:
     """Describe each cluster of at least two images, so that a person can name it.
 
     Parameters
     ----------
     table : DataFrame (N)
         Columns image, image_id, cluster, predicted_label.
-    reduced : (N, P) float
+    evidence : Evidence (N)
+        With ``reduced``: reduced features (N, P).
 
     Returns
     -------
     list of dict by cluster number: cluster, size, medoid (the image nearest the mean of the
     cluster) with its medoid_id, labels (how many members lean to each).
     """
+    numbers = table["cluster"].to_numpy(dtype=int, na_value=-1)
+    sizes = np.bincount(numbers[numbers >= 0])
     out = []
-    numbered = table["cluster"].reset_index(drop=True).dropna()
-    for number, rows in numbered.groupby(numbered).groups.items():
-        if len(rows) < 2:
+    for number, medoid in enumerate(_medoids(numbers, sizes, evidence)):
+        if sizes[number] < 2:
             continue
-        points, members = reduced[rows], table.iloc[rows]
-        distance = np.linalg.norm(points - points.mean(axis=0), axis=1)
-        medoid = members.iloc[int(distance.argmin())]
-        counts = members["predicted_label"].value_counts()
+        counts = table["predicted_label"][numbers == number].value_counts()
         labels = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         out.append({
-            "cluster": int(number), "size": len(rows), "medoid": medoid["image"],
-            "medoid_id": medoid["image_id"], "labels": {k: int(v) for k, v in labels},
+            "cluster": number, "size": int(sizes[number]), "medoid": table["image"].iloc[medoid],
+            "medoid_id": table["image_id"].iloc[medoid], "labels": {k: int(v) for k, v in labels},
         })  # fmt: skip
-    return sorted(out, key=lambda c: c["cluster"])
+    return out
 
 
-def _uncertainty(probs: np.ndarray) -> np.ndarray:
+def _medoids(numbers: np.ndarray, sizes: np.ndarray, evidence: Evidence) -> np.ndarray:
+    """Return the row (C,) nearest the mean of each cluster; numbers (N,), -1: in none."""
+    means, medoids = 0.0, np.zeros(len(sizes), dtype=int)
+    nearest = np.full(len(sizes), np.inf)
+    for rows, part in evidence.parts("reduced"):
+        members = np.flatnonzero(numbers[rows] >= 0)
+        members = members[np.argsort(numbers[rows][members], kind="stable")]
+        found, first = np.unique(numbers[rows][members], return_index=True)
+        sums = np.zeros((len(sizes), part["reduced"].shape[1]))
+        if len(found):
+            sums[found] = np.add.reduceat(part["reduced"][members].astype(float), first)
+        means = means + sums / np.maximum(sizes, 1)[:, None]
+    for rows, part in evidence.parts("reduced"):
+        members = np.flatnonzero(numbers[rows] >= 0)
+        own = numbers[rows][members]
+        distance = np.linalg.norm(part["reduced"][members] - means[own], axis=1)
+        order = np.lexsort([distance, own])
+        found, first = np.unique(own[order], return_index=True)
+        best = order[first]
+        closer = distance[best] < nearest[found]
+        found, best = found[closer], best[closer]
+        nearest[found], medoids[found] = distance[best], rows.start + members[best]
+    return medoids
+
+
+def uncertainty(probs: np.ndarray) -> np.ndarray:
     """Return one minus the margin between the two likeliest classes, in [0, 1]."""
     top = np.sort(probs, axis=1)[:, -2:]
     return 1 - (top[:, -1] - top[:, 0]) if probs.shape[1] > 1 else np.zeros(len(probs))
@@ -126,10 +170,12 @@ def _density(points: np.ndarray) -> np.ndarray:
         return np.ones(n)
     mean = np.empty(n)
     for start in range(0, n, _CHUNK):
-        part = np.arange(start, min(start + _CHUNK, n))
+        part = slice(start, min(start + _CHUNK, n))
         cosine = points[part] @ points[rows].T
-        cosine[part[:, None] == rows[None, :]] = -np.inf
-        mean[part] = np.partition(cosine, -count, axis=1)[:, -count:].mean(axis=1)
+        own = slice(*np.searchsorted(rows, [part.start, part.stop]))
+        cosine[rows[own] - start, np.arange(own.start, own.stop)] = -np.inf
+        cosine.partition(-count, axis=1)
+        mean[part] = cosine[:, -count:].mean(axis=1)
     return np.maximum(mean, _LEAST_DENSITY)
 
 

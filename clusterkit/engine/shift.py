@@ -4,7 +4,11 @@ Labels are often taken so many a class, while a batch holds what the clinic sees
 that was fitted to the one is biased on the other, and its confidence with it.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
+
+from clusterkit.engine.evidence import add_rows
 
 # What the labelled proportions weigh, in labelled units and in images of the batch. A batch
 # cannot say more about its classes than the labels say about how they look.
@@ -37,15 +41,29 @@ def estimate_prior(probs: np.ndarray, labelled: np.ndarray, units: int) -> np.nd
     >>> estimate_prior(sharp, np.array([0.5, 0.5]), 1000).round(2)
     array([0.9, 0.1])
     """
-    n = len(probs)
+    return estimate_prior_of(lambda: [probs], labelled, units)
+
+
+def estimate_prior_of(
+    parts: Callable[[], Iterable[np.ndarray]], labelled: np.ndarray, units: int
+) -> np.ndarray:
+    """Do what `estimate_prior` does, on probabilities that come in parts.
+
+    Parameters
+    ----------
+    parts : callable
+        Gives all parts (n, K) anew at each call, in the same order.
+    """
+    n = sum(len(part) for part in parts())
     if not n:
         return labelled.copy()
     strength = n * _PRIOR_UNITS / max(units, 1) + _PRIOR_IMAGES
     prior = labelled.copy()
     for _ in range(_ROUNDS):
-        before = prior
-        shifted = apply_prior(probs, labelled, prior)
-        prior = (shifted.sum(axis=0) + strength * labelled) / (n + strength)
+        before, total = prior, np.zeros(len(labelled))
+        for part in parts():
+            total = add_rows(total, apply_prior(part, labelled, prior))
+        prior = (total + strength * labelled) / (n + strength)
         if np.abs(prior - before).max() < _CLOSE:
             break
     return prior

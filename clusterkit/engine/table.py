@@ -22,25 +22,36 @@ COLUMNS = [
 STATUSES = ("assigned", "review", "novel", "duplicate", "failed")
 NUMBERS = ("confidence", "classifier_probability", "similarity", "nearest_similarity", "novelty_p")
 WHOLE = ("cluster", "order")
-TEXTS = [c for c in COLUMNS if c not in NUMBERS + WHOLE]
 
 # Digits after the point: more would be noise, and would differ between processors.
 _DIGITS = 6
 
+# Rows that are made into text at a time.
+_PART = 4096
+
 
 def write_assignments(table: pd.DataFrame, path: Path) -> None:
     """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text)."""
-    others = [c for c in table if c not in COLUMNS]
-    out = table[[*COLUMNS, *others]].copy()
-    for column in [*TEXTS, *others]:
-        out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in out[column]]
-    for column in NUMBERS:
-        out[column] = out[column].astype(float).round(_DIGITS)
-    for column in WHOLE:
-        out[column] = out[column].astype("Int64")
+    columns = [*COLUMNS, *(c for c in table if c not in COLUMNS)]
     partial = path.with_name(path.name + ".partial")
-    out.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        for start in range(0, max(1, len(table)), _PART):
+            part = _written(table.iloc[start : start + _PART][columns])
+            part.to_csv(file, index=False, header=not start, lineterminator="\n")
     os.replace(partial, path)
+
+
+def _written(part: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as they stand in the file."""
+    out = part.copy()
+    for column in out:
+        if column in NUMBERS:
+            out[column] = out[column].astype(float).round(_DIGITS)
+        elif column in WHOLE:
+            out[column] = out[column].astype("Int64")
+        else:
+            out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in out[column]]
+    return out
 
 
 def read_assignments(path: Path | str) -> pd.DataFrame:

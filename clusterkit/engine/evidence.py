@@ -1,0 +1,43 @@
+"""What rows rest on, read in parts: no step needs all arrays of all images at once."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+# Rows of a part. Fewer would be multiplied by other routines of BLAS, which round otherwise.
+PART = 4096
+
+Part = tuple[slice, dict[str, np.ndarray]]
+
+
+class Evidence:
+    """The evidence on N images, in memory.
+
+    `engine.journal.StoredEvidence` reads the same from disk.
+
+    Parameters
+    ----------
+    arrays : mapping of (N, …) arrays
+        As `Engine.evidence` gives them.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def parts(self, *names: str) -> Iterator[Part]:
+        """Yield (rows, arrays of these names) from the first rows to the last."""
+        for start in range(0, len(self), PART):
+            rows = slice(start, min(start + PART, len(self)))
+            yield rows, {name: self._arrays[name][rows] for name in names}
+
+
+def add_rows(total: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Add the rows of a part (n, D) to a total (D,), one by one.
+
+    Sums of parts would be rounded otherwise than the sum of all rows: so no result depends on how
+    many rows are in a part.
+    """
+    return np.concatenate([total[None], part]).sum(axis=0)
