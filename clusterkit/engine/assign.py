@@ -43,6 +43,9 @@ log = logging.getLogger("clusterkit")
 
 Report = Callable[[str, int, int], None]
 
+# Characters: the column reason is a short sentence.
+_LONGEST_ERROR = 200
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -129,7 +132,7 @@ class Engine:
             for name, values in self._weigh(plain, batch.looks[close]).items():
                 found[name][close] = values
         near, score = self.near.match(batch.signatures)
-        errors = batch.errors.astype("U200")
+        errors = batch.errors.astype(f"U{_LONGEST_ERROR}")
         return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **found}
 
     def _weigh(self, embeddings: Embeddings, looks: np.ndarray) -> dict[str, np.ndarray]:

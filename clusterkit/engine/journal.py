@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy as np
 
 from clusterkit.engine.evidence import PART, Evidence, Part
 from clusterkit.errors import RunError
+
+# Seconds of work that a power failure may cost; waiting for the disk after each batch costs more.
+_SYNC = 2.0
 
 
 class Journal:
@@ -61,6 +65,7 @@ class Journal:
         self._rows = open(self.folder / "rows", "a+b")  # noqa: SIM115
         self._batches = open(self.folder / "batches", "a+b")  # noqa: SIM115
         self._form: np.dtype | None = None
+        self._synced = time.monotonic()
         # Number of each finished batch: its first row in the file, rows, and where its line is.
         self._places: dict[int, tuple[int, int, int]] = {}
         self._recover()
@@ -86,7 +91,14 @@ class Journal:
         self._rows.flush()
         self._batches.write(_signed(json.dumps(line).encode(), rows.tobytes()))
         self._batches.flush()
+        if time.monotonic() > self._synced + _SYNC:
+            self._sync()
         self._form, self._places[number] = form, (first, len(rows), place)
+
+    def _sync(self) -> None:
+        os.fsync(self._rows.fileno())
+        os.fsync(self._batches.fileno())
+        self._synced = time.monotonic()
 
     def evidence(self) -> "StoredEvidence":
         """Return all finished batches, joined in the order of their numbers."""
