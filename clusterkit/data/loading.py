@@ -104,9 +104,10 @@ def load_batches(
     workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
 ) -> Iterator[Batch]:
-    """Yield the images at `places` in order, in batches; those numbered in `skip` are left out.
+    """Return the images at `places` in order, in batches; those numbered in `skip` are left out.
 
-    An unreadable image is a blank one with its reason in `errors`: it never stops the batch.
+    The workers begin at once, before the first batch is asked for. An unreadable image is a blank
+    one with its reason in `errors`: it never stops the batch.
     """
     starts = range(0, len(places), batch_size)
     numbers = [i for i in range(len(starts)) if i not in skip]
@@ -124,12 +125,7 @@ def load_batches(
         collate_fn=_collate,
         worker_init_fn=_start_worker if workers else None,
     )
-    parts: list[tuple] = []
-    for place, ((number, _), part) in enumerate(zip(slices, loader, strict=True)):
-        parts.append(part)
-        if place + 1 == len(slices) or slices[place + 1][0] != number:
-            yield _join(number, parts)
-            parts = []
+    return _joined([number for number, _ in slices], iter(loader))
 
 
 def _ahead(batch_size: int, workers: int) -> int:
@@ -147,6 +143,16 @@ def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, n
     images = np.stack(images)
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
     return torch.from_numpy(images), ids, errors, np.stack(signatures), appearance(images)
+
+
+def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[Batch]:
+    """Put slices together that have the same number of a batch."""
+    parts: list[tuple] = []
+    for place, (number, part) in enumerate(zip(numbers, slices, strict=True)):
+        parts.append(part)
+        if place + 1 == len(numbers) or numbers[place + 1] != number:
+            yield _join(number, parts)
+            parts = []
 
 
 def _join(number: int, parts: list[tuple]) -> Batch:

@@ -79,11 +79,12 @@ class Engine:
     def __init__(self, run: Run, config: Config) -> None:
         self.run, self.config = run, config
         self.device = choose_device(config.device)
+        # Folded on the CPU, so before the networks move.
+        siamese = FactoredSiamese.from_head(run.networks.siamese_head)
         self.networks = run.networks.to(self.device)
+        self.networks.make_ready(self.device)
         self.calibration = Calibration.from_dict(run.calibration)
         labels, stored, pool_top = run.labels, run.gallery, config.engine.pool_top
-        siamese = FactoredSiamese.from_head(run.networks.siamese_head)
-        self.networks.to(self.device)
         exemplars = stored["exemplar"].numpy().astype(bool)
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
@@ -244,9 +245,10 @@ def _embed_missing(
         log.info("resuming: %d batches were done before", len(done))
     if len(done) * batch_size >= len(inputs):
         return len(done)
-    engine, finished = Engine(run, config), len(done) * batch_size
-    places = places_of(inputs)
+    places, finished = places_of(inputs), len(done) * batch_size
+    # Before the engine, so that the first images are being decoded while it is made ready.
     batches = load_batches(places, run.config.image, batch_size, workers, skip=done)
+    engine = Engine(run, config)
     for batch, evidence in engine.stream(batches):
         journal.write(batch.number, evidence)
         finished += len(batch.ids)

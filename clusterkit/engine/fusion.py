@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+import torch
 
 from clusterkit.engine.gate import gate_classes
 
@@ -85,7 +85,7 @@ class Fusion:
 
     def classifier_probs(self, logits: np.ndarray) -> np.ndarray:
         """Return temperature-scaled probabilities (N, K)."""
-        return softmax(logits / self.temperature, axis=1)
+        return np.exp(log_softmax(logits / self.temperature))
 
     def gate(self, logits: np.ndarray) -> np.ndarray:
         """Return the classes to compare with, (N, K) bool."""
@@ -94,15 +94,23 @@ class Fusion:
     def probs(self, scores: Scores, gate: np.ndarray) -> np.ndarray:
         """Return fused probabilities (N, K); 0 outside the gate, rows sum to 1."""
         joined = np.tensordot(self.weights, _terms(scores, self.temperature), axes=1)
-        return softmax(np.where(gate, joined, -np.inf), axis=1)
+        return np.exp(log_softmax(np.where(gate, joined, -np.inf)))
 
     def similarity(self, logits: np.ndarray) -> np.ndarray:
         """Turn Siamese logits of any shape into calibrated similarities in [0, 1]."""
-        return expit(self.slope * logits + self.offset)
+        return torch.tensor(self.slope * logits + self.offset).sigmoid().numpy()
 
     def to_dict(self) -> dict:
         """Return plain numbers for `calibration.json`."""
         return asdict(self)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log-probabilities (N, K) of logits (N, K); -inf stays -inf.
+
+    By torch, which is there already: importing scipy.special would hold up assign's first batch.
+    """
+    return torch.tensor(logits).log_softmax(dim=1).numpy()
 
 
 def fit_fusion(
@@ -138,7 +146,7 @@ def fit_fusion(
     start = np.array([_start(i, inputs) for i in inputs])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        log_probs = log_softmax(np.tensordot(weights, terms, axes=1), axis=1)
+        log_probs = log_softmax(np.tensordot(weights, terms, axes=1))
         residual = -np.exp(log_probs)
         residual[rows, labels] += 1
         gain = np.einsum("n,nk,ink->i", weight, residual, terms)
@@ -172,7 +180,7 @@ def _start(index: int, inputs: tuple[int, ...]) -> float:
 
 def _terms(scores: Scores, temperature: float) -> np.ndarray:
     """Stack the three inputs, (3, N, K)."""
-    log_probs = log_softmax(scores.logits / temperature, axis=1)
+    log_probs = log_softmax(scores.logits / temperature)
     # A class without an exemplar must not win or lose by that alone: it gets the lowest score.
     finite = np.isfinite(scores.pooled)
     lowest = np.where(finite, scores.pooled, np.inf).min(axis=1, keepdims=True)
@@ -190,7 +198,7 @@ def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray)
     rows = np.arange(len(labels))
 
     def loss(log_t: float) -> float:
-        likelihood = log_softmax(logits / np.exp(log_t), axis=1)[rows, labels]
+        likelihood = log_softmax(logits / np.exp(log_t))[rows, labels]
         return log_t**2 - weight @ likelihood
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))

@@ -58,6 +58,12 @@ class Networks:
             part.to(device).eval()
         return self
 
+    def make_ready(self, device: torch.device | str) -> None:
+        """Prepare the encoders for a device now and not with the first images."""
+        for encoder in (self.encoder, self.siamese_encoder):
+            if encoder is not None:
+                self.forward_of(encoder, device)
+
     def forward_of(
         self, encoder: nn.Module, device: torch.device | str, precision: str | None = None
     ) -> Forward:
