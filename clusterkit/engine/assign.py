@@ -82,7 +82,6 @@ class Engine:
         # Folded on the CPU, so before the networks move.
         siamese = FactoredSiamese.from_head(run.networks.siamese_head)
         self.networks = run.networks.to(self.device)
-        self.networks.make_ready(self.device)
         self.calibration = Calibration.from_dict(run.calibration)
         labels, stored, pool_top = run.labels, run.gallery, config.engine.pool_top
         exemplars = stored["exemplar"].numpy().astype(bool)
@@ -96,8 +95,11 @@ class Engine:
         self.novelty = NoveltyModel.from_tensors(run.part_of_gallery("novelty"))
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K)."""
-        embeddings = embed(self.networks, images, self.device)
+        """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K).
+
+        In float32, as the labelled images were: a few images are compared with those.
+        """
+        embeddings = embed(self.networks, images, self.device, FLOAT32)
         return embeddings.siamese, self.judge.logits(embeddings).numpy()
 
     def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
@@ -249,6 +251,7 @@ def _embed_missing(
     # Before the engine, so that the first images are being decoded while it is made ready.
     batches = load_batches(places, run.config.image, batch_size, workers, skip=done)
     engine = Engine(run, config)
+    engine.networks.make_ready(engine.device)
     for batch, evidence in engine.stream(batches):
         journal.write(batch.number, evidence)
         finished += len(batch.ids)
