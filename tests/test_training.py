@@ -12,35 +12,6 @@ from clusterkit import Run, assign, fit
 from clusterkit.config import override
 from clusterkit.engine.calibrate import HeldOut, calibrate, clearly_likelier
 from clusterkit.errors import DataError
-from clusterkit.training.pairs import PairDataset, PairSampler
-
-
-@given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(0, 999))
-def test_pairs_are_never_an_image_with_itself(labels, seed):
-    labels = np.array(labels)
-    sampler = PairSampler(labels, seed)
-    for index in range(len(labels)):
-        partner, same = sampler.draw(index)
-        assert partner != index
-        assert same == (labels[partner] == labels[index])
-
-
-def test_half_of_the_pairs_are_of_one_class_and_partners_are_uniform():
-    labels = np.repeat([0, 1, 2], [10, 20, 30])
-    sampler = PairSampler(labels, 0)
-    drawn = [sampler.draw(3) for _ in range(4000)]
-    assert np.mean([same for _, same in drawn]) == pytest.approx(0.5, abs=0.03)
-    mates = np.bincount([p for p, same in drawn if same], minlength=10)
-    assert mates[3] == 0
-    assert np.delete(mates, 3).min() > 150
-
-
-def test_validation_pairs_are_fixed_and_training_pairs_are_not():
-    labels = np.repeat([0, 1], 50)
-    fixed = PairDataset(lambda i: i, labels, 0, fixed=True)
-    afresh = PairDataset(lambda i: i, labels, 0, fixed=False)
-    assert [fixed[i][1] for i in range(100)] == [fixed[i][1] for i in range(100)]
-    assert [afresh[i][1] for i in range(100)] != [afresh[i][1] for i in range(100)]
 
 
 @pytest.mark.parametrize("encoder", ["shared", "separate"])

@@ -1,5 +1,6 @@
 """Trains all networks on some of the labelled images, by one of two strategies."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import Place
 from clusterkit.engine.calibrate import unit_weights
 from clusterkit.models.backbones import Backbone, Encoder, empty_encoder
-from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.models.networks import Embeddings, Networks, embed_paths
+from clusterkit.training.head_start import StartFeatures, embed_labelled, embed_views
 from clusterkit.training.learners import (
     Data,
     History,
@@ -21,7 +23,7 @@ from clusterkit.training.learners import (
 )
 from clusterkit.training.linear import fit_linear_head
 from clusterkit.training.pair_head import fit_pair_head
-from clusterkit.training.transforms import flipped_views
+from clusterkit.training.stopping import keep_back
 
 # Fewer labelled images than this are too few to fine-tune a pretrained encoder safely.
 _FINETUNE_IMAGES = 500
@@ -46,6 +48,10 @@ class Trainer:
         ``"head"`` or ``"finetune"``.
     history : History
         Gets one row an epoch.
+    report : callable
+        Called with (stage, done, total); in images: embed, fine-tune, fine-tune Siamese.
+    start : StartFeatures or None
+        Of the backbone and these images, if other trainers share them.
     """
 
     def __init__(
@@ -56,9 +62,14 @@ class Trainer:
         backbone: Backbone,
         strategy: str,
         history: History,
+        report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        start: StartFeatures | None = None,
     ) -> None:
         self.data, self.pool, self.config, self.backbone = data, pool, config, backbone
-        self.strategy, self.history = strategy, history
+        self.strategy, self.history, self.report = strategy, history, report
+        self.start = start or StartFeatures(
+            backbone.encoder, data.images, config.device, self._reporter("embed")
+        )
         self.views = "as they are"
         self._start = {k: v.clone() for k, v in backbone.encoder.state_dict().items()}
         self._features: torch.Tensor | None = None
@@ -79,8 +90,7 @@ class Trainer:
         """
         if not self.frozen:
             return
-        augment = _ALL if self._choosing else self.config.augment
-        features = self._embed_views(self.backbone.encoder, augment)
+        features = self.start.views(_ALL if self._choosing else self.config.augment)
         pool = self._embed_pool(self._networks(self.backbone.encoder))
         self.take_features(features, None if pool is None else pool.classifier, folds)
 
@@ -124,7 +134,8 @@ class Trainer:
         """Features of the labelled images, as they are."""
         if self.frozen:
             return Embeddings(self._features[0], self._features[0])
-        return embed_all(networks, self.data.images, self.config.device)
+        images, device = self.data.images, self.config.device
+        return embed_labelled(networks, images, device, self._reporter("embed"))
 
     def embed_pool(self, networks: Networks) -> Embeddings | None:
         """Features of the readable images of the pool; None: there are none."""
@@ -165,18 +176,34 @@ class Trainer:
 
     def _tune(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
         epochs, siamese_epochs = self._epochs()
-        pretrained, config = self.backbone.pretrained, self.config
-        data = Data(self.data.images, self.data.labels, rows, valid)
-        encoder, own = self._fresh_encoder(), None
+        config, history, report = self.config, self.history, self._reporter
+        data = self._parts(rows, valid)
+        encoder, own, n_classes = self._fresh_encoder(), None, len(self.data.classes)
         head = finetune_classifier(
-            encoder, data, len(self.data.classes), config, epochs, pretrained, self.history
+            encoder, data, n_classes, config, epochs, history, report("fine-tune")
         )
         if config.model.encoder == "separate":
             own = self._fresh_encoder()
-            siamese = finetune_siamese(own, data, config, siamese_epochs, pretrained, self.history)
+            siamese = finetune_siamese(
+                own, data, config, siamese_epochs, history, report("fine-tune Siamese")
+            )
         else:
-            siamese = self._pair_head(self._embed_views(encoder, config.augment), rows)
+            images, device = self.data.images, config.device
+            views = embed_views(encoder, images, config.augment, device, report("embed"))
+            siamese = self._pair_head(views, rows)
         return Networks(encoder, head, siamese, own).to(config.device)
+
+    def _parts(self, rows: np.ndarray, valid: np.ndarray) -> Data:
+        """Keep some of `rows` back to stop by, where there are enough; else watch `valid`."""
+        images, labels = self.data.images, self.data.labels
+        start = self.start.views(self.config.augment) if self.backbone.pretrained else None
+        kept = keep_back(self.data, rows, self.config.seed)
+        if kept.any():
+            return Data(images, labels, rows[~kept], rows[kept], True, start)
+        return Data(images, labels, rows, valid, False, start)
+
+    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.report(stage, done, total)
 
     def _fresh_encoder(self) -> Encoder:
         encoder = empty_encoder(self.backbone.name)
@@ -193,14 +220,6 @@ class Trainer:
     def _networks(self, encoder: torch.nn.Module) -> Networks:
         parts = torch.nn.Identity(), torch.nn.Sequential()
         return Networks(encoder, *parts).to(self.config.device)
-
-    def _embed_views(self, encoder: torch.nn.Module, augment: AugmentConfig) -> torch.Tensor:
-        """Pooled features (V, N, D) of every view that `augment` allows."""
-        networks, device = self._networks(encoder), self.config.device
-        views = flipped_views(self.data.images, augment)
-        return torch.stack(
-            [embed_all(networks, np.ascontiguousarray(v), device).siamese for v in views]
-        )
 
     def _embed_pool(self, networks: Networks) -> Embeddings | None:
         if not self.pool:
