@@ -213,7 +213,8 @@ class Trainer:
     def _epochs(self) -> tuple[int, int]:
         default = (0, 60) if self.frozen else (12, 60)
         if not self.frozen and self.config.model.encoder == "separate":
-            default = (12, 12)
+            # Each epoch encodes an image once: from nothing, it takes more of them.
+            default = (12, 12 if self.backbone.pretrained else 24)
         config = self.config.train
         return config.epochs or default[0], config.siamese_epochs or default[1]
 
