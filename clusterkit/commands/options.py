@@ -13,7 +13,6 @@ import click
 
 from clusterkit.config import Config, load_config, override
 
-
 # What a stage counts, if not images.
 _UNITS = {"fit": " models", "headers": " files"}
 

@@ -1,0 +1,1 @@
+"""What each part of `python -m benchmarks.speed` measures."""
