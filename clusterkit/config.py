@@ -89,6 +89,8 @@ class TrainConfig:
     """How the two models learn.
 
     `pool` is the most unlabelled images that are learned from, `self_training` the most rounds.
+    `cache_mb` is how many mebibytes of decoded training images stay in memory; more of them go
+    to a temporary file (a 224-pixel image takes 0.14).
 
     `lr` is fastai's: the maximum of a one-cycle schedule. `C` is scikit-learn's: the inverse
     strength of the penalty on the linear classifier that the strategy ``head`` fits.
@@ -106,6 +108,7 @@ class TrainConfig:
     valid_fraction: float = 0.2
     pool: int = 5000
     self_training: int = 3
+    cache_mb: int = 2048
 
 
 @dataclass
@@ -198,6 +201,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.valid_fraction": (0.05, 0.5),
     "train.pool": (0, 1_000_000),
     "train.self_training": (0, 100),
+    "train.cache_mb": (0, 10_000_000),
     "engine.gate_mass": (0.01, 1),
     "engine.gate_max": (1, 100_000),
     "engine.pool_top": (1, 1000),

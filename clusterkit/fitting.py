@@ -78,6 +78,7 @@ def fit(
         The data, configuration or weights cannot be used; nothing is written then.
     """
     from clusterkit.learning import held_out_folds, learn
+    from clusterkit.training.head_start import StartFeatures
     from clusterkit.training.learners import History
     from clusterkit.training.trainer import Trainer, choose_strategy
 
@@ -103,10 +104,14 @@ def fit(
     log.info("strategy %s: %s", strategy, why)
     pool = _choose_pool(manifest, data, config)
     looks = appearance(data.images)
+    start = StartFeatures(
+        backbone.encoder, data.images, config.device,
+        lambda done, total: report("embed", done, total),
+    )  # fmt: skip
 
     def taught(how: str, precision: str) -> _Taught:
         folds, n_folds = held_out_folds(data, config, how)
-        trainer = Trainer(data, pool, config, backbone, how, History(), precision)
+        trainer = Trainer(data, pool, config, backbone, how, History(), report, start, precision)
         trainer.prepare(folds)
         learned = learn(data, looks, trainer, folds, config, report)
         found = Precision(**learned.decisions["precision"])

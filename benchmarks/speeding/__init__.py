@@ -1,1 +1,1 @@
-"""How fast `clusterkit` is, and how it grows: the parts of `benchmarks/speed.py`."""
+"""What each part of `python -m benchmarks.speed` measures."""

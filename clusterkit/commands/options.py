@@ -13,9 +13,12 @@ import click
 
 from clusterkit.config import Config, load_config, override
 
+# What a stage counts, if not images.
+_UNITS = {"fit": " models", "headers": " files"}
+
 
 class Bar:
-    """Turns (stage, done, total) into a tqdm bar on a terminal."""
+    """Turns (stage, done, total) into a tqdm bar on a terminal, with speed and time left."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet, self.bar, self.stage = quiet or not sys.stderr.isatty(), None, None
@@ -25,9 +28,13 @@ class Bar:
             return
         from tqdm import tqdm
 
-        if stage != self.stage:
+        # A stage comes again for another fold: it has a speed of its own.
+        if self.bar is None or stage != self.stage or done < self.bar.n:
             self.close()
-            self.bar, self.stage = tqdm(total=total, desc=stage, file=sys.stderr), stage
+            unit = _UNITS.get(stage, " images")
+            self.bar, self.stage = tqdm(total=total, desc=stage, unit=unit, file=sys.stderr), stage
+        # Training that ends early has fewer images than it began with.
+        self.bar.total = total
         self.bar.update(done - self.bar.n)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The labelled images in memory, decoded once."""
+"""The labelled images, decoded once."""
 
 import logging
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
+from clusterkit.data.cache import room_for_images
 from clusterkit.data.contents import names_of
 from clusterkit.data.loading import load_batches, places_of, workers_for
 from clusterkit.data.manifest import check_labels
@@ -28,6 +29,7 @@ class Labelled:
     rows : DataFrame (N)
         Their rows of the manifest, and `near`: a number for each set of near duplicates, or -1.
     images : (N, S, S, 3) uint8
+        In memory, or beyond `config.train.cache_mb` mapped to a temporary file.
     labels : (N,) int
         Index into `classes`.
     units : (N,) int
@@ -61,15 +63,17 @@ def load_labelled(
         What is left has fewer than two classes.
     """
     rows = manifest[manifest["label"].notna()].reset_index(drop=True)
-    size = config.image.size
-    images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+    images = room_for_images(len(rows), config.image.size, config.train.cache_mb)
     errors = np.empty(len(rows), dtype=object)
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.int8)
-    places = places_of(rows)
+    places, count = places_of(rows), 0
     for batch in load_batches(places, config.image, _BATCH, workers_for(places)):
         place = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
-        images[place], errors[place] = batch.images, batch.errors
-        signatures[place] = batch.signatures
+        errors[place], signatures[place] = batch.errors, batch.signatures
+        # Written without gaps: leaving images out afterwards would take a second copy of all.
+        readable = batch.images[batch.errors == ""]
+        images[count : count + len(readable)] = readable
+        count += len(readable)
         report("read", place.stop, len(rows))
     bad = errors != ""
     if bad.any():
@@ -82,7 +86,7 @@ def load_labelled(
     _warn_of_near(rows)
     classes = check_labels(rows, config.data.max_classes)
     labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
-    return Labelled(rows, images[~bad], labels, units_of(rows), classes, signatures)
+    return Labelled(rows, images[:count], labels, units_of(rows), classes, signatures)
 
 
 def _warn_of_near(rows: pd.DataFrame) -> None:

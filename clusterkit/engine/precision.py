@@ -50,9 +50,7 @@ class Precision:
         """Measure on probabilities (N, K) of the same images, N ≥ 1, in both precisions."""
         rows = np.arange(len(quick))[:, None]
         pair = np.argsort(-quick, axis=1, kind="stable")[:, :2]
-        odds = [
-            np.log(np.maximum(probs[rows, pair], _LEAST_PROB)) for probs in (quick, plain)
-        ]
+        odds = [np.log(np.maximum(probs[rows, pair], _LEAST_PROB)) for probs in (quick, plain)]
         quick_margin, plain_margin = (o[:, 0] - o[:, -1] for o in odds)
         # Beyond this no rounding could decide, and saturated log-odds differ by a lot.
         open_ = np.abs(quick_margin) < _CERTAIN

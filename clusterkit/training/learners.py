@@ -5,44 +5,63 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.schedule import Learner  # importing it adds fit_one_cycle
-from fastai.vision.all import (
-    BCEWithLogitsLossFlat,
-    DataLoaders,
-    LabelSmoothingCrossEntropyFlat,
-    accuracy,
-    params,
-)
+from fastai.vision.all import DataLoaders, LabelSmoothingCrossEntropyFlat, TfmdDL, params
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.config import Config
 from clusterkit.models.backbones import Encoder
-from clusterkit.models.heads import Classifier, SiameseModel, create_head
-from clusterkit.training.pairs import PairDataset
+from clusterkit.models.heads import create_head, pair_features, pool
+from clusterkit.training.callbacks import (
+    Count,
+    HalfPrecision,
+    KeepBest,
+    half_precision,
+    in_full,
+    in_half,
+)
+from clusterkit.training.head_start import warm_head
+from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.pairs import AllPairsLoss, draw_pairs, join_all, mixed_batches
 from clusterkit.training.transforms import batch_transforms, tensor_image
+
+# Pairs are made of features, so that many for each image watched cost nothing.
+_PAIRS_AN_IMAGE = 8
 
 
 @dataclass
 class Data:
-    """Training images and what is held out, for one learner.
+    """Training images and what is watched meanwhile, for one learner.
 
     Attributes
     ----------
     images : (N, S, S, 3) uint8
     labels : (N,) int
-    train, valid : (n,) int
-        Rows of each part; `valid` may be empty.
+    train, watched : (n,) int
+        Rows of each part; `watched` may be empty.
+    choosing : bool
+        Whether the loss on those watched chooses the epoch: see `stopping.keep_back`.
+    start : (V, N, D) float Tensor or None
+        Features of the pretrained encoder; None: it has random weights.
     """
 
     images: np.ndarray
     labels: np.ndarray
     train: np.ndarray
-    valid: np.ndarray
+    watched: np.ndarray
+    choosing: bool = False
+    start: torch.Tensor | None = None
 
 
 @dataclass
 class History:
-    """One row an epoch, in the order trained; `fold` is written into every row."""
+    """One row an epoch, in the order trained; `fold` is written into every row.
+
+    What is called valid are the images kept back to choose the epoch by, where there are any,
+    else those that the fold holds out.
+    """
 
     fold: str = ""
     rows: list[dict] = field(default_factory=list)
@@ -69,16 +88,46 @@ class History:
 
 
 class _Rows:
-    """A dataset over rows of (get(row), target)."""
+    """A dataset of images and their labels; `split_idx` is fastai's: 0 is augmented, 1 is not."""
 
-    def __init__(self, get: Callable, targets: np.ndarray) -> None:
-        self.get, self.targets = get, torch.as_tensor(targets)
+    def __init__(self, data: Data, rows: np.ndarray, split_idx: int) -> None:
+        self.images, self.rows, self.split_idx = data.images, rows, split_idx
+        self.labels = torch.as_tensor(data.labels[rows])
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple:
-        return self.get(index), self.targets[index]
+        return tensor_image(self.images[self.rows[index]]), self.labels[index]
+
+
+class _MixedLoader(TfmdDL):
+    """Batches dealt by `mixed_batches` anew each epoch."""
+
+    def get_idxs(self) -> list[int]:
+        rng = np.random.default_rng(int(torch.randint(2**31, ())))
+        return mixed_batches(self.dataset.labels.numpy(), self.bs, rng).ravel().tolist()
+
+
+class _Tuned(nn.Module):
+    """Encoder, pooling, and a head over what `join` makes of a batch's features (B, 2C).
+
+    Each image is encoded once. The head computes in float32 whatever the encoder does.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, join: Callable) -> None:
+        super().__init__()
+        self.encoder, self.head, self.join = encoder, head, join
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        # fastai's subclass of Tensor would be asked at every single operation.
+        plain = images.as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last)
+        return pool(self.encoder(plain)).float()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.features(images)
+        with in_full(features.device):
+            return self.head(self.join(features))
 
 
 def finetune_classifier(
@@ -87,22 +136,40 @@ def finetune_classifier(
     n_classes: int,
     config: Config,
     epochs: int,
-    pretrained: bool,
     history: History,
+    report: Callable[[int, int], None],
 ) -> nn.Sequential:
-    """Train encoder (in place) and head on images (N, S, S, 3); returns the head."""
-    head = create_head(2 * encoder.channels, n_classes)
-    loaders = _image_loaders(data, config, pairs=False)
-    _fit(
-        Classifier(encoder, head),
-        loaders,
-        _classes_loss(config),
-        epochs,
-        config,
-        history,
-        "classifier",
-        pretrained,
-    )
+    """Train encoder (in place) and head on images; returns the head.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    data : Data
+    n_classes : int
+    config : Config
+    epochs : int
+        At most so many: see `KeepBest`.
+    history : History
+        Gets the losses.
+    report : callable
+        Called with (images trained on, images in all).
+
+    Returns
+    -------
+    head : (B, 2C) → (B, K) logits.
+    """
+    head, loss = create_head(2 * encoder.channels, n_classes), _classes_loss(config)
+    if data.start is not None:
+        features, labels = data.start[:, data.train], data.labels[data.train]
+        warm_head(head, features, labels, loss, config.train.lr, config.train.weight_decay)
+    labels = torch.as_tensor(data.labels[data.watched])
+
+    def judge(features: torch.Tensor) -> tuple[float, float]:
+        logits = head(features)
+        return float(loss(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+
+    model = _Tuned(encoder, head, lambda features: features)
+    _fit(model, data, loss, judge, "classifier", epochs, config, history, report)
     return head.eval()
 
 
@@ -111,22 +178,32 @@ def finetune_siamese(
     data: Data,
     config: Config,
     epochs: int,
-    pretrained: bool,
     history: History,
+    report: Callable[[int, int], None],
 ) -> nn.Sequential:
-    """Train the Siamese model's own encoder (in place) and head on pairs of images."""
-    head = create_head(4 * encoder.channels, 1)
-    loaders = _image_loaders(data, config, pairs=True)
-    _fit(
-        SiameseModel(encoder, head),
-        loaders,
-        BCEWithLogitsLossFlat(),
-        epochs,
-        config,
-        history,
-        "siamese",
-        pretrained,
-    )
+    """Train the Siamese model's own encoder (in place) and head on all pairs of each batch.
+
+    An image is encoded once a batch, where the article encodes two for each pair, and stands in
+    up to 62 pairs. What is watched are pairs drawn once.
+
+    Parameters
+    ----------
+    encoder, data, config, epochs, history, report
+        See `finetune_classifier`.
+
+    Returns
+    -------
+    head : (B, 4C) pairs as `pair_features` joins them → (B, 1) logits.
+    """
+    train = config.train
+    if data.start is None:
+        head = create_head(4 * encoder.channels, 1)
+    else:
+        features, labels = data.start[:, data.train], data.labels[data.train]
+        head = fit_pair_head(features, labels, epochs, train.lr, train.weight_decay, config.seed)
+    judge = _pair_judge(head, data.labels[data.watched], config.seed)
+    model = _Tuned(encoder, head, join_all)
+    _fit(model, data, AllPairsLoss(), judge, "siamese", epochs, config, history, report)
     return head.eval()
 
 
@@ -139,69 +216,83 @@ def _classes_loss(config: Config) -> nn.Module:
     return LabelSmoothingCrossEntropyFlat(eps=config.train.label_smoothing)
 
 
-def _binary_accuracy(logits: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
-    return ((logits > 0) == (same > 0.5)).float().mean()
+def _pair_judge(head: nn.Module, labels: np.ndarray, seed: int) -> Callable | None:
+    """Return what measures a head on pairs of images with `labels` that stay the same."""
+    if len(labels) < 2:
+        return None
+    classes = torch.as_tensor(np.unique(labels, return_inverse=True)[1])
+    generator = torch.Generator().manual_seed(seed)
+    first, second, same = draw_pairs(classes, _PAIRS_AN_IMAGE * len(classes), generator)
+
+    def judge(features: torch.Tensor) -> tuple[float, float]:
+        logits = head(pair_features(features[first], features[second]))[:, 0]
+        loss = binary_cross_entropy_with_logits(logits, same.float())
+        return float(loss), float(((logits > 0) == same).float().mean())
+
+    return judge
 
 
-def _image_loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
-    datasets = []
-    for rows, fixed in ((data.train, False), (data.valid, True)):
-        get, labels = _getter(data.images, rows), data.labels[rows]
-        datasets.append(
-            PairDataset(get, labels, config.seed, fixed) if pairs else _Rows(get, labels)
-        )
+def _loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
     # At least two whole batches, and none of one image: BatchNorm cannot learn from it.
-    batch_size = max(2, min(config.train.batch_size, len(data.train) // 2))
-    return DataLoaders.from_dsets(
-        *datasets,
-        bs=batch_size,
-        num_workers=0,
-        device="cpu",
-        after_batch=batch_transforms(config.augment, data.images.shape[1]),
+    # Pairs of both kinds take three.
+    least = min(3 if pairs else 2, len(data.train))
+    size = max(least, min(config.train.batch_size, len(data.train) // 2))
+    common = {
+        "num_workers": 0,
+        "device": torch.device(config.device),
+        "after_batch": batch_transforms(config.augment, data.images.shape[1]),
+    }
+    make = _MixedLoader if pairs else TfmdDL
+    return DataLoaders(
+        make(_Rows(data, data.train, 0), bs=size, shuffle=not pairs, drop_last=True, **common),
+        TfmdDL(_Rows(data, data.watched, 1), bs=config.train.batch_size, **common),
     )
 
 
-def _getter(images: np.ndarray, rows: np.ndarray) -> Callable[[int], torch.Tensor]:
-    return lambda index: tensor_image(images[rows[index]])
+def _watcher(model: _Tuned, loaders: DataLoaders, judge: Callable | None) -> Callable:
+    """Return what measures the model, in evaluation mode, on the images watched."""
+
+    def watch() -> tuple[float, float] | None:
+        if judge is None or not len(loaders.valid.dataset):
+            return None
+        with torch.inference_mode(), in_half(loaders.device):
+            found = torch.cat([model.features(images) for images, _ in loaders.valid])
+        with torch.inference_mode():
+            return judge(found)
+
+    return watch
 
 
 def _fit(
-    model: nn.Module,
-    loaders: DataLoaders,
+    model: _Tuned,
+    data: Data,
     loss: nn.Module,
+    judge: Callable | None,
+    stage: str,
     epochs: int,
     config: Config,
     history: History,
-    stage: str,
-    pretrained: bool,
+    report: Callable[[int, int], None],
 ) -> None:
-    device = torch.device(config.device)
-    loaders.to(device)
-    metric = _binary_accuracy if stage == "siamese" else accuracy
+    loaders = _loaders(data, config, pairs=stage == "siamese")
+    keep = KeepBest(
+        _watcher(model, loaders, judge),
+        epochs,
+        data.choosing,
+        lambda *row: history.add(stage, *row),
+    )
     learner = Learner(
         loaders,
         model,
         loss_func=loss,
-        metrics=metric,
         wd=config.train.weight_decay,
         splitter=siamese_splitter,
+        cbs=[ChannelsLast(), keep, Count(report)],
     )
-    if device.type == "cuda":
-        learner.to_fp16()
+    if half_precision(loaders.device) is not None:
+        learner.add_cb(HalfPrecision(loaders.device))
+    model.to(loaders.device)
     rate = config.train.lr
     with learner.no_bar(), learner.no_logging():
-        if pretrained:
-            learner.freeze()
-            learner.fit_one_cycle(1, rate)
-            _record(learner, history, stage)
-            learner.unfreeze()
-            rate = slice(rate / 100, rate)
-        learner.fit_one_cycle(epochs, rate)
-    _record(learner, history, stage)
-    model.to("cpu").eval()
-
-
-def _record(learner: Learner, history: History, stage: str) -> None:
-    for epoch, values in enumerate(learner.recorder.values):
-        # Without a validation part fastai records the training loss alone.
-        history.add(stage, epoch, *(*values, None, None)[:3])
+        learner.fit_one_cycle(epochs, rate if data.start is None else slice(rate / 100, rate))
+    model.to("cpu", memory_format=torch.contiguous_format).eval()

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.models.heads import HIDDEN, create_head, pair_features
+from clusterkit.training.pairs import draw_pairs
 
 # Principal axes that pairs are compared in. With N images the features span at most N − 1
 # dimensions, and beyond the first few dozen these tell patients apart better than classes.
@@ -72,36 +73,6 @@ def fit_pair_head(
     steps = max(_LEAST_STEPS, math.ceil(epochs * len(labels) / _PAIRS))
     _train(model, reduced, labels, steps, lr, weight_decay, generator, record)
     return _unfold(first, rest, mean, variance, axes).eval()
-
-
-def draw_pairs(
-    labels: torch.Tensor, count: int, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Draw pairs of different images: (first, second, same class), each (count,).
-
-    `labels` are whole numbers from 0 on, each of which occurs.
-
-    The first is any image. Its partner is of the same class with probability 0.5 (never, where
-    the class has one image; always, where there is one class), else of a class drawn evenly
-    from the others, so that a common class is not the partner of nearly all.
-    """
-    sizes = torch.bincount(labels)
-    # Rows sorted by class, and where in them each class begins and each row stands.
-    order = torch.argsort(labels, stable=True)
-    starts, place = sizes.cumsum(0) - sizes, torch.argsort(order)
-    first = torch.randint(len(labels), (count,), generator=generator)
-    label = labels[first]
-    same = torch.rand(count, generator=generator) < 0.5
-    same = (same | (len(sizes) == 1)) & (sizes[label] > 1)
-    # Another class: one of the K − 1 that are left, counted past the own.
-    other = (torch.rand(count, generator=generator) * (len(sizes) - 1)).long()
-    other = other + (other >= label)
-    partner = torch.where(same, label, other.clamp_max(len(sizes) - 1))
-    # Of the own class one place fewer is open: the image's own is stepped over.
-    open_places = sizes[partner] - same.long()
-    step = (torch.rand(count, generator=generator) * open_places).long()
-    step = step + (same & (step >= place[first] - starts[label]))
-    return first, order[starts[partner] + step], same
 
 
 def _principal_axes(standardised: torch.Tensor, most: int) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Trains all networks on some of the labelled images, by one of two strategies."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from clusterkit.engine.calibrate import unit_weights
 from clusterkit.models.backbones import Backbone, Encoder, empty_encoder
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.training.head_start import StartFeatures, embed_views
 from clusterkit.training.learners import (
     Data,
     History,
@@ -22,7 +24,7 @@ from clusterkit.training.learners import (
 )
 from clusterkit.training.linear import fit_linear_head
 from clusterkit.training.pair_head import fit_pair_head
-from clusterkit.training.transforms import flipped_views
+from clusterkit.training.stopping import keep_back
 
 # Fewer labelled images than this are too few to fine-tune a pretrained encoder safely.
 _FINETUNE_IMAGES = 500
@@ -47,6 +49,10 @@ class Trainer:
         ``"head"`` or ``"finetune"``.
     history : History
         Gets one row an epoch.
+    report : callable
+        Called with (stage, done, total); in images: embed, fine-tune, fine-tune Siamese.
+    start : StartFeatures or None
+        Of the backbone and these images, if other trainers share them.
     precision : {"float32", "bfloat16"}
         That images are asked about in, see `Networks`: the pool, and held-out images where the
         promise is measured. What is learned from, and compared with, is float32.
@@ -60,11 +66,16 @@ class Trainer:
         backbone: Backbone,
         strategy: str,
         history: History,
+        report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        start: StartFeatures | None = None,
         precision: str = FLOAT32,
     ) -> None:
         self.precision = precision
         self.data, self.pool, self.config, self.backbone = data, pool, config, backbone
-        self.strategy, self.history = strategy, history
+        self.strategy, self.history, self.report = strategy, history, report
+        self.start = start or StartFeatures(
+            backbone.encoder, data.images, config.device, self._reporter("embed")
+        )
         self.views = "as they are"
         self._start = {k: v.clone() for k, v in backbone.encoder.state_dict().items()}
         self._features: torch.Tensor | None = None
@@ -86,13 +97,12 @@ class Trainer:
         """
         if not self.frozen:
             return
-        augment = _ALL if self._choosing else self.config.augment
-        features = self._embed_views(self.backbone.encoder, augment)
+        features = self.start.views(_ALL if self._choosing else self.config.augment)
         only = self._only(self.backbone.encoder)
         pool = self._embed_pool(only)
         self.take_features(features, None if pool is None else pool.classifier, folds)
         if self.precision != FLOAT32:
-            self._asked = embed_all(only, self.data.images, self.config.device).siamese
+            self._asked = self._embed_labelled(only).siamese
 
     def take_features(
         self, features: torch.Tensor, pool: torch.Tensor | None, folds: np.ndarray
@@ -134,13 +144,18 @@ class Trainer:
         """Features of the labelled images, as they are, in float32."""
         if self.frozen:
             return Embeddings(self._features[0], self._features[0])
-        return embed_all(networks, self.data.images, self.config.device, precision=FLOAT32)
+        return self._embed_labelled(networks, FLOAT32)
 
     def embed_asked(self, networks: Networks) -> Embeddings:
         """Features of the labelled images as `assign` will see new ones: in its precision."""
         if self.frozen:
             return Embeddings(self._asked, self._asked)
-        return embed_all(networks, self.data.images, self.config.device)
+        return self._embed_labelled(networks)
+
+    def _embed_labelled(self, networks: Networks, precision: str | None = None) -> Embeddings:
+        report = self._reporter("embed")
+        images, device = self.data.images, self.config.device
+        return embed_all(networks, images, device, progress=report, precision=precision)
 
     def embed_pool(self, networks: Networks) -> Embeddings | None:
         """Features of the readable images of the pool; None: there are none."""
@@ -181,18 +196,34 @@ class Trainer:
 
     def _tune(self, rows: np.ndarray, valid: np.ndarray) -> Networks:
         epochs, siamese_epochs = self._epochs()
-        pretrained, config = self.backbone.pretrained, self.config
-        data = Data(self.data.images, self.data.labels, rows, valid)
-        encoder, own = self._fresh_encoder(), None
+        config, history, report = self.config, self.history, self._reporter
+        data = self._parts(rows, valid)
+        encoder, own, n_classes = self._fresh_encoder(), None, len(self.data.classes)
         head = finetune_classifier(
-            encoder, data, len(self.data.classes), config, epochs, pretrained, self.history
+            encoder, data, n_classes, config, epochs, history, report("fine-tune")
         )
         if config.model.encoder == "separate":
             own = self._fresh_encoder()
-            siamese = finetune_siamese(own, data, config, siamese_epochs, pretrained, self.history)
+            siamese = finetune_siamese(
+                own, data, config, siamese_epochs, history, report("fine-tune Siamese")
+            )
         else:
-            siamese = self._pair_head(self._embed_views(encoder, config.augment), rows)
+            images, device = self.data.images, config.device
+            views = embed_views(encoder, images, config.augment, device, report("embed"))
+            siamese = self._pair_head(views, rows)
         return self._networks(encoder, head, siamese, own)
+
+    def _parts(self, rows: np.ndarray, valid: np.ndarray) -> Data:
+        """Keep some of `rows` back to stop by, where there are enough; else watch `valid`."""
+        images, labels = self.data.images, self.data.labels
+        start = self.start.views(self.config.augment) if self.backbone.pretrained else None
+        kept = keep_back(self.data, rows, self.config.seed)
+        if kept.any():
+            return Data(images, labels, rows[~kept], rows[kept], True, start)
+        return Data(images, labels, rows, valid, False, start)
+
+    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.report(stage, done, total)
 
     def _fresh_encoder(self) -> Encoder:
         encoder = empty_encoder(self.backbone.name)
@@ -202,7 +233,8 @@ class Trainer:
     def _epochs(self) -> tuple[int, int]:
         default = (0, 60) if self.frozen else (12, 60)
         if not self.frozen and self.config.model.encoder == "separate":
-            default = (12, 12)
+            # Each epoch encodes an image once: from nothing, it takes more of them.
+            default = (12, 12 if self.backbone.pretrained else 24)
         config = self.config.train
         return config.epochs or default[0], config.siamese_epochs or default[1]
 
@@ -212,19 +244,11 @@ class Trainer:
     def _only(self, encoder: torch.nn.Module) -> Networks:
         return self._networks(encoder, torch.nn.Identity(), torch.nn.Sequential())
 
-    def _embed_views(self, encoder: torch.nn.Module, augment: AugmentConfig) -> torch.Tensor:
-        """Pooled features (V, N, D) of every view that `augment` allows."""
-        networks, device = self._only(encoder), self.config.device
-        views = flipped_views(self.data.images, augment)
-        return torch.stack(
-            [embed_all(networks, view, device, precision=FLOAT32).siamese for view in views]
-        )
-
     def _embed_pool(self, networks: Networks) -> Embeddings | None:
         if not self.pool:
             return None
         image, device = self.config.image, self.config.device
-        return embed_paths(networks, self.pool, image, device)
+        return embed_paths(networks, self.pool, image, device, self._reporter("embed pool"))
 
     def _held_out_fit(self, features: torch.Tensor, folds: np.ndarray) -> float:
         """Mean log-likelihood, each unit counting once, of held-out images as they are."""

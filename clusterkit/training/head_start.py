@@ -1,0 +1,130 @@
+"""What fine-tuning starts from: features of the untrained encoder, and heads fitted to them."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from clusterkit.config import AugmentConfig
+from clusterkit.models.networks import Networks, embed_all
+from clusterkit.training.transforms import flipped_views
+
+# Images embedded between two calls of `progress`; their mirror images are all that is copied.
+_CHUNK = 128
+
+_BATCH = 64
+_LEAST_STEPS = 100
+_EPOCHS = 10
+
+
+def embed_views(
+    encoder: nn.Module,
+    images: np.ndarray,
+    augment: AugmentConfig,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> torch.Tensor:
+    """Return pooled features (V, N, D) of images and of all mirror images that are allowed.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    images : (N, S, S, 3) uint8
+    augment : AugmentConfig
+    device : str
+    progress : callable
+        Called with (images embedded, images in all), each mirror image counting as one.
+
+    Returns
+    -------
+    Views in the order of `flipped_views`, float32, on the CPU.
+    """
+    networks = Networks(encoder, nn.Identity(), nn.Sequential()).to(device)
+    parts, views = [], len(flipped_views(images[:1], augment))
+    for start in range(0, len(images), _CHUNK):
+        chunk = flipped_views(images[start : start + _CHUNK], augment)
+        found = [embed_all(networks, view, device).siamese for view in chunk]
+        parts.append(torch.stack(found))
+        progress(views * min(start + _CHUNK, len(images)), views * len(images))
+    return torch.cat(parts, dim=1)
+
+
+class StartFeatures:
+    """Features of the encoder that training starts from, computed once for all that ask.
+
+    Both networks, all folds and, where fine-tuning is compared with heads on frozen features,
+    both strategies start from the same weights.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Not trained while this is in use.
+    images : (N, S, S, 3) uint8
+    device : str
+    progress : callable
+        See `embed_views`.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        images: np.ndarray,
+        device: str,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.encoder, self.images, self.device = encoder, images, device
+        self.progress = progress
+        self._views: dict[tuple[bool, bool], torch.Tensor] = {}
+
+    def views(self, augment: AugmentConfig) -> torch.Tensor:
+        """Return features (V, N, D) of the views that `augment` allows."""
+        key = (augment.flip_horizontal, augment.flip_vertical)
+        if key not in self._views:
+            whole = self._views.get((True, True))
+            # Of all four views the first are those of fewer flips, but for up and down alone.
+            if whole is not None and key != (False, True):
+                self._views[key] = whole[: 1 + key[0]]
+            else:
+                found = embed_views(self.encoder, self.images, augment, self.device, self.progress)
+                self._views[key] = found
+        return self._views[key]
+
+
+def warm_head(
+    head: nn.Sequential,
+    views: torch.Tensor,
+    labels: np.ndarray,
+    loss: nn.Module,
+    lr: float,
+    weight_decay: float,
+) -> None:
+    """Train a new head in place on cached features, before the encoder is trained with it.
+
+    A random head's gradients would undo what the encoder has learned. Ten passes over features
+    take less time than one over images.
+
+    Parameters
+    ----------
+    head : (B, D) → (B, K) logits
+    views : (V, N, D) float Tensor
+        Pooled features of every view of N ≥ 2 images.
+    labels : (N,) int
+    loss : nn.Module
+        (logits, labels) → scalar.
+    lr, weight_decay : float
+        Of AdamW under a one-cycle schedule; at least 100 steps of 64 images.
+    """
+    targets = torch.as_tensor(labels)
+    steps = max(_LEAST_STEPS, math.ceil(_EPOCHS * len(labels) / _BATCH))
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    head.train()
+    for _ in range(steps):
+        rows = torch.randperm(len(targets))[:_BATCH]
+        seen = torch.randint(len(views), rows.shape)
+        optimizer.zero_grad()
+        loss(head(views[seen, rows]), targets[rows]).backward()
+        optimizer.step()
+        schedule.step()
