@@ -42,7 +42,7 @@ from clusterkit.audit.explain import Encoded, Explainer, reference_images
 from clusterkit.config import config_from_dict, override
 from clusterkit.data.images import load_image, to_array
 from clusterkit.demo import DEMO
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.models.heads import pool
 from clusterkit.models.run import Run
 from clusterkit.models.siamese import FactoredSiamese

@@ -26,8 +26,8 @@ from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
-from clusterkit.engine.assign import weigh
 from clusterkit.engine.context import Context
+from clusterkit.engine.engine import weigh
 from clusterkit.engine.evidence import Evidence
 from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.rows import build_table

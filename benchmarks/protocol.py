@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 
 from clusterkit.config import AugmentConfig, Config, override
+from clusterkit.data.appearance import appearance
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
 from clusterkit.engine.calibrate import Calibration
 from clusterkit.engine.fusion import Scores
-from clusterkit.data.appearance import appearance
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.learning import Learned, held_out_folds, learn
 from clusterkit.models.backbones import Backbone, load_backbone

@@ -131,13 +131,14 @@ class EngineConfig:
 class AssignConfig:
     """The promise and the batch.
 
-    `per_class` makes the promise for each assigned class, all at once.
+    `per_class` makes the promise for each assigned class, all at once. `batch_size` and `workers`
+    (processes) are chosen by the device where they are none.
     """
 
     max_error: float | None = 0.05
     confidence: float = 0.9
     per_class: bool = False
-    batch_size: int = 32
+    batch_size: int | None = None
     workers: int | None = None
 
 

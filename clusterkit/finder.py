@@ -13,7 +13,7 @@ from clusterkit.audit.pictures import save_png
 from clusterkit.config import Config, ImageConfig
 from clusterkit.data.contents import names_of
 from clusterkit.data.images import load_image, to_array
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.models.run import Run
 from clusterkit.patients import similar_groups

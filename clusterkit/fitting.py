@@ -16,6 +16,7 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.appearance import appearance
 from clusterkit.data.contents import files_of
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.loading import Place, places_of, read_signatures
@@ -25,7 +26,6 @@ from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration, clearly_likelier
 from clusterkit.engine.novelty import NoveltyModel
 from clusterkit.engine.precision import Precision
-from clusterkit.data.appearance import appearance
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
 from clusterkit.models.forward import FLOAT32, quick_precision

@@ -22,7 +22,7 @@ from clusterkit.data.loading import Place, load_batches, places_of, workers_for
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.outcomes import find_group, read_outcomes
 from clusterkit.data.patients import key_fingerprint, key_path, read_key
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.engine.groups import pool_groups
 from clusterkit.engine.outcomes import summarise_outcomes
 from clusterkit.errors import ClusterkitError, DataError, ImageError, nearest_name

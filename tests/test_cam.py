@@ -14,7 +14,7 @@ from clusterkit.audit.cam import (
     pair_gradients,
 )
 from clusterkit.audit.explain import Average, Encoded, Explainer, reference_images
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import DataError
 from clusterkit.models.heads import pair_features, pool
 from clusterkit.models.siamese import FactoredSiamese

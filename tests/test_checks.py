@@ -17,7 +17,7 @@ from clusterkit.audit.checks.places import TOLERANCE, PairScore, energy_inside, 
 from clusterkit.audit.checks.weights import cascade, randomised, rank_correlation
 from clusterkit.audit.explain import Explainer, reference_images
 from clusterkit.data.images import to_array
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.models.heads import pool
 
 

@@ -7,8 +7,8 @@ import torch
 from clusterkit import SimilarityFinder, similar
 from clusterkit.data.images import load_image, to_array
 from clusterkit.errors import ClusterkitError, ImageError
-from clusterkit.models.heads import SiameseModel
 from clusterkit.models.forward import normalise
+from clusterkit.models.heads import SiameseModel
 
 
 @pytest.fixture

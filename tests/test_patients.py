@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from clusterkit import Run, fit, similar, similar_groups
 from clusterkit.config import override
 from clusterkit.data.outcomes import read_outcomes
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.engine.groups import pool_groups
 from clusterkit.engine.outcomes import interval_of, summarise_outcomes
 from clusterkit.errors import ClusterkitError, DataError, ImageError

@@ -15,7 +15,7 @@ from clusterkit.audit.batch import read_batch
 from clusterkit.audit.lookup import find_row
 from clusterkit.audit.paper import Paper
 from clusterkit.audit.sheet import draw_sheet, gather, write_sheet
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import ClusterkitError, DataError
 
 HOSTILE = "שלום $x_2$ \\frac{1}{2} 病理 \n new\tline \x00 \udcff " + "W" * 300 + " end.png"

@@ -1,4 +1,4 @@
-"""What the benchmarks of speed have in common: pictures with the grain of photographs, and a run."""
+"""What the benchmarks of speed share: pictures with the grain of photographs, and a run."""
 
 from functools import cache
 from pathlib import Path

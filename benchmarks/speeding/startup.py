@@ -64,7 +64,8 @@ def _whole(command: list[str]) -> float:
 def _until_first_line(command: list[str]) -> float:
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline()
+        assert process.stdout
+        assert process.stdout.readline()
         return time.perf_counter() - started
 
 

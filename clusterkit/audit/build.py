@@ -20,7 +20,7 @@ from clusterkit.audit.page import render_page
 from clusterkit.audit.plotting.overview import draw_plots
 from clusterkit.audit.summary import measure, summarise
 from clusterkit.config import Config
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import ClusterkitError
 from clusterkit.models.run import Run
 

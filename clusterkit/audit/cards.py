@@ -18,7 +18,7 @@ from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.images import decode, to_array
 from clusterkit.data.manifest import read_identified
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import DataError
 from clusterkit.models.heads import pool
 

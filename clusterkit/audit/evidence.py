@@ -14,7 +14,7 @@ from clusterkit.audit.page import Card, Match
 from clusterkit.audit.pictures import thumbnail
 from clusterkit.config import Config
 from clusterkit.data.images import to_array
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import DataError
 from clusterkit.models.run import Run
 

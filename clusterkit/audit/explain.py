@@ -13,7 +13,7 @@ import torch
 from clusterkit.audit import cam
 from clusterkit.data.contents import names_of
 from clusterkit.data.images import to_array
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import DataError
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks

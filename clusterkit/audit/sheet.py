@@ -17,7 +17,7 @@ from clusterkit.audit.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
 from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.images import load_image, to_array
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.models.run import Run
 

@@ -2,16 +2,16 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.appearance import APPEARANCE, appearance
+from clusterkit.data.appearance import appearance
 from clusterkit.data.files import reading_processes
 from clusterkit.data.images import decode, to_array
 from clusterkit.data.manifest import read_identified
@@ -60,9 +60,15 @@ class Batch:
     looks: np.ndarray
 
 
+def do_nothing() -> None:
+    """Do nothing; unlike a lambda, it can be sent to a process that was not forked."""
+
+
 class _Images(Dataset):
-    def __init__(self, places: list[Place], how: ImageConfig) -> None:
-        self.places, self.how = places, how
+    def __init__(
+        self, places: list[Place], how: ImageConfig, in_worker: Callable[[], None] = do_nothing
+    ) -> None:
+        self.places, self.how, self.in_worker = places, how, in_worker
 
     def __len__(self) -> int:
         return len(self.places)
@@ -103,11 +109,12 @@ def load_batches(
     batch_size: int,
     workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
+    in_worker: Callable[[], None] = do_nothing,
 ) -> Iterator[Batch]:
     """Return the images at `places` in order, in batches; those numbered in `skip` are left out.
 
-    The workers begin at once, before the first batch is asked for. An unreadable image is a blank
-    one with its reason in `errors`: it never stops the batch.
+    The workers begin at once, before the first batch is asked for; each calls `in_worker` first.
+    An unreadable image is a blank one with its reason in `errors`: it never stops the batch.
     """
     starts = range(0, len(places), batch_size)
     numbers = [i for i in range(len(starts)) if i not in skip]
@@ -118,7 +125,7 @@ def load_batches(
         for start in range(starts[number], end, _SLICE)
     ]
     loader = DataLoader(
-        _Images(places, how),
+        _Images(places, how, in_worker),
         batch_sampler=[list(rows) for _, rows in slices],
         num_workers=min(workers, len(slices)),
         prefetch_factor=_ahead(batch_size, workers) if workers and slices else None,
@@ -136,6 +143,7 @@ def _ahead(batch_size: int, workers: int) -> int:
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     os.nice(_NICE)
+    get_worker_info().dataset.in_worker()
 
 
 def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, np.ndarray]:
@@ -143,6 +151,13 @@ def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, n
     images = np.stack(images)
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
     return torch.from_numpy(images), ids, errors, np.stack(signatures), appearance(images)
+
+
+def read_batch(places: list[Place], how: ImageConfig, number: int, batch_size: int) -> Batch:
+    """Return one batch of the images at `places`, read in this process."""
+    images = _Images(places, how)
+    rows = range(number * batch_size, min((number + 1) * batch_size, len(places)))
+    return _join(number, [_collate([images[row] for row in rows])])
 
 
 def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[Batch]:

@@ -105,6 +105,10 @@ class Journal:
         places = [self._places[number] for number in sorted(self._places)]
         return StoredEvidence(self.folder, self._form or np.dtype([]), places)
 
+    def leave(self) -> None:
+        """Let go of the lock in a process that was forked: this one's end alone gives it back."""
+        self._lock.close()
+
     def close(self) -> None:
         """Let the lock go and keep the batches."""
         # The lock last, and even if a full disk has no room for what is left to be written.

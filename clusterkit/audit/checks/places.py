@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from clusterkit.audit.cam import heat
 from clusterkit.audit.checks.curves import blurred
-from clusterkit.models.heads import pool
 from clusterkit.models.forward import normalise
+from clusterkit.models.heads import pool
 from clusterkit.models.siamese import FactoredSiamese
 
 # TorchRay's margin of the pointing game, for images of 224 pixels a side.

@@ -12,7 +12,7 @@ from clusterkit.audit.checks import places as known
 from clusterkit.audit.checks.curves import centre_blob, curves, interval, random_heats
 from clusterkit.audit.checks.weights import cascade
 from clusterkit.audit.explain import Encoded, Explainer, reference_images
-from clusterkit.engine.assign import Engine
+from clusterkit.engine.engine import Engine
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
 from clusterkit.models.siamese import FactoredSiamese
