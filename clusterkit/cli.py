@@ -1,6 +1,7 @@
 """The command line: the group of commands, and what becomes of errors."""
 
 import gc
+import os
 import sys
 
 import click
@@ -31,6 +32,10 @@ def main() -> None:
     # Importing torch makes a million objects that stay: looking through them again and again for
     # cycles takes a fifth of the time until the first batch.
     gc.set_threshold(100_000, 20, 20)
+    # Threads that spin while they wait for others take the processor from whoever works: fit is a
+    # tenth quicker without, several times on a machine that does something else too. OpenMP reads
+    # this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(_main(sys.argv[1:]))
 
 

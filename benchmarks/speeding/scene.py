@@ -8,7 +8,6 @@ from PIL import Image
 
 CLASSES = ("amber", "green", "violet")
 _TINTS = np.array([[1.0, 0.8, 0.5], [0.6, 1.0, 0.6], [0.8, 0.6, 1.0]])
-_OCTAVES = 7
 
 # Of a run on one encoder of random weights: how long a forward takes does not depend on them.
 SETTINGS = {
@@ -25,11 +24,12 @@ def draw_jpeg(path: Path, number: int, width: int, height: int) -> None:
     decides how long a JPEG takes to decode.
     """
     rng, pixels = np.random.default_rng(number), np.zeros((height, width))
-    for octave in range(_OCTAVES):
+    # Down to grains of two pixels.
+    for octave in range(int(np.log2(width)) - 1):
         cells = 2 ** (octave + 2)
         noise = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
         grown = noise.resize((width, height), Image.Resampling.BILINEAR)
-        pixels += np.asarray(grown) / 2**octave
+        pixels += np.asarray(grown) / 1.5**octave
     grey = 128 + 45 * pixels / pixels.std()
     coloured = grey[..., None] * _TINTS[number % len(CLASSES)]
     path.parent.mkdir(parents=True, exist_ok=True)
