@@ -325,6 +325,10 @@ def test_help_imports_no_torch_and_assign_no_fastai(run, sample, tmp_path):
     assert modules_after("similar", picture, "--run", run.path) == "0 True False"
     out = ("--out", tmp_path / "a.csv")
     assert modules_after("assign", picture, "--run", run.path, *out) == "0 True False"
+    # What takes long to import and the first batch does without.
+    code = "import sys, clusterkit.engine.assign; print({'sklearn', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("error", ["0", "1", "-0.1", "1.5", "nan"])

@@ -138,10 +138,8 @@ def test_close_calls_are_encoded_again_in_float32(quick_run, sample, tmp_path):
 @pytest.mark.parametrize("settings", [{"workers": 1}, {"workers": 3}, {"batch_size": None}])
 def test_processes_and_batches_change_no_byte(quick_run, sample, tmp_path, settings):
     outs = []
-    for name, chosen in (
-        ("one", {"workers": 0, "batch_size": 5}),
-        ("other", {"batch_size": 5} | settings),
-    ):
+    alone = {"workers": 0, "batch_size": 5}
+    for name, chosen in (("one", alone), ("other", {"batch_size": 5} | settings)):
         config = override(quick_run.config, **{f"assign__{k}": v for k, v in chosen.items()})
         if chosen["batch_size"] is None:
             config.assign.batch_size = None
