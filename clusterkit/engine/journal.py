@@ -57,7 +57,7 @@ class Journal:
         text = json.dumps(key, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         marker = self.folder / "key"
-        if fresh or not marker.is_file() or marker.read_text() != self.fingerprint:
+        if fresh or not marker.is_file() or marker.read_bytes() != self.fingerprint.encode():
             for old in self.folder.iterdir():
                 if old.name != "lock":
                     old.unlink()
@@ -125,18 +125,22 @@ class Journal:
         self._rows.seek(0)
         self._batches.seek(0)
         place = first = 0
+        left = os.fstat(self._rows.fileno()).st_size
         for text in self._batches:
             try:
                 line = json.loads(text[9:])
+                number, count = int(line["batch"]), int(line["rows"])
                 form = np.dtype([(k, kind, tuple(shape)) for k, kind, shape in line["form"]])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 break
-            rows = self._rows.read(line["rows"] * form.itemsize)
+            size = count * form.itemsize
+            if not 0 < size <= left or form.hasobject or self._form not in (None, form):
+                break
+            rows = self._rows.read(size)
             if _signed(text[9:-1], rows) != text:
                 break
-            self._form = form
-            self._places[line["batch"]] = (first, line["rows"], place)
-            first, place = first + line["rows"], place + len(text)
+            self._form, self._places[number] = form, (first, count, place)
+            first, place, left = first + count, place + len(text), left - size
         self._rows.truncate(first * (self._form.itemsize if self._form else 0))
         self._batches.truncate(place)
 

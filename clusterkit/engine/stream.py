@@ -10,6 +10,7 @@ GPU one process computes and the others read.
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from inspect import signature
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ _MOST_PROCESSES = 16
 # Batches that each worker is ahead by: with one it would wait while another finishes its own.
 _AHEAD = 2
 
+# A batch of huge images keeps no other process waiting. Older versions of torch know one order.
+_ANY_ORDER = {"in_order": False} if "in_order" in signature(DataLoader).parameters else {}
+
 Found = tuple[int, dict[str, np.ndarray]]
 
 
@@ -46,7 +50,7 @@ def compute(
     skip: set[int],
     in_worker: Callable[[], None] = do_nothing,
 ) -> Iterator[Found]:
-    """Yield (number, evidence) of the batches of images, in order, but those in `skip`.
+    """Yield (number, evidence) of the batches of images but those in `skip`, as they are done.
 
     Parameters
     ----------
@@ -76,6 +80,7 @@ def compute(
             prefetch_factor=_AHEAD,
             worker_init_fn=_start,
             multiprocessing_context="fork",
+            **_ANY_ORDER,
         )
         return
     readers = 0 if few else reading_processes(asked)
