@@ -165,7 +165,7 @@ def test_what_is_decided_while_the_file_is_damaged_waits(served, browser, assign
     tab.locator("#saved").filter(has_text="every decision").wait_for()
     for key in "ja":
         tab.keyboard.press(key)
-    tab.locator("#saved").filter(has_text="saved to reviews.csv").wait_for()
+    wait_for_rows(reviews, 1)
     good = reviews.read_text()
     for damage in (good + "oops,,,maybe,,,\n", "a,b\n1,2\n"):
         reviews.write_text(damage)
@@ -174,11 +174,16 @@ def test_what_is_decided_while_the_file_is_damaged_waits(served, browser, assign
     tab.keyboard.press("x")
     tab.locator("#saved.alarm").filter(has_text="mend reviews.csv").wait_for()
     reviews.write_text(good)
-    deadline = time.monotonic() + 30
-    while len(read_reviews(reviews)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(read_reviews(reviews)) == 2
+    wait_for_rows(reviews, 2)
     context.close()
+
+
+def wait_for_rows(reviews: Path, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while not (reviews.exists() and len(read_reviews(reviews)) >= count):
+        assert time.monotonic() < deadline, f"no {count} rows in {reviews} after 30 s"
+        time.sleep(0.05)
+    assert len(read_reviews(reviews)) == count
 
 
 @pytest.mark.parametrize("text", ["", "\n", ",".join(REVIEW_COLUMNS) + "\n"])
