@@ -165,8 +165,8 @@ def finetune_classifier(
     labels = torch.as_tensor(data.labels[data.watched])
 
     def judge(features: torch.Tensor) -> tuple[float, float]:
-        logits = head(features)
-        return float(loss(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+        logits, truth = head(features), labels.to(features.device)
+        return float(loss(logits, truth)), float((logits.argmax(1) == truth).float().mean())
 
     model = _Tuned(encoder, head, lambda features: features)
     _fit(model, data, loss, judge, "classifier", epochs, config, history, report)
@@ -226,8 +226,9 @@ def _pair_judge(head: nn.Module, labels: np.ndarray, seed: int) -> Callable | No
 
     def judge(features: torch.Tensor) -> tuple[float, float]:
         logits = head(pair_features(features[first], features[second]))[:, 0]
-        loss = binary_cross_entropy_with_logits(logits, same.float())
-        return float(loss), float(((logits > 0) == same).float().mean())
+        truth = same.to(features.device)
+        loss = binary_cross_entropy_with_logits(logits, truth.float())
+        return float(loss), float(((logits > 0) == truth).float().mean())
 
     return judge
 
