@@ -114,7 +114,7 @@ def fit(
         trainer = Trainer(data, pool, config, backbone, how, History(), report, start, precision)
         trainer.prepare(folds)
         learned = learn(data, looks, trainer, folds, config, report)
-        found = Precision(**learned.decisions["precision"])
+        found = Precision.from_dict(learned.decisions["precision"])
         if config.model.precision == "auto" and not found.agrees:
             log.info("too much hangs on the rounding of %s: float32 is used", precision)
             return taught(how, FLOAT32)

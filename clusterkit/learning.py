@@ -11,10 +11,8 @@ from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.splits import make_folds, split_labelled
 from clusterkit.engine.calibrate import Calibration, HeldOut, calibrate
-from clusterkit.engine.fusion import Fusion
 from clusterkit.engine.judge import Judge, Reduction
 from clusterkit.engine.novelty import NoveltyModel
-from clusterkit.engine.precision import Precision
 from clusterkit.engine.shift import apply_prior, estimate_prior
 from clusterkit.errors import DataError
 from clusterkit.models.forward import FLOAT32
@@ -155,7 +153,7 @@ def learn(
         "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
-        "precision": _compare_precisions(fitted, calibration.fusion).to_dict(),
+        "precision": calibration.precision.to_dict(),
     }
     return Learned(final.judge, final.labelled, calibration, decisions)
 
@@ -270,22 +268,6 @@ def _self_train(
         (final, joined), fitted, calibration = taught[0], [f for f, _ in taught[1:]], better
         record |= {"rounds": record["rounds"] + 1, "joined": joined}
     return final, calibration, record
-
-
-def _compare_precisions(fitted: list[_Fold], fusion: Fusion) -> Precision:
-    """Compare what is said of held-out images with what would be said in float32."""
-    used = fitted[0].networks.precision
-    if used == FLOAT32:
-        return Precision(used)
-    both = []
-    for embeddings in ("asked", "labelled"):
-        parts = []
-        for fold in fitted:
-            tested = _take(vars(fold)[embeddings], fold.test)
-            scores, _, gate = fold.judge.compare(tested, fusion)
-            parts.append(fusion.probs(scores, gate))
-        both.append(np.concatenate(parts))
-    return Precision.compared(used, *both)
 
 
 def _pool_prior(fold: _Fold, calibration: Calibration) -> np.ndarray:

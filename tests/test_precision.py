@@ -1,5 +1,9 @@
 """The quick forward: the same features in less time, and labels that do not hang on rounding."""
 
+import json
+import os
+import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +18,7 @@ from clusterkit.config import override
 from clusterkit.engine.calibrate import HeldOut, calibrate
 from clusterkit.engine.fusion import Scores
 from clusterkit.engine.precision import Precision
+from clusterkit.errors import RunError
 from clusterkit.models.backbones import empty_encoder
 from clusterkit.models.forward import BFLOAT16, FLOAT32, normalise, prepare, quick_precision
 from clusterkit.models.heads import pool
@@ -135,17 +140,64 @@ def test_close_calls_are_encoded_again_in_float32(quick_run, sample, tmp_path):
     assert np.nanmax(np.abs(never["confidence"] - plain["confidence"])) < 0.1
 
 
-@pytest.mark.parametrize("settings", [{"workers": 1}, {"workers": 3}, {"batch_size": None}])
-def test_processes_and_batches_change_no_byte(quick_run, sample, tmp_path, settings):
-    outs = []
-    alone = {"workers": 0, "batch_size": 5}
-    for name, chosen in (("one", alone), ("other", {"batch_size": 5} | settings)):
-        config = override(quick_run.config, **{f"assign__{k}": v for k, v in chosen.items()})
-        if chosen["batch_size"] is None:
-            config.assign.batch_size = None
-        outs.append(tmp_path / f"{name}.csv")
-        assign(quick_run, sample / "unlabeled.csv", config=config, out=outs[-1])
-    assert outs[0].read_bytes() == outs[1].read_bytes()
+@pytest.mark.parametrize("workers", [1, 3])
+def test_processes_and_interruptions_change_no_byte(quick_run, sample, tmp_path, workers):
+    def written(name: str, count: int, stop_after: int = 0) -> bytes:
+        config = override(quick_run.config, assign__batch_size=5, assign__workers=count)
+        out = tmp_path / f"{name}.csv"
+
+        def stop(stage: str, done: int, total: int) -> None:
+            if stage == "assign" and done >= stop_after:
+                raise KeyboardInterrupt
+
+        if stop_after:
+            with pytest.raises(KeyboardInterrupt):
+                assign(quick_run, sample / "unlabeled.csv", config=config, out=out, progress=stop)
+        result = assign(quick_run, sample / "unlabeled.csv", config=config, out=out)
+        assert (result.summary["resumed_batches"] > 0) == bool(stop_after)
+        return out.read_bytes()
+
+    alone = written("alone", 0)
+    assert written("many", workers) == alone
+    # All but a few images were done before: these few are computed no other way.
+    assert written("resumed", workers, stop_after=len(alone.splitlines()) - 8) == alone
+
+
+def test_what_fails_in_a_process_is_one_clear_line(command, run, sample, tmp_path, monkeypatch):
+    config = tmp_path / "two.toml"
+    config.write_text("[assign]\nworkers = 2\nbatch_size = 5\n")
+    arguments = ("assign", sample / "unlabeled.csv", "--run", run.path, "--config", config,
+                 "--out", tmp_path / "a.csv")  # fmt: skip
+
+    def fails(self, batch):
+        raise RunError("the run is of no use")
+
+    monkeypatch.setattr("clusterkit.engine.engine.Engine.evidence", fails)
+    assert command(*arguments)[::2] == (1, "error: the run is of no use\n")
+
+    def dies(self, batch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr("clusterkit.engine.engine.Engine.evidence", dies)
+    code, _, said = command(*arguments)
+    assert code == 1
+    assert said.startswith("error: a process that reads images was ended from outside")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, {}, [], {"used": "float16"}, {"used": BFLOAT16, "close": float("nan")},
+     {"used": BFLOAT16, "close": "x"}, {"used": BFLOAT16, "clothes": 1}],
+)  # fmt: skip
+def test_a_precision_that_nobody_wrote(command, quick_run, sample, tmp_path, value):
+    shutil.copytree(quick_run.path, tmp_path / "run")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"precision": value}))
+    code, _, said = command("assign", sample / "unlabeled.csv", "--run", tmp_path / "run")
+    assert code == 1
+    assert "damaged" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_a_prepared_encoder_is_that_of_its_device_and_precision(quick_run):

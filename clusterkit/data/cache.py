@@ -31,17 +31,17 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
     total = int(np.prod(shape, dtype=np.int64))
     if total <= memory_mb * _MB:
         return np.empty(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile(prefix="clusterkit-") as file:
-        try:
+    try:
+        with tempfile.TemporaryFile(prefix="clusterkit-") as file:
             _reserve(file, total)
             # The map holds the file open by itself.
             return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
-        except OSError as error:
-            raise DataError(
-                f"{count} images of {size} pixels take {total / _MB:,.0f} MB, which the folder "
-                f"for temporary files, {tempfile.gettempdir()}, does not take ({error.strerror}); "
-                "make room there, set TMPDIR to another folder, or raise train.cache_mb"
-            ) from error
+    except OSError as error:
+        raise DataError(
+            f"{count} images of {size} pixels take {total / _MB:,.0f} MB, which the folder for "
+            f"temporary files does not take ({error.strerror}); make room there, set TMPDIR to "
+            "another folder, or raise train.cache_mb"
+        ) from error
 
 
 def _reserve(file, total: int) -> None:

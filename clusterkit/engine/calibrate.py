@@ -1,14 +1,16 @@
 """Calibration (DESIGN §7.3, §7.5–7.7): what held-out images say about confidence."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from clusterkit.engine.conformal import crossed_coverage, unit_parts
 from clusterkit.engine.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.engine.guarantee import Promise, choose_class_thresholds, choose_threshold
+from clusterkit.engine.precision import Precision
 from clusterkit.engine.shift import apply_prior
 from clusterkit.errors import RunError
+from clusterkit.models.forward import BFLOAT16
 
 # Equal-mass bins of the expected calibration error.
 _BINS = 15
@@ -81,6 +83,8 @@ class Calibration:
     labels, units, rows : (N,) int
     gated : (N,) bool
         Whether the gate let the true class through.
+    precision : Precision
+        As measured by `calibrate`; a run keeps it in run.json, not in calibration.json.
     """
 
     fusion: Fusion
@@ -93,6 +97,7 @@ class Calibration:
     units: np.ndarray
     rows: np.ndarray
     gated: np.ndarray
+    precision: Precision = field(default_factory=Precision)
 
     @property
     def confidence(self) -> np.ndarray:
@@ -158,7 +163,7 @@ class Calibration:
 
     def to_dict(self) -> dict:
         """Return plain values for `calibration.json`."""
-        plain = ("fusion", "chosen", "inputs")
+        plain = ("fusion", "chosen", "inputs", "precision")
         arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
         chosen = {"chosen": self.chosen, "inputs": self.inputs}
         return {"fusion": self.fusion.to_dict(), **chosen, "held_out": arrays}
@@ -219,8 +224,13 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
     fit = {k: _unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
     best = _choose(fit)
     probs, gate = tried[best]
+    precision = Precision()
     if held_out.plain is not None:
-        probs, gate = crossed(INPUTS[best], held_out.scores)
+        quick, quick_gate = crossed(INPUTS[best], held_out.scores)
+        precision = Precision.compared(BFLOAT16, quick, probs)
+        # As `assign` does it: close calls are those of float32.
+        close = precision.is_close(quick)[:, None]
+        probs, gate = np.where(close, probs, quick), np.where(close, gate, quick_gate)
     return Calibration(
         fusion=fit_fusion(held_out.fitted, labels, gate_mass, gate_max, weight, INPUTS[best]),
         chosen=best,
@@ -232,6 +242,7 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
         units=held_out.units,
         rows=held_out.rows,
         gated=gate[rows, labels],
+        precision=precision,
     )
 
 

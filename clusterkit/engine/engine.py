@@ -44,7 +44,7 @@ class Engine:
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
         self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
-        self.precision = Precision(**run.info["precision"])
+        self.precision = Precision.from_dict(run.info["precision"])
         on_gpu = self.device.type == "cuda"
         self._copying = torch.cuda.Stream(self.device) if on_gpu else None
         self.near = NearIndex(stored["signatures"].numpy())

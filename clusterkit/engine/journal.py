@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -45,21 +46,13 @@ class Journal:
 
     def __init__(self, out: Path, key: dict, fresh: bool) -> None:
         self.folder = out.with_name(out.name + ".journal")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise RunError(
-                f"another clusterkit is writing {out}; wait for it or give another --out"
-            ) from error
+        self._lock = _locked(self.folder, out)
         text = json.dumps(key, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         marker = self.folder / "key"
         if fresh or not marker.is_file() or marker.read_bytes() != self.fingerprint.encode():
             for old in self.folder.iterdir():
-                if old.name != "lock":
+                if old.name != "lock" and not old.is_dir():
                     old.unlink()
             marker.write_text(self.fingerprint)
         self._rows = open(self.folder / "rows", "a+b")  # noqa: SIM115
@@ -143,6 +136,31 @@ class Journal:
             first, place, left = first + count, place + len(text), left - size
         self._rows.truncate(first * (self._form.itemsize if self._form else 0))
         self._batches.truncate(place)
+
+
+def _locked(folder: Path, out: Path) -> TextIO:
+    """Make a folder and return its file ``lock``, which no other process has."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = open(folder / "lock", "w")  # noqa: SIM115
+        except FileNotFoundError:
+            # Another process was done and took the folder away just now.
+            continue
+        except FileExistsError as error:
+            raise RunError(f"{folder} is in the way; move it, or give another --out") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / "lock")):
+                return lock
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            lock.close()
+            raise RunError(
+                f"another clusterkit is writing {out}; wait for it or give another --out"
+            ) from error
+        lock.close()
 
 
 def _signed(line: bytes, rows: bytes) -> bytes:

@@ -2,13 +2,16 @@
 
 Rounding to bfloat16 moves an image's log-odds a little. That never matters where one class is
 clearly likelier than the next; where it could decide, the image is encoded once more in float32.
+Which calls are close is seen before the class proportions of the input are known: what these move
+to the border of two classes, and only that, may be decided by rounding.
 """
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from clusterkit.models.forward import FLOAT32
+from clusterkit.errors import RunError, shown
+from clusterkit.models.forward import BFLOAT16, FLOAT32
 
 # A call is close within so many root mean squares of what rounding changes.
 _SPREAD = 3.0
@@ -63,8 +66,7 @@ class Precision:
     @property
     def agrees(self) -> bool:
         """Whether the labels stay those of float32, in less time than it takes."""
-        allowed = max(1, _OTHER_LABELS * self.images)
-        return self.close_share <= _MOST_CLOSE and self.other_labels <= allowed
+        return self.close_share <= _MOST_CLOSE and self.other_labels <= _OTHER_LABELS * self.images
 
     def is_close(self, probs: np.ndarray) -> np.ndarray:
         """Return which images (N,) are to be encoded again, by their probabilities (N, K)."""
@@ -72,7 +74,28 @@ class Precision:
             return np.zeros(len(probs), dtype=bool)
         top = np.sort(probs, axis=1)[:, -2:]
         margin = np.log(np.maximum(top, _LEAST_PROB))
-        return margin[:, 1] - margin[:, 0] < self.close
+        # What is no number is not clear either.
+        return ~(margin[:, 1] - margin[:, 0] >= self.close)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Precision":
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        RunError
+            It is not what `to_dict` wrote.
+        """
+        try:
+            found = cls(**values)
+            # Not a number is below nothing, and would quietly let every call pass for clear.
+            if found.used in (FLOAT32, BFLOAT16) and float(found.close) >= 0:
+                return found
+        except (TypeError, ValueError):
+            pass
+        raise RunError(
+            f"the run's run.json is damaged (precision: {shown(str(values))}); fit the run again"
+        )
 
     def to_dict(self) -> dict:
         """Return plain values for `run.json`."""

@@ -7,6 +7,7 @@ turn that a reader takes away from one thread of a forward pass stops the other 
 GPU one process computes and the others read.
 """
 
+import multiprocessing
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from clusterkit.config import Config
 from clusterkit.data.files import reading_processes
 from clusterkit.data.loading import Batch, Place, do_nothing, load_batches, read_batch
 from clusterkit.engine.engine import Engine
+from clusterkit.errors import ClusterkitError
 from clusterkit.models.networks import Embeddings
 
 # Images of a batch, where the config leaves it open: what one thread encodes in half a second
@@ -39,7 +41,10 @@ Found = tuple[int, dict[str, np.ndarray]]
 
 
 def batch_size_of(config: Config, device: torch.device) -> int:
-    """Return how many images make a batch: as the config says, else what suits the device."""
+    """Return how many images make a batch: as the config says, else what suits the device.
+
+    Sums over batches of another size may be rounded otherwise: confidences by some 1e-6.
+    """
     return config.assign.batch_size or (_GPU_BATCH if device.type == "cuda" else _CPU_BATCH)
 
 
@@ -62,30 +67,56 @@ def compute(
     in_worker : callable
         Called once in each process that works.
     """
-    how, asked = engine.run.config.image, engine.config.assign.workers
-    numbers = [i for i in range(-(-len(places) // batch_size)) if i not in skip]
-    # Starting workers costs more than a handful of images.
-    few = len(numbers) <= 2
+    total, asked = -(-len(places) // batch_size), engine.config.assign.workers
+    # Starting workers costs more than a handful of images; a daemon may not have any.
+    few = total <= 2 or multiprocessing.current_process().daemon
+    engine.networks.make_ready(engine.device)
     # Without fork every process would have to load the run anew.
-    alone = engine.device.type == "cpu" and sys.platform == "linux"
-    workers = min(torch.get_num_threads(), _MOST_PROCESSES) if asked is None else asked
-    if not few and alone and workers > 0:
-        engine.networks.make_ready(engine.device)
-        work = _Work(engine, places, batch_size, numbers, in_worker)
-        yield from DataLoader(
-            work,
-            batch_size=None,
-            collate_fn=_as_it_is,
-            num_workers=min(workers, len(numbers)),
-            prefetch_factor=_AHEAD,
-            worker_init_fn=_start,
-            multiprocessing_context="fork",
-            **_ANY_ORDER,
-        )
+    if engine.device.type == "cpu" and sys.platform == "linux":
+        workers = min(torch.get_num_threads(), _MOST_PROCESSES) if asked is None else asked
+        work = _Work(engine, places, batch_size, skip, in_worker)
+        yield from _each_alone(work, 0 if few else workers)
+    else:
+        how, readers = engine.run.config.image, 0 if few else reading_processes(asked)
+        batches = load_batches(places, how, batch_size, readers, skip, in_worker)
+        yield from _overlapped(engine, batches)
+
+
+def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
+    """Let processes do whole batches with one thread each; with none, do them here likewise.
+
+    One thread also here: with several, sums are rounded otherwise.
+    """
+    if not workers or not len(work):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from (work.do(index) for index in range(len(work)))
+        finally:
+            torch.set_num_threads(threads)
         return
-    readers = 0 if few else reading_processes(asked)
-    batches = load_batches(places, how, batch_size, readers, skip, in_worker)
-    yield from _overlapped(engine, batches)
+    loader = DataLoader(
+        work,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=min(workers, len(work)),
+        prefetch_factor=_AHEAD,
+        worker_init_fn=_start,
+        multiprocessing_context="fork",
+        **_ANY_ORDER,
+    )
+    try:
+        for found in loader:
+            if isinstance(found, Exception):
+                raise found
+            yield found
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error):
+            raise
+        raise ClusterkitError(
+            "a process that reads images was ended from outside, most likely for want of memory; "
+            "the same command goes on where it was, with fewer processes if assign.workers says so"
+        ) from error
 
 
 def _overlapped(engine: Engine, batches: Iterator[Batch]) -> Iterator[Found]:
@@ -107,16 +138,25 @@ class _Work(Dataset):
         engine: Engine,
         places: list[Place],
         batch_size: int,
-        numbers: list[int],
+        skip: set[int],
         in_worker: Callable[[], None],
     ) -> None:
         self.engine, self.places, self.batch_size = engine, places, batch_size
-        self.numbers, self.in_worker = numbers, in_worker
+        self.numbers = [i for i in range(-(-len(places) // batch_size)) if i not in skip]
+        self.in_worker = in_worker
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> Found:
+    def __getitem__(self, index: int) -> Found | Exception:
+        try:
+            return self.do(index)
+        except (ClusterkitError, MemoryError) as error:
+            # Raised here, it would reach the user wrapped in a traceback.
+            return error
+
+    def do(self, index: int) -> Found:
+        """Return one batch's evidence."""
         number = self.numbers[index]
         how = self.engine.run.config.image
         batch = read_batch(self.places, how, number, self.batch_size)
@@ -131,5 +171,5 @@ def _start(_: int) -> None:
     get_worker_info().dataset.in_worker()
 
 
-def _as_it_is(found: Found) -> Found:
+def _as_it_is(found: Found | Exception) -> Found | Exception:
     return found

@@ -20,6 +20,7 @@ from clusterkit.data.images import load_image, read_bytes
 from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import empty_encoder
+from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
@@ -237,12 +238,19 @@ def _read_networks(path: Path, info: dict) -> Networks:
         classifier_head=HEADS[info["classifier_head"]](features, len(info["classes"])),
         siamese_head=create_head(2 * features, 1),
         siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
-        precision=info["precision"]["used"],
+        precision=_precision(info),
     )
     for prefix, part in networks.parts().items():
         own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
         part.load_state_dict(own)
     return networks.to("cpu")
+
+
+def _precision(info: dict) -> str:
+    used = info["precision"]["used"]
+    if used not in (FLOAT32, BFLOAT16):
+        raise ValueError(f"unknown precision {used!r}")
+    return used
 
 
 def _read_json(path: Path) -> dict:
