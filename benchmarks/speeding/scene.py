@@ -7,6 +7,9 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ("amber", "green", "violet")
+_OCTAVES = 7
+# Grey levels.
+_NOISE = 4.0
 _TINTS = np.array([[1.0, 0.8, 0.5], [0.6, 1.0, 0.6], [0.8, 0.6, 1.0]])
 
 # Of a run on one encoder of random weights: how long a forward takes does not depend on them.
@@ -20,17 +23,16 @@ SETTINGS = {
 def draw_jpeg(path: Path, number: int, width: int, height: int) -> None:
     """Write a JPEG (quality 90) of smooth noise over several octaves, tinted by its class.
 
-    The power of natural images falls with the square of the frequency (Field 1987), and that
-    decides how long a JPEG takes to decode.
+    The power of natural images falls with the square of the frequency (Field 1987), and above it
+    lies a sensor's noise: that decides how long a JPEG takes to decode.
     """
     rng, pixels = np.random.default_rng(number), np.zeros((height, width))
-    # Down to grains of two pixels.
-    for octave in range(int(np.log2(width)) - 1):
+    for octave in range(_OCTAVES):
         cells = 2 ** (octave + 2)
         noise = Image.fromarray(rng.normal(size=(cells, cells)).astype(np.float32))
         grown = noise.resize((width, height), Image.Resampling.BILINEAR)
-        pixels += np.asarray(grown) / 1.5**octave
-    grey = 128 + 45 * pixels / pixels.std()
+        pixels += np.asarray(grown) / 2**octave
+    grey = 128 + 45 * pixels / pixels.std() + rng.normal(0, _NOISE, pixels.shape)
     coloured = grey[..., None] * _TINTS[number % len(CLASSES)]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(coloured.clip(0, 255).astype(np.uint8)).save(path, quality=90)
