@@ -15,6 +15,7 @@ from inspect import signature
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from clusterkit.config import Config
@@ -91,7 +92,8 @@ def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from (work.do(index) for index in range(len(work)))
+            with threadpool_limits(1):
+                yield from (work.do(index) for index in range(len(work)))
         finally:
             torch.set_num_threads(threads)
         return
@@ -164,8 +166,6 @@ class _Work(Dataset):
 
 
 def _start(_: int) -> None:
-    from threadpoolctl import threadpool_limits
-
     torch.set_num_threads(1)
     threadpool_limits(1)
     get_worker_info().dataset.in_worker()
