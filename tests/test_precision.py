@@ -76,7 +76,7 @@ def test_clear_calls_keep_their_label_where_rounding_is_like_on_held_out_images(
     clear = ~found.is_close(quick[200:])
     other = (quick[200:].argmax(axis=1) != plain[200:].argmax(axis=1)) & clear
     assert other.mean() <= 0.005
-    assert found.agrees == (found.close_share <= 0.3 and found.other_labels <= 1)
+    assert found.agrees == (found.close_share <= 0.03 and found.other_labels <= 1)
     same = Precision.compared(BFLOAT16, plain, plain)
     assert (same.close, same.other_labels, same.agrees) == (0.0, 0, True)
     assert not Precision(FLOAT32).is_close(np.full((3, k), 1 / k)).any()

@@ -111,7 +111,7 @@ def _cheap_encoder(real):
 
         def forward(self, batch):
             small = functional.adaptive_avg_pool2d(batch, 8).reshape(len(batch), 192, 1, 1)
-            return [functional.conv2d(small, weight).relu() for weight in self.maps]
+            return [functional.conv2d(small, weight.to(small.dtype)).relu() for weight in self.maps]
 
     with torch.inference_mode():
         return Cheap().eval()
