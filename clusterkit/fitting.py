@@ -25,7 +25,6 @@ from clusterkit.data.near import match
 from clusterkit.data.patients import key_fingerprint
 from clusterkit.engine.calibrate import Calibration, clearly_likelier
 from clusterkit.engine.novelty import NoveltyModel
-from clusterkit.engine.precision import Precision
 from clusterkit.errors import RunError
 from clusterkit.models.backbones import Backbone, load_backbone
 from clusterkit.models.forward import FLOAT32, quick_precision
@@ -114,8 +113,7 @@ def fit(
         trainer = Trainer(data, pool, config, backbone, how, History(), report, start, precision)
         trainer.prepare(folds)
         learned = learn(data, looks, trainer, folds, config, report)
-        found = Precision.from_dict(learned.decisions["precision"])
-        if config.model.precision == "auto" and not found.agrees:
+        if config.model.precision == "auto" and not learned.calibration.precision.agrees:
             log.info("too much hangs on the rounding of %s: float32 is used", precision)
             return taught(how, FLOAT32)
         return _Taught(learned, folds, n_folds, trainer.history.rows)
@@ -138,6 +136,7 @@ def fit(
         "strategy_reason": why,
         "folds": n_folds,
         "decisions": learned.decisions,
+        "precision": calibration.precision.to_dict(),
         "metrics": calibration.metrics(config.assign.confidence),
         "unlabelled": int(manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
@@ -271,7 +270,6 @@ def _info(
         if config.model.encoder == "separate" and extra["strategy"] == "finetune"
         else "shared",
         "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
-        "precision": extra["decisions"].pop("precision"),
         "size": config.image.size,
         "seed": config.seed,
         "data": {

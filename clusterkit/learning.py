@@ -153,7 +153,6 @@ def learn(
         "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
-        "precision": calibration.precision.to_dict(),
     }
     return Learned(final.judge, final.labelled, calibration, decisions)
 
