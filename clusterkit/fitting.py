@@ -215,7 +215,6 @@ def _gallery(
     novelty = NoveltyModel.of(learned.embeddings.siamese, looks, judge.gallery.labels)
     tensors = {
         "features": learned.embeddings.siamese.contiguous(),
-        "appearance": torch.from_numpy(looks),
         "signatures": torch.from_numpy(signatures),
         "exemplar": torch.from_numpy(judge.gallery.exemplars.astype(np.uint8)),
         "centre": judge.reduction.centre,

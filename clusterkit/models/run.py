@@ -43,8 +43,8 @@ class Run:
         The labelled images: image, image_id, label, group, split, frame, provenance (where the
         label is from: given, reviewed, or cluster:<n> of the reviewed run).
     gallery : dict of Tensor
-        ``features`` (E, D), ``appearance`` (E, 27) and ``signatures`` (E, SIGNATURE) of the
-        labelled images in the order of `manifest`, ``exemplar`` (E,) 1 where compared with,
+        ``features`` (E, D) and ``signatures`` (E, SIGNATURE) of the labelled images in the order
+        of `manifest`, ``exemplar`` (E,) 1 where compared with,
         ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters, ``novelty.*``
         (`NoveltyModel`); with a pool also ``neighbours.*`` (`Neighbourhood`).
     calibration : dict
