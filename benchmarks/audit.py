@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from clusterkit import assign, fit
-from clusterkit.audit.build import audit
+from clusterkit.auditing.audit import audit
 from clusterkit.config import config_from_dict, override
-from clusterkit.models.backbones import empty_encoder
+from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.sample import make_sample
 
 _SETTINGS = {

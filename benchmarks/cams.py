@@ -26,9 +26,9 @@ import pandas as pd
 import torch
 
 from clusterkit import assign, fit
-from clusterkit.audit.cam import heat
-from clusterkit.audit.checks.curves import centre_blob, interval, random_heats
-from clusterkit.audit.checks.places import (
+from clusterkit.auditing.cam import heat
+from clusterkit.auditing.checks.curves import centre_blob, interval, random_heats
+from clusterkit.auditing.checks.places import (
     TOLERANCE,
     PairScore,
     energy_inside,
@@ -37,14 +37,14 @@ from clusterkit.audit.checks.places import (
     places_of,
     pointing_game,
 )
-from clusterkit.audit.checks.weights import randomised
-from clusterkit.audit.explain import Encoded, Explainer, reference_images
+from clusterkit.auditing.checks.weights import randomised
+from clusterkit.auditing.explain import Encoded, Explainer, reference_images
 from clusterkit.config import config_from_dict, override
-from clusterkit.data.images import load_image, to_array
+from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.demo import DEMO
-from clusterkit.engine.engine import Engine
+from clusterkit.inference.predictor import Engine
 from clusterkit.models.heads import pool
-from clusterkit.models.run import Run
+from clusterkit.formats.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 from clusterkit.sample import UNKNOWN_CLASS, make_sample
 

@@ -17,9 +17,9 @@ from scipy import ndimage
 
 from benchmarks.protocol import data_folder
 from clusterkit.data.files import find_images
-from clusterkit.data.images import load_image
-from clusterkit.data.near import near_groups, near_pairs, signature
-from clusterkit.data.signature import SAME, all_scores
+from clusterkit.data.imageio.read import load_image
+from clusterkit.data.duplicates.index import near_groups, near_pairs, signature
+from clusterkit.data.duplicates.signature import SAME, all_scores
 
 _BITS = 64
 # Hamming distances up to which two phashes count as a pair.

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from clusterkit.audit.page import Card, Cluster, Match, Summary, render_page
-from clusterkit.audit.pictures import heat_picture, save_picture
+from clusterkit.auditing.page import Card, Cluster, Match, Summary, render_page
+from clusterkit.auditing.pictures import heat_picture, save_picture
 
 
 def make_card(folder: Path, number: int) -> Card:

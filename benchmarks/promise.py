@@ -22,9 +22,9 @@ from benchmarks.protocol import SETS, Features, data_folder, draw, judge_rest, w
 from clusterkit import read_manifest
 from clusterkit.config import Config, override
 from clusterkit.data.splits import units_of
-from clusterkit.engine.calibrate import calibration_error
-from clusterkit.engine.conformal import class_set_thresholds, label_sets
-from clusterkit.engine.guarantee import units_needed
+from clusterkit.methods.calibration import calibration_error
+from clusterkit.methods.prediction_sets import class_set_thresholds, label_sets
+from clusterkit.methods.risk_control import units_needed
 
 ERRORS = (0.02, 0.05, 0.1)
 LEVEL = 0.9

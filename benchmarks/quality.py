@@ -24,7 +24,7 @@ from benchmarks.peers import METHODS, oracle_coverage, predict
 from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import config_from_dict
-from clusterkit.engine.calibrate import calibration_error
+from clusterkit.methods.calibration import calibration_error
 
 ERROR = 0.05
 

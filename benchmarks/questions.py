@@ -27,8 +27,8 @@ from sklearn.cluster import KMeans
 from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import read_manifest
 from clusterkit.config import Config
-from clusterkit.engine.judge import Reduction
-from clusterkit.engine.questions import order_questions
+from clusterkit.inference.scorer import Reduction
+from clusterkit.methods.active_learning import order_questions
 from clusterkit.training.linear import fit_linear_head
 
 # Random order is itself a draw: its curve is the mean of so many.

@@ -23,19 +23,19 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "Config": "clusterkit.config",
     "ClusterkitError": "clusterkit.errors",
-    "Run": "clusterkit.models.run",
-    "SimilarityFinder": "clusterkit.finder",
-    "assign": "clusterkit.engine.assign",
-    "evidence": "clusterkit.audit.evidence",
-    "export": "clusterkit.exporting.build",
-    "fit": "clusterkit.fitting",
-    "inspect": "clusterkit.inspection.build",
+    "Run": "clusterkit.formats.run",
+    "SimilarityFinder": "clusterkit.retrieval.finder",
+    "assign": "clusterkit.inference.assign",
+    "evidence": "clusterkit.auditing.evidence_pictures",
+    "export": "clusterkit.exporting.export",
+    "fit": "clusterkit.training.fit",
+    "inspect": "clusterkit.inspection.inspect",
     "load_config": "clusterkit.config",
-    "read_assignments": "clusterkit.engine.table",
+    "read_assignments": "clusterkit.formats.assignments",
     "read_manifest": "clusterkit.data.manifest",
     "review": "clusterkit.reviewing",
-    "similar": "clusterkit.finder",
-    "similar_groups": "clusterkit.patients",
+    "similar": "clusterkit.retrieval.finder",
+    "similar_groups": "clusterkit.retrieval.groups",
 }
 
 # A star import must not put `inspect` in the place of Python's module of that name.
@@ -46,8 +46,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name == "audit":
-        # The package `clusterkit.audit` is itself callable; see its docstring.
-        return import_module("clusterkit.audit")
+        # The package `clusterkit.auditing` is itself callable; see its docstring.
+        return import_module("clusterkit.auditing")
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'clusterkit' has no attribute {name!r}")

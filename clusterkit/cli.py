@@ -7,11 +7,11 @@ import sys
 import click
 
 from clusterkit import __version__
-from clusterkit.commands.check import inspect
-from clusterkit.commands.hand_on import export
-from clusterkit.commands.label import assign
-from clusterkit.commands.learn import fit, review
-from clusterkit.commands.look import audit, demo, similar
+from clusterkit.commands.inspect_command import inspect
+from clusterkit.commands.export_command import export
+from clusterkit.commands.assign_command import assign
+from clusterkit.commands.fit_command import fit, review
+from clusterkit.commands.audit_command import audit, demo, similar
 from clusterkit.errors import ClusterkitError
 
 RESUME = "interrupted; an interrupted assign resumes when the same command is given again"

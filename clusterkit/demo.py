@@ -72,9 +72,9 @@ def demo(
     DataError
         `out` holds something else.
     """
-    from clusterkit.audit.build import audit
-    from clusterkit.engine.assign import assign
-    from clusterkit.fitting import fit
+    from clusterkit.auditing.audit import audit
+    from clusterkit.inference.assign import assign
+    from clusterkit.training.fit import fit
 
     folder = Path(out)
     make_sample(folder)

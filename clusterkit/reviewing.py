@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.data.files import inside_root
-from clusterkit.data.images import read_bytes
+from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.manifest import image_id_of, safe_csv_text
-from clusterkit.data.reviews import (
+from clusterkit.formats.reviews import (
     REVIEW_COLUMNS,
     Assigned,
     Reviews,
@@ -18,9 +18,9 @@ from clusterkit.data.reviews import (
     spread_reviews,
     summarise,
 )
-from clusterkit.engine.table import load_assigned
+from clusterkit.formats.assignments import load_assigned
 from clusterkit.errors import DataError, RunError
-from clusterkit.models.run import find_run, read_run_manifest
+from clusterkit.formats.run import find_run, read_run_manifest
 
 log = logging.getLogger("clusterkit")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clusterkit.audit.page import Card, Cluster, Match, Summary, render_page
-from clusterkit.audit.pictures import heat_picture, save_picture
+from clusterkit.auditing.page import Card, Cluster, Match, Summary, render_page
+from clusterkit.auditing.pictures import heat_picture, save_picture
 
 SCRIPT = "<script>alert(1)</script>"
 ODD_NAME = 'it\'s "odd" & new\nline.png'

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clusterkit import assign, fit, read_assignments, read_manifest
 from clusterkit.config import Config, DataConfig, ImageConfig, config_from_dict, override
-from clusterkit.data.images import decode, load_image
+from clusterkit.data.imageio.read import decode, load_image
 from clusterkit.data.labelled import load_labelled
 from clusterkit.data.manifest import read_inputs
 from clusterkit.errors import ConfigError, DataError, ImageError
@@ -30,7 +30,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from clusterkit.data.dicom.codestreams import check_codestream
+from clusterkit.data.imageio.dicom.codestreams import check_codestream
 from tests.dicoms import dicom, save
 
 RAMP = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
@@ -279,7 +279,7 @@ def test_a_jpegs_comment_does_not_outlive_decoding(tmp_path):
 def test_two_processes_make_one_key(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from clusterkit.data.patients import read_key\nprint(read_key(Path(sys.argv[1])).hex())"
+        "from clusterkit.data.pseudonyms import read_key\nprint(read_key(Path(sys.argv[1])).hex())"
     )
     started = [
         subprocess.Popen([sys.executable, "-c", code, tmp_path / "key"], stdout=subprocess.PIPE,
@@ -342,7 +342,7 @@ def test_other_frames_of_a_labelled_file_do_not_join_the_pool(tmp_path, config):
     tifffile.imwrite(tmp_path / "free.tif", pages[::-1] // 2, photometric="minisblack")
     rows += [f"free.tif,{k}," for k in range(3)]
     (tmp_path / "l.csv").write_text("\n".join(rows) + "\n")
-    from clusterkit.fitting import _choose_pool
+    from clusterkit.training.fit import _choose_pool
     from clusterkit.reviewing import apply_reviews
 
     manifest = read_manifest(tmp_path / "l.csv")

@@ -17,13 +17,13 @@ def test_exports():
     for name in clusterkit.__all__:
         assert getattr(clusterkit, name).__doc__ or name == "__version__"
     # Left out of a star import, where it would hide Python's own module.
-    assert clusterkit.inspect.__module__ == "clusterkit.inspection.build"
+    assert clusterkit.inspect.__module__ == "clusterkit.inspection.inspect"
     assert "inspect" in dir(clusterkit)
 
 
 def test_functions_stay_functions_after_their_modules_are_imported(run, assignment, tmp_path):
-    import clusterkit.audit.cam
-    import clusterkit.engine.assign
+    import clusterkit.auditing.cam
+    import clusterkit.inference.assign
 
     assert callable(clusterkit.assign)
     assert clusterkit.audit(run, out=tmp_path / "a").name == "index.html"

@@ -5,7 +5,7 @@ import os
 import shutil
 
 from clusterkit import Run
-from clusterkit.data.reviews import read_reviews
+from clusterkit.formats.reviews import read_reviews
 from tests.pages import data_of
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from clusterkit.data.images import load_image
+from clusterkit.data.imageio.read import load_image
 from clusterkit.demo import compare
 from clusterkit.errors import DataError, ImageError
 from clusterkit.sample import make_sample

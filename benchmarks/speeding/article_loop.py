@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from clusterkit.data.images import to_array
+from clusterkit.data.imageio.read import to_array
 from clusterkit.models.forward import normalise
 from clusterkit.models.heads import Classifier, SiameseModel
-from clusterkit.models.run import Run
+from clusterkit.formats.run import Run
 
 
 class ArticleFinder:

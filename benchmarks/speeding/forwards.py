@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from clusterkit.models.backbones import empty_encoder
+from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.models.forward import prepare, quick_precision
 from clusterkit.models.heads import pool
 

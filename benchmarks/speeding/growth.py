@@ -78,7 +78,7 @@ def assign_once(run: Path, images: Path, out: Path, cheap: bool) -> dict[str, fl
     pages that it shares with this one: ``RUSAGE_CHILDREN`` gives the largest child, not a sum.
     """
     from clusterkit import assign
-    from clusterkit.models.run import Run
+    from clusterkit.formats.run import Run
 
     loaded = Run.load(run)
     if cheap:

@@ -18,7 +18,7 @@ from clusterkit import assign
 from clusterkit.config import ImageConfig
 from clusterkit.data.files import reading_processes
 from clusterkit.data.loading import load_batches
-from clusterkit.models.run import Run
+from clusterkit.formats.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 
 # Width, height, pictures drawn, and pictures that assign gets.

@@ -134,7 +134,7 @@ def keep_tags_option(function: Callable) -> Callable:
 
 def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:
     """Load a run; its own settings hold unless a config file says otherwise."""
-    from clusterkit.models.run import Run, find_run
+    from clusterkit.formats.run import Run, find_run
 
     loaded = Run.load(run or find_run())
     if chosen is None and not Path("clusterkit.toml").is_file():

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data import dicom, tiff
+from clusterkit.data.imageio import dicom, tiff
 from clusterkit.data.files import find_images, maybe_dicom
-from clusterkit.data.images import MAX_BYTES
-from clusterkit.data.patients import (
+from clusterkit.data.imageio.read import MAX_BYTES
+from clusterkit.data.pseudonyms import (
     check_plain,
     hash_patient,
     is_personal,

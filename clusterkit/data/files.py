@@ -5,7 +5,7 @@ import os
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from clusterkit.data.dicom import is_dicom
+from clusterkit.data.imageio.dicom import is_dicom
 from clusterkit.errors import DataError
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")

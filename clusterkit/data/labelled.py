@@ -12,7 +12,7 @@ from clusterkit.data.cache import room_for_images
 from clusterkit.data.contents import names_of
 from clusterkit.data.loading import load_batches, places_of, workers_for
 from clusterkit.data.manifest import check_labels
-from clusterkit.data.near import SIGNATURE, near_chains, near_pairs
+from clusterkit.data.duplicates.index import SIGNATURE, near_chains, near_pairs
 from clusterkit.data.splits import units_of
 
 log = logging.getLogger("clusterkit")

@@ -16,7 +16,7 @@ from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.adapters.dicomdir import DicomdirAdapter
 from clusterkit.data.contents import expand, name_of, names_of
 from clusterkit.data.files import find_images
-from clusterkit.data.images import read_bytes
+from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import DataError, ImageError
 
 log = logging.getLogger("clusterkit")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 import clusterkit
-from clusterkit.data.images import image_size
+from clusterkit.data.imageio.read import image_size
 from clusterkit.errors import DataError, ImageError
-from clusterkit.exporting.files import Names, write_json
-from clusterkit.exporting.rows import ANSWERED, UNREADABLE, Batch
+from clusterkit.exporting.output_folder import Names, write_json
+from clusterkit.exporting.selection import ANSWERED, UNREADABLE, Batch
 
 FILE = "coco.json"
 

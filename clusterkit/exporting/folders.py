@@ -8,8 +8,8 @@ import pandas as pd
 
 from clusterkit.data.manifest import safe_csv_text
 from clusterkit.errors import DataError, ImageError, shown
-from clusterkit.exporting.files import MARKER, Names, write_png
-from clusterkit.exporting.rows import UNREADABLE, Batch
+from clusterkit.exporting.output_folder import MARKER, Names, write_png
+from clusterkit.exporting.selection import UNREADABLE, Batch
 
 INDEX = "index.csv"
 OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}

@@ -8,8 +8,8 @@ import pandas as pd
 
 from clusterkit.data.contents import name_of
 from clusterkit.errors import ConfigError, DataError
-from clusterkit.exporting.files import Names
-from clusterkit.exporting.rows import ANSWERED, Batch
+from clusterkit.exporting.output_folder import Names
+from clusterkit.exporting.selection import ANSWERED, Batch
 
 PIP = "pip install 'clusterkit[export]'"
 

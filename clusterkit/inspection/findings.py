@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.data.contents import name_of
-from clusterkit.data.signature import SAME
+from clusterkit.data.duplicates.signature import SAME
 from clusterkit.inspection.same import Same
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS

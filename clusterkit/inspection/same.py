@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from clusterkit.data.near import near_groups, near_pairs
+from clusterkit.data.duplicates.index import near_groups, near_pairs
 from clusterkit.inspection.scan import Scan
 
 

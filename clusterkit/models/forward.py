@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
+from clusterkit.encoders.torchvision import IMAGENET_MEAN, IMAGENET_STD
 from clusterkit.models.heads import pool
 
 log = logging.getLogger("clusterkit")

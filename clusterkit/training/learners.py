@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.config import Config
-from clusterkit.models.backbones import Encoder
+from clusterkit.encoders.torchvision import Encoder
 from clusterkit.models.heads import create_head, pair_features, pool
 from clusterkit.training.callbacks import (
     Count,

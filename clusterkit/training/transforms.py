@@ -5,7 +5,7 @@ import torch
 from fastai.vision.all import IntToFloatTensor, Normalize, TensorImage, aug_transforms
 
 from clusterkit.config import AugmentConfig
-from clusterkit.models.backbones import IMAGENET_MEAN, IMAGENET_STD
+from clusterkit.encoders.torchvision import IMAGENET_MEAN, IMAGENET_STD
 
 
 def batch_transforms(augment: AugmentConfig, size: int) -> list:

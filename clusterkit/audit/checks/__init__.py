@@ -1,6 +1,0 @@
-"""Do the CAMs of a run tell the truth? What can be measured, with and without known places."""
-
-from clusterkit.audit.checks.places import places_of
-from clusterkit.audit.checks.report import CamChecks, check_cams
-
-__all__ = ["CamChecks", "check_cams", "places_of"]

@@ -1,0 +1,226 @@
+"""`audit`: choose the rows to show, draw their CAMs, and write the page."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import clusterkit
+from clusterkit.auditing.batch import Batch, choose_rows, read_batch, typical_rows
+from clusterkit.auditing.cards import Artist
+from clusterkit.auditing.checks import CamChecks, check_cams, places_of
+from clusterkit.auditing.page import render_page
+from clusterkit.auditing.plotting.overview import draw_plots
+from clusterkit.auditing.summary import measure, summarise
+from clusterkit.config import Config
+from clusterkit.inference.predictor import Engine
+from clusterkit.errors import ClusterkitError
+from clusterkit.formats.run import Run
+
+log = logging.getLogger("clusterkit")
+
+# Cards of which some are checked, and how many: all of them where places are known.
+_SAMPLE, _CHECKED = 48, 24
+
+# What audits have put under thumbs/: a folder each, and before that, pictures.
+_FOLDER = re.compile(r"[0-9a-f]{16}")
+_PICTURE = re.compile(
+    r"[0-9A-Za-z-]{1,60}-(thumb|cam|classifier-cam|nearest-thumb|nearest-cam|own-cam-\d|cam-\d)"
+    r"\.(jpg|png)(\.partial)?"
+)
+
+Report = Callable[[str, int, int], None]
+
+
+def audit(
+    run: Run | Path | str,
+    *,
+    assignments: Path | str | None = None,
+    out: Path | str | None = None,
+    config: Config | None = None,
+    places: pd.DataFrame | None = None,
+    keep: bool = False,
+    progress: Report | None = None,
+) -> Path:
+    """Write a page that shows why each image got its label.
+
+    Parameters
+    ----------
+    run : Run or path
+    assignments : path or None
+        The CSV; None: the run's own.
+    out : path or None
+        Folder of the page; None: ``<run>/audit``.
+    config : Config or None
+        `config.audit`: how many images get CAMs, and by which method.
+    places : DataFrame or None
+        Where it is known what an image shows, and where: columns image, x, y, radius, width,
+        height, in pixels. The CAMs are then checked against that too.
+    keep : bool
+        Leave a page alone that shows these assignments already.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Path of ``index.html``; ``metrics.json`` and the pictures lie beside it.
+
+    Raises
+    ------
+    ClusterkitError
+        The run or the CSV cannot be used, or `out` holds other files.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    config = config or run.config
+    batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
+    out = Path(out) if out else run.path / "audit"
+    if keep and _is_current(out, _key(batch, config)):
+        return out / "index.html"
+    _check_free(out, run)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _write(run, config, batch, out, places, progress or _quiet)
+    except OSError as error:
+        raise ClusterkitError(
+            f"cannot write the page to {out}: {error.strerror or error}; give another --out"
+        ) from error
+
+
+def _write(
+    run: Run,
+    config: Config,
+    batch: Batch,
+    out: Path,
+    places: pd.DataFrame | None,
+    progress: Report,
+) -> Path:
+    chosen = choose_rows(batch.table, config.audit.limit, run.info["seed"], typical_rows(batch))
+    # An earlier audit's page shows its own pictures until this one is written.
+    key = _key(batch, config)
+    pictures = f"thumbs/{key}"
+    artist = Artist(Engine(run, config), config.audit.method, batch.root, out, pictures)
+    sampled = _sample(batch.table, chosen, run.info["seed"])
+    cards = list(artist.draw(batch.table, chosen, progress, sampled))
+    checks = _check(artist, run, places)
+    notes = batch.notes + _lost(artist, batch) + checks.warnings()
+    calibration = artist.engine.calibration
+    metrics = measure(run, calibration) | {"cams": checks.to_dict()}
+    plots = draw_plots(run, calibration, batch, out, artist.features)
+    page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
+    # A page without its pictures is drawn anew as soon as they may be back.
+    whole = not (artist.missing or artist.changed or artist.unmatched)
+    _write_json(out / "metrics.json", metrics | {"key": key if whole else ""})
+    _remove_others(out / pictures)
+    return page
+
+
+def _quiet(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
+    """Choose the cards whose CAMs are checked: a copy is compared with itself, novel with none."""
+    explained = table["status"].isin(["assigned", "review"]).to_numpy()[chosen]
+    return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLE]
+
+
+def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
+    pairs, size = artist.pairs, run.info["size"]
+    blank = np.zeros((0, size, size, 3), dtype=np.uint8)
+    known = None
+    if places is not None:
+        known = places_of(places, [p.image for p in pairs], size, run.config.image.resize)
+    return check_cams(
+        artist.engine,
+        np.stack([p.query for p in pairs]) if pairs else blank,
+        np.stack([p.exemplar for p in pairs]) if pairs else blank,
+        np.array([p.label for p in pairs], dtype=int),
+        places=known,
+        n=_CHECKED if places is None else _SAMPLE,
+        seed=run.info["seed"],
+    )
+
+
+def _key(batch: Batch, config: Config) -> str:
+    """Name what decides the pictures: rows, run, method and version."""
+    text = f"{batch.key} {config.audit.method} {config.audit.limit} {clusterkit.__version__}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _check_free(out: Path, run: Run) -> None:
+    """Refuse to write among files that are no audit's."""
+    thumbs = out / "thumbs"
+    if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
+        raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
+    if not out.is_dir() or out.resolve() == (run.path / "audit").resolve():
+        return
+    if any(out.iterdir()) and "risk_coverage" not in _read_metrics(out):
+        raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
+
+
+def _read_metrics(out: Path) -> dict:
+    try:
+        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def _is_current(out: Path, key: str) -> bool:
+    return _read_metrics(out).get("key") == key and (out / "index.html").is_file()
+
+
+def _lost(artist: Artist, batch: Batch) -> list[str]:
+    """Say which pictures could not be shown."""
+    notes = []
+    if artist.missing:
+        log.warning("%d images were not found under %s, or cannot be read: was the data moved?",
+                    artist.missing, batch.root)  # fmt: skip
+        notes.append(
+            f"{artist.missing:,} images were not found where assign read them, or cannot be read "
+            "any more: their rows are here without pictures."
+        )
+    if artist.changed:
+        log.warning("%d images under %s have other bytes than when they were assigned; run assign "
+                    "again", artist.changed, batch.root)  # fmt: skip
+        notes.append(
+            f"{artist.changed:,} images have changed since they were assigned: their rows are here "
+            "without pictures. Assign should be run again."
+        )
+    if artist.unmatched:
+        log.warning("%d labelled images are not under %s any more, e.g. for the comparison",
+                    artist.unmatched, artist.run.data_root)  # fmt: skip
+        notes.append(
+            f"{artist.unmatched:,} labelled images are not where fit read them: comparisons with "
+            "them are here without pictures, and the other overlays may be measured otherwise."
+        )
+    return notes
+
+
+def _remove_others(pictures: Path) -> None:
+    """Remove what earlier audits drew, and nothing else: the page does not show it any more."""
+    for old in pictures.parent.glob("*"):
+        if old == pictures or old.is_symlink():
+            continue
+        if old.is_dir() and _FOLDER.fullmatch(old.name):
+            for picture in old.iterdir():
+                if _PICTURE.fullmatch(picture.name):
+                    picture.unlink(missing_ok=True)
+            # Somebody's own file in it keeps the folder.
+            with suppress(OSError):
+                old.rmdir()
+        elif old.is_file() and _PICTURE.fullmatch(old.name):
+            old.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, values: dict) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

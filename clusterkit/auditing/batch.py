@@ -1,0 +1,217 @@
+"""The assignments that a page is about: read, checked against the run, and chosen from."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.auditing.page import Cluster
+from clusterkit.data.contents import names_of
+from clusterkit.formats.assignments import STATUSES, input_root, read_assignments, read_record
+from clusterkit.errors import DataError
+from clusterkit.formats.run import Run
+
+log = logging.getLogger("clusterkit")
+
+# Parts of the cards that are taken by rank, and of those that show a cluster's most typical image.
+_RANKED, _TYPICAL = 0.75, 0.25
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What `assign` wrote.
+
+    Attributes
+    ----------
+    csv : Path
+    table : DataFrame
+        Its rows.
+    record : dict
+        `assignments.json`; {} where it is missing.
+    root : Path
+        Where its images were.
+    key : str
+        16 hex digits that name these rows of this run.
+    notes : list of str
+        What a reader of the page should know of the table, in sentences.
+    """
+
+    csv: Path
+    table: pd.DataFrame
+    record: dict
+    root: Path
+    key: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def promise(self) -> str:
+        """What was promised, in words."""
+        text = self.record.get("promise_text")
+        return text if isinstance(text, str) else "There is no record of what was promised."
+
+    @property
+    def threshold(self) -> float | None:
+        """The confidence from which on labels were assigned; None: there is no record of it."""
+        return self._promised("threshold")
+
+    @property
+    def max_error(self) -> float | None:
+        """The promised error."""
+        return self._promised("max_error")
+
+    @property
+    def unit(self) -> str:
+        """What was counted: group or image."""
+        unit = _object(self.record.get("promise")).get("unit")
+        return unit if isinstance(unit, str) else "image"
+
+    def shares(self, classes: list[str]) -> np.ndarray | None:
+        """Return the estimated share (K,) of each class; None: there is no record of it."""
+        found = _object(_object(self.record.get("class_shares")).get("estimated"))
+        values = [found.get(c) for c in classes]
+        known = all(isinstance(v, float | int) and 0 <= v <= 1 for v in values)
+        return np.array(values, dtype=float) if known else None
+
+    def _promised(self, name: str) -> float | None:
+        value = _object(self.record.get("promise")).get(name)
+        return float(value) if isinstance(value, float | int) and math.isfinite(value) else None
+
+
+def read_batch(run: Run, csv: Path) -> Batch:
+    """Read assignments and check that they are of this run.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or another run or data set made it.
+    """
+    table, record = read_assignments(csv), read_record(csv)
+    _check_run(run, csv, table, record)
+    notes = _edits(run, table, record)
+    for note in notes:
+        log.warning("%s: %s", csv.name, note)
+    digest = hashlib.sha256(csv.read_bytes() + str(run.info["id"]).encode()).hexdigest()
+    return Batch(csv, table, record, input_root(csv, record), digest[:16], notes)
+
+
+def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: dict) -> None:
+    made_by = record.get("run")
+    if made_by is not None and made_by != run.info["id"]:
+        raise DataError(
+            f"{csv} was made by the run with id {str(made_by)[:40]!r}, and {run.path} has id "
+            f"{run.info['id']!r}; give the run that made it, or run `clusterkit assign` again"
+        )
+    nearest = set(table["nearest_image"]) - {""}
+    if nearest and not nearest & set(names_of(run.manifest)):
+        raise DataError(
+            f"{csv} names labelled images, e.g. '{min(nearest)[:80]}', of which none is in "
+            f"{run.path}: it is about another data set; give its run with --run"
+        )
+
+
+def _edits(run: Run, table: pd.DataFrame, record: dict) -> list[str]:
+    """Say what was changed by hand since `assign`, as far as it shows."""
+    notes = []
+    written = record.get("images")
+    if isinstance(written, int) and written != len(table):
+        notes.append(
+            f"The table has {len(table):,} rows and assign wrote {written:,}: rows were removed or "
+            "added since. The promise was made for all of them."
+        )
+    foreign = sorted(set(table["predicted_label"]) - set(run.classes) - {""})
+    if foreign:
+        names = ", ".join(f"'{name[:40]}'" for name in foreign[:3])
+        rows = int(table["predicted_label"].isin(foreign).sum())
+        notes.append(
+            f"{rows:,} rows have a label that the run has not learned ({names}): somebody wrote "
+            "it. There is no classifier CAM for it. Corrections belong in reviews.csv."
+        )
+    return notes
+
+
+def _object(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def choose_rows(
+    table: pd.DataFrame, limit: int, seed: int, typical: Sequence[int] = ()
+) -> np.ndarray:
+    """Choose at most `limit` rows: every status, the least confident first, a part by chance.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns status, confidence.
+    limit : int
+    seed : int
+    typical : sequence of int
+        Positions to take before all others, up to a quarter of the rows.
+
+    Returns
+    -------
+    (n,) int, sorted positions in `table`.
+    """
+    if len(table) <= limit:
+        return np.arange(len(table))
+    rng = np.random.default_rng(seed)
+    taken = list(dict.fromkeys(typical))[: int(limit * _TYPICAL)]
+    queues, free = [], np.ones(len(table), dtype=bool)
+    free[taken] = False
+    for status in STATUSES:
+        rows = np.flatnonzero((table["status"] == status).to_numpy() & free)
+        order = rows[np.argsort(table["confidence"].to_numpy()[rows], kind="stable")]
+        queues.append(list(order))
+    while len(taken) < max(1, int(limit * _RANKED)) and any(queues):
+        for queue in queues:
+            if queue and len(taken) < limit:
+                taken.append(queue.pop(0))
+    rest = np.setdiff1d(np.arange(len(table)), taken)
+    by_chance = rng.choice(rest, limit - len(taken), replace=False)
+    return np.sort(np.r_[np.array(taken, dtype=int), by_chance])
+
+
+def clusters_of(batch: Batch, chosen: np.ndarray) -> list[Cluster]:
+    """Describe the clusters of the whole batch, the largest first.
+
+    Parameters
+    ----------
+    batch : Batch
+    chosen : (n,) int
+        Positions of the rows that have a card.
+    """
+    table = batch.table
+    shown = table["cluster"].iloc[chosen].value_counts()
+    found = batch.record.get("cluster_summaries")
+    # A record may be edited, and be of before the table was.
+    medoids = {str(_object(f).get("cluster")): _object(f).get("medoid_id")
+               for f in (found if isinstance(found, list) else [])}  # fmt: skip
+    out = []
+    for number, members in table[table["cluster"].notna()].groupby("cluster"):
+        same = members[members["image_id"] == str(medoids.get(str(number)))]
+        medoid = (same if len(same) else members).iloc[0]
+        labels = members["predicted_label"][members["predicted_label"] != ""].value_counts()
+        counted = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
+        out.append(
+            Cluster(
+                cluster=int(number),
+                size=len(members),
+                shown=int(shown.get(number, 0)),
+                novel=int((members["status"] == "novel").sum()),
+                medoid=medoid["image"],
+                medoid_id=medoid["image_id"],
+                labels={label: int(count) for label, count in counted},
+            )
+        )
+    return sorted(out, key=lambda c: (-c.size, c.cluster))
+
+
+def typical_rows(batch: Batch) -> tuple[int, ...]:
+    """Return the positions of the most typical image of each cluster of two or more."""
+    first = {identity: i for i, identity in reversed(list(enumerate(batch.table["image_id"])))}
+    clusters = clusters_of(batch, np.arange(0))
+    return tuple(first[c.medoid_id] for c in clusters if c.size > 1 and c.medoid_id in first)

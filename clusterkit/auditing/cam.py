@@ -1,0 +1,283 @@
+"""Class activation maps: which places of an image the evidence for a label comes from.
+
+All maps need one forward pass: the gradient of a logit with respect to the *pooled* features
+is known in closed form (the Siamese head) or from the head alone (the classifier), so no hook
+is set and the model is never changed. `audit.explain` puts the steps together.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.models.forward import normalise
+from clusterkit.models.siamese import FactoredSiamese
+
+METHODS = ("cam", "gradcam")
+ORDERS = ("both", "forward", "backward")
+
+# For each depth, what maps (B, C_d, h_d, w_d) and their maxima (B, C_d) are measured from; a
+# batch of 1 stands for all images.
+Reference = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Hold modules in evaluation mode, and give every part its own mode back, come what may.
+
+    In training mode, a forward pass changes BatchNorm's running means: looking at a model
+    would change it.
+    """
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@torch.no_grad()
+def encode_maps(
+    encoder: nn.Module, images: np.ndarray, device: torch.device | str
+) -> list[torch.Tensor]:
+    """Encode uint8 RGB (B, S, S, 3) to maps (B, C_d, h_d, w_d) of each depth, on the CPU."""
+    with evaluating(encoder):
+        return [maps.float().cpu() for maps in encoder(normalise(images, device))]
+
+
+def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray) -> torch.Tensor:
+    """Return the gradient (B, 2C) of each image's logit of one class in its pooled features.
+
+    It is the logit before the softmax: what raises all classes alike is part of it.
+
+    Parameters
+    ----------
+    head : (B, 2C) → (B, K)
+    features : (B, 2C)
+    classes : (B,) int
+    """
+    device = next((p.device for p in head.parameters()), features.device)
+    with torch.enable_grad(), evaluating(head):
+        features = features.detach().to(device, copy=True).requires_grad_()
+        logits = head(features)[torch.arange(len(features)), torch.as_tensor(classes)]
+        return torch.autograd.grad(logits.sum(), features)[0].cpu()
+
+
+def active_weights(
+    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what each hidden unit counts for in f(first, second) and in f(second, first).
+
+    A unit that is on passes its weight through, one that is off passes nothing. The logit
+    asked for is their sum: with ``both`` each order counts one half, else one of them nothing.
+
+    Parameters
+    ----------
+    first, second : (B, D)
+    order : {"both", "forward", "backward"}
+        The mean over both orders (the similarity that labels rest on), f(first, second), or
+        f(second, first).
+
+    Returns
+    -------
+    Two tensors (B, H).
+
+    Raises
+    ------
+    ValueError
+        The order is none of those.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order = {order!r}; allowed: {', '.join(ORDERS)}")
+    (u1, v1), (u2, v2) = siamese.project(first), siamese.project(second)
+    share = {"both": (0.5, 0.5), "forward": (1.0, 0.0), "backward": (0.0, 1.0)}[order]
+    forward = (u1 + v2 > 0) * siamese.weight * share[0]
+    backward = (u2 + v1 > 0) * siamese.weight * share[1]
+    return forward, backward
+
+
+def pair_gradients(
+    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradients of the logit of B pairs in both images' pooled features.
+
+    The logit is piecewise linear: where a hidden unit is on, its weights pass through.
+
+    Parameters
+    ----------
+    first, second : (B, D)
+    order : {"both", "forward", "backward"}
+        See `active_weights`.
+
+    Returns
+    -------
+    Two tensors (B, D).
+    """
+    forward, backward = active_weights(siamese, first, second, order)
+    to_first = forward @ siamese.first.T + backward @ siamese.second.T
+    to_second = forward @ siamese.second.T + backward @ siamese.first.T
+    return to_first, to_second
+
+
+def contributions(
+    maps: list[torch.Tensor],
+    gradients: torch.Tensor,
+    method: str = "cam",
+    reference: Reference | None = None,
+) -> list[torch.Tensor]:
+    """Spread a logit over the places of each depth's map.
+
+    Parameters
+    ----------
+    maps : list of (B, C_d, h_d, w_d)
+    gradients : (B, 2C)
+        With respect to `pool(maps)`: the part of the maxima, then of the means.
+    method : {"cam", "gradcam"}
+        ``cam``: exact; a channel's mean counts at every place and its maximum where it is
+        reached, so that all places of all depths sum to ``gradients · (pool(maps) − r)``,
+        where r is the reference pooled, 0 without one.
+        ``gradcam``: every channel weighted by its gradient averaged over places (Selvaraju et
+        al., arXiv 1610.02391), smoother and not exact; it knows no reference.
+    reference : sequence of ((B or 1, C_d, h_d, w_d), (B or 1, C_d)) or None
+        What each map and each channel's maximum are measured from, e.g. those of an average
+        image. An empty place of a picture does not give zeros, so what is measured from 0 is
+        mostly what all pictures share.
+
+    Returns
+    -------
+    list of (B, h_d, w_d), signed.
+
+    Raises
+    ------
+    ValueError
+        The method is none of those.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method = {method!r}; allowed: {', '.join(METHODS)}")
+    of_max, of_mean = gradients.chunk(2, dim=1)
+    sizes = [m.shape[1] for m in maps]
+    result = []
+    for d, (high, mean) in enumerate(zip(of_max.split(sizes, 1), of_mean.split(sizes, 1),
+                                         strict=True)):  # fmt: skip
+        depth = maps[d]
+        batch, _channels, height, width = depth.shape
+        if method == "gradcam":
+            weight = (high + mean) / (height * width)
+            result.append(torch.einsum("bc,bchw->bhw", weight, depth))
+            continue
+        flat = depth.flatten(2)
+        top, place = flat.max(dim=2)
+        if reference is not None:
+            usual, usual_top = reference[d]
+            flat, top = flat - usual.flatten(2), top - usual_top
+        spread = torch.einsum("bc,bcp->bp", mean / (height * width), flat)
+        spread.scatter_add_(1, place, high * top)
+        result.append(spread.view(batch, height, width))
+    return result
+
+
+@cache
+def field_offsets(backbone: str) -> tuple[float, ...]:
+    """Measure how far each depth's places look from where they lie in their map.
+
+    A stride of 2 with padding makes place i see around pixel 2i and not 2i + 0.5: over several
+    layers that is up to half a coarse place, and a map drawn without it lies beside what it
+    means. The centre of the effective receptive field (Luo et al., arXiv 1701.04128) is the
+    centroid of a middle place's gradient in noise. It is a matter of strides and paddings, so
+    random weights show it best.
+
+    Parameters
+    ----------
+    backbone : str
+        Name of the network.
+
+    Returns
+    -------
+    For each depth: pixels of the input to move the map right and down (negative: left and up).
+    """
+    side, offsets = 256, []
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)
+        encoder = empty_encoder(backbone).eval()
+        images = torch.randn(2, 3, side, side).requires_grad_()
+        for maps in encoder(images):
+            rows, columns = maps.shape[2:]
+            middle = maps[:, :, rows // 2, columns // 2].sum()
+            (gradient,) = torch.autograd.grad(middle, images, retain_graph=True)
+            strength = gradient.square().sum((0, 1))
+            strength = strength / strength.sum().clamp_min(1e-20)
+            pixels = torch.arange(side, dtype=strength.dtype)
+            seen = float(strength.sum(1) @ pixels + strength.sum(0) @ pixels) / 2
+            drawn = ((rows // 2 + 0.5) / rows + (columns // 2 + 0.5) / columns) / 2 * side - 0.5
+            offsets.append(seen - drawn)
+    return tuple(offsets)
+
+
+def heat(parts: list[torch.Tensor], size: int, offsets: Sequence[float] = ()) -> np.ndarray:
+    """Add the depths' contributions up at one size and scale each image to [0, 1].
+
+    Only what speaks *for* the logit is kept; 1 is the strongest place of that image. An image
+    in which nothing does is all 0.
+
+    Parameters
+    ----------
+    parts : list of (B, h_d, w_d)
+    size : int
+        Pixels a side of the result. It may be smaller than the image: everything but `offsets`
+        is relative to it.
+    offsets : sequence of float
+        Pixels *of the result* that each depth is moved by (see `field_offsets`); empty: none.
+
+    Returns
+    -------
+    (B, size, size) float32 in [0, 1].
+    """
+    total = torch.zeros(len(parts[0]), size, size)
+    for part, offset in zip(parts, offsets or [0.0] * len(parts), strict=True):
+        _batch, height, width = part.shape
+        # A coarse place stands for many pixels: its share is spread over all of them.
+        share = part * (height * width / size**2)
+        rows, columns = _spread(height, size, offset), _spread(width, size, offset)
+        total += rows @ share @ columns.T
+    total = total.relu()
+    peak = total.amax((1, 2), keepdim=True)
+    return (total / peak.clamp_min(1e-12)).clamp_max(1).numpy()
+
+
+@lru_cache(maxsize=64)
+def _spread(places: int, size: int, offset: float) -> torch.Tensor:
+    """Return (size, places): places enlarged bilinearly, moved, and smoothed, along one side.
+
+    All three are linear and the same along both sides, so a map M becomes A M Aᵀ.
+    """
+    at = (torch.arange(size) + 0.5 - offset) / size * places - 0.5
+    at = at.clamp(0, places - 1)
+    below = at.floor().long().clamp_max(max(0, places - 2))
+    grown = torch.zeros(size, places)
+    rows = torch.arange(size)
+    grown[rows, below] = 1 - (at - below)
+    grown[rows, (below + 1).clamp_max(places - 1)] += at - below
+    return _smoothing(size) @ grown
+
+
+@lru_cache(maxsize=16)
+def _smoothing(size: int) -> torch.Tensor:
+    """Smooth by about a thirtieth of the image: a maximum is one point, an eye needs a spot."""
+    sigma = size / 30
+    radius = max(1, min(round(3 * sigma), size - 1))
+    steps = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-(steps.float() ** 2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    result = torch.zeros(size, size)
+    for step, weight in zip(steps.tolist(), kernel, strict=True):
+        # Mirrored at the edges, where half of the neighbours would be missing.
+        seen = (torch.arange(size) + step).abs()
+        seen = torch.where(seen > size - 1, 2 * (size - 1) - seen, seen)
+        result[torch.arange(size), seen] += weight
+    return result

@@ -1,0 +1,149 @@
+"""Where the truth is known: the pointing game and the energy inside, beside simpler maps."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional
+
+from clusterkit.auditing.cam import heat
+from clusterkit.auditing.checks.curves import blurred
+from clusterkit.models.forward import normalise
+from clusterkit.models.heads import pool
+from clusterkit.models.siamese import FactoredSiamese
+
+# TorchRay's margin of the pointing game, for images of 224 pixels a side.
+TOLERANCE = 15 / 224
+
+
+def places_of(
+    truth: pd.DataFrame, names: Sequence[str], size: int, resize: str = "squish"
+) -> np.ndarray:
+    """Turn known places into those of the arrays that the model sees.
+
+    Parameters
+    ----------
+    truth : DataFrame
+        image, x, y, radius, width, height in pixels of the original image (pixel centres).
+    names : sequence of str
+        The N images asked for.
+    size, resize
+        As for `to_array`.
+
+    Returns
+    -------
+    (N, 4) float: x, y and the radius along x and y, in pixels of the array; NaN: not known.
+    """
+    columns = ["x", "y", "radius", "width", "height"]
+    known = truth.drop_duplicates("image").set_index("image").reindex(list(names))[columns]
+    x, y, radius, width, height = known.apply(pd.to_numeric, errors="coerce").to_numpy(float).T
+    across, down = size / width, size / height
+    if resize == "crop":
+        across = down = np.maximum(across, down)
+    elif resize == "pad":
+        across = down = np.minimum(across, down)
+    # Cropping and padding keep the centre in the centre.
+    left = (size - width * across) / 2
+    above = (size - height * down) / 2
+    return np.stack(
+        [(x + 0.5) * across + left - 0.5, (y + 0.5) * down + above - 0.5,
+         radius * across, radius * down], axis=1,
+    )  # fmt: skip
+
+
+def pointing_game(heats: np.ndarray, places: np.ndarray, side: int, margin: float = 0.0):
+    """Return (N,) bool: whether each map's hottest place is within the known place.
+
+    Zhang et al., arXiv 1608.00507.
+
+    Parameters
+    ----------
+    heats : (N, s, s)
+        A constant map points nowhere, so it misses.
+    places : (N, 4)
+        See `places_of`.
+    side : int
+        Pixels a side of the arrays that `places` are in.
+    margin : float
+        Added to the radius, as a part of the side; the usual one is `TOLERANCE`.
+    """
+    size = heats.shape[-1]
+    flat = heats.reshape(len(heats), -1)
+    row, column = np.divmod(flat.argmax(1), size)
+    x, y = ((at + 0.5) / size * side - 0.5 for at in (column, row))
+    radius = places[:, 2:] + margin * side
+    away = ((x - places[:, 0]) / radius[:, 0]) ** 2 + ((y - places[:, 1]) / radius[:, 1]) ** 2
+    return (away <= 1) & (flat.max(1) > flat.min(1))
+
+
+def energy_inside(heats: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
+    """Return (N,): which part of each map's heat lies in the known place; 0 for an empty map.
+
+    Wang et al. (Score-CAM), arXiv 1910.01279.
+    """
+    at = (np.arange(heats.shape[-1]) + 0.5) / heats.shape[-1] * side - 0.5
+    x = (at[None] - places[:, :1]) / places[:, 2:3]
+    y = (at[None] - places[:, 1:2]) / places[:, 3:]
+    inside = x[:, None] ** 2 + y[:, :, None] ** 2 <= 1
+    total = heats.sum((1, 2))
+    return (heats * inside).sum((1, 2)) / np.where(total > 0, total, 1)
+
+
+class PairScore(nn.Module):
+    """(B, 3, S, S) normalised images → symmetric Siamese logits (B,) with fixed exemplars.
+
+    What a gradient method of another package needs: exemplars come as features (B, D).
+    """
+
+    def __init__(self, encoder: nn.Module, siamese: FactoredSiamese) -> None:
+        super().__init__()
+        self.encoder, self.siamese = encoder, siamese
+
+    def forward(self, images: torch.Tensor, exemplars: torch.Tensor) -> torch.Tensor:
+        """Return logits (B,)."""
+        (u1, v1), (u2, v2) = (
+            self.siamese.project(f) for f in (pool(self.encoder(images)), exemplars)
+        )
+        return (torch.relu(u1 + v2) + torch.relu(u2 + v1)) @ self.siamese.weight / 2
+
+
+def layer_grad_cam(score: PairScore, images: np.ndarray, exemplars: torch.Tensor, depth: int = -1):
+    """Return captum's LayerGradCam (N, S, S) ≥ 0 at a depth that is pooled, enlarged bilinearly.
+
+    Raises
+    ------
+    ImportError
+        captum is not installed.
+    """
+    from captum.attr import LayerGradCam
+
+    layer = score.encoder.body[score.encoder.taps[depth]]
+    maps = LayerGradCam(score, layer).attribute(
+        normalise(images, "cpu"), additional_forward_args=(exemplars,), relu_attributions=True
+    )
+    size = images.shape[1:3]
+    grown = functional.interpolate(maps.detach(), size, mode="bilinear", align_corners=False)
+    return grown[:, 0].numpy()
+
+
+def integrated_gradients(
+    score: PairScore, images: np.ndarray, exemplars: torch.Tensor, steps: int = 16
+) -> np.ndarray:
+    """Return captum's IntegratedGradients from the blurred image, (N, S, S) ≥ 0, smoothed.
+
+    Smoothed as much as a CAM is: single pixels would lose the pointing game by chance.
+
+    Raises
+    ------
+    ImportError
+        captum is not installed.
+    """
+    from captum.attr import IntegratedGradients
+
+    found = IntegratedGradients(score).attribute(
+        normalise(images, "cpu"), normalise(blurred(images), "cpu"),
+        additional_forward_args=(exemplars,), n_steps=steps, internal_batch_size=32,
+    )  # fmt: skip
+    return heat([found.detach().float().sum(1).abs()], images.shape[1])

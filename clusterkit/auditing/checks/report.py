@@ -1,0 +1,308 @@
+"""All checks of one run's CAMs, and what they say in plain words."""
+
+import dataclasses
+import importlib.util
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from clusterkit.auditing.checks import places as known
+from clusterkit.auditing.checks.curves import centre_blob, curves, interval, random_heats
+from clusterkit.auditing.checks.weights import cascade
+from clusterkit.auditing.explain import Encoded, Explainer, reference_images
+from clusterkit.inference.predictor import Engine
+from clusterkit.models.heads import pool
+from clusterkit.models.networks import Networks
+from clusterkit.models.siamese import FactoredSiamese
+
+# Above this part of the way from the floor to 1, more of a CAM outlives the weights than not.
+SURVIVES = 0.5
+# Too few images say nothing, and their intervals would look surer than they are.
+_FEWEST = 4
+# Images of more pixels are checked on half as many: the time is that of the forward passes.
+_LARGE = 128
+_REFERENCE = 24
+_SCORES = ("pair", "class")
+_WORDS = {"pair": "similarity CAM", "class": "classifier CAM"}
+
+
+@dataclass(frozen=True)
+class CamChecks:
+    """What the checks found; see `check_cams`.
+
+    Attributes
+    ----------
+    images : int
+    empty : int
+        Pairs whose CAM of the first image is the same everywhere.
+    correlation : dict
+        Stage → mean rank correlation of the pair CAMs with those where the weights are random
+        down to that stage, -1 to 1.
+    floor : float
+        The same of CAMs of different images.
+    curves : dict
+        ``pair`` and ``class`` → images, deletion and insertion (areas under the probability,
+        0 to 1) by order (cam, random, centre), and ``over_random`` and ``over_centre``: mean,
+        low, high of the gain in insertion minus deletion, 95% by bootstrap over images.
+    places : dict
+        Map → pointing, pointing_margin, energy; empty: no place is known.
+    placed : int
+        Images whose place is known.
+    notes : list of str
+        What could not be checked, and why.
+    """
+
+    images: int = 0
+    empty: int = 0
+    correlation: dict[str, float] = field(default_factory=dict)
+    floor: float = math.nan
+    curves: dict[str, dict] = field(default_factory=dict)
+    places: dict[str, dict[str, float]] = field(default_factory=dict)
+    placed: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def survives(self) -> float:
+        """Which part of the CAMs outlives random weights: 0 at the floor, 1 if all does."""
+        if not self.correlation or not self.floor < 1:
+            return math.nan
+        last = list(self.correlation.values())[-1]
+        return (last - self.floor) / (1 - self.floor)
+
+    def to_dict(self) -> dict:
+        """Return plain values for JSON; what cannot be said is None."""
+        return _plain(dataclasses.asdict(self) | {
+            "survives": self.survives, "warnings": self.warnings(),
+        })  # fmt: skip
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for everything that should stop a person from trusting the CAMs."""
+        found = []
+        if self.images and self.empty * 2 > self.images:
+            found.append(f"{self.empty} of {self.images} similarity CAMs are empty: the network "
+                         "names no place that speaks for its label.")  # fmt: skip
+        if self.survives > SURVIVES:
+            found.append(
+                f"The CAMs hardly depend on what was learned: with random weights they keep "
+                f"{self.survives:.0%} of what tells them from each other. They show the picture, "
+                "not the reason for the label."
+            )
+        for score, row in self.curves.items():
+            low = row["over_random"][1]
+            if not low > 0:
+                found.append(
+                    f"The {_WORDS[score]} is not shown to be better than a random map: hiding "
+                    "what it marks does not clearly lower the score more than hiding other places."
+                )
+        return found
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (name, value, explanation) of every figure, for readers who don't program."""
+        if not self.images:
+            return [("Images checked", "0", " ".join(self.notes))]
+        rows = [("Images checked", str(self.images), " ".join(self.notes))]
+        if self.correlation:
+            last = list(self.correlation.values())[-1]
+            rows.append((
+                "Depends on what was learned",
+                _number(last),
+                "is how alike the CAMs are before and after all weights are replaced by random "
+                "numbers. 1 is the same, and then they would not show what was learned. CAMs of "
+                f"different images are alike by {_number(self.floor)} anyway.",
+            ))  # fmt: skip
+        for score, row in self.curves.items():
+            mean, low, high = row["over_random"]
+            rows.append((
+                f"Marks what counts: {_WORDS[score]}",
+                f"{mean:+.2f}",
+                f"(95% interval {low:+.2f} to {high:+.2f}; {row['over_centre'][0]:+.2f} over a map "
+                "that marks the centre.) The places that the CAM marks are blurred first, or shown "
+                "first: how much more the model's probability then falls or rises than in a random "
+                "order of places. Above 0 is better than chance.",
+            ))  # fmt: skip
+        if self.places:
+            first, *others = self.places.items()
+            beside = "; ".join(f"{name} {row['pointing']:.0%} ({row['energy']:.0%})"
+                               for name, row in others)  # fmt: skip
+            rows.append((
+                f"Points at the known place: {first[0]}",
+                f"{first[1]['pointing']:.0%}",
+                f"of {self.placed} images have their hottest place on the detail whose place is "
+                f"known, and {first[1]['energy']:.0%} of the heat lies on it. Others: {beside}.",
+            ))  # fmt: skip
+        return rows
+
+
+def check_cams(
+    engine: Engine,
+    queries: np.ndarray,
+    exemplars: np.ndarray,
+    classes: np.ndarray,
+    places: np.ndarray | None = None,
+    n: int = 16,
+    seed: int = 0,
+) -> CamChecks:
+    """Check the CAMs of a run on its own decisions.
+
+    The networks are copied where weights are changed; the run's stay as they are.
+
+    Parameters
+    ----------
+    engine : Engine
+    queries, exemplars : (N, S, S, 3) uint8
+        Images, and the labelled image that each is compared with.
+    classes : (N,) int
+        The exemplars' class.
+    places : (N, 4) or None
+        Where each query's detail is known to be, NaN where it is not; see `places_of`.
+    n : int
+        Images that take part (half of them in deletion and insertion if S is above 128), drawn
+        with `seed`.
+    seed : int
+
+    Returns
+    -------
+    CamChecks. What cannot be checked is said in its notes.
+    """
+    if len(queries) == 0:
+        return CamChecks(notes=["No image has a labelled image to be compared with."])
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(queries))[:n])
+    queries, exemplars, classes = queries[chosen], exemplars[chosen], np.asarray(classes)[chosen]
+    images, labels = reference_images(engine.run, _REFERENCE)
+    explainer = replace(Explainer.plain(engine), method=engine.config.audit.method)
+    pairs = _Pairs(explainer, queries, exemplars, classes, (images, labels))
+    encoded, heats = pairs.encoded, pairs.heats
+    flat = heats.reshape(len(heats), -1)
+    notes = [] if len(images) else ["The labelled images cannot be read: CAMs are measured from 0."]
+    if len(engine.run.classes) < 2:
+        notes.append("There is one class: what tells it from others cannot be shown.")
+    result = CamChecks(images=len(queries), empty=int((flat.max(1) <= flat.min(1)).sum()))
+    if len(queries) < _FEWEST:
+        notes.append(f"{len(queries)} images are too few to check CAMs with.")
+        return replace(result, notes=notes)
+    correlation, floor = cascade(engine.networks, pairs.redrawn, seed)
+    found, placed = {}, 0
+    if places is not None:
+        found, placed = _at_places(pairs, encoded, np.asarray(places, float)[chosen], notes)
+    return replace(result, correlation=correlation, floor=floor, curves=_curves(pairs, rng, seed),
+                   places=found, placed=placed, notes=notes)  # fmt: skip
+
+
+class _Pairs:
+    """The pairs that are checked, and their CAMs by whatever networks."""
+
+    def __init__(self, explainer: Explainer, queries, exemplars, classes, reference) -> None:
+        self.queries, self.exemplars, self.classes = queries, exemplars, classes
+        self.reference, self.side = reference, queries.shape[1]
+        self.explainer = explainer.measured_from(*reference)
+        self.encoded = self._encode(self.explainer)
+        self.heats = self._draw(self.explainer, *self.encoded)
+
+    def redrawn(self, networks: Networks) -> np.ndarray:
+        """Return the queries' pair CAMs by other networks of the same shape."""
+        siamese = FactoredSiamese.from_head(networks.siamese_head)
+        networks.to(self.explainer.device)
+        other = replace(self.explainer, networks=networks, siamese=siamese)
+        other = other.measured_from(*self.reference)
+        return self._draw(other, *self._encode(other))
+
+    def _encode(self, explainer: Explainer) -> tuple[Encoded, Encoded]:
+        return explainer.encode(self.queries), explainer.encode(self.exemplars)
+
+    def _draw(self, explainer: Explainer, first: Encoded, second: Encoded) -> np.ndarray:
+        return explainer.pair_heats(first, second, self.classes, self.side)[0]
+
+
+def _curves(pairs: _Pairs, rng: np.random.Generator, seed: int) -> dict[str, dict]:
+    n = len(pairs.queries)
+    n = max(_FEWEST, n // 2) if pairs.side > _LARGE else n
+    size, explainer = pairs.heats.shape[-1], pairs.explainer
+    rows = np.arange(n)
+    first, second = (e.rows(rows) for e in pairs.encoded)
+    orders = {
+        "pair": pairs.heats[:n],
+        "class": explainer.class_heats(first, pairs.classes[:n], pairs.side),
+        "random": random_heats(n, size, rng),
+        "centre": np.repeat(centre_blob(size)[None], n, axis=0),
+    }
+    score = _probabilities(explainer, pool(second.siamese), pairs.classes[:n])
+    measured = curves(pairs.queries[:n], orders, score)
+    result = {}
+    for i, name in enumerate(_SCORES):
+        by_order = {"cam": measured[name], "random": measured["random"],
+                    "centre": measured["centre"]}  # fmt: skip
+        gain = {order: c.gain[:, i] for order, c in by_order.items()}
+        result[name] = {
+            "images": n,
+            "deletion": {order: float(c.deletion[:, i].mean()) for order, c in by_order.items()},
+            "insertion": {order: float(c.insertion[:, i].mean()) for order, c in by_order.items()},
+            "over_random": interval(gain["cam"] - gain["random"], seed),
+            "over_centre": interval(gain["cam"] - gain["centre"], seed),
+        }
+    return result
+
+
+def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.ndarray):
+    """Return a function of images: (N, 2), the Siamese probability and that of the class."""
+    siamese, head = explainer.siamese, explainer.networks.classifier_head
+    u2, v2 = siamese.project(exemplars)
+
+    @torch.no_grad()
+    def score(images: np.ndarray) -> np.ndarray:
+        encoded = explainer.encode(images)
+        u1, v1 = siamese.project(pool(encoded.siamese))
+        both = torch.relu(u1 + v2) + torch.relu(u2 + v1)
+        pair = torch.sigmoid(both @ siamese.weight / 2 + siamese.bias)
+        logits = head(pool(encoded.classifier).to(explainer.device)).cpu()
+        by_class = torch.softmax(logits, 1)[torch.arange(len(images)), torch.as_tensor(classes)]
+        return torch.stack([pair, by_class], 1).numpy()
+
+    return score
+
+
+def _at_places(pairs: _Pairs, encoded, places: np.ndarray, notes: list[str]):
+    rows = np.flatnonzero(np.isfinite(places).all(1))
+    if not len(rows):
+        notes.append("No place of the images checked is known.")
+        return {}, 0
+    size = pairs.heats.shape[-1]
+    maps = {
+        "similarity CAM": pairs.heats[rows],
+        "centre of the picture": np.repeat(centre_blob(size)[None], len(rows), axis=0),
+    }
+    shared = pairs.explainer.networks
+    if importlib.util.find_spec("captum") is not None:
+        from copy import deepcopy
+
+        encoder = deepcopy(shared.siamese_encoder or shared.encoder).cpu().eval()
+        score = known.PairScore(encoder, pairs.explainer.siamese)
+        images, others = pairs.queries[rows], pool(encoded[1].siamese)[rows]
+        # At the last map, of 2 × 2 places on small pictures, it would be no match.
+        maps["captum LayerGradCam"] = known.layer_grad_cam(score, images, others, 0)
+        maps["captum IntegratedGradients"] = known.integrated_gradients(score, images, others)
+    found = {
+        name: {
+            "pointing": float(known.pointing_game(m, places[rows], pairs.side).mean()),
+            "pointing_margin": float(
+                known.pointing_game(m, places[rows], pairs.side, known.TOLERANCE).mean()
+            ),
+            "energy": float(known.energy_inside(m, places[rows], pairs.side).mean()),
+        }
+        for name, m in maps.items()
+    }
+    return found, len(rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "cannot be said"
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

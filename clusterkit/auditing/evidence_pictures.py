@@ -1,0 +1,160 @@
+"""`evidence`: the pictures of a few assignments, for a notebook or a sheet."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from clusterkit.auditing.batch import read_batch
+from clusterkit.auditing.cards import Artist
+from clusterkit.auditing.page import Card, Match
+from clusterkit.auditing.pictures import thumbnail
+from clusterkit.config import Config
+from clusterkit.data.imageio.read import to_array
+from clusterkit.inference.predictor import Engine
+from clusterkit.errors import DataError
+from clusterkit.formats.run import Run
+
+PICTURES = ("thumb", "classifier_cam", "cam", "nearest_thumb", "nearest_cam")
+
+
+@dataclass(frozen=True)
+class MatchPictures:
+    """A labelled image: `thumb`; `cam` and `own_cam`, the pair's heat over it and over the query.
+
+    RGB pictures; None where the image is not there any more.
+    """
+
+    match: Match
+    thumb: Image.Image | None
+    cam: Image.Image | None
+    own_cam: Image.Image | None
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A card and its pictures, RGB; None where the image is not there, or there is no such CAM."""
+
+    card: Card
+    thumb: Image.Image | None
+    classifier_cam: Image.Image | None
+    matches: list[MatchPictures]
+
+
+def evidence(
+    run: Run | Path | str,
+    rows: pd.DataFrame,
+    *,
+    assignments: Path | str | None = None,
+    config: Config | None = None,
+) -> pd.DataFrame:
+    """Draw what the labels of a few images rest on: the audit page's pictures, as PIL images.
+
+    Parameters
+    ----------
+    run : Run or path
+    rows : DataFrame
+        Rows of `read_assignments`.
+    assignments : path or None
+        The CSV that they are of, which says where the images are; None: the run's.
+    config : Config or None
+        None: the run's; `config.audit.method` says how CAMs are made.
+
+    Returns
+    -------
+    DataFrame with the index of `rows`; each cell an RGB picture of at most 256 pixels a side, or
+    None where an image has failed, moved or changed:
+
+    - thumb: the image, as far as the models see it;
+    - classifier_cam: the places that speak for the predicted label;
+    - cam, nearest_cam: the places that make the image and the closest labelled one alike;
+    - nearest_thumb: the closest labelled image.
+
+    In CAMs 1 (yellow) is the strongest place of that image, and 0 (violet) says nothing for it.
+
+    Raises
+    ------
+    ClusterkitError
+        The run or the CSV cannot be used.
+
+    Examples
+    --------
+    >>> run = clusterkit.Run.load("clusterkit-demo/run")  # doctest: +SKIP
+    >>> table = clusterkit.read_assignments(run.path / "assignments.csv")  # doctest: +SKIP
+    >>> clusterkit.evidence(run, table.head(3))["cam"].iloc[0]  # doctest: +SKIP
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
+    found = picture_rows(Engine(run, config or run.config), rows, batch.root)
+    lines = []
+    for seen in found:
+        first = seen.matches[0] if seen.matches else MatchPictures(Match("", "", None), *[None] * 3)
+        lines.append([seen.thumb, seen.classifier_cam, first.own_cam, first.thumb, first.cam])
+    table = pd.DataFrame(index=rows.index, columns=list(PICTURES), dtype=object)
+    for number, name in enumerate(PICTURES):
+        table[name] = pd.Series([line[number] for line in lines], index=rows.index, dtype=object)
+    return table
+
+
+def picture_rows(engine: Engine, rows: pd.DataFrame, root: Path) -> list[Pictured]:
+    """Draw the cards of some assignments, with up to three labelled images each.
+
+    Parameters
+    ----------
+    engine : Engine
+        Its config says by which method CAMs are made.
+    rows : DataFrame
+    root : Path
+        Where the images are.
+    """
+    # The page's own artist, so that no two places draw the same evidence differently.
+    with TemporaryDirectory() as folder:
+        out = Path(folder)
+        artist = Artist(engine, engine.config.audit.method, root, out, "pictures")
+        cards = artist.draw(rows.reset_index(drop=True), np.arange(len(rows)), lambda *_: None)
+        return [_with_nearest(engine.run, _pictured(card, out)) for card in cards]
+
+
+def _pictured(card: Card, out: Path) -> Pictured:
+    thumb = _read(out, card.thumb)
+    matches = []
+    for match in card.matches:
+        other = _read(out, match.thumb)
+        cam, own = _over(other, out, match.cam), _over(thumb, out, match.own_cam)
+        matches.append(MatchPictures(match, other, cam, own))
+    return Pictured(card, thumb, _over(thumb, out, card.classifier_cam), matches)
+
+
+def _with_nearest(run: Run, seen: Pictured) -> Pictured:
+    """Show what the table names as nearest where the image itself is gone, without CAMs."""
+    card = seen.card
+    if seen.matches or not card.nearest_image:
+        return seen
+    try:
+        image = run.open_image(card.nearest_image)
+    except DataError:
+        thumb = None
+    else:
+        size, resize = run.info["size"], run.config.image.resize
+        thumb = thumbnail(image, to_array(image, size, resize), resize)
+    match = Match(card.nearest_image, card.nearest_label, card.nearest_similarity)
+    return replace(seen, matches=[MatchPictures(match, thumb, None, None)])
+
+
+def _read(out: Path, name: str | None) -> Image.Image | None:
+    if name is None:
+        return None
+    with Image.open(out / name) as picture:
+        return picture.convert("RGB")
+
+
+def _over(thumb: Image.Image | None, out: Path, name: str | None) -> Image.Image | None:
+    """Lay a stored heat map over its thumbnail, as the page does."""
+    if thumb is None or name is None:
+        return None
+    with Image.open(out / name) as heat:
+        grown = heat.convert("RGBA").resize(thumb.size, Image.Resampling.BILINEAR)
+    return Image.alpha_composite(thumb.convert("RGBA"), grown).convert("RGB")

@@ -1,0 +1,113 @@
+"""Which row of the assignments a person means: by name, by path, or by the file's bytes."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.auditing.batch import Batch
+from clusterkit.auditing.plotting.figures import plain
+from clusterkit.data.contents import files_of
+from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.manifest import image_id_of
+from clusterkit.errors import DataError
+
+
+def find_row(batch: Batch, image: str) -> tuple[int, Path | None]:
+    """Find the row of an image.
+
+    Parameters
+    ----------
+    batch : Batch
+    image : str
+        Tried in turn: what stands in the column image, an image_id, a path to the file where
+        `assign` read it, a path to a file with the same bytes. ``#k`` after any of them is
+        frame k.
+
+    Returns
+    -------
+    Its position in the table, and the file that was given where it is known by its bytes alone.
+
+    Raises
+    ------
+    DataError
+        No row is meant, or the frame has to be said.
+    """
+    file, _, frame = image.rpartition("#")
+    if not (file and frame.isdecimal() and frame.isascii()):
+        file, frame = image, ""
+    for name, number in dict.fromkeys([(image, ""), (file, frame)]):
+        for find in (_named, _identified, _placed, _same_bytes):
+            rows, source = find(batch, name)
+            if len(rows):
+                return _frame_of(rows, number, image), source
+    raise DataError(
+        f"'{_shown(image)}' is not among the {len(batch.table):,} images of {batch.csv}, by name, "
+        f"by path under {batch.root} or by its bytes; run `clusterkit assign` on it first, or give "
+        "a name from the column image"
+    )
+
+
+Found = tuple[pd.DataFrame, Path | None]
+
+
+def _named(batch: Batch, name: str) -> Found:
+    return batch.table[batch.table["image"] == name], None
+
+
+def _identified(batch: Batch, name: str) -> Found:
+    if not name:
+        return batch.table[:0], None
+    ids = batch.table["image_id"]
+    exact = batch.table[ids == name]
+    # Byte-identical files share an id, and all that it says.
+    return (exact[:1] if len(exact) else batch.table[files_of(ids) == name]), None
+
+
+def _placed(batch: Batch, name: str) -> Found:
+    if "\0" in name or not name:
+        return batch.table[:0], None
+    # Both ways: the file may be a link, or gone.
+    for absolute in (os.path.abspath, os.path.realpath):
+        try:
+            relative = Path(absolute(name)).relative_to(absolute(batch.root)).as_posix()
+        except ValueError:
+            continue
+        rows = batch.table[batch.table["image"] == relative]
+        if len(rows):
+            return rows, None
+    return batch.table[:0], None
+
+
+def _same_bytes(batch: Batch, name: str) -> Found:
+    path = Path(name)
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        return batch.table[:0], None
+    rows = batch.table[files_of(batch.table["image_id"]) == image_id_of(read_bytes(path))]
+    return rows[rows["image"] == rows["image"].iloc[0]] if len(rows) else rows, path
+
+
+def _frame_of(rows: pd.DataFrame, frame: str, image: str) -> int:
+    frames = rows["image_id"].str.partition("#")[2]
+    if frame:
+        rows = rows[frames == str(int(frame))]
+        if rows.empty:
+            known = ", ".join(sorted(set(frames) - {""}, key=lambda f: (len(f), f))[:8])
+            hint = f"frames are {known}" if known else f"leave #{frame} away"
+            raise DataError(
+                f"{_shown(image)}: there is no such frame among the assignments; {hint}"
+            )
+    elif (frames != "").sum() > 1:
+        first = frames.iloc[0]
+        raise DataError(f"{_shown(image)} holds {len(rows):,} images; say which, "
+                        f"e.g. {_shown(image)}#{first}")  # fmt: skip
+    return int(rows.index[0])
+
+
+def _shown(image: str) -> str:
+    text = plain(image)
+    return text if len(text) <= 200 else "…" + text[-199:]

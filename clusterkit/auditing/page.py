@@ -1,0 +1,202 @@
+"""The audit page: one HTML file that opens from disk and needs no network."""
+
+import base64
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+# In the order in which they use each other.
+_SCRIPTS = ("base", "store", "files", "served", "cards", "verdict", "filters", "clusters", "keys",
+            "main")  # fmt: skip
+
+_PICTURES = ("thumb", "classifier_cam", "cam", "own_cam")
+
+# What a script element's text must not hold, written as JSON's own escapes.
+_ESCAPES = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A labelled image that a card's image was compared with.
+
+    Pictures are paths relative to the page, or None: `thumb`; `cam`, the heat map that lies over
+    it; `own_cam`, the heat map of the same comparison over the card's own image.
+    """
+
+    image: str
+    label: str
+    similarity: float | None
+    thumb: str | None = None
+    cam: str | None = None
+    own_cam: str | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image and its evidence: a row of `assignments.csv` with its pictures.
+
+    `thumb` and `classifier_cam` are paths relative to the page, or None. A CAM is a small PNG
+    with transparency that is stretched over the thumbnail. `matches`: the most similar labelled
+    images, the closest first.
+    """
+
+    image: str
+    image_id: str
+    status: str
+    predicted_label: str
+    confidence: float | None
+    label_set: list[str]
+    classifier_label: str
+    classifier_probability: float | None
+    similarity: float | None
+    gate: list[str]
+    nearest_image: str
+    nearest_label: str
+    nearest_similarity: float | None
+    novelty_p: float | None
+    cluster: int | None
+    group: str
+    duplicate_of: str
+    reason: str
+    order: int | None = None
+    thumb: str | None = None
+    classifier_cam: str | None = None
+    matches: list[Match] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Images of the whole batch that look alike and have no sure label.
+
+    `size` counts all of them, `shown` those with a card, `novel` those that are like nothing
+    labelled; `medoid_id` is the image_id of the most
+    typical one, `labels` how many lean to each class, the most frequent first.
+    """
+
+    cluster: int
+    size: int
+    shown: int
+    novel: int
+    medoid: str
+    medoid_id: str
+    labels: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands above the cards.
+
+    Attributes
+    ----------
+    key : str
+        Names this batch of this run; what a person did is kept in the browser under it.
+    classes : list of str
+    clusters : list of Cluster
+    counts : dict
+        Images of the whole batch by status.
+    promise : str
+        What is promised, in words.
+    held_out : list of (name, value, explanation)
+    checks : list of (name, value, explanation)
+        Whether the CAMs depend on the model and on what it looks at.
+    plots : list of (path relative to the page, caption)
+    facts : list of (name, value)
+    shown, total : int
+        Cards on the page, and images in the batch.
+    """
+
+    title: str
+    run: str
+    created: str
+    key: str
+    classes: list[str]
+    clusters: list[Cluster]
+    counts: dict[str, int]
+    promise: str
+    threshold: float | None
+    held_out: list[tuple[str, str, str]]
+    checks: list[tuple[str, str, str]]
+    plots: list[tuple[str, str]]
+    facts: list[tuple[str, str]]
+    shown: int
+    total: int
+    warnings: list[str]
+
+
+def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
+    """Write ``index.html`` into `out`, whole or not at all, and return its path."""
+    environment = Environment(
+        loader=PackageLoader("clusterkit.auditing"), autoescape=True, undefined=StrictUndefined
+    )
+    rows = [_row(asdict(card)) for card in cards]
+    script = '"use strict";\n' + "".join(_source(environment, f"js/{name}.js") for name in _SCRIPTS)
+    data = {
+        "cards": rows,
+        "threshold": summary.threshold,
+        "key": summary.key,
+        "classes": summary.classes,
+        # Pairs: an object with names such as "10" and "2" has an order of its own.
+        "clusters": [asdict(c) | {"labels": list(c.labels.items())} for c in summary.clusters],
+    }
+    html = environment.get_template("index.html").render(
+        summary=summary,
+        plots=[(_url(path), caption) for path, caption in summary.plots],
+        data=script_json(data),
+        css=_source(environment, "page.css"),
+        js=Markup(script),
+        # The browser runs this script alone, whatever else may have got into the page.
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    path = out / "index.html"
+    partial = out / "index.html.partial"
+    # Names that are no valid Unicode (as some file systems allow) must not stop the page.
+    partial.write_text(html, encoding="utf-8", errors="backslashreplace")
+    os.replace(partial, path)
+    return path
+
+
+def script_json(values: object) -> Markup:
+    """Write JSON that cannot end the script element it stands in.
+
+    >>> script_json({"a": "</script>"})
+    Markup('{"a": "\\\\u003c/script\\\\u003e"}')
+    """
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    return Markup("".join(_ESCAPES.get(letter, letter) for letter in text))
+
+
+def _row(row: dict) -> dict:
+    # JSON knows no NaN: a number that is none is an absent one.
+    values = {k: None if isinstance(v, float) and not math.isfinite(v) else v
+              for k, v in row.items()}  # fmt: skip
+    urls = {key: _url(row[key]) if row[key] else None for key in _PICTURES if key in row}
+    matches = {"matches": [_row(match) for match in row["matches"]]} if "matches" in row else {}
+    return values | urls | matches
+
+
+def _url(path: str) -> str:
+    """Encode a relative path, so that it stays one: no scheme, no host, no query.
+
+    >>> _url("//host/a b?.png")
+    'host/a%20b%3F.png'
+    """
+    return quote(path.encode("utf-8", "surrogateescape")).lstrip("/")
+
+
+def _source(environment: Environment, name: str) -> Markup:
+    text = environment.loader.get_source(environment, name)[0]
+    # As the browser's parser reads it, whatever the line ends of this checkout.
+    return Markup(text.replace("\r\n", "\n"))

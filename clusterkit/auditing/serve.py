@@ -1,0 +1,302 @@
+"""`audit --serve`: the page from this machine to this machine, with decisions saved at once."""
+
+import fcntl
+import hmac
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+
+from clusterkit.data.adapters.csv import read_table
+from clusterkit.data.manifest import safe_csv_text
+from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, read_reviews, spread_reviews
+from clusterkit.errors import ClusterkitError, DataError
+
+log = logging.getLogger("clusterkit")
+
+# Where the page is looked for first: what a browser keeps for a page hangs on its port.
+PORT = 8642
+
+# Bytes and rows of one request: the page sends a handful at a time.
+_MOST_BYTES, _MOST_ROWS = 4_000_000, 5000
+
+_TYPES = {".html": "text/html; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg"}
+
+
+class DamagedError(DataError):
+    """A reviews.csv cannot be added to as it is; new rows have to wait."""
+
+
+class ReviewFile:
+    """A reviews.csv that decisions are added to, one at a time and whole or not at all.
+
+    Nothing in it is ever changed or taken out: undone is what a later row says otherwise.
+
+    Parameters
+    ----------
+    path : Path
+        Need not be there.
+    assigned : Assigned
+        What the reviews are about.
+    labelled : DataFrame
+        image_id and label of the run's labelled images.
+
+    Raises
+    ------
+    DamagedError
+        The file is there and cannot be used as it is.
+    """
+
+    def __init__(self, path: Path, assigned: Assigned, labelled: pd.DataFrame) -> None:
+        # What a link points to is replaced, not the link.
+        self.path, self.assigned, self.labelled = Path(os.path.realpath(path)), assigned, labelled
+        self._lock = threading.Lock()
+        self._table()
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return all rows, each a dict with the columns of the contract."""
+        if not self._table()[1]:
+            return []
+        return read_reviews(self.path)[list(REVIEW_COLUMNS)].to_dict("records")
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the file's columns and raw cells, once it is known that they can be used.
+
+        Raises
+        ------
+        DamagedError
+            They cannot.
+        """
+        if not self.path.exists():
+            return [], []
+        try:
+            with self.path.open(encoding="utf-8-sig") as file:
+                blank = not any(line.strip() for line in islice(file, 1, None))
+                file.seek(0)
+                head = file.readline().strip()
+            if blank and (not head or head == ",".join(REVIEW_COLUMNS)):
+                return [], []
+            spread_reviews(self.path, self.assigned, self.labelled)
+            names, lines, _ = read_table(self.path)
+        except (DataError, OSError, UnicodeError) as error:
+            raise DamagedError(
+                f"{error}; mend {self.path.name} or move it away: nothing is written to it"
+            ) from error
+        return names, lines
+
+    def append(self, rows: list[dict[str, str]]) -> None:
+        """Add rows at the end.
+
+        Raises
+        ------
+        DamagedError
+            The file as it is cannot be used.
+        DataError
+            A row cannot be used; nothing is written.
+        """
+        partial = self.path.with_name(self.path.name + ".partial")
+        with self._lock, _locked(self.path.parent):
+            # Raw cells: a column of the user's own, and his spelling, stay as they are.
+            names, lines = self._table()
+            names = [*names, *(c for c in REVIEW_COLUMNS if c not in names)]
+            lines = [[*line, *[""] * (len(names) - len(line))] for line in lines]
+            lines += [[safe_csv_text(row.get(name, "")) for name in names] for row in rows]
+            table = pd.DataFrame(lines, columns=names)
+            try:
+                table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+                spread_reviews(partial, self.assigned, self.labelled)
+                os.replace(partial, self.path)
+            except UnicodeError as error:
+                raise DataError("a label or note is no valid text; write it anew") from error
+            except DataError as error:
+                raise DataError(str(error).replace(str(partial), self.path.name)) from error
+            finally:
+                partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing reviews in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+class ReviewServer(ThreadingHTTPServer):
+    """Serves one audit page and its reviews on the loopback address.
+
+    Only who knows the address, a random token in it, gets an answer other than 404; other
+    websites in the same browser are kept out by the headers Host and Origin.
+
+    Parameters
+    ----------
+    folder : Path
+        That of index.html.
+    reviews : ReviewFile
+    port : int or None
+        0: any; None: `PORT`, and any where that is taken.
+
+    Raises
+    ------
+    ClusterkitError
+        The port is taken.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, reviews: ReviewFile, port: int | None = None) -> None:
+        self.folder, self.reviews = folder.resolve(), reviews
+        self.token = secrets.token_urlsafe(24)
+        try:
+            super().__init__(("127.0.0.1", PORT if port is None else port), _Handler)
+        except OSError as error:
+            if port is not None:
+                raise ClusterkitError(
+                    f"port {port} cannot be used ({error.strerror}); give another --port"
+                ) from error
+            super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        """The page's address."""
+        return f"http://127.0.0.1:{self.server_port}/{self.token}/"
+
+    def run(self, ready: Callable[[str], None]) -> None:
+        """Tell `ready` the address, and serve until interrupted (Ctrl-C)."""
+        with self:
+            ready(self.url)
+            try:
+                self.serve_forever()
+            except KeyboardInterrupt:
+                log.info("stopped")
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that went away is nothing to report."""
+        log.debug("a request was broken off", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ReviewServer
+    # A client that says nothing must not hold a thread for ever.
+    timeout = 30
+
+    def do_GET(self) -> None:  # the name is http.server's
+        name = self._name()
+        if name is None:
+            return
+        if name == "reviews":
+            try:
+                self._answer_json({"rows": self.server.reviews.rows()})
+            except (ClusterkitError, OSError) as error:
+                self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
+            return
+        try:
+            path = (self.server.folder / (name or "index.html")).resolve()
+            kind = _TYPES.get(path.suffix)
+            # Resolved: neither dots nor a link lead out of the folder.
+            inside = kind is not None and path.is_relative_to(self.server.folder)
+            body = path.read_bytes() if inside else None
+        except OSError:
+            body = None
+        if body is None:
+            self._refuse(HTTPStatus.NOT_FOUND)
+        else:
+            self._answer(body, kind)
+
+    def do_POST(self) -> None:  # the name is http.server's
+        if self._name() != "reviews":
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return
+        origin = self.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2] not in self._hosts():
+            self._refuse(HTTPStatus.FORBIDDEN)
+            return
+        # No form of another site can send this type.
+        if self.headers.get_content_type() != "application/json":
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or len(length) > 9 or int(length) > _MOST_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        try:
+            rows = _rows(self.rfile.read(int(length)))
+            self.server.reviews.append(rows)
+        except DamagedError as error:
+            self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
+        except DataError as error:
+            self._answer_json({"error": str(error)}, HTTPStatus.UNPROCESSABLE_ENTITY)
+        except OSError as error:
+            reason = {"error": f"it cannot be written: {error.strerror}"}
+            self._answer_json(reason, HTTPStatus.INTERNAL_SERVER_ERROR)
+        else:
+            self._answer_json({"saved": len(rows)})
+
+    def _hosts(self) -> tuple[str, str]:
+        port = self.server.server_port
+        return f"127.0.0.1:{port}", f"localhost:{port}"
+
+    def _name(self) -> str | None:
+        """Return what is asked for below the token; None: it was refused."""
+        token, slash, name = self.path.partition("?")[0].removeprefix("/").partition("/")
+        known = hmac.compare_digest(token.encode(), self.server.token.encode()) and bool(slash)
+        # A name that another site made to mean this machine is not ours (DNS rebinding).
+        if not known or self.headers.get("Host") not in self._hosts():
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return None
+        name = unquote(name)
+        return name if name.isprintable() else "-"
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._answer(f"{status.value} {status.phrase}\n".encode(), "text/plain", status)
+
+    def _answer_json(self, values: dict, status: HTTPStatus = HTTPStatus.OK) -> None:
+        text = json.dumps(values, ensure_ascii=True)
+        self._answer(text.encode(), "application/json", status)
+
+    def _answer(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        self.send_response(status)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Frame-Options", "DENY"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *values: object) -> None:
+        log.debug("serve: " + format, *values)
+
+
+def _rows(body: bytes) -> list[dict[str, str]]:
+    """Take a request's rows apart; whatever else it holds is refused."""
+    try:
+        rows = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DataError("the request is no JSON") from error
+    if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
+        raise DataError(f"the request is no list of 1 to {_MOST_ROWS} rows")
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != set(REVIEW_COLUMNS):
+            raise DataError(f"a row has other columns than {', '.join(REVIEW_COLUMNS)}")
+        if not all(isinstance(value, str) for value in row.values()):
+            raise DataError("a cell is no text")
+    return rows

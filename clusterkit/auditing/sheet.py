@@ -1,0 +1,343 @@
+"""`audit --image`: one picture with everything that is known of one image, to pass on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+import clusterkit
+from clusterkit.auditing.batch import Batch, read_batch
+from clusterkit.auditing.evidence_pictures import MatchPictures, Pictured, picture_rows
+from clusterkit.auditing.lookup import find_row
+from clusterkit.auditing.paper import WIDTH, Paper
+from clusterkit.auditing.pictures import file_stem, save_png
+from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
+from clusterkit.config import Config
+from clusterkit.data.contents import frame_of, names_of
+from clusterkit.data.imageio.read import load_image, to_array
+from clusterkit.inference.predictor import Engine
+from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.formats.run import Run
+
+# Inches: margins, and where the foot begins.
+_LEFT, _RIGHT, _FOOT = 0.5, WIDTH - 0.5, 10.66
+_GREY = "#555555"
+
+# Classes whose probabilities have a bar of their own.
+_BARS = 6
+
+_HOW_TO_READ = (
+    "Colours: from 0 (nothing there speaks for it) to 1 (the strongest place of that image; two "
+    "images cannot be compared by their colours). They show where the model looked, and are no "
+    "proof of disease: the model may be right for a wrong reason, and wrong where it looks rightly."
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a sheet shows.
+
+    Attributes
+    ----------
+    seen : Pictured
+        The image's card and pictures.
+    probs : (K,) float or None
+        The classifier's probabilities; None where the image is not there.
+    classes : list of str
+    groups : list of str
+        Of the labelled images in `seen.matches`.
+    threshold : float or None
+        Confidence from which on the predicted label is assigned; None: never, or not promised.
+    promise : str
+        In words.
+    level : float
+        How often label sets hold the true class.
+    lack : str
+        Why there is no picture of the image; "".
+    origin : str
+        Which run, of when, made by what.
+    """
+
+    seen: Pictured
+    probs: np.ndarray | None
+    classes: list[str]
+    groups: list[str]
+    threshold: float | None
+    promise: str
+    level: float
+    lack: str
+    origin: str
+
+
+def write_sheet(
+    run: Run | Path | str,
+    image: Path | str,
+    *,
+    assignments: Path | str | None = None,
+    out: Path | str | None = None,
+    config: Config | None = None,
+) -> Path:
+    """Write one picture with all the evidence for the label of one image.
+
+    Parameters
+    ----------
+    run : Run or path
+    image : path or str
+        A name from the column image, an image_id, or a path to the file; ``#k`` after it is
+        frame k. See `find_row`.
+    assignments : path or None
+        The CSV; None: the run's own.
+    out : path or None
+        The PNG; None: ``<run>/audit/sheets/<image_id>.png``, with - for #.
+    config : Config or None
+        None: the run's; `config.audit.method` says how CAMs are made.
+
+    Returns
+    -------
+    Path of the PNG: A4 upright at 150 dots an inch.
+
+    Raises
+    ------
+    ClusterkitError
+        The run or CSV cannot be used, the image is not in it, or the PNG cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
+    position, source = find_row(batch, str(image))
+    row = batch.table.iloc[[position]]
+    sheet = gather(Engine(run, config or run.config), batch, row, source)
+    name = file_stem(row["image_id"].iloc[0]) or f"row-{position + 1}"
+    out = Path(out) if out else run.path / "audit" / "sheets" / f"{name}.png"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterkitError(f"cannot make folder {out.parent}: {error.strerror}") from error
+    save_png(draw_sheet(sheet), out)
+    return out
+
+
+def gather(engine: Engine, batch: Batch, row: pd.DataFrame, source: Path | None = None) -> Sheet:
+    """Gather what a sheet shows of one row.
+
+    Parameters
+    ----------
+    row : DataFrame of one row of the batch's table
+    source : Path or None
+        Where the image is, if not where `assign` read it.
+    """
+    run, root, name = engine.run, batch.root, row["image"].iloc[0]
+    if source is not None:
+        root = source.parent
+    (seen,) = picture_rows(engine, row if source is None else row.assign(image=source.name), root)
+    probs, lack = None, ""
+    if row["status"].iloc[0] == "failed":
+        lack = "The image could not be read."
+    elif seen.thumb is None:
+        # Without the folder: the sheet is passed on, and paths of a machine are nobody's business.
+        lack = "The image is not where assign read it any more, or has changed since."
+    else:
+        probs = _probs(engine, source or root / name, row["image_id"].iloc[0])
+    groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
+    return Sheet(
+        # As it stands in the table, wherever its file was found.
+        seen=replace(seen, card=replace(seen.card, image=name)),
+        probs=probs,
+        classes=run.classes,
+        groups=[groups.get(found.match.image, "") for found in seen.matches],
+        threshold=_threshold(batch, row["predicted_label"].iloc[0]),
+        promise=batch.promise,
+        level=_level(batch, run),
+        lack=lack,
+        origin=f"run {run.path.name!r}, fitted {run.info['created'][:10]} · "
+        f"{run.info['backbone']} · clusterkit {clusterkit.__version__}",
+    )
+
+
+def draw_sheet(sheet: Sheet) -> Image.Image:
+    """Draw a sheet as an RGB picture, (1754, 1240) pixels."""
+    paper, card = Paper(), sheet.seen.card
+    _draw_head(paper, sheet)
+    side, top = 2.25, 1.32
+    paper.text((_LEFT, top - 0.18), "The image, as the models see it", side, 7.5, color=_GREY)
+    paper.picture((_LEFT, top), side, sheet.seen.thumb, sheet.lack)
+    middle = _LEFT + side + 0.12
+    what = f"What speaks for {card.predicted_label}" if card.predicted_label else "Classifier CAM"
+    paper.text((middle, top - 0.18), what, side, 7.5, color=_GREY)
+    lack = sheet.lack or "The run has not learned this label: there is no CAM of it."
+    paper.picture((middle, top), side, sheet.seen.classifier_cam, lack)
+    _draw_facts(paper, sheet, (middle + side + 0.18, top - 0.05))
+    y = paper.text((_LEFT, 3.7), card.reason, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
+    if card.status != "failed":
+        y += 0.18
+        y = max(_draw_confidence(paper, sheet, y), _draw_probs(paper, sheet, y))
+        _draw_matches(paper, sheet, y + 0.25)
+    _draw_foot(paper, sheet)
+    return paper.picture_of()
+
+
+def _draw_head(paper: Paper, sheet: Sheet) -> None:
+    card = sheet.seen.card
+    # Names differ at their end, whatever folder they are in.
+    name = card.image if len(card.image) <= 160 else "…" + card.image[-159:]
+    paper.text((_LEFT, 0.4), name, 5.7, 12, lines=2, fontweight="bold")
+    paper.text((_LEFT, 0.86), f"id {card.image_id or 'none'} · {sheet.origin}", 5.7, 7.5,
+               color=_GREY)  # fmt: skip
+    colour = COLOURS.get(card.status, OTHER)
+    paper.box((6.35, 0.4), 1.42, 0.42, facecolor="white", edgecolor=colour, linewidth=2)
+    paper.box((6.35, 0.4), 0.12, 0.42, facecolor=colour, edgecolor=colour)
+    paper.text((6.58, 0.49), card.status, 1.15, 13, fontweight="bold")
+
+
+def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
+    card, (x, y) = sheet.seen.card, place
+    paper.text((x, y), "Predicted label", 2.2, 7.5, color=_GREY)
+    y = paper.text((x, y + 0.14), card.predicted_label or "none", _RIGHT - x, 14, lines=2,
+                   fontweight="bold") + 0.05  # fmt: skip
+    cluster = "" if card.cluster is None else str(card.cluster)
+    facts = [
+        ("Confidence", _number(card.confidence, 4)),
+        (f"Label set ({sheet.level:.0%})", ", ".join(card.label_set)),
+        ("Compared with", ", ".join(card.gate)),
+        ("Similarity", _number(card.similarity, 3)),
+        ("Novelty p", _number(card.novelty_p, 3)),
+        ("Classifier", f"{card.classifier_label} {_number(card.classifier_probability, 3)}"),
+        ("Cluster", cluster),
+        ("Group", card.group),
+        ("Duplicate of", card.duplicate_of),
+    ]  # fmt: skip
+    for number, (name, value) in enumerate(facts):
+        paper.text((x, y), name, 0.95, 7.5, color=_GREY)
+        # A second line only where the others keep theirs.
+        lines = 2 if y + 0.14 + 0.17 * (len(facts) - number) < 3.66 else 1
+        tail = value if len(value) <= 50 or name != "Duplicate of" else "…" + value[-24:]
+        tail = tail.strip()
+        y = paper.text((x + 0.98, y), tail or "none", _RIGHT - x - 0.98, 7.5, lines) + 0.03
+
+
+def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
+    card = sheet.seen.card
+    paper.text((_LEFT, y), "Confidence, from 0 to 1", 3, 7.5, color=_GREY)
+    axes = paper.axes((_LEFT, y + 0.2), 3.1, 0.26)
+    axes.barh([0], [1], color="#eeeeee", height=1)
+    if card.confidence is not None:
+        axes.barh([0], [card.confidence], color=COLOURS.get(card.status, OTHER), height=1)
+    if sheet.threshold is not None:
+        # Reaching beyond the bar, so that it shows where both are near 1.
+        axes.plot([sheet.threshold] * 2, [-0.85, 0.85], color="black", linewidth=2, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
+    axes.axis("off")
+    known = "unknown" if card.confidence is None else f"{card.confidence:.4f}"
+    mark = "no threshold: nothing was promised for this label"
+    if sheet.threshold is not None:
+        mark = f"the mark is the threshold {sheet.threshold:.4f}: assigned from there on"
+    y = paper.text((_LEFT, y + 0.58), f"{known}; {mark}", 3.1, 7.5, lines=2)
+    if card.status == "duplicate":
+        y = paper.text((_LEFT, y), "A copy takes the label that a person gave.", 3.1, 7.5)
+    return y
+
+
+def _draw_probs(paper: Paper, sheet: Sheet, y: float) -> float:
+    x, bar = 4.15, 1.75
+    paper.text((x, y), "The classifier alone, by class", 3, 7.5, color=_GREY)
+    bars = _bars(sheet)
+    if not bars:
+        paper.text((x, y + 0.2), "Not known without the image.", 3, 7.5)
+    for name, prob in bars:
+        y += 0.19
+        paper.text((x, y + 0.01), name, 1.3, 7.5)
+        paper.box((x + 1.38, y + 0.02), bar, 0.12, facecolor="#eeeeee", edgecolor="none")
+        paper.box((x + 1.38, y + 0.02), bar * prob, 0.12, facecolor="#333333", edgecolor="none")
+        paper.text((x + 1.38 + bar + 0.06, y + 0.01), f"{prob:.3f}", 0.5, 7.5)
+    return y + 0.2
+
+
+def _bars(sheet: Sheet) -> list[tuple[str, float]]:
+    card = sheet.seen.card
+    if sheet.probs is None:
+        known = card.classifier_probability is not None
+        return [(card.classifier_label, card.classifier_probability)] if known else []
+    order = np.argsort(-sheet.probs, kind="stable")
+    bars = [(sheet.classes[i], float(sheet.probs[i])) for i in order[:_BARS]]
+    rest = order[_BARS:]
+    if len(rest):
+        bars[-1:] = [(f"{len(rest) + 1} others", float(sheet.probs[order[_BARS - 1 :]].sum()))]
+    return bars
+
+
+def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
+    paper.text((_LEFT, y), "The labelled images that are most similar to it, and the places that "
+               "make the two alike", _RIGHT - _LEFT, 9.5, fontweight="bold")  # fmt: skip
+    y += 0.22
+    # As large as three rows of them can be.
+    step = min(1.72, (_FOOT - y - 0.25) / 3)
+    side = step - 0.1
+    if not sheet.seen.matches:
+        paper.text((_LEFT, y + 0.1), "It was compared with none.", _RIGHT - _LEFT, 8.5)
+        return
+    heads = ("labelled image", "what makes it alike", "the same, in this image")
+    for column, head in enumerate(heads):
+        paper.text((_LEFT + column * step, y), head, side, 7.5, color=_GREY)
+    y += 0.17
+    for found, group in zip(sheet.seen.matches, sheet.groups, strict=True):
+        # Of a match that is there, a CAM is missing only with the image itself.
+        gone = "This labelled image is not where fit read it any more."
+        lack = sheet.lack if found.thumb is not None else gone
+        for column, picture in enumerate((found.thumb, found.cam, found.own_cam)):
+            paper.picture((_LEFT + column * step, y), side, picture, lack or gone)
+        _draw_match(paper, found, group, (_LEFT + 3 * step + 0.08, y + 0.08))
+        y += step
+
+
+def _draw_match(paper: Paper, found: MatchPictures, group: str, place: tuple[float, float]) -> None:
+    match, (x, y) = found.match, place
+    width = _RIGHT - x
+    y = paper.text((x, y), match.label, width, 11, lines=2, fontweight="bold")
+    if match.similarity is not None:
+        y = paper.text((x, y + 0.03), f"{match.similarity:.1%} similarity", width, 9)
+    name = match.image if len(match.image) <= 110 else "…" + match.image[-109:]
+    y = paper.text((x, y + 0.03), name, width, 7.5, lines=3, color=_GREY)
+    if group:
+        paper.text((x, y), f"group {group}", width, 7.5, lines=2, color=_GREY)
+
+
+def _draw_foot(paper: Paper, sheet: Sheet) -> None:
+    y = _FOOT
+    axes = paper.axes((_LEFT, y + 0.03), 1.2, 0.11)
+    axes.imshow(np.linspace(0, 1, 256)[None], cmap="viridis", aspect="auto")
+    axes.axis("off")
+    paper.text((_LEFT, y + 0.17), "0", 0.2, 7)
+    paper.text((_LEFT + 1.13, y + 0.17), "1", 0.2, 7)
+    y = paper.text((_LEFT + 1.4, y), _HOW_TO_READ, _RIGHT - _LEFT - 1.4, 7.5, lines=3) + 0.06
+    paper.box((_LEFT, y), _RIGHT - _LEFT, 0.006, facecolor=PROMISE, edgecolor="none")
+    paper.text((_LEFT, y + 0.05), sheet.promise, _RIGHT - _LEFT, 7.5, lines=3)
+
+
+def _probs(engine: Engine, path: Path, image_id: str) -> np.ndarray | None:
+    how = engine.run.config.image
+    try:
+        image = load_image(path, how.size, how, frame_of(image_id))
+    except DataError:
+        return None
+    _, logits = engine.features(to_array(image, how.size, how.resize)[None])
+    return engine.calibration.fusion.classifier_probs(logits)[0]
+
+
+def _threshold(batch: Batch, label: str) -> float | None:
+    if batch.threshold is not None:
+        return batch.threshold
+    found = batch.record.get("promise")
+    for key in ("per_class", label, "threshold"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None
+
+
+def _level(batch: Batch, run: Run) -> float:
+    level = batch.record.get("confidence")
+    known = isinstance(level, int | float) and 0 < level < 1
+    return float(level) if known else run.config.assign.confidence
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

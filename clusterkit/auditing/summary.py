@@ -1,0 +1,98 @@
+"""What stands above the cards: figures of held-out images, facts and warnings."""
+
+import numpy as np
+
+from clusterkit.auditing.batch import Batch, clusters_of
+from clusterkit.auditing.checks import CamChecks
+from clusterkit.auditing.page import Summary
+from clusterkit.data.imageio.greys import describe
+from clusterkit.methods.calibration import Calibration
+from clusterkit.formats.assignments import STATUSES
+from clusterkit.formats.run import Run
+
+
+def measure(run: Run, calibration: Calibration) -> dict:
+    """Return what `metrics.json` holds: all that is measured on held-out images."""
+    k = len(run.classes)
+    confusion = np.zeros((k, k), dtype=int)
+    np.add.at(confusion, (calibration.labels, calibration.predicted), 1)
+    order = np.argsort(-calibration.confidence, kind="stable")
+    wrong = np.cumsum(~calibration.correct[order])
+    n = len(order)
+    return {
+        **calibration.metrics(run.config.assign.confidence),
+        "classes": run.classes,
+        "confusion": confusion.tolist(),
+        "risk_coverage": {
+            "confidence": calibration.confidence[order].round(6).tolist(),
+            "coverage": ((np.arange(n) + 1) / max(1, n)).round(6).tolist(),
+            "error": (wrong / np.arange(1, n + 1)).round(6).tolist(),
+        },
+    }
+
+
+def summarise(
+    run: Run,
+    batch: Batch,
+    chosen: np.ndarray,
+    metrics: dict,
+    plots: list,
+    checks: CamChecks,
+    notes: list[str],
+) -> Summary:
+    """Gather what stands above the cards; see `Summary`.
+
+    Parameters
+    ----------
+    chosen : (n,) int
+        Positions of the rows that have a card.
+    metrics : dict
+        Of `measure`.
+    plots : list
+        Of `overview.draw_plots`.
+    checks : CamChecks
+    notes : list of str
+        What a reader should know first.
+    """
+    counts = batch.table["status"].value_counts()
+    facts = [
+        ("Backbone", f"{run.info['backbone']} ({run.info['weights']} weights)"),
+        ("Training", f"{run.info['strategy']}: {run.info['strategy_reason']}"),
+        ("Image size", f"{run.info['size']} px"),
+        ("Deep greys", describe(run.config.image)),
+        ("Labelled images", f"{run.info['data']['images']:,}"),
+        ("Seed", str(run.info["seed"])),
+        ("Made", run.info["created"]),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in run.info["versions"].items())),
+    ]
+    held_out = [
+        ("Accuracy", f"{metrics['accuracy']:.1%}",
+         f"on {metrics['held_out_images']} labelled images that the scoring models never saw"),
+        ("Held-out units", str(metrics["held_out_units"]),
+         f"independent {batch.unit}s that these images come from"),
+        ("Gate recall", f"{metrics['gate_recall']:.1%}",
+         "how often the true class was among those compared"),
+        ("Label sets", f"{metrics['label_set_coverage']:.1%}",
+         f"how often they hold the true class, with {metrics['label_set_size']:.2f} classes on "
+         f"average; {run.config.assign.confidence:.0%} is asked for"),
+        ("Calibration error", f"{metrics['expected_calibration_error']:.3f}",
+         "mean gap between confidence and how often it was right"),
+    ]  # fmt: skip
+    return Summary(
+        title="clusterkit audit",
+        run=run.path.name,
+        created=run.info["created"],
+        key=batch.key,
+        classes=run.classes,
+        clusters=clusters_of(batch, chosen),
+        counts={s: int(counts.get(s, 0)) for s in STATUSES},
+        promise=batch.promise,
+        threshold=batch.threshold,
+        held_out=held_out,
+        checks=checks.rows(),
+        plots=plots,
+        facts=facts,
+        shown=len(chosen),
+        total=len(batch.table),
+        warnings=notes,
+    )

@@ -1,0 +1,117 @@
+"""`assign`: label images, or refuse to."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clusterkit.commands.options import (
+    Bar,
+    common,
+    keep_tags_option,
+    load_run,
+    print_summary,
+    run_option,
+)
+from clusterkit.config import Config, override
+from clusterkit.errors import ClusterkitError, ConfigError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@click.command()
+@click.argument("unlabeled", type=click.Path(path_type=Path))
+@run_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Default: assignments.csv in the run.",
+)
+@click.option(
+    "--max-error",
+    metavar="E|none",
+    help="Largest part of wrong labels; default 0.05. none: assign everything.",
+)
+@click.option("--confidence", type=float, help="Of that promise; default 0.9.")
+@click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
+@click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
+@keep_tags_option
+@click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
+@click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", help="Of a Ray cluster.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
+@common
+def assign(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    unlabeled: Path,
+    run: Path | None,
+    out: Path | None,
+    max_error: str | None,
+    confidence: float | None,
+    per_class: bool,
+    images: str | None,
+    keep_tags: list[str] | None,
+    ask: int | None,
+    fresh: bool,
+    engine: str,
+    address: str | None,
+    strict: bool,
+) -> None:
+    """Label images, or refuse to, with evidence: writes assignments.csv.
+
+    UNLABELED is a folder (searched to the bottom), a CSV with a column image, or one image.
+    """
+    if engine == "ray" or address:
+        raise ConfigError("the Ray engine is not in this version; leave out --engine ray and "
+                          "--address")  # fmt: skip
+    from clusterkit.inference.assign import assign as assign_images
+
+    error = _error_value(max_error)
+    loaded, config = load_run(run, config, chosen)
+    config = override(config, assign__max_error=error, data__images=images,
+                      data__keep_tags=keep_tags,
+                      assign__confidence=confidence,
+                      assign__per_class=per_class or None)  # fmt: skip
+    result = assign_images(loaded, unlabeled, config=config, out=out, fresh=fresh, progress=bar)
+    bar.close()
+    status = result.summary["status"]
+    questions = _questions(result.table, ask)
+    asked = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
+             f"{q['label_set']}" for q in questions]  # fmt: skip
+    if ask and not questions:
+        asked = ["ask        nothing: no image was refused"]
+    summary = {"assignments": str(result.path), **result.summary}
+    print_summary(summary | ({"ask": questions} if ask else {}), as_json, [
+        f"written    {result.path}: {result.summary['images']} images, "
+        f"{result.summary['images_per_second']:.1f} a second",
+        "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
+        f"promise    {result.summary['promise_text']}",
+        *asked,
+        f"next       clusterkit audit --run {loaded.path}",
+    ])  # fmt: skip
+    if strict and status["failed"]:
+        raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _questions(table: "DataFrame", count: int | None) -> list[dict]:
+    """Return the first so many rows in the order to be asked."""
+    asked = table[table["order"].notna()].sort_values("order").head(count or 0)
+    columns = ["order", "image", "image_id", "predicted_label", "confidence", "label_set"]
+    return asked[columns].astype({"order": int}).to_dict("records")
+
+
+def _error_value(text: str | None) -> float | str | None:
+    if text is None or text == "none":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' is neither a number nor none", param_hint="--max-error"
+        ) from None

@@ -1,0 +1,90 @@
+"""`export`: hand assignments on to another program."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
+from clusterkit.config import Config
+
+
+@click.command()
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["label-studio", "fiftyone", "folders", "coco"]),
+    help="The program or format.",
+)
+@run_option
+@click.option(
+    "--assignments", type=click.Path(path_type=Path), metavar="CSV", help="Default: the run's."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Default: export/ in the run. An earlier export is replaced, nothing else.",
+)
+@click.option(
+    "--status",
+    metavar="S,…",
+    help="Which rows: all, or some of assigned,review,novel,duplicate,failed. Default: "
+    "review,novel for label-studio; assigned,duplicate for folders and coco; for fiftyone all but "
+    "failed.",
+)
+@click.option(
+    "--copy",
+    is_flag=True,
+    help="Write the images too: copies instead of links for folders, else PNG (for DICOM, TIFF, "
+    "frames).",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="label-studio: its document root, which holds the images; default their folder's parent.",
+)
+@click.option(
+    "--url-prefix",
+    metavar="URL",
+    help="label-studio: before each image's path; default /data/local-files/?d=.",
+)
+@click.option("--name", help="fiftyone: of the dataset; default clusterkit- and the run's name.")
+@common
+def export(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    run: Path | None,
+    to: str,
+    **options: Any,
+) -> None:
+    """Hand assignments on: Label Studio tasks, a FiftyOne dataset, class folders, COCO-style JSON.
+
+    What Label Studio exports after the review is read by `clusterkit review` and
+    `clusterkit fit --reviews`.
+    """
+    from clusterkit.exporting.export import export as export_run
+
+    loaded, _ = load_run(run, config, chosen)
+    result = export_run(loaded, to, progress=bar, **options)
+    bar.close()
+    summary = {
+        "to": to,
+        "path": str(result.path),
+        "images": sum(result.counts.values()),
+        "status": list(result.statuses),
+        "counts": result.counts,
+        "left_out": result.left_out,
+        "next": result.next,
+    }
+    counts = ", ".join(f"{n} {status}" for status, n in result.counts.items())
+    print_summary(summary, as_json, [
+        f"exported   {summary['images']} images to {to}: {counts}",
+        f"status     {','.join(result.statuses)}",
+        *(f"left out   {n}: {reason}" for reason, n in result.left_out.items()),
+        f"wrote      {result.path}",
+        *(f"next       {line}" for line in result.next),
+    ])  # fmt: skip

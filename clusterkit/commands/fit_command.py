@@ -1,0 +1,144 @@
+"""`fit` and `review`: from labels to a run, and from reviews to labels."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clusterkit.commands.options import (
+    Bar,
+    common,
+    data_options,
+    data_settings,
+    print_summary,
+    run_option,
+)
+from clusterkit.config import Config, override
+
+
+@click.command()
+@click.argument("data", required=False, type=click.Path(path_type=Path))
+@data_options
+@click.option(
+    "--reviews",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="CSV|JSON",
+    help="A person's corrections, as labels; may be given again, later ones win.",
+)
+@click.option("--backbone", help="A torchvision classification network; default resnet34.")
+@click.option("--weights", metavar="auto|none|FILE", help="Pretrained weights; default auto.")
+@click.option("--size", type=int, help="Pixels a side; default 224.")
+@click.option("--epochs", type=int, help="Of fine-tuning; default by strategy.")
+@click.option(
+    "--encoder",
+    type=click.Choice(["shared", "separate"]),
+    help="One encoder for both models, or one each (when fine-tuning).",
+)
+@click.option("--max-classes", type=int, help="More classes than this are an error.")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write the run; default a new folder under ./runs.",
+)
+@common
+def fit(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    data: Path | None,
+    run: Path | None,
+    reviews: tuple[Path, ...],
+    **options: Any,
+) -> None:
+    """Learn from labelled images and write a run.
+
+    DATA is a folder with one subfolder a class, a CSV with columns image and label, or a
+    folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
+    """
+    from clusterkit.training.fit import fit as fit_run
+
+    config = override(
+        config,
+        **data_settings(options),
+        data__max_classes=options["max_classes"],
+        model__backbone=options["backbone"],
+        model__weights=options["weights"],
+        model__encoder=options["encoder"],
+        image__size=options["size"],
+        train__epochs=options["epochs"],
+    )
+    result = fit_run(data, config=config, run=run, reviews=reviews, progress=bar)
+    bar.close()
+    info, metrics = result.info, result.info["metrics"]
+    summary = {
+        "run": str(result.path),
+        "classes": info["classes"],
+        "images": info["data"]["images"],
+        "strategy": info["strategy"],
+        "metrics": metrics,
+        **({"reviews": info["reviews"]} if info["reviews"] else {}),
+    }
+    print_summary(summary, as_json, [
+        f"run        {result.path}",
+        f"learned    {len(info['classes'])} classes from {info['data']['images']} images; "
+        f"{info['backbone']}, {info['weights']} weights",
+        *_reviewed(info["reviews"], result.path),
+        f"strategy   {info['strategy']}: {info['strategy_reason']}",
+        f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
+        f"{metrics['held_out_units']} groups that the models had not seen",
+        f"next       clusterkit assign UNLABELED --run {result.path}",
+    ])  # fmt: skip
+
+
+def _reviewed(summary: dict, run: Path) -> list[str]:
+    """Say what reviews changed, and which assignments they were taken to be about."""
+    if not summary:
+        return []
+    from clusterkit.formats.reviews import describe
+
+    against = [os.path.normpath(run / a) for a in summary["against"] if a]
+    lines = [f"reviewed   {', '.join(summary['files'])}"]
+    lines += [f"against    {a}" for a in dict.fromkeys(against)]
+    return lines + describe(summary)
+
+
+@click.command()
+@click.argument("reviews", type=click.Path(path_type=Path))
+@run_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Write the checked reviews there, e.g. those that Label Studio exported.",
+)
+@common
+def review(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    reviews: Path,
+    run: Path | None,
+    out: Path | None,
+) -> None:
+    """Check a reviews file against a run, and say what `fit --reviews` would change.
+
+    REVIEWS is a CSV with columns image_id, image, label, decision (accept, relabel, reject,
+    skip), reviewer, time, note; image_id cluster:3 names all images of cluster 3. Or it is the
+    JSON that Label Studio exports of a project from `clusterkit export`. Without --run it is about
+    the assignments.csv beside it, else that of the newest run under ./runs.
+    """
+    from clusterkit.formats.reviews import describe
+    from clusterkit.reviewing import review as check
+
+    summary = check(reviews, run, out)
+    print_summary(summary, as_json, [
+        f"against    {summary['against']}",
+        *describe(summary),
+        *([f"wrote      {out}"] if out else []),
+        f"next       clusterkit fit --reviews {out or reviews}",
+    ])  # fmt: skip

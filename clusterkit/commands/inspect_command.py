@@ -1,0 +1,103 @@
+"""`inspect`: look for what is wrong with a data set before anything learns from it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clusterkit.commands.options import Bar, common, data_options, data_settings, print_summary
+from clusterkit.config import Config, override
+from clusterkit.errors import ClusterkitError
+
+# Classes and sizes that the summary names.
+_NAMED = 6
+
+
+@click.command()
+@click.argument("data", required=False, type=click.Path(path_type=Path))
+@data_options
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Whose held-out predictions tell of label errors; default the newest that fits.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write index.html, findings.csv and summary.json there.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 1 if there is a problem; notes are none.")
+@common
+def inspect(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    data: Path | None,
+    run: Path | None,
+    out: Path | None,
+    strict: bool,
+    **options: Any,
+) -> None:
+    """Look for what is wrong with a data set, without training.
+
+    DATA is what fit takes; labels may be missing. Found are unreadable, constant, nearly black and
+    oddly sized images, exact and near duplicates, conflicting labels, leakage between splits and
+    groups, a suspicion of burned-in text and, once there is a run, of wrong labels.
+    """
+    from clusterkit.inspection.inspect import inspect as inspect_data
+
+    config = override(config, **data_settings(options))
+    result = inspect_data(data, config=config, run=run, out=out, progress=bar)
+    bar.close()
+    records = result.findings.astype(object).where(result.findings.notna(), None)
+    summary = result.summary | {"page": str(result.page) if result.page else None}
+    if as_json:
+        summary["found"] = records.to_dict("records")
+    lines = [*_counts(result.summary), *_found(result.summary)]
+    lines += [f"remark     {text}" for text in result.summary["remarks"]]
+    lines.append(f"labels     {result.summary['label_errors']}")
+    lines += [f"written    {out}", f"open       {result.page}"] if result.page else []
+    # A file may be called anything: what is no printable letter must not reach the terminal.
+    print_summary(summary, as_json, ["".join(c if c.isprintable() else " " for c in line)
+                                     for line in lines])  # fmt: skip
+    if strict and result.problems:
+        raise ClusterkitError(f"{result.problems} problems were found (--strict)")
+
+
+def _counts(summary: dict) -> list[str]:
+    broken = summary["images"] - summary["readable"]
+    lines = [f"images     {summary['images']}" + (f", {broken} unreadable" if broken else "")]
+    named = [f"{n} {label}" for label, n in summary["classes"].items()]
+    if summary["unlabelled"]:
+        named.append(f"{summary['unlabelled']} without a label")
+    lines.append(f"classes    {len(summary['classes'])}: {_some(named)}")
+    groups = summary["groups"]
+    if groups["count"]:
+        lines.append(f"groups     {groups['count']} of {groups['smallest']} to "
+                     f"{groups['largest']} images")  # fmt: skip
+    if summary["splits"]:
+        lines.append("splits     " + _some([f"{n} {s}" for s, n in summary["splits"].items()]))
+    sizes = [f"{size} ({n})" for size, n in summary["sizes"]["named"].items()]
+    more = summary["sizes"]["count"] - len(sizes)
+    lines.append(f"sizes      {_some(sizes, more)}; {summary['grey']} grey, "
+                 f"{summary['colour']} in colour")  # fmt: skip
+    return lines
+
+
+def _some(values: list[str], more: int = 0) -> str:
+    more += max(0, len(values) - _NAMED)
+    return ", ".join(values[:_NAMED]) + (f" and {more} more" if more else "")
+
+
+def _found(summary: dict) -> list[str]:
+    if not summary["findings"]:
+        return ["found      nothing"]
+    lines = []
+    for name, kind in summary["findings"].items():
+        one = kind["findings"] == kind["images"]
+        how_many = f"{kind['images']}" if one else f"{kind['findings']} of {kind['images']} images"
+        lines.append(f"{kind['severity']:<10} {name} {how_many}, e.g. {kind['example']}")
+    return lines

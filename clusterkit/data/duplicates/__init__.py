@@ -1,0 +1,1 @@
+"""Near duplicates: signatures of pictures, and an index to find them by."""

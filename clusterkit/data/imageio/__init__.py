@@ -1,0 +1,1 @@
+"""Reading image files: any format and bit depth to 8-bit RGB."""

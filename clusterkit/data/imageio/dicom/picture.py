@@ -1,0 +1,162 @@
+"""From a frame's stored values to the greys or colours that a viewer would show."""
+
+from copy import copy, deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from clusterkit.config import ImageConfig
+from clusterkit.data.imageio.greys import scale, to_bytes, window_of
+from clusterkit.errors import ImageError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# What the standard lets stand for each frame, and its place in a frame's functional groups.
+_GROUPS = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+}
+
+
+def render(dataset: "Dataset", frame: int, values: np.ndarray, how: ImageConfig) -> Image.Image:
+    """Turn stored values (H, W) or (H, W, 3) of a frame into an image of mode L or RGB.
+
+    Raises
+    ------
+    ImageError
+        The file's window has no width.
+    """
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return _palette(dataset, values)
+    if values.ndim == 3:
+        return _colour(dataset, values)
+    return Image.fromarray(_grey(_own_view(dataset, frame), values, how))
+
+
+def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
+    """Return the elements that turn values into a picture, as they hold for one frame."""
+    from pydicom import Dataset
+
+    view = Dataset()
+    # A table may be of words, which need the file's byte order.
+    view.file_meta = dataset.file_meta
+    view.set_original_encoding(*dataset.original_encoding)
+    for name in ("PhotometricInterpretation", "BitsStored", "PixelRepresentation",
+                 "ModalityLUTSequence", *sum(_GROUPS.values(), ())):  # fmt: skip
+        if name in dataset and not dataset[name].is_empty:
+            view[name] = dataset[name]
+    shared = dataset.get("SharedFunctionalGroupsSequence") or []
+    each = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    for groups in [*shared[:1], *each[frame : frame + 1]]:
+        for sequence, names in _GROUPS.items():
+            for item in (groups.get(sequence) or [])[:1]:
+                for name in (n for n in names if n in item and not item[n].is_empty):
+                    view[name] = item[name]
+    for name in ("VOILUTSequence", "ModalityLUTSequence"):
+        if name in view and not ("LUTDescriptor" in view[name][0] and "LUTData" in view[name][0]):
+            del view[name]
+    if "RescaleSlope" not in view or "RescaleIntercept" not in view:
+        for name in ("RescaleSlope", "RescaleIntercept"):
+            view.pop(name, None)
+    return view
+
+
+def _grey(view: "Dataset", values: np.ndarray, how: ImageConfig) -> np.ndarray:
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    real, exact = apply_modality_lut(values, view), values.dtype.kind == "f"
+    chosen = window_of(how.window)
+    if chosen is None and view.get("VOILUTSequence"):
+        grey = scale(apply_voi_lut(real, view), *_lut_range(view.VOILUTSequence[0]))
+    elif chosen is None and None not in (view.get("WindowCenter"), view.get("WindowWidth")):
+        grey = _windowed(view, real, exact)
+    elif chosen is None and (top := _declared_top(view, values, how)):
+        grey = scale(values, 0, top)
+    else:
+        grey = to_bytes(real, chosen, how.percentiles, exact)
+    return 255 - grey if view.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _declared_top(view: "Dataset", values: np.ndarray, how: ImageConfig) -> int | None:
+    """Return what becomes white in unsigned values without any unit or window; None: not such.
+
+    The full range of the bits stored, halved for as long as the image fits: a picture that uses
+    its bits looks as it was stored, whatever its own darkest and brightest places are, and one
+    that uses a few of them is still seen.
+    """
+    plain = view.get("RescaleSlope") in (None, 1) and view.get("RescaleIntercept") in (None, 0)
+    if values.dtype.kind not in "ub" or not plain or "ModalityLUTSequence" in view:
+        return None
+    if list(how.percentiles) != [0, 100]:
+        return None
+    used = int(values.max()).bit_length()
+    return 2 ** max(1, min(used, int(view.get("BitsStored", 16)))) - 1
+
+
+def _windowed(view: "Dataset", real: np.ndarray, exact: bool) -> np.ndarray:
+    """Apply the file's first window; its edges become 0 and 255, whatever the image fills."""
+    from pydicom import Dataset
+    from pydicom.pixels import apply_windowing
+
+    # pydicom spreads the window over the range of the stored type: a plain one is told here.
+    plain = Dataset()
+    plain.BitsStored, plain.PixelRepresentation = 8, 0
+    for name in ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation"):
+        if name in view:
+            plain[name] = view[name]
+    if exact and plain.get("VOILUTFunction", "LINEAR") == "LINEAR":
+        # LINEAR counts whole steps: on values that are fractions it would be a step.
+        plain.VOILUTFunction = "LINEAR_EXACT"
+    try:
+        return scale(apply_windowing(real, plain), 0, 255)
+    except ValueError:
+        widths = np.atleast_1d(view.WindowWidth)
+        raise ImageError(f"the file's window has the width {widths[0]:g}, or a function that "
+                         "is not known; image.window replaces it") from None  # fmt: skip
+
+
+def _lut_range(lut: "Dataset") -> tuple[float, float]:
+    return 0.0, float(2 ** int(lut.LUTDescriptor[2]) - 1)
+
+
+def _palette(dataset: "Dataset", values: np.ndarray) -> Image.Image:
+    from pydicom.pixels import apply_color_lut
+
+    table = _palette_of(dataset)
+    coloured = apply_color_lut(values, table)[..., :3]
+    top = np.iinfo(coloured.dtype).max
+    if coloured.dtype == np.uint16 and not _uses_words(table):
+        # 8-bit entries, each in a word of its own (PS3.3 C.7.6.3.1.6, note).
+        top = 255
+    return Image.fromarray(scale(coloured, 0, top))
+
+
+def _uses_words(dataset: "Dataset") -> bool:
+    """Whether any entry of a palette is larger than a byte."""
+    tables = [dataset.get(f"{c}PaletteColorLookupTableData") for c in ("Red", "Green", "Blue")]
+    # Segmented tables are of 16 bits by definition.
+    return not all(isinstance(t, bytes) and not any(t[1::2]) for t in tables)
+
+
+def _palette_of(dataset: "Dataset") -> "Dataset":
+    # pydicom reads a plain table as little-endian whatever the file is; segmented ones it turns.
+    if dataset.original_encoding[1] is not False:
+        return dataset
+    turned = copy(dataset)
+    for colour in ("Red", "Green", "Blue"):
+        name = f"{colour}PaletteColorLookupTableData"
+        table = dataset.get(name)
+        entries = dataset[f"{colour}PaletteColorLookupTableDescriptor"].value[0] or 2**16
+        if isinstance(table, bytes) and len(table) == 2 * entries:
+            turned[name] = deepcopy(dataset[name])
+            turned[name].value = np.frombuffer(table, dtype=">u2").astype("<u2").tobytes()
+    return turned
+
+
+def _colour(dataset: "Dataset", values: np.ndarray) -> Image.Image:
+    if values.dtype == np.uint8 and dataset.BitsStored == 8:
+        return Image.fromarray(np.ascontiguousarray(values[..., :3]))
+    # All channels by one range, the declared one, so that colours keep their hue.
+    return Image.fromarray(scale(values[..., :3], 0, 2 ** int(dataset.BitsStored) - 1))

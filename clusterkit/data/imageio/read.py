@@ -1,0 +1,281 @@
+"""From a file of any kind to one array with stated semantics.
+
+Whatever the format and depth, an image becomes RGB of 8 bits. Eight-bit values are taken as they
+are. Deeper ones (DICOM, 16-bit PNG, TIFF of any type) become bytes by a window, or by the image's
+own range: `data.greys` says how, and `config.image` holds the settings, which a run keeps.
+"""
+
+import io
+import logging
+import struct
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from clusterkit.config import ImageConfig
+from clusterkit.data.imageio import dicom, tiff
+from clusterkit.data.imageio.greys import to_bytes, window_of
+from clusterkit.errors import ImageError
+
+log = logging.getLogger("clusterkit")
+
+# Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
+# Just below Pillow's own limit (178,956,970), which would speak first and say less.
+MAX_PIXELS = 178_000_000
+MAX_BYTES = 2_000_000_000
+
+# Not pictures, or drawn by another program: Pillow hands PostScript to Ghostscript, whatever
+# the file is called. A stranger's image must not start an interpreter.
+_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Modes with more than 8 bits a channel; Pillow's own conversion cuts them off at 255.
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Read a whole file.
+
+    Raises
+    ------
+    ImageError
+        There is no such file, it may not be read, or it is larger than `MAX_BYTES`.
+    """
+    path = Path(path)
+    try:
+        # A pipe or a device would block for ever or never end.
+        if path.exists() and not path.is_file():
+            raise ImageError("not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"larger than {MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except MemoryError as error:
+        raise ImageError("too large for the memory") from error
+    except FileNotFoundError as error:
+        raise ImageError("file does not exist") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(f"cannot be read: {reason}") from error
+
+
+def decode(
+    data: bytes, size: int | None = None, how: ImageConfig | None = None, frame: int = 0
+) -> Image.Image:
+    """Decode one image to RGB.
+
+    EXIF orientation is applied. Grey values deeper than 8 bits are scaled by `how`: a window, or
+    the image's own percentiles, by default lowest to 0 and highest to 255; colours of 16 bits
+    likewise, all channels by one range. Transparency is laid over black, which is what stands
+    outside the scanned field in most medical pictures. DICOM: see `data.dicom`.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's contents.
+    size : int or None
+        The image will be resized to so many pixels: it may be decoded or shrunk to a fraction of
+        its size, never below twice `size`.
+    how : ImageConfig or None
+        Window and percentiles; None: the defaults.
+    frame : int
+        Of DICOM and TIFF, from 0; of other formats always the first.
+
+    Raises
+    ------
+    ImageError
+        With a short reason: empty, not an image, truncated, too large.
+    """
+    if not data:
+        raise ImageError("empty file (0 bytes)")
+    how = how or ImageConfig()
+    try:
+        with warnings.catch_warnings():
+            # Pillow's warnings about a strange but readable file are not the user's concern.
+            warnings.simplefilter("ignore")
+            if dicom.is_dicom(data[:132]):
+                image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
+                return _shrunk(image, size).convert("RGB")
+            image = _decode(data, size, how, frame)
+            # A comment or a name in a file's own words must not reach a thumbnail.
+            image.info.clear()
+            return image
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"more than {MAX_PIXELS:,} pixels") from error
+    except MemoryError as error:
+        raise ImageError("too large for the memory") from error
+    except Exception as error:
+        # The many readers raise anything on damaged files, failed assertions and struct.error
+        # among them; one bad image must never stop a batch. Of DICOM, their words may quote
+        # the header.
+        reason = " ".join(str(error).split())[:120]
+        if not reason or dicom.is_dicom(data[:132]):
+            reason = type(error).__name__
+        raise ImageError(f"damaged or truncated image: {reason}") from error
+
+
+def load_image(
+    path: Path | str, size: int | None = None, how: ImageConfig | None = None, frame: int = 0
+) -> Image.Image:
+    """Read and decode one file to RGB; see `decode`."""
+    return decode(read_bytes(path), size, how, frame)
+
+
+def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0) -> tuple[int, int]:
+    """Return width and height in pixels of what `load_image` gives.
+
+    The header says it, for most files; DICOM, TIFF and frames are decoded.
+
+    Raises
+    ------
+    ImageError
+        As `read_bytes` and `decode`.
+    """
+    path = Path(path)
+    try:
+        # A pipe would block for ever.
+        if path.is_file() and not frame:
+            with path.open("rb") as file:
+                head = file.read(132)
+            if head[:4] not in tiff.MAGIC and not dicom.is_dicom(head):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    with Image.open(path, formats=_formats()) as image:
+                        if image.format == "PNG" and not _may_be_turned(path):
+                            return image.size
+                        turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
+                        return image.size[::-1] if turned else image.size
+    except Exception as error:
+        # What is wrong with the file, decoding says better.
+        log.debug("no size in the header of %s: %s", path, error)
+    return load_image(path, how=how, frame=frame).size
+
+
+def _may_be_turned(path: Path) -> bool:
+    """Whether a PNG has a chunk that may hold EXIF; Pillow decodes all pixels to know."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(length + 4, io.SEEK_CUR)
+    return False
+
+
+def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:
+    """Resize an RGB image to a uint8 array (size, size, 3).
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Mode RGB.
+    size : int
+        Pixels a side.
+    resize : {"squish", "crop", "pad"}
+        Change the aspect; keep it and cut the longer side; keep it and fill with black.
+    """
+    box = (size, size)
+    if resize == "crop":
+        image = ImageOps.fit(image, box, Image.Resampling.BILINEAR)
+    elif resize == "pad":
+        image = ImageOps.pad(image, box, Image.Resampling.BILINEAR, color=(0, 0, 0))
+    else:
+        image = image.resize(box, Image.Resampling.BILINEAR)
+    return np.array(image, dtype=np.uint8)
+
+
+def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Image.Image:
+    page = 0
+    if data[:4] in tiff.MAGIC:
+        pages = tiff.list_pages(data)
+        if frame >= len(pages):
+            raise ImageError(f"page {frame} does not exist: the file has {len(pages)}, from 0")
+        page = pages[frame]
+        values = tiff.read_deep(data, page, MAX_PIXELS)
+        if values is not None:
+            return _deep(values, size, how)
+    elif frame:
+        raise ImageError(f"frame {frame} does not exist: the file has one image, frame 0")
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
+        if page:
+            image.seek(page)
+        if size is not None and image.format == "JPEG":
+            image.draft("RGB", (2 * size, 2 * size))
+        if image.format == "PNG" and image.tile and image.tile[0].args == "RGB;16B":
+            return _deep(_colour_png(data, image), size, how)
+        image.load()
+        return _to_rgb(_upright(_shrunk(image, size)), how)
+
+
+def _colour_png(data: bytes, image: Image.Image) -> np.ndarray:
+    """Return all 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only."""
+    image.load()
+    high = np.asarray(image).astype(np.uint16)
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
+        # Read as if the bytes were in the other order, what is kept is the low byte.
+        again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
+        again.load()
+        return high << 8 | np.asarray(again)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(kind for kind in Image.ID if kind not in _REFUSED)
+
+
+def _shrunk(image: Image.Image, size: int | None) -> Image.Image:
+    """Shrink a far larger image by a whole factor (box average), before it is copied about."""
+    factor = min(image.size) // (2 * size) if size else 1
+    if factor < 2 or image.mode not in ("L", "RGB"):
+        return image
+    return image.reduce(factor)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # ImageOps.exif_transpose also writes the EXIF block anew, which fails on a damaged one
+    # and would lose an image whose pixels are whole.
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _DEEP:
+        return _deep(np.asarray(image), None, how)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
+    if values.dtype == np.uint8:
+        return _shrunk(Image.fromarray(values), size).convert("RGB")
+    # A window is in the units of a grey scanner; colours have no such units.
+    window = window_of(how.window) if values.ndim == 2 else None
+    image = Image.fromarray(to_bytes(values, window, how.percentiles, values.dtype.kind == "f"))
+    return _shrunk(image, size).convert("RGB")

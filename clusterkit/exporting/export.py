@@ -1,0 +1,141 @@
+"""`export`: choose the rows and hand them to one target."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clusterkit.formats.assignments import STATUSES
+from clusterkit.errors import ConfigError, nearest_name
+from clusterkit.exporting.coco import write_coco
+from clusterkit.exporting.output_folder import new_folder
+from clusterkit.exporting.folders import write_folders
+from clusterkit.exporting.label_studio_tasks import write_label_studio
+from clusterkit.exporting.selection import Report, choose_statuses, load_batch
+from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
+from clusterkit.formats.run import Run
+
+# Which rows each target gets unless asked otherwise: what a person is to decide, what can be
+# looked at, and what is labelled.
+TARGETS = {
+    "label-studio": ("review", "novel"),
+    "fiftyone": ("assigned", "review", "novel", "duplicate"),
+    "folders": ("assigned", "duplicate"),
+    "coco": ("assigned", "duplicate"),
+}
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was handed on.
+
+    Attributes
+    ----------
+    to : str
+        The target.
+    path : Path
+        The folder that was written.
+    statuses : tuple of str
+        Which were asked for, or are this target's default.
+    counts : dict of str to int
+        Images handed on, by status.
+    left_out : dict of str to int
+        Reasons why images of these statuses were not handed on, and how many.
+    next : list of str
+        What to do next, for a person.
+    """
+
+    to: str
+    path: Path
+    statuses: tuple[str, ...]
+    counts: dict[str, int]
+    left_out: dict[str, int]
+    next: list[str]
+
+
+def export(
+    run: Run | Path | str,
+    to: str,
+    out: Path | str | None = None,
+    *,
+    assignments: Path | str | None = None,
+    status: str | Sequence[str] | None = None,
+    copy: bool = False,
+    progress: Report | None = None,
+    **options: str | Path | None,
+) -> ExportResult:
+    """Hand assignments on to another program.
+
+    Parameters
+    ----------
+    run : Run or path
+    to : {"label-studio", "fiftyone", "folders", "coco"}
+    out : path or None
+        Folder; None: ``<run>/export/<to>``. One that an earlier export wrote is replaced.
+    assignments : path or None
+        The CSV; None: the run's own.
+    status : str or sequence of str or None
+        Which rows, e.g. ``"review,novel"``, or ``"all"``; None: `TARGETS`.
+    copy : bool
+        Write the images too: copies for folders, PNG for the others, which is what shows DICOM,
+        TIFF and frames.
+    progress : callable or None
+        Called with (stage, done, total).
+    **options
+        Of label-studio: ``root`` (folder that URLs are relative to) and ``url_prefix``. Of
+        fiftyone: ``name`` (of the dataset; default ``clusterkit-<run>``).
+
+    Returns
+    -------
+    ExportResult
+
+    Raises
+    ------
+    ClusterkitError
+        One line: the run or a row of the CSV cannot be used, the images are gone, `out` holds
+        something else, or the target's package is not installed. Nothing is written then.
+
+    Examples
+    --------
+    >>> export("runs/a", to="folders").counts  # doctest: +SKIP
+    {'assigned': 241, 'duplicate': 6}
+    """
+    if to not in TARGETS:
+        raise ConfigError(f"cannot export to '{to}'{nearest_name(str(to), TARGETS)}; use "
+                          f"{', '.join(TARGETS)}")  # fmt: skip
+    _check_options(to, options)
+    statuses = choose_statuses(
+        status if status is None or isinstance(status, str) else tuple(status), TARGETS[to]
+    )
+    if to == "fiftyone":
+        # Before thousands of rows are read.
+        load_fiftyone()
+    run = run if isinstance(run, Run) else Run.load(run)
+    out = Path(out) if out else run.path / "export" / to
+    batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
+    with new_folder(out, {"to": to, "run": run.info["id"], "status": list(statuses)}) as folder:
+        if to == "label-studio":
+            root = options.get("root")
+            lines = write_label_studio(
+                batch, folder, out, copy, Path(root) if root else None, options.get("url_prefix")
+            )
+        elif to == "fiftyone":
+            name = options.get("name") or "clusterkit-" + re.sub(r"[^\w-]+", "-", run.path.name)
+            lines = add_dataset(batch, folder, out, copy, str(name))
+        elif to == "folders":
+            lines = write_folders(batch, folder, out, copy)
+        else:
+            lines = write_coco(batch, folder, copy)
+    found = batch.rows["status"].value_counts()
+    counts = {s: int(found[s]) for s in STATUSES if s in found}
+    return ExportResult(to, out, statuses, counts, dict(batch.left_out), lines)
+
+
+def _check_options(to: str, options: dict) -> None:
+    takes = {"label-studio": ("root", "url_prefix"), "fiftyone": ("name",)}
+    for name, value in options.items():
+        owner = next((target for target, names in takes.items() if name in names), None)
+        if owner is None:
+            raise ConfigError(f"export has no option '{name}'")
+        if value is not None and owner != to:
+            raise ConfigError(f"--{name.replace('_', '-')} is for {owner} only, not for {to}")

@@ -1,0 +1,150 @@
+"""Label Studio: tasks with predictions, and the labeling config of the project.
+
+Formats: Label Studio's guide, "Import pre-annotations" (tasks) and its tags Image, Choices,
+TextArea and Header (config).
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import pandas as pd
+
+from clusterkit.formats.label_studio import (
+    CHOICES,
+    IMAGE,
+    IMAGE_ID,
+    IMAGE_NAME,
+    NEW_LABEL,
+    PREDICTED,
+)
+from clusterkit.errors import ConfigError, DataError, shown
+from clusterkit.exporting.output_folder import Names, write_json
+from clusterkit.exporting.selection import ANSWERED, IMAGES, Batch
+
+LOCAL_FILES = "/data/local-files/?d="
+TASKS, CONFIG = "tasks.json", "label-studio.xml"
+
+UNSHOWN = "not shown by a browser, see --copy"
+
+_SHOWN = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
+
+_TEXTS = ("status", "group", "reason", "label_set", "nearest_image", "nearest_label")
+
+
+def labeling_config(classes: list[str]) -> str:
+    """Return the XML that sets a project up: the picture, one choice a class, room for another.
+
+    Parameters
+    ----------
+    classes : list of str
+
+    Raises
+    ------
+    DataError
+        A class has a character that XML cannot hold.
+    """
+    for label in classes:
+        if any((ord(c) < 32 and c not in "\t\n\r") or c in "\ufffe\uffff" for c in label):
+            raise DataError(f"class '{shown(label)}' has a character that XML cannot hold; rename "
+                            "it and fit again")  # fmt: skip
+    choices = [f"    <Choice value={quoteattr(label)}/>" for label in classes]
+    return "\n".join([
+        "<View>",
+        f'  <Header value="${IMAGE_NAME}"/>',
+        '  <Header value="$reason" size="5"/>',
+        f'  <Image name="{IMAGE}" value="${IMAGE}" zoom="true" zoomControl="true"/>',
+        f'  <Choices name="{CHOICES}" toName="{IMAGE}" choice="single" showInLine="true">',
+        *choices,
+        "  </Choices>",
+        f'  <TextArea name="{NEW_LABEL}" toName="{IMAGE}" maxSubmissions="1" editable="true"',
+        '    placeholder="A label that is not among the choices; it counts before them"/>',
+        "</View>",
+        "",
+    ])  # fmt: skip
+
+
+def write_label_studio(
+    batch: Batch, folder: Path, out: Path, copy: bool, root: Path | None, prefix: str | None
+) -> list[str]:
+    """Write `tasks.json` and `label-studio.xml`, and with `copy` the pictures.
+
+    Parameters
+    ----------
+    batch : Batch
+    folder : Path
+        To write into; it will be called `out`.
+    copy : bool
+        Write each image as PNG into ``images/``: the only way to show DICOM, TIFF and frames.
+    root : Path or None
+        What the URLs are relative to. None: for local files the parent of the images' folder,
+        since Label Studio serves folders below its document root only; else that folder.
+    prefix : str or None
+        Of the URLs; None: that of Label Studio's local files.
+
+    Returns
+    -------
+    list of str: what to do next, for a person.
+    """
+    images = out / IMAGES if copy else batch.root
+    images = Path(os.path.abspath(images))
+    base = Path(os.path.abspath(root)) if root else images if prefix is not None else images.parent
+    if not images.is_relative_to(base):
+        raise ConfigError(f"the images are in {images}, which is not under --root {base}; give a "
+                          "folder that holds them, or --copy")  # fmt: skip
+    inner = images.relative_to(base).as_posix()
+    start = (LOCAL_FILES if prefix is None else prefix) + (
+        f"{quote(inner)}/" if inner != "." else ""
+    )
+    # The XML first: a class that it cannot hold is better said before thousands of pictures.
+    (folder / CONFIG).write_text(labeling_config(batch.run.classes), encoding="utf-8")
+    tasks, kept, names = [], [], Names()
+    for number, row in enumerate(batch.rows.itertuples(), 1):
+        name = batch.write_picture(row, folder, names) if copy else _own_file(batch, row)
+        if name is not None:
+            name = name.removeprefix(f"{IMAGES}/") if copy else name
+            tasks.append(task(row, start + quote(name), batch.run.path.name))
+            kept.append(row.Index)
+        batch.report(number)
+    if not tasks:
+        raise DataError(f"no image of {batch.root} can be shown in Label Studio as it is (DICOM, "
+                        "TIFF and frames cannot): give --copy, which writes PNG files")  # fmt: skip
+    batch.rows = batch.rows.loc[kept]
+    write_json(folder / TASKS, tasks)
+    steps = [f"create a project with the labeling config {out / CONFIG}, import {out / TASKS}"]
+    if prefix is None:
+        steps.insert(0, "start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
+                     f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={base}; in the project add the "
+                     f"local storage {images} (without syncing it)")  # fmt: skip
+    return [*steps, "clusterkit review EXPORTED.json, for what Label Studio exports as JSON"]
+
+
+def task(row: tuple, url: str, model: str) -> dict:
+    """Return one task: data, and where clusterkit says something, a prediction.
+
+    A novel image gets none: its nearest class is no answer to be agreed with.
+    """
+    data = {IMAGE: url, IMAGE_ID: row.image_id, IMAGE_NAME: row.image,
+            PREDICTED: row.predicted_label}  # fmt: skip
+    data |= {name: getattr(row, name) for name in _TEXTS}
+    if pd.notna(row.confidence):
+        data["confidence"] = float(row.confidence)
+    if pd.notna(row.cluster):
+        data["cluster"] = int(row.cluster)
+    out = {"data": data}
+    if row.status in ANSWERED:
+        choice = {"id": "label", "from_name": CHOICES, "to_name": IMAGE, "type": "choices",
+                  "value": {"choices": [row.predicted_label]}}  # fmt: skip
+        prediction = {"model_version": model, "result": [choice]}
+        if pd.notna(row.confidence):
+            prediction["score"] = float(row.confidence)
+        out["predictions"] = [prediction]
+    return out
+
+
+def _own_file(batch: Batch, row: tuple) -> str | None:
+    if row.frame < 0 and Path(row.path).suffix.lower() in _SHOWN:
+        return row.image
+    batch.left_out[UNSHOWN] += 1
+    return None

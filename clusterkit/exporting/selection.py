@@ -1,0 +1,180 @@
+"""What is handed on: the rows of an assignments.csv, checked, and where their images are."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.auditing.batch import read_batch
+from clusterkit.data.contents import frame_of
+from clusterkit.data.files import inside_root
+from clusterkit.data.manifest import read_identified
+from clusterkit.formats.assignments import STATUSES
+from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
+from clusterkit.exporting.output_folder import Names, write_png
+from clusterkit.formats.run import Run
+from clusterkit.reviewing import ASSIGNMENTS
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+MISSING, CHANGED = "image missing", "image changed since assign"
+UNREADABLE = "image unreadable"
+
+# Where pictures go that are written for a target.
+IMAGES = "images"
+
+# Rows whose predicted label is handed on as an answer; a novel image's nearest class is none.
+ANSWERED = ("assigned", "review", "duplicate")
+
+
+@dataclass
+class Batch:
+    """Rows to hand on.
+
+    Attributes
+    ----------
+    run : Run
+    rows : DataFrame
+        The chosen rows of the assignments, and `path` (str) and `frame` (int; -1: the file holds
+        one image). Their images are there.
+    root : Path
+        What `image` is relative to.
+    statuses : tuple of str
+        Which were chosen.
+    left_out : Counter
+        Why rows that were chosen are not handed on, and how many.
+    progress : callable or None
+        Called with (stage, done, total).
+    """
+
+    run: Run
+    rows: pd.DataFrame
+    root: Path
+    statuses: tuple[str, ...]
+    left_out: Counter = field(default_factory=Counter)
+    progress: Report | None = None
+
+    def report(self, done: int) -> None:
+        """Tell how many rows are done."""
+        if self.progress and (done % 100 == 0 or done == len(self.rows)):
+            self.progress("export", done, len(self.rows))
+
+    def write_picture(self, row: tuple, folder: Path, names: Names) -> str | None:
+        """Write a row's image as PNG; returns its path below `folder`, None: it is unreadable."""
+        file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
+        try:
+            write_png(row.path, row.frame, self.run.config.image, folder / file)
+        except ImageError:
+            self.left_out[UNREADABLE] += 1
+            return None
+        return file
+
+
+def choose_statuses(asked: str | tuple[str, ...] | None, default: tuple[str, ...]) -> tuple:
+    """Return which statuses to hand on, in the order of `STATUSES`.
+
+    Raises
+    ------
+    ConfigError
+        One of those asked for is no status.
+    """
+    if asked is None:
+        return default
+    names = asked.split(",") if isinstance(asked, str) else list(asked)
+    names = [name.strip().lower() for name in names]
+    if names == ["all"]:
+        return STATUSES
+    for name in names:
+        if name not in STATUSES:
+            near = nearest_name(name[:60], STATUSES)
+            raise ConfigError(f"status '{shown(name)}' is not allowed{near}; use all, or some of "
+                              f"{','.join(STATUSES)}")  # fmt: skip
+    return tuple(s for s in STATUSES if s in names)
+
+
+def load_batch(
+    run: Run, assignments: Path | None, statuses: tuple[str, ...], progress: Report | None = None
+) -> Batch:
+    """Read assignments, check them against the run, and find their images.
+
+    Raises
+    ------
+    DataError
+        A row cannot be used (somebody edited the file, or it is another run's), no row has one of
+        the statuses, or no image is where the assignments say.
+    """
+    csv = assignments or run.path / ASSIGNMENTS
+    assigned = read_batch(run, csv)
+    _check(assigned.table, run, csv)
+    rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)
+    if rows.empty:
+        have = assigned.table["status"].value_counts()
+        raise DataError(
+            f"{csv} has no row with status {' or '.join(statuses)}; it has "
+            f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
+        )
+    paths = [inside_root(assigned.root, image, str(csv)) for image in rows["image"]]
+    found = [_found(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
+    there = [state == "" for state in found]
+    if not any(there):
+        raise DataError(
+            f"none of the {len(rows)} images of {csv} is under {assigned.root}, e.g. "
+            f"'{shown(rows['image'][0])}': put the data back where it was, or assign again"
+        )
+    rows["path"] = [str(path) for path in paths]
+    rows["frame"] = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
+    missing, changed = found.count(MISSING), found.count(CHANGED)
+    if changed:
+        log.warning("%d of %d images have changed since they were assigned, e.g. '%s', and are "
+                    "left out; run assign again", changed, len(rows),
+                    shown(rows["image"][found.index(CHANGED)]))  # fmt: skip
+    if missing:
+        log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
+                    missing, len(rows), assigned.root,
+                    shown(rows["image"][found.index(MISSING)]))  # fmt: skip
+    batch = Batch(run, rows[there].reset_index(drop=True), assigned.root, statuses)
+    batch.progress = progress
+    batch.left_out |= Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
+    return batch
+
+
+def _found(path: Path, image_id: str) -> str:
+    """Return "" where a file is the one that was assigned, else what it is."""
+    if not path.is_file():
+        return MISSING
+    # A label must not be handed on with another picture.
+    try:
+        _, identity = read_identified(path, image_id.partition("#")[2] or None)
+    except DataError:
+        return MISSING
+    return "" if identity == image_id else CHANGED
+
+
+def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
+    known = set(run.classes)
+    for row in table.itertuples():
+        where = f"{csv}, row {row.Index + 1} ('{shown(row.image)}')"
+        if row.status == "failed":
+            continue
+        label = row.predicted_label
+        if label not in known:
+            raise DataError(
+                f"{where}: label '{shown(label)}' is no class of the run "
+                f"{run.path.name}{nearest_name(label[:60], known)}; name the run that assigned, "
+                "and write corrections into a reviews file"
+            )
+        if not row.image_id:
+            raise DataError(f"{where}: no image_id; run `clusterkit assign` again")
+    keys = ["image", "image_id"]
+    twice = table[table.duplicated(keys) & (table["status"] != "failed")]
+    if len(twice):
+        first = twice.iloc[0]
+        same = (table[keys] == first[keys]).all(axis=1)
+        lines = [str(i + 1) for i in table.index[same]]
+        raise DataError(f"{csv}: the image '{shown(first['image'])}' is in rows "
+                        f"{' and '.join(lines[:2])}; keep one")  # fmt: skip

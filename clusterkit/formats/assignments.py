@@ -1,0 +1,169 @@
+"""`assignments.csv`: its columns, written so that a spreadsheet runs nothing, and read back."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.data.manifest import restore_csv_text, safe_csv_text
+from clusterkit.formats.reviews import Assigned
+from clusterkit.errors import DataError, nearest_name
+
+log = logging.getLogger("clusterkit")
+
+COLUMNS = [
+    "image", "image_id", "status", "predicted_label", "confidence", "label_set",
+    "classifier_label", "classifier_probability", "similarity", "gate", "nearest_image",
+    "nearest_label", "nearest_similarity", "novelty_p", "cluster", "group", "duplicate_of",
+    "reason", "order",
+]  # fmt: skip
+STATUSES = ("assigned", "review", "novel", "duplicate", "failed")
+NUMBERS = ("confidence", "classifier_probability", "similarity", "nearest_similarity", "novelty_p")
+WHOLE = ("cluster", "order")
+
+# Digits after the point: more would be noise, and would differ between processors.
+_DIGITS = 6
+
+# Rows that are made into text at a time.
+_PART = 4096
+
+
+def write_assignments(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text)."""
+    columns = [*COLUMNS, *(c for c in table if c not in COLUMNS)]
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        for start in range(0, max(1, len(table)), _PART):
+            part = _written(table.iloc[start : start + _PART][columns])
+            part.to_csv(file, index=False, header=not start, lineterminator="\n")
+    os.replace(partial, path)
+
+
+def _written(part: pd.DataFrame) -> pd.DataFrame:
+    """Return rows as they stand in the file."""
+    out = part.copy()
+    for column in out:
+        if column in NUMBERS:
+            out[column] = out[column].astype(float).round(_DIGITS)
+        elif column in WHOLE:
+            out[column] = out[column].astype("Int64")
+        else:
+            out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in out[column]]
+    return out
+
+
+def read_assignments(path: Path | str) -> pd.DataFrame:
+    """Read an `assignments.csv` as it was before it was written.
+
+    Returns
+    -------
+    DataFrame with `COLUMNS`: text as str (missing text is ""), numbers as float,
+    `cluster` and `order` as Int64; further columns, such as elements kept of DICOM, as str.
+
+    Raises
+    ------
+    DataError
+        There is no such file, it lacks a column of the contract, or a cell cannot be what the
+        column says: a hand or a spreadsheet has changed it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; run `clusterkit assign` first")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    if "order" not in table:
+        # Only advice, and not in files of before it was given.
+        table["order"] = ""
+    missing = [c for c in COLUMNS if c not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path} is no assignments file: no column '{missing[0]}'; "
+            f"it has {', '.join(map(str, table.columns[:8]))[:200]}"
+        )
+    for column in [c for c in table if c not in NUMBERS + WHOLE]:
+        table[column] = [restore_csv_text(v) for v in table[column]]
+    strange = table[~table["status"].isin(STATUSES)]
+    if len(strange):
+        value = strange["status"].iloc[0]
+        raise DataError(
+            f"{path}, row {strange.index[0] + 1}: status {value[:40]!r}"
+            f"{nearest_name(value[:40], STATUSES)} is none of {', '.join(STATUSES)}; "
+            "correct it, or run `clusterkit assign` again"
+        )
+    for column in NUMBERS:
+        table[column] = _numbers(table[column], path, 0, 1)
+    for column in WHOLE:
+        numbers = _numbers(table[column], path, 0, 1e9)
+        table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
+    return table
+
+
+def _numbers(cells: pd.Series, path: Path, low: float, high: float) -> pd.Series:
+    """Read a column of numbers; an empty cell is NaN."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    wrong = (cells.str.strip() != "") & ~numbers.between(low, high)
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise DataError(
+            f"{path}, row {row + 1}: {cells.name} {cells.iloc[row][:40]!r} is no number from "
+            f"{low:g} to {high:g} (with a point, not a comma); correct it, or run "
+            "`clusterkit assign` again"
+        )
+    return numbers
+
+
+def read_record(path: Path) -> dict:
+    """Read the JSON beside an `assignments.csv`; {}: there is none.
+
+    Raises
+    ------
+    DataError
+        It is no JSON object.
+    """
+    path = path.with_suffix(".json")
+    if not path.is_file():
+        log.warning("%s is missing: images are looked for beside the CSV", path)
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); run assign again") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path} holds no JSON object; run assign again")
+    return record
+
+
+def input_root(csv: Path, record: dict) -> Path:
+    """Return the folder that the images of an `assignments.csv` are relative to.
+
+    Raises
+    ------
+    DataError
+        The record says something that `assign` never writes.
+    """
+    root = record.get("input_root", ".")
+    if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():
+        raise DataError(f"{csv.with_suffix('.json')} has an input_root that assign never writes "
+                        f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
+    return Path(os.path.normpath(csv.absolute().parent / root))
+
+
+def load_assigned(path: Path) -> Assigned:
+    """Read an `assignments.csv` and where its images are, as reviews need them.
+
+    Raises
+    ------
+    DataError
+        It is missing, damaged, or lacks a column.
+    """
+    table = read_assignments(path)
+    try:
+        record = read_record(path)
+    except DataError:
+        # The images may still be among those that fit is given.
+        record = {}
+    return Assigned(table, input_root(path, record), str(path))

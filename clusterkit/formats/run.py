@@ -1,0 +1,267 @@
+"""The run bundle (DESIGN §6): plain tensors and JSON, written whole or not at all."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from clusterkit.config import Config, config_from_dict
+from clusterkit.data.contents import files_of
+from clusterkit.data.files import inside_root
+from clusterkit.data.imageio.read import load_image, read_bytes
+from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
+from clusterkit.errors import RunError
+from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.models.forward import BFLOAT16, FLOAT32
+from clusterkit.models.heads import HEADS, create_head
+from clusterkit.models.networks import Networks
+
+FORMAT = 4
+_MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
+
+
+@dataclass
+class Run:
+    """What `fit` learned, as stored in a directory.
+
+    Attributes
+    ----------
+    path : Path
+    info : dict
+        `run.json`: versions, backbone, classes, data summary, metrics, decisions.
+    config : Config
+    networks : Networks
+    manifest : DataFrame
+        The labelled images: image, image_id, label, group, split, frame, provenance (where the
+        label is from: given, reviewed, or cluster:<n> of the reviewed run).
+    gallery : dict of Tensor
+        ``features`` (E, D) and ``signatures`` (E, SIGNATURE) of the labelled images in the order
+        of `manifest`, ``exemplar`` (E,) 1 where compared with,
+        ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters, ``novelty.*``
+        (`NoveltyModel`); with a pool also ``neighbours.*`` (`Neighbourhood`).
+    calibration : dict
+        `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
+    history : DataFrame
+        One row an epoch.
+    """
+
+    path: Path
+    info: dict
+    config: Config
+    networks: Networks
+    manifest: pd.DataFrame
+    gallery: dict[str, torch.Tensor]
+    calibration: dict
+    history: pd.DataFrame
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of every probability column."""
+        return self.info["classes"]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int: the class of each labelled image, as an index into `classes`."""
+        return self.manifest["label"].map({c: i for i, c in enumerate(self.classes)}).to_numpy()
+
+    @property
+    def data_root(self) -> Path:
+        """Where the labelled images were when the run was written."""
+        return Path(os.path.normpath(self.path / self.info["data"]["root"]))
+
+    def part_of_gallery(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of `gallery` whose names begin with ``<name>.``, without that."""
+        start = name + "."
+        return {k[len(start) :]: v for k, v in self.gallery.items() if k.startswith(start)}
+
+    def find_image(self, image: str) -> Path:
+        """Return the file of a labelled image; reviewed ones may lie outside the data root.
+
+        Parameters
+        ----------
+        image : str
+            Its name: the path of the manifest, with ``#k`` for a frame or without.
+
+        Raises
+        ------
+        DataError
+            It is in none of the places that the run knows, or its name leads out of them.
+        """
+        image = self._file_of(image)[0]
+        roots = [Path(os.path.normpath(self.path / r)) for r in self.info["data"].get("roots", [])]
+        if len(roots) < 2:
+            return inside_root(self.data_root, image, str(self.path))
+        ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
+        for root in roots:
+            path = inside_root(root, image, str(self.path))
+            # Two roots may hold a file of the same name; the id tells them apart.
+            if path.is_file() and image_id_of(read_bytes(path)) in ids:
+                return path
+        return inside_root(self.data_root, image, str(self.path))
+
+    def open_image(self, image: str) -> Image.Image:
+        """Read a labelled image to RGB, as `fit` read it; `image` as for `find_image`.
+
+        Raises
+        ------
+        DataError
+            As `find_image`, or it cannot be read.
+        """
+        frame = int(self._file_of(image)[1] or 0)
+        return load_image(self.find_image(image), how=self.config.image, frame=frame)
+
+    def _file_of(self, image: str) -> tuple[str, str | None]:
+        """Take a name apart; a file may itself be called ``a#1.png``, so the manifest decides."""
+        file, _, frame = image.rpartition("#")
+        frames = self.manifest["frame"][self.manifest["image"] == file] if file else []
+        return (file, frame) if frame in set(frames) else (image, None)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Run":
+        """Read a run; nothing in it is executed.
+
+        Raises
+        ------
+        RunError
+            The folder is no run, is of a newer format, or a file in it is damaged.
+        """
+        path = Path(path)
+        if not (path / "run.json").is_file():
+            raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
+                           "`clusterkit fit` wrote")  # fmt: skip
+        info = _read_json(path / "run.json")
+        version = info.get("format")
+        if version != FORMAT:
+            newer = isinstance(version, int) and version > FORMAT
+            what = "upgrade clusterkit" if newer else "fit the run again"
+            raise RunError(
+                f"{path} has run format {version!r}, this clusterkit reads {FORMAT}; {what}"
+            )
+        try:
+            return cls(
+                path=path,
+                info=info,
+                config=config_from_dict(info["config"], where=str(path / "run.json")),
+                networks=_read_networks(path, info),
+                manifest=read_run_manifest(path),
+                gallery=load_file(path / "gallery.safetensors"),
+                calibration=_read_json(path / "calibration.json"),
+                history=pd.read_csv(path / "history.csv"),
+            )
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            what = getattr(error, "filename", None) or f"{type(error).__name__}: {error}"
+            raise RunError(f"run {path} is damaged ({what}); fit it again") from error
+
+    def save(self) -> None:
+        """Write the run to `path`, through a temporary folder and one rename.
+
+        Raises
+        ------
+        RunError
+            There is something at `path` already.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            raise RunError(f"{self.path} exists and is not empty; give another --run")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            self._write(partial)
+            os.replace(partial, self.path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _write(self, folder: Path) -> None:
+        tensors = {
+            f"{prefix}.{name}": tensor.contiguous()
+            for prefix, part in self.networks.parts().items()
+            for name, tensor in part.state_dict().items()
+        }
+        save_file(tensors, folder / "weights.safetensors")
+        ids = json.dumps(self.manifest["image_id"].tolist())
+        save_file(self.gallery, folder / "gallery.safetensors", metadata={"image_ids": ids})
+        # Only elements that the user asked to keep come after the fixed columns.
+        kept = [c for c in self.config.data.keep_tags if c in self.manifest]
+        table = self.manifest[[*_MANIFEST_COLUMNS, *kept]].copy()
+        for column in ("image", "label", "group", *kept):
+            table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
+        table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+        self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
+        _write_json(folder / "calibration.json", self.calibration)
+        _write_json(folder / "run.json", self.info)
+
+
+def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
+    """Return the newest run under a folder that holds a file of that name.
+
+    Raises
+    ------
+    RunError
+        There is none.
+    """
+    found = sorted(folder.glob("*/run.json"), key=lambda p: (p.stat().st_mtime, p.as_posix()))
+    found = [path.parent for path in found if (path.parent / holding).is_file()]
+    if not found:
+        what = "" if holding == "run.json" else f" with an {holding}"
+        first = "fit" if holding == "run.json" else "assign"
+        raise RunError(f"no run{what} under {folder}/; run `clusterkit {first}` first, or give "
+                       "--run DIR")  # fmt: skip
+    return found[-1]
+
+
+def read_run_manifest(path: Path | str) -> pd.DataFrame:
+    """Read a run's labelled images without loading its networks; see `Run.manifest`."""
+    table = pd.read_csv(Path(path) / "manifest.csv", dtype=str, keep_default_na=False)
+    for column in [
+        c for c in table if c in ("image", "label", "group") or c not in _MANIFEST_COLUMNS
+    ]:
+        table[column] = [restore_csv_text(v) for v in table[column]]
+    return table if "provenance" in table else table.assign(provenance="given")
+
+
+def _read_networks(path: Path, info: dict) -> Networks:
+    state = load_file(path / "weights.safetensors")
+    name = info["backbone"]
+    encoder = empty_encoder(name)
+    features = 2 * encoder.channels
+    networks = Networks(
+        encoder=encoder,
+        classifier_head=HEADS[info["classifier_head"]](features, len(info["classes"])),
+        siamese_head=create_head(2 * features, 1),
+        siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
+        precision=_precision(info),
+    )
+    for prefix, part in networks.parts().items():
+        own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
+        part.load_state_dict(own)
+    return networks.to("cpu")
+
+
+def _precision(info: dict) -> str:
+    used = info["precision"]["used"]
+    if used not in (FLOAT32, BFLOAT16):
+        raise ValueError(f"unknown precision {used!r}")
+    return used
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as JSON ({error}); fit the run again") from error
+    if not isinstance(values, dict):
+        raise RunError(f"{path} holds no JSON object; fit the run again")
+    return values
+
+
+def _write_json(path: Path, values: dict) -> None:
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

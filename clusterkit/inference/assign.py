@@ -1,0 +1,203 @@
+"""`assign`: from a folder of images to `assignments.csv`, batch by batch, resumable."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+import clusterkit
+from clusterkit.config import Config
+from clusterkit.data.loading import places_of
+from clusterkit.data.manifest import read_inputs
+from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.predictor import Engine
+from clusterkit.inference.journal import Journal
+from clusterkit.methods.active_learning import summarise_clusters
+from clusterkit.inference.rows import build_table
+from clusterkit.inference.workers import batch_size_of, compute
+from clusterkit.formats.assignments import STATUSES, write_assignments
+from clusterkit.models.networks import choose_device
+from clusterkit.formats.run import Run
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What `assign` wrote.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The rows of `assignments.csv`.
+    summary : dict
+        What is in `assignments.json`.
+    path : Path
+        The CSV.
+    """
+
+    table: pd.DataFrame
+    summary: dict
+    path: Path
+
+
+def assign(
+    run: Run | Path | str,
+    source: Path | str,
+    *,
+    config: Config | None = None,
+    out: Path | str | None = None,
+    fresh: bool = False,
+    progress: Report | None = None,
+) -> Assignment:
+    """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
+
+    Parameters
+    ----------
+    run : Run or path
+    source : path
+        A folder (searched to the bottom), a CSV with a column image, or one image.
+    config : Config or None
+        None: the run's. Its sections `engine`, `assign` and `data` matter here.
+    out : path or None
+        The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
+    fresh : bool
+        Start anew even if an interrupted call with the same input could be resumed.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Raises
+    ------
+    ClusterkitError
+        The run or input cannot be used. Single unreadable images are `failed` rows instead.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    config = config or run.config
+    out = Path(out) if out is not None else run.path / "assignments.csv"
+    started = time.perf_counter()
+    inputs = read_inputs(source, replace(config, image=run.config.image), progress)
+    _check_key(run, inputs, config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(out, _key(run, inputs, config), fresh)
+    try:
+        resumed = _embed_missing(run, inputs, config, journal, progress)
+        evidence = journal.evidence()
+        context = Context.of(run, config, evidence)
+        table = build_table(inputs, evidence, context)
+        summary = _summary(run, source, out, inputs, table, context)
+        summary["cluster_summaries"] = summarise_clusters(table, evidence)
+        summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
+        seconds = time.perf_counter() - started
+        summary |= {"seconds": round(seconds, 3), "images_per_second": len(table) / seconds}
+        write_assignments(table, out)
+        _write_json(out.with_suffix(".json"), summary)
+    except BaseException:
+        journal.close()
+        raise
+    journal.remove()
+    return Assignment(table, summary, out)
+
+
+def _embed_missing(
+    run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Report | None
+) -> int:
+    """Compute the batches that the journal lacks; returns how many it had."""
+    done, batch_size = journal.done(), batch_size_of(config, choose_device(config.device))
+    if done:
+        log.info("resuming: %d batches were done before", len(done))
+    finished = len(done) * batch_size
+    if finished >= len(inputs):
+        return len(done)
+    places = places_of(inputs)
+    for number, evidence in compute(Engine(run, config), places, batch_size, done, journal.leave):
+        journal.write(number, evidence)
+        finished += len(evidence["ids"])
+        if progress:
+            progress("assign", min(finished, len(places)), len(places))
+    return len(done)
+
+
+def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
+    known = run.info["data"].get("patient_key")
+    if known and key_fingerprint(inputs["group"], config.data.key_file) not in (known, None):
+        log.warning("patient ids are hashed with another key than when the run was fitted: one "
+                    "patient has two names; name the key with data.key_file")  # fmt: skip
+
+
+def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
+    """Everything that decides what is in the journal's batches."""
+    listed = hashlib.sha256()
+    for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
+        try:
+            found = os.stat(path)
+            stamp = (found.st_size, found.st_mtime_ns)
+        except OSError:
+            stamp = None
+        listed.update(json.dumps([path, frame, stamp]).encode())
+    return {
+        "clusterkit": clusterkit.__version__,
+        "torch": torch.__version__,
+        "run": run.info["id"],
+        "inputs": listed.hexdigest(),
+        "device": str(choose_device(config.device)),
+        "batch_size": batch_size_of(config, choose_device(config.device)),
+        "pool_top": config.engine.pool_top,
+    }
+
+
+def _summary(
+    run: Run,
+    source: Path | str,
+    out: Path,
+    inputs: pd.DataFrame,
+    table: pd.DataFrame,
+    context: Context,
+) -> dict:
+    source = Path(source)
+    data = context.config.data
+    root = Path(data.images or source.parent) if source.is_file() else source
+    counts = table["status"].value_counts()
+    labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
+    return {
+        "images": len(table),
+        "status": {s: int(counts.get(s, 0)) for s in STATUSES},
+        "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
+        "clusters": int(table["cluster"].nunique()),
+        "near_duplicates": int(
+            ((table["duplicate_of"] != "") & (table["status"] != "duplicate")).sum()
+        ),
+        "class_shares": {
+            "labelled": dict(zip(run.classes, context.calibration.prior.round(6), strict=True)),
+            "estimated": dict(zip(run.classes, context.prior.round(6), strict=True)),
+        },
+        "promise": context.to_dict(),
+        "promise_text": context.text,
+        "confidence": context.config.assign.confidence,
+        "run": run.info["id"],
+        # Relative, so that a run and its data can move together and no absolute path is kept.
+        "input_root": os.path.relpath(root, out.parent),
+        "device": str(choose_device(context.config.device)),
+        "versions": {
+            "clusterkit": clusterkit.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _write_json(path: Path, values: dict) -> None:
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

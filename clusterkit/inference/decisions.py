@@ -1,0 +1,159 @@
+"""What is decided about each image, with all others of the batch in view: a few numbers a row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.methods.clustering import cluster_refused, cluster_space_of
+from clusterkit.methods.prediction_sets import benjamini_hochberg
+from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.scorer import Reduction
+from clusterkit.methods.novelty import novelty_p_values
+from clusterkit.methods.label_propagation import unit_length
+from clusterkit.methods.active_learning import order_points, uncertainty
+
+
+@dataclass
+class Verdicts:
+    """Decisions on N images.
+
+    Attributes
+    ----------
+    failed : (N,) bool
+        The image could not be read.
+    best : (N,) int in [0, K)
+        The likeliest class.
+    confidence : (N,) float in [0, 1]
+        Its probability.
+    novelty_p : (N,) float in [0, 1]
+    same, near : (N,) int
+        The labelled image with the same bytes, and the near duplicate among them; -1: none.
+    status : (N,) str
+        One of `table.STATUSES`.
+    cluster : (N,) int
+        -1: in none.
+    order : (N,) int
+        1 is asked first; 0: not asked.
+    """
+
+    failed: np.ndarray
+    best: np.ndarray
+    confidence: np.ndarray
+    novelty_p: np.ndarray
+    same: np.ndarray
+    near: np.ndarray
+    status: np.ndarray
+    cluster: np.ndarray
+    order: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int) -> "Verdicts":
+        """Return verdicts on n images that were read, resemble none, and wait for a person."""
+        return cls(
+            failed=np.zeros(n, dtype=bool),
+            best=np.zeros(n, dtype=np.int32),
+            confidence=np.zeros(n),
+            novelty_p=np.ones(n),
+            same=np.full(n, -1, dtype=np.int32),
+            near=np.full(n, -1, dtype=np.int32),
+            status=np.full(n, "review", dtype=object),
+            cluster=np.full(n, -1, dtype=np.int32),
+            order=np.zeros(n, dtype=np.int32),
+        )
+
+    @property
+    def refused(self) -> np.ndarray:
+        """(N,) bool: a person must say what these are."""
+        return (self.status == "review") | (self.status == "novel")
+
+
+def decide(evidence: Evidence, groups: np.ndarray, context: Context) -> Verdicts:
+    """Decide about N images.
+
+    Parameters
+    ----------
+    evidence : Evidence (N)
+    groups : (N,) str
+        "" where there is none.
+    context : Context
+    """
+    found = Verdicts.empty(len(evidence))
+    calibration = context.calibration
+    # The first of several labelled images with the same bytes is named.
+    known = pd.Index(context.run.manifest["image_id"])
+    first = pd.Series(np.arange(len(known)), index=known)[~known.duplicated()]
+    for rows, part in evidence.parts("ids", "errors", "probs", "novelty", "near"):
+        probs, failed = context.probs(part["probs"]), part["errors"] != ""
+        best = probs.argmax(axis=1)
+        found.failed[rows], found.best[rows] = failed, best
+        found.confidence[rows] = probs[np.arange(len(probs)), best]
+        found.novelty_p[rows] = novelty_p_values(
+            part["novelty"], calibration.novelty, calibration.units
+        )
+        same = first.reindex(part["ids"]).fillna(-1).to_numpy(dtype=np.int32)
+        found.same[rows] = np.where(failed, -1, same)
+        found.near[rows] = np.where(failed | (found.same[rows] >= 0), -1, part["near"])
+    # A person gave the label of the labelled copy.
+    found.confidence[found.same >= 0] = 1.0
+    _set_statuses(found, context)
+    if found.refused.any():
+        labelled = Reduction.stored_in(context.run)(context.run.gallery["features"])
+        found.cluster[found.refused] = _clusters(found, evidence, labelled, context)
+        found.order[found.refused] = _order(found, evidence, groups, labelled, context)
+    return found
+
+
+def _set_statuses(found: Verdicts, context: Context) -> None:
+    duplicate, near, status = found.same >= 0, found.near >= 0, found.status
+    judged = ~found.failed & ~duplicate
+    status[judged & (found.confidence >= context.thresholds[found.best])] = "assigned"
+    if context.promises:
+        novel = np.zeros(len(status), dtype=bool)
+        alpha = context.config.engine.novelty_alpha
+        novel[judged] = benjamini_hochberg(found.novelty_p[judged], alpha)
+        # A labelled picture made brighter may look strange, but it is not unlike all labelled.
+        status[novel & ~near] = "novel"
+    status[duplicate], status[found.failed] = "duplicate", "failed"
+    if context.promises:
+        unlike = near & (context.run.labels[found.near] != found.best)
+        # The same picture under another label: one of the two is wrong, and a person must say.
+        status[unlike & (status == "assigned")] = "review"
+
+
+def _clusters(
+    found: Verdicts, evidence: Evidence, labelled: np.ndarray, context: Context
+) -> np.ndarray:
+    """Return the cluster (R,) of each refused image, as all that could be read show it."""
+    run, read = context.run, ~found.failed
+    parts = (
+        (part["reduced"][read[rows]], context.probs(part["probs"])[read[rows]])
+        for rows, part in evidence.parts("reduced", "probs")
+    )
+    # Where the labelled images lie: clusters and questions are seen from there.
+    n_classes = len(run.classes)
+    points = cluster_space_of(parts, int(read.sum()), n_classes, labelled, run.labels)
+    size = context.config.engine.min_cluster_size
+    return cluster_refused(points, size, n_classes, found.refused[read])
+
+
+def _order(
+    found: Verdicts,
+    evidence: Evidence,
+    groups: np.ndarray,
+    labelled: np.ndarray,
+    context: Context,
+) -> np.ndarray:
+    """Return the order (R,) in which to ask about the refused images; see `order_questions`."""
+    refused, done = found.refused, 0
+    worth = np.empty(refused.sum())
+    points = np.empty((len(worth), labelled.shape[1]), dtype=np.float32)
+    for rows, part in evidence.parts("reduced", "probs"):
+        chosen = refused[rows]
+        to = slice(done, done + int(chosen.sum()))
+        worth[to] = uncertainty(context.probs(part["probs"])[chosen])
+        points[to] = unit_length(part["reduced"][chosen])
+        done = to.stop
+    worth[found.status[refused] == "novel"] = 1.0
+    return order_points(worth, points, groups[refused], unit_length(labelled))

@@ -1,0 +1,117 @@
+"""A loaded run, ready to turn images into evidence."""
+
+import numpy as np
+import torch
+
+from clusterkit.config import Config
+from clusterkit.data.loading import Batch
+from clusterkit.data.duplicates.index import NearIndex
+from clusterkit.methods.calibration import Calibration
+from clusterkit.methods.fusion import Fusion
+from clusterkit.inference.scorer import Judge, Reduction
+from clusterkit.methods.novelty import NoveltyModel
+from clusterkit.methods.precision import Precision
+from clusterkit.methods.label_propagation import Neighbourhood
+from clusterkit.inference.gallery import Gallery
+from clusterkit.models.forward import FLOAT32
+from clusterkit.models.networks import Embeddings, choose_device, embed, start_embedding
+from clusterkit.formats.run import Run
+from clusterkit.models.siamese import FactoredSiamese
+
+# Characters: the column reason is a short sentence.
+_LONGEST_ERROR = 200
+
+
+class Engine:
+    """A loaded run, ready to turn images into evidence.
+
+    Parameters
+    ----------
+    run : Run
+    config : Config
+        Device and engine settings.
+    """
+
+    def __init__(self, run: Run, config: Config) -> None:
+        self.run, self.config = run, config
+        self.device = choose_device(config.device)
+        # Folded on the CPU, so before the networks move.
+        siamese = FactoredSiamese.from_head(run.networks.siamese_head)
+        self.networks = run.networks.to(self.device)
+        self.calibration = Calibration.from_dict(run.calibration)
+        labels, stored, pool_top = run.labels, run.gallery, config.engine.pool_top
+        exemplars = stored["exemplar"].numpy().astype(bool)
+        self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
+        reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
+        self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
+        self.precision = Precision.from_dict(run.info["precision"])
+        on_gpu = self.device.type == "cuda"
+        self._copying = torch.cuda.Stream(self.device) if on_gpu else None
+        self.near = NearIndex(stored["signatures"].numpy())
+        self.novelty = NoveltyModel.from_tensors(run.part_of_gallery("novelty"))
+
+    def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K).
+
+        In float32, as the labelled images were: a few images are compared with those.
+        """
+        embeddings = embed(self.networks, images, self.device, FLOAT32)
+        return embeddings.siamese, self.judge.logits(embeddings).numpy()
+
+    def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Turn one batch into the arrays that the journal keeps: see `Context`."""
+        return self.finish(batch, self.start(batch))
+
+    def start(self, batch: Batch) -> Embeddings:
+        """Begin to encode a batch; a GPU goes on while the batch before it is finished."""
+        return start_embedding(self.networks, self._sent(batch.images), self.device)
+
+    def finish(self, batch: Batch, started: Embeddings) -> dict[str, np.ndarray]:
+        """Turn what `start` began into evidence."""
+        found = self._weigh(started.cpu(), batch.looks)
+        close = self.precision.is_close(found["probs"])
+        if close.any():
+            plain = embed(self.networks, batch.images[close], self.device, FLOAT32)
+            for name, values in self._weigh(plain, batch.looks[close]).items():
+                found[name][close] = values
+        near, score = self.near.match(batch.signatures)
+        errors = batch.errors.astype(f"U{_LONGEST_ERROR}")
+        return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **found}
+
+    def _weigh(self, embeddings: Embeddings, looks: np.ndarray) -> dict[str, np.ndarray]:
+        return weigh(self.judge, self.calibration.fusion, self.novelty, embeddings, looks)
+
+    def _sent(self, images: np.ndarray) -> torch.Tensor:
+        """Return images (B, S, S, 3) uint8 on the device; a GPU copies beside what it computes."""
+        batch = torch.from_numpy(images)
+        if self._copying is None:
+            return batch.to(self.device)
+        with torch.cuda.stream(self._copying):
+            sent = batch.pin_memory().to(self.device, non_blocking=True)
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self._copying)
+        # The memory must not be given to another batch while this one is read from it.
+        sent.record_stream(computing)
+        return sent
+
+
+def weigh(
+    judge: Judge, fusion: Fusion, novelty: NoveltyModel, embeddings: Embeddings, looks: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return all that rows rest on of N images, given their embeddings and `appearance`."""
+    scores, found, gate = judge.compare(embeddings, fusion)
+    return {
+        "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
+        "probs": fusion.probs(scores, gate).astype(np.float32),
+        "gate": gate,
+        "pooled": found.pooled,
+        "nearest": found.nearest,
+        "nearest_logit": found.nearest_logit,
+        "novelty": novelty.score(embeddings.siamese, looks),
+        "reduced": judge.reduction(embeddings.siamese),
+    }
+
+
+def _neighbours(run: Run) -> Neighbourhood | None:
+    stored = run.part_of_gallery("neighbours")
+    return Neighbourhood(**{k: v.numpy() for k, v in stored.items()}) if stored else None

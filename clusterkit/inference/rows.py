@@ -1,0 +1,164 @@
+"""From a batch's evidence to the rows of `assignments.csv`: label, status, reason."""
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.data.contents import names_of
+from clusterkit.methods.prediction_sets import label_sets
+from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.evidence import Evidence
+from clusterkit.formats.assignments import COLUMNS, NUMBERS
+from clusterkit.inference.decisions import Verdicts, decide
+
+# What a row shows of the evidence.
+_SHOWN = ("ids", "errors", "probs", "classifier", "gate", "pooled", "nearest", "nearest_logit",
+          "near_score")  # fmt: skip
+
+# What is known of an image that could not be read.
+_OF_FAILED = ("image", "image_id", "status", "group", "reason", "cluster", "order")
+
+
+def build_table(inputs: pd.DataFrame, evidence: Evidence, context: Context) -> pd.DataFrame:
+    """Turn evidence on N images into N rows of the contract.
+
+    Parameters
+    ----------
+    inputs : DataFrame (N)
+        image, path, group, frame, and elements of DICOM that are to be kept.
+    evidence : Evidence (N)
+    context : Context
+
+    Returns
+    -------
+    DataFrame with the contract's columns, and the elements to keep.
+    """
+    n = len(inputs)
+    groups = np.array([g if isinstance(g, str) else "" for g in inputs["group"]], dtype=object)
+    found = decide(evidence, groups, context)
+    columns = {c: np.empty(n, dtype=float if c in NUMBERS else object) for c in COLUMNS}
+    columns |= {"image": inputs["image"].to_numpy(), "group": groups, "status": found.status}
+    columns["cluster"] = _whole(found.cluster, found.cluster >= 0)
+    columns["order"] = _whole(found.order, found.order > 0)
+    describe = _Rows(context, found)
+    for rows, part in evidence.parts(*_SHOWN):
+        for name, values in describe(rows, part).items():
+            columns[name][rows] = values
+    kept = [c for c in inputs if c not in ("image", "path", "group", "frame")]
+    return pd.DataFrame(columns | {c: inputs[c].to_numpy() for c in kept})
+
+
+def _whole(numbers: np.ndarray, given: np.ndarray) -> pd.arrays.IntegerArray:
+    return pd.arrays.IntegerArray(np.where(given, numbers, 0).astype(np.int64), ~given)
+
+
+class _Rows:
+    """Describes rows, given their evidence and what was decided about all."""
+
+    def __init__(self, context: Context, found: Verdicts) -> None:
+        self.context, self.found = context, found
+        self.classes = np.array(context.run.classes, dtype=object)
+        self.names = names_of(context.run.manifest)
+        self.labels = context.run.manifest["label"].to_numpy(dtype=object)
+        self.thresholds, self.joined = context.thresholds, {}
+
+    def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the columns of these rows that rest on the evidence."""
+        probs, best = self.context.probs(part["probs"]), self.found.best[rows]
+        each, first = np.arange(len(probs)), part["classifier"].argmax(axis=1)
+        nearest, fusion = part["nearest"], self.context.calibration.fusion
+        with np.errstate(over="ignore"):
+            similarity = fusion.similarity(part["pooled"][each, best])
+            nearest_similarity = fusion.similarity(part["nearest_logit"])
+        compared = nearest >= 0
+        sets = label_sets(probs, self.context.set_thresholds)
+        columns = {
+            "image_id": part["ids"],
+            "status": self.found.status[rows],
+            "predicted_label": self.classes[best],
+            "confidence": self.found.confidence[rows],
+            "label_set": self._join(sets),
+            "classifier_label": self.classes[first],
+            "classifier_probability": part["classifier"][each, first].astype(float),
+            "similarity": np.where(compared, similarity, np.nan),
+            "gate": self._join(part["gate"]),
+            "nearest_image": np.where(compared, self.names[nearest], ""),
+            "nearest_label": np.where(compared, self.labels[nearest], ""),
+            "nearest_similarity": np.where(compared, nearest_similarity, np.nan),
+            "novelty_p": self.found.novelty_p[rows],
+            "duplicate_of": self._like(rows),
+        }
+        same = self.found.same[rows]
+        for name in ("predicted_label", "label_set"):
+            # A byte-identical copy of a labelled image takes its label: a person gave it.
+            columns[name] = np.where(same >= 0, self.labels[same], columns[name])
+        columns["reason"] = self._reasons(columns, rows, part["near_score"])
+        failed = self.found.failed[rows]
+        for name in set(columns).difference(_OF_FAILED):
+            columns[name] = np.where(failed, np.nan if name in NUMBERS else "", columns[name])
+        columns["reason"] = np.where(failed, part["errors"], columns["reason"])
+        return columns
+
+    def _join(self, chosen: np.ndarray) -> np.ndarray:
+        """Join the chosen classes (n, K) of each row; equal rows share one text."""
+        out = np.empty(len(chosen), dtype=object)
+        for i, row in enumerate(chosen):
+            key = row.tobytes()
+            if key not in self.joined:
+                self.joined[key] = "|".join(self.classes[row])
+            out[i] = self.joined[key]
+        return out
+
+    def _like(self, rows: slice) -> np.ndarray:
+        """Name the labelled image that each shows again."""
+        same, near = self.found.same[rows], self.found.near[rows]
+        which = np.where(same >= 0, same, near)
+        return np.where(which >= 0, self.names[which], "")
+
+    def _reasons(self, columns: dict, rows: slice, scores: np.ndarray) -> np.ndarray:
+        near, limits = self.found.near[rows], self.thresholds[self.found.best[rows]]
+        labels = np.where(near >= 0, self.labels[near], "")
+        promised = bool(self.context.promises)
+        table = pd.DataFrame(columns, dtype=object).itertuples()
+        out = np.empty(len(near), dtype=object)
+        for i, (row, limit, label, score) in enumerate(
+            zip(table, limits, labels, scores, strict=True)
+        ):
+            out[i] = _near_reason(row, label, score) + _reason(row, limit, promised)
+        return out
+
+
+def _near_reason(row: tuple, label: str, score: float) -> str:
+    if not label:
+        return ""
+    differs = ", which differs" if label != row.predicted_label else ""
+    return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}{differs}. "
+
+
+def _reason(row: tuple, threshold: float, promised: bool) -> str:
+    if row.status == "failed":
+        return ""
+    if row.status == "duplicate":
+        return f"The same file as the labelled image {row.duplicate_of}."
+    if row.status == "novel":
+        return f"Unlike every labelled image (p = {row.novelty_p:.3f})."
+    if row.status == "review" and row.confidence >= threshold:
+        return (
+            f"Confidence {row.confidence:.4f} for {row.predicted_label}: one of the two is wrong."
+        )
+    agrees = (
+        "classifier and nearest labelled image agree"
+        if row.classifier_label == row.nearest_label == row.predicted_label
+        else f"the classifier says {row.classifier_label}, the nearest labelled image is "
+        f"{row.nearest_label}"
+    )
+    if not promised:
+        return f"Confidence {row.confidence:.4f}; {agrees}."
+    if row.status == "assigned":
+        reached = f"reaches the threshold {threshold:.4f}"
+        return f"Confidence {row.confidence:.4f} {reached}; {agrees}."
+    if np.isinf(threshold):
+        return (
+            f"Confidence {row.confidence:.4f}, but nothing can be promised for "
+            f"{row.predicted_label} yet; {agrees}."
+        )
+    return f"Confidence {row.confidence:.4f} is below the threshold {threshold:.4f}; {agrees}."

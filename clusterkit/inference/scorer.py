@@ -1,0 +1,139 @@
+"""A trained model with its exemplars and neighbours: from features to what a label rests on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clusterkit.methods.k_center import choose_exemplars
+from clusterkit.methods.fusion import Fusion, Scores
+from clusterkit.methods.label_propagation import Neighbourhood
+from clusterkit.inference.gallery import Evidence, Gallery
+from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.formats.run import Run
+from clusterkit.models.siamese import FactoredSiamese
+
+# Reduced dimensions for neighbours and clusters, and images that they are found from.
+_REDUCED = 64
+_REDUCED_FROM = 2000
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Principal axes of standardised features: (features − centre) @ projection.
+
+    Attributes
+    ----------
+    centre : (D,) float Tensor
+    projection : (D, P) float Tensor
+    """
+
+    centre: torch.Tensor
+    projection: torch.Tensor
+
+    @classmethod
+    def of(cls, features: torch.Tensor, seed: int) -> "Reduction":
+        """Find the axes of features (N, D), from a sample where there are many."""
+        from sklearn.decomposition import PCA
+
+        rng = np.random.default_rng(seed)
+        values = features.numpy()
+        if len(values) > _REDUCED_FROM:
+            values = values[rng.choice(len(values), _REDUCED_FROM, replace=False)]
+        centre, scale = values.mean(axis=0), values.std(axis=0) + 1e-3
+        count = min(_REDUCED, *values.shape)
+        fitted = PCA(count, svd_solver="randomized", random_state=seed)
+        axes = fitted.fit((values - centre) / scale).components_.T / scale[:, None]
+        return cls(torch.from_numpy(centre).float(), torch.from_numpy(axes).float().contiguous())
+
+    @classmethod
+    def stored_in(cls, run: Run) -> "Reduction":
+        """Return the axes that a run keeps."""
+        return cls(run.gallery["centre"], run.gallery["projection"])
+
+    def __call__(self, features: torch.Tensor) -> np.ndarray:
+        """Reduce features (N, D) to (N, P) float32."""
+        return ((features - self.centre) @ self.projection).numpy().astype(np.float32)
+
+
+class Judge:
+    """Networks, exemplars and, with a pool, neighbours.
+
+    Parameters
+    ----------
+    networks : Networks
+    gallery : Gallery
+    reduction : Reduction
+    neighbours : Neighbourhood or None
+        None: there is no pool.
+    pool_top : int
+        See `Gallery.compare`.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        gallery: Gallery,
+        reduction: Reduction,
+        neighbours: Neighbourhood | None,
+        pool_top: int,
+    ) -> None:
+        self.networks, self.gallery, self.reduction = networks, gallery, reduction
+        self.neighbours, self.pool_top = neighbours, pool_top
+
+    @classmethod
+    def of(
+        cls,
+        networks: Networks,
+        labelled: Embeddings,
+        labels: np.ndarray,
+        n_classes: int,
+        pool: Embeddings | None,
+        reduction: Reduction,
+        config,
+    ) -> "Judge":
+        """Take labelled images as exemplars, and spread their labels over the pool.
+
+        Parameters
+        ----------
+        labelled : Embeddings of E images, labels : (E,) int
+        pool : Embeddings of M images, or None
+        config : EngineConfig
+        """
+        siamese = FactoredSiamese.from_head(networks.siamese_head)
+        exemplars = choose_exemplars(labelled.siamese.numpy(), labels, config.max_exemplars)
+        gallery = Gallery(siamese, labelled.siamese, labels, n_classes, exemplars)
+        judge = cls(networks, gallery, reduction, None, config.pool_top)
+        if pool is not None:
+            probs = torch.softmax(judge.logits(pool), dim=1).numpy()
+            judge.neighbours = Neighbourhood.build(
+                reduction(labelled.siamese), labels, reduction(pool.siamese), probs
+            )
+        return judge
+
+    @torch.inference_mode()
+    def logits(self, embeddings: Embeddings) -> torch.Tensor:
+        """Return the classifier's logits (N, K)."""
+        head = self.networks.classifier_head
+        device = next(head.parameters()).device
+        return head(embeddings.classifier.to(device)).float().cpu()
+
+    def vote(self, features: torch.Tensor) -> np.ndarray:
+        """Return what the neighbours of N images believe, (N, K); NaN: none."""
+        if self.neighbours is None:
+            return np.full((len(features), self.gallery.n_classes), np.nan, dtype=np.float32)
+        return self.neighbours.vote(self.reduction(features))
+
+    def compare(
+        self, embeddings: Embeddings, fusion: Fusion | None = None
+    ) -> tuple[Scores, Evidence, np.ndarray]:
+        """Judge N images, compared with the classes that the fusion's gate lets through.
+
+        Returns
+        -------
+        Scores, Evidence, and the gate (N, K); without a fusion it lets all classes through.
+        """
+        logits = self.logits(embeddings).numpy()
+        gate = np.ones(logits.shape, dtype=bool) if fusion is None else fusion.gate(logits)
+        evidence = self.gallery.compare(embeddings.siamese, gate, self.pool_top)
+        return Scores(logits, evidence.pooled, self.vote(embeddings.siamese)), evidence, gate

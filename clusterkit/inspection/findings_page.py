@@ -1,0 +1,144 @@
+"""The page: one HTML file with the pictures of each finding side by side."""
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from clusterkit.config import Config
+from clusterkit.data.contents import name_of
+from clusterkit.data.imageio.read import read_bytes
+from clusterkit.errors import ImageError
+from clusterkit.inspection.findings import KINDS, Found, Kind
+from clusterkit.inspection.scan import Scan, open_image
+
+log = logging.getLogger("clusterkit")
+
+GENERATOR = '<meta name="generator" content="clusterkit inspect">'
+
+# Findings of a kind, and pictures of a finding, that are shown.
+_FINDINGS, _PICTURES = 100, 12
+
+# Longest side of a thumbnail, in pixels.
+_THUMB = 192
+
+_OWN = re.compile(r"[0-9a-f]{16}(_\d+)?\.jpg(\.partial)?")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a finding; `thumb` is relative to the page, or None."""
+
+    image: str
+    label: str
+    group: str
+    split: str
+    size: str
+    score: float | None
+    detail: str
+    thumb: str | None
+
+
+def render_page(
+    out: Path, scan: Scan, found: list[tuple[Kind, Found]], summary: dict, config: Config
+) -> Path:
+    """Write ``index.html`` and its thumbnails into `out`, and return the page's path.
+
+    Parameters
+    ----------
+    found : list of (Kind, Found)
+        As from `find_all`; at most 100 findings of a kind and 12 pictures of each are shown.
+    summary : dict
+        See `Inspection.summary`.
+    """
+    thumbs = _Thumbs(out, scan, config)
+    sections = []
+    for kind in KINDS:
+        own = [(number, one) for number, (k, one) in enumerate(found, start=1) if k is kind]
+        if own:
+            shown = [_strip(scan, *numbered, thumbs) for numbered in own[:_FINDINGS]]
+            images = summary["findings"][kind.name]["images"]
+            severity = summary["findings"][kind.name]["severity"]
+            sections.append({"kind": kind, "severity": severity, "strips": shown,
+                             "total": len(own), "images": images,
+                             "numbered": any(len(one.rows) > 1 for _, one in own)})  # fmt: skip
+    environment = Environment(loader=PackageLoader("clusterkit.inspection"), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True)  # fmt: skip
+    html = environment.get_template("index.html").render(
+        summary=summary,
+        sections=sections,
+        absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
+        css=Markup(environment.loader.get_source(environment, "page.css")[0]),
+        generator=Markup(GENERATOR),
+    )
+    path, partial = out / "index.html", out / "index.html.partial"
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, path)
+    # Only now: until here the earlier page was there, and showed them.
+    thumbs.drop_others()
+    return path
+
+
+def _strip(scan: Scan, number: int, one: Found, thumbs: "_Thumbs") -> dict:
+    scores = one.scores or [None] * len(one.rows)
+    items = list(zip(one.rows, one.details, scores, strict=True))[:_PICTURES]
+    # What is the same for all its pictures is said once.
+    said = one.details[0] if len(one.rows) > 1 and len(set(one.details)) == 1 else None
+    return {
+        "number": number,
+        "pictures": [_picture(scan, *item, thumbs) for item in items],
+        "said": said,
+        "more": max(0, len(one.rows) - _PICTURES),
+    }
+
+
+def _picture(scan: Scan, place: int, detail: str, score: float | None, thumbs) -> Picture:
+    row = scan.rows.iloc[place]
+    label, group, split = (row[c] or "" for c in ("label", "group", "split"))
+    size = "" if row["error"] else f"{row['width']} x {row['height']}"
+    thumb = None if row["error"] else thumbs.draw(row)
+    return Picture(
+        name_of(row["image"], row["frame"]), label, group, split, size, score, detail, thumb
+    )
+
+
+class _Thumbs:
+    """Thumbnails by image id, each drawn once."""
+
+    def __init__(self, out: Path, scan: Scan, config: Config) -> None:
+        self.folder, self.config = out / "thumbs", config
+        self.drawn: dict[str, str | None] = {}
+
+    def draw(self, row) -> str | None:
+        """Write a thumbnail if it is not there, and return its path relative to the page."""
+        image_id = row["image_id"]
+        if image_id not in self.drawn:
+            name = image_id.replace("#", "_") + ".jpg"
+            self.drawn[image_id] = self._write(row, name)
+        return self.drawn[image_id]
+
+    def _write(self, row, name: str) -> str | None:
+        try:
+            image, _ = open_image(read_bytes(row["path"]), row["frame"], self.config)
+        except ImageError as error:
+            log.info("no picture of %s: %s", row["image"], error)
+            return None
+        self.folder.mkdir(exist_ok=True)
+        image.thumbnail((_THUMB, _THUMB), Image.Resampling.LANCZOS)
+        partial = self.folder / (name + ".partial")
+        image.save(partial, format="JPEG", quality=88)
+        os.replace(partial, self.folder / name)
+        return f"thumbs/{name}"
+
+    def drop_others(self) -> None:
+        """Remove the thumbnails of an earlier page that this one does not show."""
+        kept = {Path(path).name for path in self.drawn.values() if path}
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if _OWN.fullmatch(path.name) and path.name not in kept:
+                    path.unlink(missing_ok=True)

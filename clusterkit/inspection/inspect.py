@@ -1,0 +1,203 @@
+"""`inspect`: read the rows, scan the files, find what is wrong, write it down."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.config import Config
+from clusterkit.data.manifest import default_source, read_rows, safe_csv_text
+from clusterkit.errors import DataError
+from clusterkit.inspection.counts import count_all
+from clusterkit.inspection.findings import COLUMNS, KINDS, Found, find_all, to_table
+from clusterkit.inspection.label_errors import label_suspects
+from clusterkit.inspection.findings_page import GENERATOR, render_page
+from clusterkit.inspection.same import find_same
+from clusterkit.inspection.scan import scan
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+# What stands near the beginning of each file that inspect writes, and of no other's.
+_MARKS = {
+    "index.html": GENERATOR,
+    "findings.csv": ",".join(COLUMNS),
+    "summary.json": '"made_by": "clusterkit inspect"',
+}
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes
+    ----------
+    findings : DataFrame
+        One row an image and finding, with the columns of `findings.csv`.
+    summary : dict
+        Counts, and findings by kind; plain values.
+    page : Path or None
+        ``index.html``, if it was written.
+    """
+
+    findings: pd.DataFrame
+    summary: dict
+    page: Path | None
+
+    @property
+    def problems(self) -> int:
+        """How many findings are problems; notes are not counted."""
+        wrong = self.findings["severity"] == "problem"
+        return int(self.findings["finding"][wrong].nunique())
+
+
+def inspect(
+    source: Path | str | None = None,
+    *,
+    config: Config | None = None,
+    run: Path | str | None = None,
+    out: Path | str | None = None,
+    progress: Report | None = None,
+) -> Inspection:
+    """Look for what is wrong with a data set, without training.
+
+    Parameters
+    ----------
+    source : path or None
+        As in `fit`; labels, groups and splits may be missing.
+    config : Config or None
+        `config.data`: columns, label pattern, root of the images, folder of unlabelled ones.
+    run : path or None
+        Whose held-out predictions tell of label errors; None: the newest under ``runs/``, if it
+        knows these images.
+    out : path or None
+        Folder for ``findings.csv``, ``summary.json`` and the page; None: nothing is written.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Inspection
+
+    Raises
+    ------
+    ClusterkitError
+        The data cannot be listed, the run cannot be used, or `out` holds others' files.
+    """
+    began = time.monotonic()
+    config = config or Config()
+    source = Path(source or config.data.source or default_source())
+    out = None if out is None else _check_out(Path(out), source)
+    # A CSV needs a label column only where one was named.
+    named = config.data.label_column != type(config.data)().label_column
+    rows, twice = _merge(read_rows(source, config, progress, labels=named))
+    seen = scan(rows, config, progress)
+    same = find_same(seen, progress)
+    suspects, said = label_suspects(seen.rows, run)
+    found = find_all(seen, same, suspects, twice)
+    table = to_table(seen, found)
+    summary = {
+        "made_by": "clusterkit inspect",
+        **count_all(seen.rows),
+        "findings": _by_kind(table),
+        "label_errors": said,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    page = None
+    if out is not None:
+        page = _write(out, table, summary, lambda: render_page(out, seen, found, summary, config))
+    return Inspection(table, summary, page)
+
+
+def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
+    """Keep one row an image, sorted; also return those listed with several values."""
+    for column in ("image", "label", "group", "split"):
+        texts = [_valid(value) for value in rows[column]]
+        rows[column] = pd.Series(texts, index=rows.index, dtype=object)
+    rows = rows.sort_values(["image", "path", "frame", "label"], na_position="last", kind="stable")
+    key = rows["path"] + "\0" + rows["frame"].fillna("")
+    repeated = rows[key.duplicated(keep=False)]
+    rows = rows[~key.duplicated()].reset_index(drop=True)
+    rows["place"] = np.arange(len(rows))
+    place = dict(zip(rows["path"] + "\0" + rows["frame"].fillna(""), rows["place"], strict=True))
+    twice = []
+    for which, own in repeated.groupby(key[repeated.index]):
+        values = {c: sorted(own[c].dropna().unique()) for c in ("label", "group", "split")}
+        said = [f"the {column}s " + " and ".join(f"'{v}'" for v in several)
+                for column, several in values.items() if len(several) > 1]  # fmt: skip
+        if said:
+            twice.append(Found([place[which]], [f"listed {len(own)} times with " +
+                                                "; ".join(said)]))  # fmt: skip
+        for column, several in values.items():
+            if several:
+                # Whichever row came first, a value that is known counts.
+                rows.at[place[which], column] = several[0]
+    return rows, sorted(twice, key=lambda found: found.rows)
+
+
+def _valid(text: str | None) -> str | None:
+    # Some file systems allow names that are no valid Unicode, which no report can hold.
+    return text and text.encode("utf-8", "backslashreplace").decode()
+
+
+def _by_kind(table: pd.DataFrame) -> dict:
+    """Return for each kind that was found: severity, how many findings and images, an example."""
+    kinds = {}
+    for kind in KINDS:
+        own = table[table["kind"] == kind.name]
+        if len(own):
+            own = own.sort_values("severity", ascending=False, kind="stable")
+            first = own.iloc[0]
+            kinds[kind.name] = {
+                "severity": first["severity"],
+                "findings": int(own["finding"].nunique()),
+                "images": len(own.drop_duplicates(["image", "image_id"])),
+                "example": f"{first['image']}: {first['detail']}",
+            }
+    return kinds
+
+
+def _check_out(out: Path, source: Path) -> Path:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder as --out")
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{out} is inside the data {source}, where the page's pictures would be "
+                        "taken for images; give another --out")  # fmt: skip
+    for name, mark in _MARKS.items():
+        path = out / name
+        if path.exists() and mark not in _head(path):
+            raise DataError(f"{path} is not from inspect and is not replaced; give another --out")
+    return out
+
+
+def _head(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(2000)
+    except OSError:
+        return ""
+
+
+def _write(out: Path, table: pd.DataFrame, summary: dict, render: Callable[[], Path]) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    safe = table.copy()
+    for column in ("image", "label", "group", "split", "detail"):
+        safe[column] = [safe_csv_text(value) for value in safe[column]]
+    csv = safe.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    _replace(out / "findings.csv", csv)
+    text = json.dumps(summary, indent=1, ensure_ascii=False)
+    _replace(out / "summary.json", text + "\n")
+    return render()
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8", newline="")
+    os.replace(partial, path)

@@ -1,0 +1,188 @@
+"""What to ask a person first: an order of the images that were refused, and their clusters."""
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.inference.evidence import Evidence
+from clusterkit.methods.label_propagation import unit_length
+
+# Nobody answers more before the next fit, which orders anew.
+_MOST = 1000
+_NEIGHBOURS = 10
+# Density is looked up among so many images; more would only take longer.
+_SAMPLE = 5000
+# Cosine from which two images are one question.
+_SAME = 0.99
+# Sparse places keep a little weight: an image that is alone can still be the first.
+_LEAST_DENSITY = 0.01
+_CHUNK = 256
+
+
+def order_questions(
+    probs: np.ndarray,
+    reduced: np.ndarray,
+    groups: np.ndarray,
+    unknown: np.ndarray,
+    labelled: np.ndarray,
+    most: int = _MOST,
+) -> np.ndarray:
+    """Order images by how much an answer would teach, the most useful first.
+
+    What an image is worth is its uncertainty times its density (Settles and Craven 2008): one
+    minus the margin between its two likeliest classes, and the mean cosine to its nearest
+    neighbours, for an answer about many like images says more than one about an oddity. Taken
+    greedily: each choice devalues the images near it, by one minus their cosine, and those of
+    its group; so does what is labelled already. Of images that are nearly the same, one is
+    asked. `benchmarks/questions.py` compares this rule with others.
+
+    Parameters
+    ----------
+    probs : (N, K) float
+        Class probabilities, rows sum to 1.
+    reduced : (N, P) float
+        Reduced features.
+    groups : (N,) str
+        "" where there is none.
+    unknown : (N,) bool
+        Like nothing labelled: what `probs` says means nothing, so these are as uncertain as can
+        be.
+    labelled : (E, P) float
+        Reduced features of the labelled images.
+    most : int
+        Images to order at most.
+
+    Returns
+    -------
+    (N,) int: 1 is asked first; 0: not asked.
+    """
+    worth = np.where(unknown, 1.0, uncertainty(probs))
+    return order_points(worth, unit_length(reduced), groups, unit_length(labelled), most)
+
+
+def order_points(
+    worth: np.ndarray,
+    points: np.ndarray,
+    groups: np.ndarray,
+    labelled: np.ndarray,
+    most: int = _MOST,
+) -> np.ndarray:
+    """Do what `order_questions` does, on what it makes of its input.
+
+    Parameters
+    ----------
+    worth : (N,) float in [0, 1]
+        `uncertainty`, 1 where unknown.
+    points : (N, P) float32, labelled : (E, P) float32
+        Reduced features, scaled to `unit_length`.
+    """
+    order = np.zeros(len(points), dtype=int)
+    if not len(points):
+        return order
+    worth = worth * _density(points)
+    named = pd.factorize(np.where(groups == "", None, groups))[0]
+    asked = np.zeros(max(1, named.max(initial=-1) + 1))
+    near = _nearest(points, labelled)
+    open_ = np.ones(len(points), dtype=bool)
+    for number in range(1, min(most, len(points)) + 1):
+        share = np.where(named < 0, 1.0, 1 / (1 + asked[named]))
+        value = np.where(open_, worth * (1 - near) * share, -1.0)
+        best = int(value.argmax())
+        if not open_[best]:
+            break
+        order[best] = number
+        cosine = points @ points[best]
+        near = np.maximum(near, np.clip(cosine, 0.0, 1.0))
+        open_ &= cosine < _SAME
+        # Where all features are 0 an image is not even like itself.
+        open_[best] = False
+        if named[best] >= 0:
+            asked[named[best]] += 1
+    return order
+
+
+def summarise_clusters(table: pd.DataFrame, evidence: Evidence) -> list[dict]:
+    """Describe each cluster of at least two images, so that a person can name it.
+
+    Parameters
+    ----------
+    table : DataFrame (N)
+        Columns image, image_id, cluster, predicted_label.
+    evidence : Evidence (N)
+        With ``reduced``: reduced features (N, P).
+
+    Returns
+    -------
+    list of dict by cluster number: cluster, size, medoid (the image nearest the mean of the
+    cluster) with its medoid_id, labels (how many members lean to each).
+    """
+    numbers = table["cluster"].to_numpy(dtype=int, na_value=-1)
+    sizes = np.bincount(numbers[numbers >= 0])
+    out = []
+    for number, medoid in enumerate(_medoids(numbers, sizes, evidence)):
+        if sizes[number] < 2:
+            continue
+        counts = table["predicted_label"][numbers == number].value_counts()
+        labels = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        out.append({
+            "cluster": number, "size": int(sizes[number]), "medoid": table["image"].iloc[medoid],
+            "medoid_id": table["image_id"].iloc[medoid], "labels": {k: int(v) for k, v in labels},
+        })  # fmt: skip
+    return out
+
+
+def _medoids(numbers: np.ndarray, sizes: np.ndarray, evidence: Evidence) -> np.ndarray:
+    """Return the row (C,) nearest the mean of each cluster; numbers (N,), -1: in none."""
+    means, medoids = 0.0, np.zeros(len(sizes), dtype=int)
+    nearest = np.full(len(sizes), np.inf)
+    for rows, part in evidence.parts("reduced"):
+        members = np.flatnonzero(numbers[rows] >= 0)
+        members = members[np.argsort(numbers[rows][members], kind="stable")]
+        found, first = np.unique(numbers[rows][members], return_index=True)
+        sums = np.zeros((len(sizes), part["reduced"].shape[1]))
+        if len(found):
+            sums[found] = np.add.reduceat(part["reduced"][members].astype(float), first)
+        means = means + sums / np.maximum(sizes, 1)[:, None]
+    for rows, part in evidence.parts("reduced"):
+        members = np.flatnonzero(numbers[rows] >= 0)
+        own = numbers[rows][members]
+        distance = np.linalg.norm(part["reduced"][members] - means[own], axis=1)
+        order = np.lexsort([distance, own])
+        found, first = np.unique(own[order], return_index=True)
+        best = order[first]
+        closer = distance[best] < nearest[found]
+        found, best = found[closer], best[closer]
+        nearest[found], medoids[found] = distance[best], rows.start + members[best]
+    return medoids
+
+
+def uncertainty(probs: np.ndarray) -> np.ndarray:
+    """Return one minus the margin between the two likeliest classes, in [0, 1]."""
+    top = np.sort(probs, axis=1)[:, -2:]
+    return 1 - (top[:, -1] - top[:, 0]) if probs.shape[1] > 1 else np.zeros(len(probs))
+
+
+def _density(points: np.ndarray) -> np.ndarray:
+    """Return the mean cosine (N,) of each point to its nearest others, at least a little."""
+    n = len(points)
+    rows = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(int)
+    count = min(_NEIGHBOURS, len(rows) - 1)
+    if count < 1:
+        return np.ones(n)
+    mean = np.empty(n)
+    for start in range(0, n, _CHUNK):
+        part = slice(start, min(start + _CHUNK, n))
+        cosine = points[part] @ points[rows].T
+        own = slice(*np.searchsorted(rows, [part.start, part.stop]))
+        cosine[rows[own] - start, np.arange(own.start, own.stop)] = -np.inf
+        cosine.partition(-count, axis=1)
+        mean[part] = cosine[:, -count:].mean(axis=1)
+    return np.maximum(mean, _LEAST_DENSITY)
+
+
+def _nearest(points: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the cosine (N,) of each point to the nearest known one, at least 0."""
+    near = np.zeros(len(points))
+    for start in range(0, len(points), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        near[part] = (points[part] @ known.T).max(axis=1, initial=0.0)
+    return np.minimum(near, 1.0)

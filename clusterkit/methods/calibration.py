@@ -1,0 +1,318 @@
+"""Calibration (DESIGN §7.3, §7.5–7.7): what held-out images say about confidence."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from clusterkit.methods.prediction_sets import crossed_coverage, unit_parts
+from clusterkit.methods.fusion import INPUTS, Fusion, Scores, fit_fusion
+from clusterkit.methods.risk_control import Promise, choose_class_thresholds, choose_threshold
+from clusterkit.methods.precision import Precision
+from clusterkit.methods.label_shift import apply_prior
+from clusterkit.errors import RunError
+from clusterkit.models.forward import BFLOAT16
+
+# Equal-mass bins of the expected calibration error.
+_BINS = 15
+
+_LEAST_PROB = 1e-6
+
+# Held-out units from which on they choose what the fusion may use.
+_LEAST_UNITS = 10
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores of N labelled images from models that were not trained on them.
+
+    Attributes
+    ----------
+    rows : (N,) int
+        Their rows among the labelled images.
+    scores : Scores of N images
+        Exemplars and voting neighbours are of other groups.
+    novelty : (N, S) float
+        See `engine.novelty`.
+    labels, units, folds : (N,) int
+        True class, group (or the image itself), and the fold each was held out in.
+    plain : Scores of N images, or None
+        The same from images that were encoded in float32, where `scores` are from a quicker
+        precision: what is fitted must not hang on rounding, what is promised must hold with it.
+    """
+
+    rows: np.ndarray
+    scores: Scores
+    novelty: np.ndarray
+    labels: np.ndarray
+    units: np.ndarray
+    folds: np.ndarray
+    plain: Scores | None = None
+
+    @property
+    def fitted(self) -> Scores:
+        """What a fusion is fitted on."""
+        return self.scores if self.plain is None else self.plain
+
+    @classmethod
+    def joined(cls, parts: "list[HeldOut]") -> "HeldOut":
+        """Return the images of several, one after the other."""
+        of = {k: [vars(part)[k] for part in parts] for k in vars(parts[0])}
+        scores, plain = Scores.joined(of.pop("scores")), of.pop("plain")
+        arrays = {k: np.concatenate(v) for k, v in of.items()}
+        plain = None if plain[0] is None else Scores.joined(plain)
+        return cls(scores=scores, plain=plain, **arrays)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted fusion and the held-out record that thresholds are chosen on.
+
+    Attributes
+    ----------
+    fusion : Fusion
+        Fitted on all held-out images; used for new images.
+    chosen : str
+        What the fusion may use, of `fusion.INPUTS`.
+    inputs : dict of str to float
+        Mean log-likelihood a held-out unit of each choice of inputs.
+    prior : (K,) float
+        How often each class is among all labels.
+    probs : (N, K) float
+        Of the held-out images, from fusions fitted on other units.
+    novelty : (N, S) float
+    labels, units, rows : (N,) int
+    gated : (N,) bool
+        Whether the gate let the true class through.
+    precision : Precision
+        As measured by `calibrate`; a run keeps it in run.json, not in calibration.json.
+    """
+
+    fusion: Fusion
+    chosen: str
+    inputs: dict[str, float]
+    prior: np.ndarray
+    probs: np.ndarray
+    novelty: np.ndarray
+    labels: np.ndarray
+    units: np.ndarray
+    rows: np.ndarray
+    gated: np.ndarray
+    precision: Precision = field(default_factory=Precision)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N,) float: the highest probability of each held-out image."""
+        return self.probs.max(axis=1)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N,) int."""
+        return self.probs.argmax(axis=1)
+
+    @property
+    def true_prob(self) -> np.ndarray:
+        """(N,) float: the probability that each image was given for its true class."""
+        return self.probs[np.arange(len(self.labels)), self.labels]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(N,) bool: whether the predicted class is the true one."""
+        return self.predicted == self.labels
+
+    @property
+    def n_units(self) -> int:
+        """Groups (or images without one) that were held out."""
+        return len(np.unique(self.units))
+
+    @property
+    def log_likelihood(self) -> float:
+        """Mean log-probability of the true class, each unit counting once."""
+        return float(_unit_log_likelihood(self.probs, self.labels, self.units).mean())
+
+    def with_prior(self, prior: np.ndarray) -> "Calibration":
+        """Return the record as it would be where classes have other proportions."""
+        return replace(self, probs=apply_prior(self.probs, self.prior, prior))
+
+    def promise(self, max_error: float, level: float) -> Promise:
+        """Choose the threshold for a promised error; see `choose_threshold`."""
+        return choose_threshold(self.confidence, self.correct, self.units, max_error, level)
+
+    def class_promises(self, max_error: float, level: float) -> list[Promise]:
+        """Choose a threshold for each predicted class; see `choose_class_thresholds`."""
+        return choose_class_thresholds(
+            self.confidence, self.predicted, self.correct, self.units, max_error, level,
+            self.probs.shape[1],
+        )  # fmt: skip
+
+    def metrics(self, level: float) -> dict:
+        """Return what the held-out images measured, as plain numbers; label sets at `level`."""
+        coverage, size = crossed_coverage(self.probs, self.labels, self.units, level)
+        return {
+            "held_out_images": len(self.labels),
+            "held_out_units": self.n_units,
+            "accuracy": float(self.correct.mean()),
+            "gate_recall": float(self.gated.mean()),
+            "expected_calibration_error": calibration_error(self.confidence, self.correct),
+            "brier_score": float(np.mean((self.confidence - self.correct) ** 2)),
+            "label_set_coverage": coverage,
+            "label_set_size": size,
+            "log_likelihood": self.log_likelihood,
+            "inputs": self.chosen,
+            "inputs_log_likelihood": self.inputs,
+        }
+
+    def to_dict(self) -> dict:
+        """Return plain values for `calibration.json`."""
+        plain = ("fusion", "chosen", "inputs", "precision")
+        arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
+        chosen = {"chosen": self.chosen, "inputs": self.inputs}
+        return {"fusion": self.fusion.to_dict(), **chosen, "held_out": arrays}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Calibration":
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        RunError
+            It is not what `to_dict` wrote.
+        """
+        try:
+            arrays = {k: np.asarray(v) for k, v in values["held_out"].items()}
+            fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
+            return cls(
+                fusion=Fusion(**fusion), chosen=values["chosen"], inputs=values["inputs"], **arrays
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise RunError(
+                f"the run's calibration.json is damaged ({error!r}); fit the run again"
+            ) from error
+
+
+def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: int) -> Calibration:
+    """Choose what the fusion may use and fit it; record each image under one that never saw it.
+
+    Every choice of inputs (`fusion.INPUTS`) is fitted on some of the units and scored on the
+    others. The likeliest wins if it beats the plain ones by a standard error: the classifier
+    alone, or with its neighbours where held-out images gain by them.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+    prior : (K,) float
+        How often each class is among all labels.
+    gate_mass, gate_max
+        See `gate_classes`.
+    """
+    parts, weight = _parts(held_out), unit_weights(held_out.units)
+    labels, rows = held_out.labels, np.arange(len(held_out.labels))
+
+    def crossed(inputs: tuple[int, ...], scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+        probs = np.zeros(scores.logits.shape)
+        gate = np.zeros(scores.logits.shape, dtype=bool)
+        for part in np.unique(parts):
+            test = parts == part
+            train = ~test if not test.all() else test
+            fusion = fit_fusion(held_out.fitted[train], labels[train], gate_mass, gate_max,
+                                weight[train], inputs)  # fmt: skip
+            gate[test] = fusion.gate(scores.logits[test])
+            probs[test] = fusion.probs(scores[test], gate[test])
+        return probs, gate
+
+    tried = {name: crossed(inputs, held_out.fitted) for name, inputs in INPUTS.items()
+             if _useful(held_out, inputs)}  # fmt: skip
+    fit = {k: _unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
+    best = _choose(fit)
+    probs, gate = tried[best]
+    precision = Precision()
+    if held_out.plain is not None:
+        quick, quick_gate = crossed(INPUTS[best], held_out.scores)
+        precision = Precision.compared(BFLOAT16, quick, probs)
+        # As `assign` does it: close calls are those of float32.
+        close = precision.is_close(quick)[:, None]
+        probs, gate = np.where(close, probs, quick), np.where(close, gate, quick_gate)
+    return Calibration(
+        fusion=fit_fusion(held_out.fitted, labels, gate_mass, gate_max, weight, INPUTS[best]),
+        chosen=best,
+        inputs={name: float(values.mean()) for name, values in fit.items()},
+        prior=np.asarray(prior),
+        probs=probs,
+        novelty=held_out.novelty,
+        labels=labels,
+        units=held_out.units,
+        rows=held_out.rows,
+        gated=gate[rows, labels],
+        precision=precision,
+    )
+
+
+def clearly_likelier(first: Calibration, second: Calibration) -> bool:
+    """Whether `first` gives the true classes a higher likelihood than `second`.
+
+    Of the images that both held out, by more than a standard error over their units; with a
+    handful of units nothing is clear.
+    """
+    common, rows, others = np.intersect1d(first.rows, second.rows, return_indices=True)
+    if not len(common):
+        return False
+    units = first.units[rows]
+    fits = [_unit_log_likelihood(c.probs[places], c.labels[places], units)
+            for c, places in ((first, rows), (second, others))]  # fmt: skip
+    return _is_sure(fits[0] - fits[1])
+
+
+def unit_weights(units: np.ndarray) -> np.ndarray:
+    """Return weights (N,) by which each unit counts once, however many images it has."""
+    _, index, counts = np.unique(units, return_inverse=True, return_counts=True)
+    return 1.0 / counts[index]
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Return the expected calibration error over equal-mass bins (Nguyen and O'Connor 2015).
+
+    >>> calibration_error(np.array([0.5, 0.5]), np.array([True, False]))
+    0.0
+    """
+    order = np.argsort(confidence, kind="stable")
+    bins = np.array_split(order, min(_BINS, max(1, len(order) // 2)))
+    gaps = [len(b) * abs(confidence[b].mean() - correct[b].mean()) for b in bins if len(b)]
+    return float(sum(gaps) / max(1, len(order)))
+
+
+def _parts(held_out: HeldOut) -> np.ndarray:
+    """Number the parts (N,) that a fusion is crossed over; units stay whole."""
+    if len(np.unique(held_out.folds)) > 1:
+        return held_out.folds
+    return unit_parts(held_out.units)
+
+
+def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
+    return 2 not in inputs or not np.isnan(held_out.fitted.vote).all()
+
+
+def _choose(fit: dict[str, np.ndarray]) -> str:
+    """Return the likeliest inputs, if they beat the plain ones by a standard error.
+
+    The rule of Breiman et al. (1984). With a handful of held-out units any choice is luck. The
+    plain ones are the classifier alone, or with its neighbours in the pool where held-out images
+    gain by them at all.
+    """
+    alone, pooled = "classifier", "classifier+neighbours"
+    if pooled in fit and fit[pooled].mean() > fit[alone].mean():
+        alone = pooled
+    gains = {name: values - fit[alone] for name, values in fit.items() if name != alone}
+    sure = {name: gain.mean() for name, gain in gains.items() if _is_sure(gain)}
+    return max(sure, key=sure.get) if sure else alone
+
+
+def _is_sure(gain: np.ndarray) -> bool:
+    """Whether units (U,) gain by more than a standard error, and are more than a handful."""
+    n = len(gain)
+    return n >= _LEAST_UNITS and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(n))
+
+
+def _unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return the mean log-probability of the true class within each unit."""
+    log_true = np.log(np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB))
+    _, index = np.unique(units, return_inverse=True)
+    return np.bincount(index, log_true) / np.bincount(index)

@@ -1,0 +1,173 @@
+"""Clusters (DESIGN §7.8) over what was refused, so that a person can name a group at once.
+
+What is labelled says how images of one class differ: that much is no reason to part two images.
+So the features are measured in units of the spread within the labelled classes, and beside
+them stands what the classifier believes. There Ward's method finds classes that k-means on the
+plain features tears apart or runs together (benchmarks/novelty.py).
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from clusterkit.inference.evidence import PART, add_rows
+from clusterkit.methods.novelty import within_classes
+
+# Leading reduced features; with all of them the many small ones drown the few that matter.
+_AXES = 20
+
+# Ward's method and the silhouette keep the distances of all pairs: 36 and 8 MB of them.
+_MOST, _MOST_SILHOUETTE = 3000, 1000
+
+# Numbers of clusters that are tried.
+_TRIED = 12
+
+
+def cluster_space(
+    reduced: np.ndarray, probs: np.ndarray, labelled: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Return points in which near means: probably of one class.
+
+    Reduced features, whitened by the covariance within the labelled classes (Ledoit and Wolf
+    2004) and scaled to a total variance of 1, beside the square roots of the probabilities
+    (whose distance is Hellinger's, at most √2).
+
+    Parameters
+    ----------
+    reduced : (N, P) float, probs : (N, K) float
+        Of the images to be clustered; the first axes are the widest.
+    labelled : (E, P) float, labels : (E,) int
+        The same of the labelled images, and their classes.
+
+    Returns
+    -------
+    (N, min(P, 20) + K) float
+    """
+    parts = [(reduced, probs)]
+    return cluster_space_of(parts, len(reduced), probs.shape[1], labelled, labels)
+
+
+def cluster_space_of(
+    parts: Iterable[tuple[np.ndarray, np.ndarray]],
+    n: int,
+    n_classes: int,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+) -> np.ndarray:
+    """Do what `cluster_space` does for n images, whose `reduced` and `probs` come in parts."""
+    from sklearn.covariance import LedoitWolf
+
+    known = labelled[:, :_AXES].astype(np.float64)
+    _, within = within_classes(known, np.unique(labels, return_inverse=True)[1])
+    values, axes = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(within).covariance_)
+    # Identical labelled images have no spread to measure in.
+    deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-6)))
+    width, done = known.shape[1], 0
+    points = np.empty((n, width + n_classes))
+    for reduced, probs in parts:
+        rows = slice(done, done + len(reduced))
+        points[rows, :width] = (reduced[:, :_AXES] @ axes) / deviation
+        points[rows, width:] = np.sqrt(probs)
+        done += len(reduced)
+    points[:, :width] /= max(_total_deviation(points[:, :width]), 1e-12)
+    return points
+
+
+def _total_deviation(white: np.ndarray) -> float:
+    """Return the root of the summed variances of the columns (N, D); 1 where N is 0."""
+    n = len(white)
+    if not n:
+        return 1.0
+    mean, squares = np.zeros(white.shape[1]), np.zeros(white.shape[1])
+    for start in range(0, n, PART):
+        mean = add_rows(mean, white[start : start + PART])
+    mean /= n
+    for start in range(0, n, PART):
+        squares = add_rows(squares, (white[start : start + PART] - mean) ** 2)
+    return float(np.sqrt((squares / n).sum()))
+
+
+def cluster_refused(
+    points: np.ndarray, min_size: int, n_classes: int = 0, refused: np.ndarray | None = None
+) -> np.ndarray:
+    """Cluster images; no label is invented, and fewer than `min_size` stay each alone.
+
+    All images of a batch are clustered and the refused ones get their numbers: images that were
+    assigned show where the known classes are, so that what is left of them is not mistaken for
+    structure among the unknown.
+
+    Ward's method (1963). The number of clusters, from two more than there are classes (what
+    nobody labelled needs room) to twice that, is the one with the best mean silhouette
+    (Rousseeuw 1987). Of more than 3,000 images as many are clustered, and the others join the
+    cluster whose mean is nearest. The order of the images does not matter.
+
+    Parameters
+    ----------
+    points : (N, D) float
+        See `cluster_space`.
+    min_size : int
+        Fewest images that are clustered at all.
+    n_classes : int
+        Classes that are labelled; 0: nothing is known.
+    refused : (N,) bool or None
+        Images whose clusters are asked for; None: all.
+
+    Returns
+    -------
+    (R,) int from 0 for the R refused, the largest cluster first. Images at the same point are
+    in one cluster.
+    """
+    n = len(points)
+    refused = np.ones(n, dtype=bool) if refused is None else refused
+    if n < max(2, min_size):
+        same = np.unique(points, axis=0, return_inverse=True)[1].reshape(-1) if n else np.arange(0)
+        return _largest_first(same[refused])
+    order = np.lexsort(points.T[::-1])
+    sample = points[order[_evenly(n, _MOST)]].astype(np.float64)
+    found = _ward(sample, n_classes)
+    if len(sample) < n:
+        from scipy.spatial.distance import cdist
+
+        means = np.stack([sample[found == c].mean(axis=0) for c in range(found.max() + 1)])
+        parts = np.array_split(order, -(-n // _MOST))
+        found = np.concatenate([cdist(points[part], means).argmin(axis=1) for part in parts])
+    clusters = np.empty(n, dtype=int)
+    clusters[order] = found
+    return _largest_first(clusters[refused])
+
+
+def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
+    # Imported here: `assign` clusters at its end, and its start must not wait for them.
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from scipy.spatial.distance import cdist, pdist
+    from sklearn.metrics import silhouette_score
+
+    distinct = len(np.unique(points, axis=0))
+    fewest, most = n_classes + 2, 2 * (n_classes + 2)
+    counts = np.unique(np.linspace(fewest, most, min(_TRIED, most - fewest + 1)).astype(int))
+    tree = linkage(pdist(points), "ward")
+    shown = _evenly(len(points), _MOST_SILHOUETTE)
+    distances = cdist(points[shown], points[shown])
+    best, highest = None, -np.inf
+    for count in counts[counts < distinct]:
+        found = cut_tree(tree, count).ravel()
+        if not 1 < len(np.unique(found[shown])) < len(shown):
+            continue
+        score = silhouette_score(distances, found[shown], metric="precomputed")
+        if score > highest:
+            best, highest = found, score
+    return cut_tree(tree, min(fewest, distinct)).ravel() if best is None else best
+
+
+def _evenly(n: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
+
+
+def _largest_first(clusters: np.ndarray) -> np.ndarray:
+    _, first, index, counts = np.unique(
+        clusters, return_index=True, return_inverse=True, return_counts=True
+    )
+    rank = np.empty(len(counts), dtype=int)
+    # Of equally large ones, that of the first image: numbers follow the rows of the table.
+    rank[np.lexsort([first, -counts])] = np.arange(len(counts))
+    return rank[index]

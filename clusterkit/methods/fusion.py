@@ -1,0 +1,220 @@
+"""Fusion (DESIGN §7.3): classifier, similarity and neighbours become one probability a class."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from clusterkit.methods.gate import gate_classes
+
+# How strongly the weights are held at the classifier alone, in held-out units: with very few
+# labels the fusion must not follow their noise.
+_PRIOR_UNITS = 10.0
+
+# An input that is used keeps a trace of a weight even where held-out images speak against it:
+# confidence may drop to that of a guess, but which class is likeliest must not become arbitrary.
+_LEAST_WEIGHT = 1e-2
+
+# No vote of a few neighbours is evidence beyond this.
+_LEAST_VOTE = 0.01
+
+# Which inputs a fusion may use: index into (classifier, siamese, neighbours).
+INPUTS = {
+    "classifier": (0,),
+    "classifier+similarity": (0, 1),
+    "classifier+neighbours": (0, 2),
+    "classifier+similarity+neighbours": (0, 1, 2),
+    "similarity": (1,),
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What N images are judged by.
+
+    Attributes
+    ----------
+    logits : (N, K) float
+        The classifier's.
+    pooled : (N, K) float
+        Siamese logits pooled over each class's exemplars; -inf where not compared.
+    vote : (N, K) float
+        Mean belief of the neighbours in the unlabelled pool; NaN rows: there are none.
+    """
+
+    logits: np.ndarray
+    pooled: np.ndarray
+    vote: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Scores":
+        return Scores(self.logits[rows], self.pooled[rows], self.vote[rows])
+
+    @classmethod
+    def joined(cls, parts: "list[Scores]") -> "Scores":
+        """Return the images of several, one after the other."""
+        return cls(*(np.concatenate([vars(p)[k] for p in parts]) for k in vars(parts[0])))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """A conditional logit over the gated classes (McFadden 1974) and two calibrations.
+
+    ``P(c | x) ∝ exp(w₀ · log p_c + w₁ · s_c + w₂ · log v_c)`` with p the temperature-scaled
+    classifier probabilities (Guo et al., arXiv 1706.04599), s the pooled Siamese logits and v
+    the neighbours' vote. Few parameters, so a few dozen held-out images can fit it, and a
+    rescaling of all inputs is part of it: the result is calibrated on what it was fitted to.
+
+    Attributes
+    ----------
+    temperature : float > 0
+    weights : (3,) of float ≥ 0
+        Of classifier, similarity and neighbours.
+    slope, offset : float
+        Platt's sigmoid from a Siamese logit to the probability of the same class, for equally
+        many pairs of same and other classes.
+    gate_mass, gate_max
+        See `gate_classes`.
+    """
+
+    temperature: float
+    weights: tuple[float, float, float]
+    slope: float
+    offset: float
+    gate_mass: float
+    gate_max: int
+
+    def classifier_probs(self, logits: np.ndarray) -> np.ndarray:
+        """Return temperature-scaled probabilities (N, K)."""
+        return np.exp(log_softmax(logits / self.temperature))
+
+    def gate(self, logits: np.ndarray) -> np.ndarray:
+        """Return the classes to compare with, (N, K) bool."""
+        return gate_classes(self.classifier_probs(logits), self.gate_mass, self.gate_max)
+
+    def probs(self, scores: Scores, gate: np.ndarray) -> np.ndarray:
+        """Return fused probabilities (N, K); 0 outside the gate, rows sum to 1."""
+        joined = np.tensordot(self.weights, _terms(scores, self.temperature), axes=1)
+        return np.exp(log_softmax(np.where(gate, joined, -np.inf)))
+
+    def similarity(self, logits: np.ndarray) -> np.ndarray:
+        """Turn Siamese logits of any shape into calibrated similarities in [0, 1]."""
+        return torch.tensor(self.slope * logits + self.offset).sigmoid().numpy()
+
+    def to_dict(self) -> dict:
+        """Return plain numbers for `calibration.json`."""
+        return asdict(self)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log-probabilities (N, K) of logits (N, K); -inf stays -inf.
+
+    By torch, which is there already: importing scipy.special would hold up assign's first batch.
+    """
+    return torch.tensor(logits).log_softmax(dim=1).numpy()
+
+
+def fit_fusion(
+    scores: Scores,
+    labels: np.ndarray,
+    gate_mass: float,
+    gate_max: int,
+    weight: np.ndarray | None = None,
+    inputs: tuple[int, ...] = (0, 1, 2),
+) -> Fusion:
+    """Fit a `Fusion` on held-out scores.
+
+    Parameters
+    ----------
+    scores : Scores
+        Of images that trained neither model; compared with exemplars of all K classes.
+    labels : (N,) int
+    gate_mass, gate_max
+        See `gate_classes`.
+    weight : (N,) float or None
+        What each image counts; None: 1. With groups, ``1 / (images of its group)``: ten images
+        of one patient are not ten pieces of evidence.
+    inputs : tuple of int
+        Which of classifier (0), similarity (1) and neighbours (2) may have a weight.
+    """
+    # Here, as wherever only fit needs it: these imports would hold up assign's first batch.
+    from scipy.optimize import minimize
+
+    weight = np.ones(len(labels)) if weight is None else weight
+    temperature = _fit_temperature(scores.logits, labels, weight)
+    terms = _terms(scores, temperature)[list(inputs)]
+    rows = np.arange(len(labels))
+    start = np.array([_start(i, inputs) for i in inputs])
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        log_probs = log_softmax(np.tensordot(weights, terms, axes=1))
+        residual = -np.exp(log_probs)
+        residual[rows, labels] += 1
+        gain = np.einsum("n,nk,ink->i", weight, residual, terms)
+        pull = weights - start
+        value = _PRIOR_UNITS * pull @ pull - weight @ log_probs[rows, labels]
+        return value, 2 * _PRIOR_UNITS * pull - gain
+
+    found = minimize(
+        loss,
+        x0=start + 0.05,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(_LEAST_WEIGHT, 20)] * len(inputs),
+    ).x
+    weights = [0.0, 0.0, 0.0]
+    for place, value in zip(inputs, found, strict=True):
+        weights[place] = float(value)
+    slope, offset = _fit_similarity(scores.pooled, labels, weight)
+    return Fusion(temperature, tuple(weights), slope, offset, gate_mass, gate_max)
+
+
+def _start(index: int, inputs: tuple[int, ...]) -> float:
+    """Return the weight that an input has before any held-out image is seen.
+
+    The neighbours' beliefs are the classifier's own, smoothed: half of each is as sure as one.
+    """
+    if 0 in inputs and 2 in inputs:
+        return {0: 0.5, 1: 0.0, 2: 0.5}[index]
+    return 1.0 if index == 0 else 0.0
+
+
+def _terms(scores: Scores, temperature: float) -> np.ndarray:
+    """Stack the three inputs, (3, N, K)."""
+    log_probs = log_softmax(scores.logits / temperature)
+    # A class without an exemplar must not win or lose by that alone: it gets the lowest score.
+    finite = np.isfinite(scores.pooled)
+    lowest = np.where(finite, scores.pooled, np.inf).min(axis=1, keepdims=True)
+    lowest = np.where(np.isfinite(lowest), lowest, 0.0)
+    pooled = np.where(finite, scores.pooled, lowest)
+    # Without neighbours, the classifier's own opinion stands in: it changes nothing.
+    alone = np.isnan(scores.vote)
+    vote = np.log(np.maximum(np.where(alone, 1.0, scores.vote), _LEAST_VOTE))
+    return np.stack([log_probs, pooled, np.where(alone, log_probs, vote)])
+
+
+def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> float:
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(labels))
+
+    def loss(log_t: float) -> float:
+        likelihood = log_softmax(logits / np.exp(log_t))[rows, labels]
+        return log_t**2 - weight @ likelihood
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def _fit_similarity(
+    pooled: np.ndarray, labels: np.ndarray, weight: np.ndarray
+) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression
+
+    same = labels[:, None] == np.arange(pooled.shape[1])
+    finite = np.isfinite(pooled)
+    x, y = pooled[finite][:, None], same[finite]
+    if y.all() or not y.any():
+        return 1.0, 0.0
+    weights = np.broadcast_to(weight[:, None], pooled.shape)[finite]
+    model = LogisticRegression(class_weight="balanced").fit(x, y, weights)
+    # A negative slope would call unlike images alike; that is noise, not evidence.
+    return max(0.0, float(model.coef_[0, 0])), float(model.intercept_[0])

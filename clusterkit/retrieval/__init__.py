@@ -1,0 +1,1 @@
+"""Search among labelled images and patients: the article's finder, similar patients."""

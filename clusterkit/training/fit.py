@@ -1,0 +1,289 @@
+"""`fit`: from labelled images to a run."""
+
+import datetime as dt
+import logging
+import os
+import platform
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+import clusterkit
+from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.appearance import appearance
+from clusterkit.data.contents import files_of
+from clusterkit.data.labelled import Labelled, load_labelled
+from clusterkit.data.loading import Place, places_of, read_signatures
+from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
+from clusterkit.data.duplicates.index import match
+from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.methods.calibration import Calibration, clearly_likelier
+from clusterkit.methods.novelty import NoveltyModel
+from clusterkit.errors import RunError
+from clusterkit.encoders.torchvision import Backbone, load_backbone
+from clusterkit.models.forward import FLOAT32, quick_precision
+from clusterkit.models.networks import choose_device
+from clusterkit.formats.run import FORMAT, Run
+from clusterkit.reviewing import Applied, apply_reviews
+
+if TYPE_CHECKING:
+    from clusterkit.training.crossfit import Learned
+
+log = logging.getLogger("clusterkit")
+
+Report = Callable[[str, int, int], None]
+
+# Held-out groups (or images) below which their record is said to be thin.
+_FEW = 10
+
+
+def fit(
+    source: Path | str | None = None,
+    *,
+    config: Config | None = None,
+    run: Path | str | None = None,
+    reviews: Sequence[Path | str] = (),
+    progress: Report | None = None,
+) -> Run:
+    """Learn a classifier and a Siamese model from labelled images, and write a run.
+
+    Parameters
+    ----------
+    source : path or None
+        A folder with one subfolder a class, a CSV with columns image and label, or a folder
+        whose file names hold labels (`config.data.label_pattern`).
+    config : Config or None
+    run : path or None
+        Where to write; None: a new folder under ``runs/``.
+    reviews : sequence of path
+        Reviews files (DESIGN §6), whose verdicts become labels; later files win. Each is about
+        the assignments.csv beside it, or else that of the newest run under ``runs/``.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Run, as it was written.
+
+    Raises
+    ------
+    ClusterkitError
+        The data, configuration or weights cannot be used; nothing is written then.
+    """
+    from clusterkit.training.crossfit import held_out_folds, learn
+    from clusterkit.training.head_start import StartFeatures
+    from clusterkit.training.learners import History
+    from clusterkit.training.trainer import Trainer, choose_strategy
+
+    asked = config or Config()
+    config = override(asked, device=str(choose_device(asked.device)))
+    path = _free_path(run)
+    report = progress or (lambda stage, done, total: None)
+    source = Path(source or config.data.source or default_source())
+    if isinstance(reviews, str | Path):
+        reviews = [reviews]
+    root, elsewhere = data_root(source, config.data), config.data.unlabeled
+    applied = apply_reviews(
+        read_manifest(source, config, report), list(reviews), root,
+        elsewhere and data_root(Path(elsewhere), DataConfig()),
+    )  # fmt: skip
+    manifest = applied.manifest
+    check_labels(manifest, config.data.max_classes)
+    data = load_labelled(manifest, config, report)
+    # Random weights are part of the result, so the seed has to stand before them.
+    torch.manual_seed(config.seed)
+    backbone = load_backbone(config.model.backbone, config.model.weights)
+    strategy, why = choose_strategy(config, backbone, len(data.labels))
+    log.info("strategy %s: %s", strategy, why)
+    pool = _choose_pool(manifest, data, config)
+    looks = appearance(data.images)
+    start = StartFeatures(
+        backbone.encoder, data.images, config.device,
+        lambda done, total: report("embed", done, total),
+    )  # fmt: skip
+
+    def taught(how: str, precision: str) -> _Taught:
+        folds, n_folds = held_out_folds(data, config, how)
+        trainer = Trainer(data, pool, config, backbone, how, History(), report, start, precision)
+        trainer.prepare(folds)
+        learned = learn(data, looks, trainer, folds, config, report)
+        if config.model.precision == "auto" and not learned.calibration.precision.agrees:
+            log.info("too much hangs on the rounding of %s: float32 is used", precision)
+            return taught(how, FLOAT32)
+        return _Taught(learned, folds, n_folds, trainer.history.rows)
+
+    precision = config.model.precision
+    precision = quick_precision(config.device) if precision == "auto" else precision
+    best = taught(strategy, precision)
+    if strategy == "finetune" and backbone.pretrained:
+        frozen = taught("head", precision)
+        if not clearly_likelier(best.learned.calibration, frozen.learned.calibration):
+            best, strategy = frozen, "head"
+            why = "fine-tuning was tried, and held-out images were not clearly likelier with it"
+            log.warning("%s: heads on frozen features are used", why)
+    learned, folds, n_folds = best.learned, best.folds, best.n_folds
+    calibration = learned.calibration
+    _say_if_few(calibration)
+    data.rows["split"] = np.where(folds >= 0, "valid", "train") if n_folds == 1 else "train"
+    info = {
+        "strategy": strategy,
+        "strategy_reason": why,
+        "folds": n_folds,
+        "decisions": learned.decisions,
+        "precision": calibration.precision.to_dict(),
+        "metrics": calibration.metrics(config.assign.confidence),
+        "unlabelled": int(manifest["label"].isna().sum()),
+        "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
+        "reviews": _record(applied, path),
+    }
+    result = Run(
+        path=path,
+        info=_info(source, path, asked, data, backbone, info),
+        config=asked,
+        networks=learned.judge.networks.to("cpu"),
+        manifest=data.rows.reset_index(drop=True),
+        gallery=_gallery(learned, looks, data.signatures),
+        calibration=calibration.to_dict(),
+        history=pd.DataFrame(best.history),
+    )
+    result.save()
+    return result
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """What one strategy learned, and the folds that it was measured on."""
+
+    learned: "Learned"
+    folds: np.ndarray
+    n_folds: int
+    history: list[dict]
+
+
+def _say_if_few(calibration: Calibration) -> None:
+    images, units = len(calibration.labels), calibration.n_units
+    if units < _FEW:
+        of = f" of {units} groups" if units < images else ""
+        log.warning("only %d labelled images%s could be held out: confidence is little more than "
+                    "a guess until more are labelled (nothing is promised from fewer than the "
+                    "error asks for)", images, of)  # fmt: skip
+
+
+def _record(applied: Applied, path: Path) -> dict:
+    """What the run keeps of its reviews, with how many labels came from where."""
+    if not applied.summary:
+        return {}
+    counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
+    against = [a and os.path.relpath(a, path) for a in applied.summary["against"]]
+    provenance = {k: int(v) for k, v in sorted(counts.items())}
+    return applied.summary | {"against": against, "provenance": provenance}
+
+
+def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[Place]:
+    """Return places of unlabelled images that are no copies of labelled ones nor of their groups.
+
+    A held-out patient must not be helped by unlabelled images of their own: a new patient has
+    none, and what is measured on the one is promised for the other.
+    """
+    rows = manifest[manifest["label"].isna() & (manifest["image_id"] != "")]
+    # What a person refused a label for must not get one from self-training.
+    rows = rows[rows["provenance"] != "rejected"]
+    # Frames of a labelled file are of its patient too, whether or not that is known.
+    files, known = (files_of(r["image_id"]) for r in (rows, data.rows))
+    rows = rows[~files.isin(known)].drop_duplicates("image_id")
+    rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
+    places, most = places_of(rows), config.train.pool
+    if len(places) > most:
+        chosen = np.random.default_rng(config.seed).choice(len(places), most, replace=False)
+        places = [places[i] for i in np.sort(chosen)]
+    if not places:
+        return places
+    near, _ = match(read_signatures(places, config.image), data.signatures)
+    return [place for place, other in zip(places, near, strict=True) if other < 0]
+
+
+def _gallery(
+    learned: "Learned", looks: np.ndarray, signatures: np.ndarray
+) -> dict[str, torch.Tensor]:
+    judge = learned.judge
+    novelty = NoveltyModel.of(learned.embeddings.siamese, looks, judge.gallery.labels)
+    tensors = {
+        "features": learned.embeddings.siamese.contiguous(),
+        "signatures": torch.from_numpy(signatures),
+        "exemplar": torch.from_numpy(judge.gallery.exemplars.astype(np.uint8)),
+        "centre": judge.reduction.centre,
+        "projection": judge.reduction.projection,
+    }
+    tensors |= {f"novelty.{name}": values for name, values in novelty.to_tensors().items()}
+    if judge.neighbours is not None:
+        for name, values in vars(judge.neighbours).items():
+            tensors[f"neighbours.{name}"] = torch.from_numpy(values)
+    return tensors
+
+
+def _free_path(run: Path | str | None) -> Path:
+    if run is None:
+        stamp = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
+        path, n = Path("runs") / stamp, 1
+        while path.exists():
+            n += 1
+            path = Path("runs") / f"{stamp}-{n}"
+        return path
+    path = Path(run)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and is not an empty folder; give another --run")
+    return path
+
+
+def _info(
+    source: Path, path: Path, config: Config, data: Labelled, backbone: Backbone, extra: dict
+) -> dict:
+    counts = data.rows["label"].value_counts()
+    saved = config.to_dict()
+    # No absolute path goes into a run: it may be handed to a stranger.
+    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
+    # What is kept of headers is asked for anew by whoever uses the run.
+    saved["data"] |= {"keep_tags": [], "label_tag": None}
+    if saved["model"]["weights"] not in ("auto", "none"):
+        saved["model"]["weights"] = backbone.weights
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex[:16],
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "clusterkit": clusterkit.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "config": saved,
+        "classes": data.classes,
+        "backbone": backbone.name,
+        "weights": backbone.weights,
+        "encoder": "separate"
+        if config.model.encoder == "separate" and extra["strategy"] == "finetune"
+        else "shared",
+        "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
+        "size": config.image.size,
+        "seed": config.seed,
+        "data": {
+            "root": extra["roots"][0],
+            # Where else reviewed images are, tried in this order.
+            "roots": extra.pop("roots"),
+            "images": len(data.rows),
+            "patient_key": key_fingerprint(data.rows["group"], config.data.key_file),
+            "unlabelled": extra.pop("unlabelled"),
+            "units": int(data.units.max()) + 1,
+            # Patients may have images of several classes; then they are never split between folds.
+            "units_of_several_classes": int(
+                (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
+            ),
+            "by_class": {c: int(counts[c]) for c in data.classes},
+        },
+        **extra,
+    }
