@@ -42,9 +42,9 @@ from clusterkit.auditing.explain import Encoded, Explainer, reference_images
 from clusterkit.config import config_from_dict, override
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.demo import DEMO
+from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Engine
 from clusterkit.models.heads import pool
-from clusterkit.formats.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 from clusterkit.sample import UNKNOWN_CLASS, make_sample
 

@@ -16,10 +16,11 @@ from PIL import Image, ImageEnhance
 from scipy import ndimage
 
 from benchmarks.protocol import data_folder
+from clusterkit.data.duplicates.grouping import near_groups
+from clusterkit.data.duplicates.index import near_pairs, signature
+from clusterkit.data.duplicates.signature import SAME, all_scores
 from clusterkit.data.files import find_images
 from clusterkit.data.imageio.read import load_image
-from clusterkit.data.duplicates.index import near_groups, near_pairs, signature
-from clusterkit.data.duplicates.signature import SAME, all_scores
 
 _BITS = 64
 # Hamming distances up to which two phashes count as a pair.

@@ -26,13 +26,13 @@ from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
-from clusterkit.inference.decision_rule import Context
-from clusterkit.inference.predictor import weigh
-from clusterkit.inference.evidence import Evidence
-from clusterkit.methods.novelty import NoveltyModel
-from clusterkit.inference.rows import build_table
-from clusterkit.models.networks import Embeddings
 from clusterkit.formats.run import Run
+from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.predictor import weigh
+from clusterkit.inference.rows import build_table
+from clusterkit.methods.novelty import NoveltyModel
+from clusterkit.models.networks import Embeddings
 from clusterkit.sample import UNKNOWN_CLASS, make_sample
 
 _LEFT_OUT = {"bccd": ["Platelets", "RBC", "WBC"], "malaria": [None], "busi": [None]}

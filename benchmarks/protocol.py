@@ -17,12 +17,12 @@ from clusterkit.config import AugmentConfig, Config, override
 from clusterkit.data.appearance import appearance
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
+from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
-from clusterkit.training.crossfit import Learned, held_out_folds, learn
-from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.models.networks import Embeddings, Networks, embed_all
+from clusterkit.training.crossfit import Learned, held_out_folds, learn
 from clusterkit.training.learners import History
 from clusterkit.training.trainer import Trainer
 from clusterkit.training.transforms import flipped_views

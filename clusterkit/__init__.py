@@ -26,6 +26,7 @@ _EXPORTS = {
     "Run": "clusterkit.formats.run",
     "SimilarityFinder": "clusterkit.retrieval.finder",
     "assign": "clusterkit.inference.assign",
+    "audit": "clusterkit.auditing.audit",
     "evidence": "clusterkit.auditing.evidence_pictures",
     "export": "clusterkit.exporting.export",
     "fit": "clusterkit.training.fit",
@@ -39,15 +40,12 @@ _EXPORTS = {
 }
 
 # A star import must not put `inspect` in the place of Python's module of that name.
-__all__ = sorted({*_EXPORTS, "__version__", "audit"} - {"inspect"})
+__all__ = sorted({*_EXPORTS, "__version__"} - {"inspect"})
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name == "audit":
-        # The package `clusterkit.auditing` is itself callable; see its docstring.
-        return import_module("clusterkit.auditing")
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module 'clusterkit' has no attribute {name!r}")

@@ -7,11 +7,14 @@ import sys
 import click
 
 from clusterkit import __version__
-from clusterkit.commands.inspect_command import inspect
-from clusterkit.commands.export_command import export
 from clusterkit.commands.assign_command import assign
-from clusterkit.commands.fit_command import fit, review
-from clusterkit.commands.audit_command import audit, demo, similar
+from clusterkit.commands.audit_command import audit
+from clusterkit.commands.demo_command import demo
+from clusterkit.commands.export_command import export
+from clusterkit.commands.fit_command import fit
+from clusterkit.commands.inspect_command import inspect
+from clusterkit.commands.review_command import review
+from clusterkit.commands.similar_command import similar
 from clusterkit.errors import ClusterkitError
 
 RESUME = "interrupted; an interrupted assign resumes when the same command is given again"

@@ -10,6 +10,8 @@ import pandas as pd
 from clusterkit.data.files import inside_root
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.manifest import image_id_of, safe_csv_text
+from clusterkit.errors import DataError, RunError
+from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.reviews import (
     REVIEW_COLUMNS,
     Assigned,
@@ -18,8 +20,6 @@ from clusterkit.formats.reviews import (
     spread_reviews,
     summarise,
 )
-from clusterkit.formats.assignments import load_assigned
-from clusterkit.errors import DataError, RunError
 from clusterkit.formats.run import find_run, read_run_manifest
 
 log = logging.getLogger("clusterkit")

@@ -342,8 +342,8 @@ def test_other_frames_of_a_labelled_file_do_not_join_the_pool(tmp_path, config):
     tifffile.imwrite(tmp_path / "free.tif", pages[::-1] // 2, photometric="minisblack")
     rows += [f"free.tif,{k}," for k in range(3)]
     (tmp_path / "l.csv").write_text("\n".join(rows) + "\n")
-    from clusterkit.training.fit import _choose_pool
     from clusterkit.reviewing import apply_reviews
+    from clusterkit.training.fit import _choose_pool
 
     manifest = read_manifest(tmp_path / "l.csv")
     data = load_labelled(manifest, config, lambda *_: None)

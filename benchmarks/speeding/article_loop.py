@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from clusterkit.data.imageio.read import to_array
+from clusterkit.formats.run import Run
 from clusterkit.models.forward import normalise
 from clusterkit.models.heads import Classifier, SiameseModel
-from clusterkit.formats.run import Run
 
 
 class ArticleFinder:

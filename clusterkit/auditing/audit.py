@@ -20,9 +20,9 @@ from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.config import Config
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.run import Run
+from clusterkit.inference.predictor import Engine
 
 log = logging.getLogger("clusterkit")
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from clusterkit.auditing.page import Cluster
 from clusterkit.data.contents import names_of
-from clusterkit.formats.assignments import STATUSES, input_root, read_assignments, read_record
 from clusterkit.errors import DataError
+from clusterkit.formats.assignments import STATUSES, input_root, read_assignments, read_record
 from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")

@@ -18,8 +18,8 @@ from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.imageio.read import decode, to_array
 from clusterkit.data.manifest import read_identified
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import DataError
+from clusterkit.inference.predictor import Engine
 from clusterkit.models.heads import pool
 
 log = logging.getLogger("clusterkit")

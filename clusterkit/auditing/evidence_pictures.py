@@ -14,9 +14,9 @@ from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import thumbnail
 from clusterkit.config import Config
 from clusterkit.data.imageio.read import to_array
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
+from clusterkit.inference.predictor import Engine
 
 PICTURES = ("thumb", "classifier_cam", "cam", "nearest_thumb", "nearest_cam")
 

@@ -13,11 +13,11 @@ import torch
 from clusterkit.auditing import cam
 from clusterkit.data.contents import names_of
 from clusterkit.data.imageio.read import to_array
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import DataError
+from clusterkit.formats.run import Run
+from clusterkit.inference.predictor import Engine
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
-from clusterkit.formats.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 
 # Pixels a side of a heat map: more than any map has places, and cheap to draw and keep.

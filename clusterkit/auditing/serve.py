@@ -19,8 +19,8 @@ import pandas as pd
 
 from clusterkit.data.adapters.csv import read_table
 from clusterkit.data.manifest import safe_csv_text
-from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, read_reviews, spread_reviews
 from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, read_reviews, spread_reviews
 
 log = logging.getLogger("clusterkit")
 

@@ -17,9 +17,9 @@ from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
 from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, to_array
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
+from clusterkit.inference.predictor import Engine
 
 # Inches: margins, and where the foot begins.
 _LEFT, _RIGHT, _FOOT = 0.5, WIDTH - 0.5, 10.66

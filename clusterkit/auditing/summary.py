@@ -6,9 +6,9 @@ from clusterkit.auditing.batch import Batch, clusters_of
 from clusterkit.auditing.checks import CamChecks
 from clusterkit.auditing.page import Summary
 from clusterkit.data.imageio.greys import describe
-from clusterkit.methods.calibration import Calibration
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
+from clusterkit.methods.calibration import Calibration
 
 
 def measure(run: Run, calibration: Calibration) -> dict:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.imageio import dicom, tiff
 from clusterkit.data.files import find_images, maybe_dicom
+from clusterkit.data.imageio import dicom, tiff
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.pseudonyms import (
     check_plain,

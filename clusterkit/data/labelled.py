@@ -10,9 +10,10 @@ import pandas as pd
 from clusterkit.config import Config
 from clusterkit.data.cache import room_for_images
 from clusterkit.data.contents import names_of
+from clusterkit.data.duplicates.grouping import near_chains
+from clusterkit.data.duplicates.index import SIGNATURE, near_pairs
 from clusterkit.data.loading import load_batches, places_of, workers_for
 from clusterkit.data.manifest import check_labels
-from clusterkit.data.duplicates.index import SIGNATURE, near_chains, near_pairs
 from clusterkit.data.splits import units_of
 
 log = logging.getLogger("clusterkit")

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import appearance
+from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.files import reading_processes
 from clusterkit.data.imageio.read import decode, to_array
 from clusterkit.data.manifest import read_identified
-from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")

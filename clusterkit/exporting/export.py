@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterkit.formats.assignments import STATUSES
 from clusterkit.errors import ConfigError, nearest_name
 from clusterkit.exporting.coco import write_coco
-from clusterkit.exporting.output_folder import new_folder
 from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
+from clusterkit.exporting.output_folder import new_folder
 from clusterkit.exporting.selection import Report, choose_statuses, load_batch
 from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
+from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
 
 # Which rows each target gets unless asked otherwise: what a person is to decide, what can be

@@ -11,6 +11,9 @@ from xml.sax.saxutils import quoteattr
 
 import pandas as pd
 
+from clusterkit.errors import ConfigError, DataError, shown
+from clusterkit.exporting.output_folder import Names, write_json
+from clusterkit.exporting.selection import ANSWERED, IMAGES, Batch
 from clusterkit.formats.label_studio import (
     CHOICES,
     IMAGE,
@@ -19,9 +22,6 @@ from clusterkit.formats.label_studio import (
     NEW_LABEL,
     PREDICTED,
 )
-from clusterkit.errors import ConfigError, DataError, shown
-from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, IMAGES, Batch
 
 LOCAL_FILES = "/data/local-files/?d="
 TASKS, CONFIG = "tasks.json", "label-studio.xml"

@@ -12,9 +12,9 @@ from clusterkit.auditing.batch import read_batch
 from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.manifest import read_identified
-from clusterkit.formats.assignments import STATUSES
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png
+from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
 from clusterkit.reviewing import ASSIGNMENTS
 

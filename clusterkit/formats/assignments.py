@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.data.manifest import restore_csv_text, safe_csv_text
-from clusterkit.formats.reviews import Assigned
 from clusterkit.errors import DataError, nearest_name
+from clusterkit.formats.reviews import Assigned
 
 log = logging.getLogger("clusterkit")
 

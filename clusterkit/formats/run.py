@@ -18,8 +18,8 @@ from clusterkit.data.contents import files_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
-from clusterkit.errors import RunError
 from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.errors import RunError
 from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks

@@ -18,15 +18,15 @@ from clusterkit.config import Config
 from clusterkit.data.loading import places_of
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.formats.assignments import STATUSES, write_assignments
+from clusterkit.formats.run import Run
+from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import Context
-from clusterkit.inference.predictor import Engine
 from clusterkit.inference.journal import Journal
-from clusterkit.methods.active_learning import summarise_clusters
+from clusterkit.inference.predictor import Engine
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
-from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.models.networks import choose_device
-from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from clusterkit.methods.clustering import cluster_refused, cluster_space_of
-from clusterkit.methods.prediction_sets import benjamini_hochberg
 from clusterkit.inference.decision_rule import Context
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.scorer import Reduction
-from clusterkit.methods.novelty import novelty_p_values
-from clusterkit.methods.label_propagation import unit_length
 from clusterkit.methods.active_learning import order_points, uncertainty
+from clusterkit.methods.clustering import cluster_refused, cluster_space_of
+from clusterkit.methods.fdr import benjamini_hochberg
+from clusterkit.methods.label_propagation import unit_length
+from clusterkit.methods.novelty import novelty_p_values
 
 
 @dataclass

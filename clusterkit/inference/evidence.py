@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-# Rows of a part. Fewer would be multiplied by other routines of BLAS, which round otherwise.
-PART = 4096
+from clusterkit.methods.summation import PART
 
 Part = tuple[slice, dict[str, np.ndarray]]
 
@@ -32,12 +31,3 @@ class Evidence:
         for start in range(0, len(self), PART):
             rows = slice(start, min(start + PART, len(self)))
             yield rows, {name: self._arrays[name][rows] for name in names}
-
-
-def add_rows(total: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Add the rows of a part (n, D) to a total (D,), one by one.
-
-    Sums of parts would be rounded otherwise than the sum of all rows: so no result depends on how
-    many rows are in a part.
-    """
-    return np.concatenate([total[None], part]).sum(axis=0)

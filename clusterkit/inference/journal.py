@@ -13,8 +13,9 @@ from typing import TextIO
 
 import numpy as np
 
-from clusterkit.inference.evidence import PART, Evidence, Part
 from clusterkit.errors import RunError
+from clusterkit.inference.evidence import Evidence, Part
+from clusterkit.methods.summation import PART
 
 # Seconds of work that a power failure may cost; waiting for the disk after each batch costs more.
 _SYNC = 2.0

@@ -4,18 +4,18 @@ import numpy as np
 import torch
 
 from clusterkit.config import Config
-from clusterkit.data.loading import Batch
 from clusterkit.data.duplicates.index import NearIndex
+from clusterkit.data.loading import Batch
+from clusterkit.formats.run import Run
+from clusterkit.inference.gallery import Gallery
+from clusterkit.inference.scorer import Judge, Reduction
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Fusion
-from clusterkit.inference.scorer import Judge, Reduction
+from clusterkit.methods.label_propagation import Neighbourhood
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.methods.precision import Precision
-from clusterkit.methods.label_propagation import Neighbourhood
-from clusterkit.inference.gallery import Gallery
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, choose_device, embed, start_embedding
-from clusterkit.formats.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 
 # Characters: the column reason is a short sentence.

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.data.contents import names_of
-from clusterkit.methods.prediction_sets import label_sets
-from clusterkit.inference.decision_rule import Context
-from clusterkit.inference.evidence import Evidence
 from clusterkit.formats.assignments import COLUMNS, NUMBERS
+from clusterkit.inference.decision_rule import Context
 from clusterkit.inference.decisions import Verdicts, decide
+from clusterkit.inference.evidence import Evidence
+from clusterkit.methods.prediction_sets import label_sets
 
 # What a row shows of the evidence.
 _SHOWN = ("ids", "errors", "probs", "classifier", "gate", "pooled", "nearest", "nearest_logit",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clusterkit.methods.k_center import choose_exemplars
-from clusterkit.methods.fusion import Fusion, Scores
-from clusterkit.methods.label_propagation import Neighbourhood
-from clusterkit.inference.gallery import Evidence, Gallery
-from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.formats.run import Run
+from clusterkit.inference.gallery import Evidence, Gallery
+from clusterkit.methods.fusion import Fusion, Scores
+from clusterkit.methods.k_center import choose_exemplars
+from clusterkit.methods.label_propagation import Neighbourhood
+from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.models.siamese import FactoredSiamese
 
 # Reduced dimensions for neighbours and clusters, and images that they are found from.

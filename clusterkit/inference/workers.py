@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from clusterkit.config import Config
 from clusterkit.data.files import reading_processes
 from clusterkit.data.loading import Batch, Place, do_nothing, load_batches, read_batch
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import ClusterkitError
+from clusterkit.inference.predictor import Engine
 from clusterkit.models.networks import Embeddings
 
 # Images of a batch, where the config leaves it open: what one thread encodes in half a second

@@ -16,8 +16,8 @@ from clusterkit.data.manifest import default_source, read_rows, safe_csv_text
 from clusterkit.errors import DataError
 from clusterkit.inspection.counts import count_all
 from clusterkit.inspection.findings import COLUMNS, KINDS, Found, find_all, to_table
-from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.findings_page import GENERATOR, render_page
+from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same import find_same
 from clusterkit.inspection.scan import scan
 

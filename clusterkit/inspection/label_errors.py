@@ -84,8 +84,8 @@ class _Record:
 
 def _read(run: Path | str | None) -> _Record:
     # Both import torch, which a data set without a run need not wait for.
-    from clusterkit.methods.calibration import Calibration
     from clusterkit.formats.run import Run, find_run
+    from clusterkit.methods.calibration import Calibration
 
     loaded = Run.load(run or find_run())
     calibration = Calibration.from_dict(loaded.calibration)

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from clusterkit.data.duplicates.index import near_groups, near_pairs
+from clusterkit.data.duplicates.grouping import near_groups
+from clusterkit.data.duplicates.index import near_pairs
 from clusterkit.inspection.scan import Scan
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 from PIL import Image
 
 from clusterkit.config import Config
-from clusterkit.data.imageio.dicom import read_elements
+from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.files import reading_processes
+from clusterkit.data.imageio.dicom import read_elements
 from clusterkit.data.imageio.read import MAX_BYTES, decode
 from clusterkit.data.manifest import read_identified
-from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from clusterkit.methods.prediction_sets import crossed_coverage, unit_parts
-from clusterkit.methods.fusion import INPUTS, Fusion, Scores, fit_fusion
-from clusterkit.methods.risk_control import Promise, choose_class_thresholds, choose_threshold
-from clusterkit.methods.precision import Precision
-from clusterkit.methods.label_shift import apply_prior
 from clusterkit.errors import RunError
+from clusterkit.methods.fusion import INPUTS, Fusion, Scores, fit_fusion
+from clusterkit.methods.label_shift import apply_prior
+from clusterkit.methods.precision import Precision
+from clusterkit.methods.prediction_sets import crossed_coverage, unit_parts
+from clusterkit.methods.risk_control import Promise, choose_class_thresholds, choose_threshold
 from clusterkit.models.forward import BFLOAT16
 
 # Equal-mass bins of the expected calibration error.

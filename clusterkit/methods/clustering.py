@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from clusterkit.inference.evidence import PART, add_rows
 from clusterkit.methods.novelty import within_classes
+from clusterkit.methods.summation import PART, add_rows
 
 # Leading reduced features; with all of them the many small ones drown the few that matter.
 _AXES = 20

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from clusterkit.inference.evidence import add_rows
+from clusterkit.methods.summation import add_rows
 
 # What the labelled proportions weigh, in labelled units and in images of the batch. A batch
 # cannot say more about its classes than the labels say about how they look.

@@ -88,19 +88,3 @@ def crossed_coverage(
 def unit_parts(units: np.ndarray) -> np.ndarray:
     """Deal units into five parts, each whole: (N,) int in [0, 5)."""
     return np.unique(units, return_inverse=True)[1] % _PARTS
-
-
-def benjamini_hochberg(p_values: np.ndarray, alpha: float) -> np.ndarray:
-    """Return which hypotheses are rejected with a false discovery rate of at most `alpha`.
-
-    Benjamini and Hochberg (1995).
-
-    >>> benjamini_hochberg(np.array([0.01, 0.9, 0.03]), 0.1)
-    array([ True, False,  True])
-    """
-    n = len(p_values)
-    if not n:
-        return np.zeros(0, dtype=bool)
-    ranked = np.sort(p_values)
-    passing = np.flatnonzero(ranked <= alpha * np.arange(1, n + 1) / n)
-    return p_values <= (ranked[passing[-1]] if len(passing) else -1.0)

@@ -13,9 +13,9 @@ from clusterkit.auditing.pictures import save_png
 from clusterkit.config import Config, ImageConfig
 from clusterkit.data.contents import names_of
 from clusterkit.data.imageio.read import load_image, to_array
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run
+from clusterkit.inference.predictor import Engine
 from clusterkit.retrieval.groups import similar_groups
 
 

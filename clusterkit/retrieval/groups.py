@@ -12,7 +12,13 @@ import torch
 from PIL import Image
 
 from clusterkit.auditing.explain import Explainer
-from clusterkit.auditing.pair_pictures import PairRow, draw_pairs, open_labelled, picture_pair, shorten
+from clusterkit.auditing.pair_pictures import (
+    PairRow,
+    draw_pairs,
+    open_labelled,
+    picture_pair,
+    shorten,
+)
 from clusterkit.auditing.pictures import save_png
 from clusterkit.config import Config
 from clusterkit.data.adapters.csv import CsvAdapter
@@ -22,11 +28,11 @@ from clusterkit.data.loading import Place, load_batches, places_of, workers_for
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.outcome_table import find_group, read_outcomes
 from clusterkit.data.pseudonyms import key_fingerprint, key_path, read_key
-from clusterkit.inference.predictor import Engine
-from clusterkit.methods.group_similarity import pool_groups
-from clusterkit.methods.outcomes import summarise_outcomes
 from clusterkit.errors import ClusterkitError, DataError, ImageError, nearest_name
 from clusterkit.formats.run import Run
+from clusterkit.inference.predictor import Engine
+from clusterkit.methods.group_similarity import pool_groups
+from clusterkit.retrieval.outcome_summary import summarise_outcomes
 
 log = logging.getLogger("clusterkit")
 

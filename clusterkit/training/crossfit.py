@@ -10,11 +10,11 @@ import torch
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.splits import make_folds, split_labelled
-from clusterkit.methods.calibration import Calibration, HeldOut, calibrate
-from clusterkit.inference.scorer import Judge, Reduction
-from clusterkit.methods.novelty import NoveltyModel
-from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.errors import DataError
+from clusterkit.inference.scorer import Judge, Reduction
+from clusterkit.methods.calibration import Calibration, HeldOut, calibrate
+from clusterkit.methods.label_shift import apply_prior, estimate_prior
+from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.training.trainer import Trainer

@@ -18,18 +18,18 @@ import clusterkit
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.appearance import appearance
 from clusterkit.data.contents import files_of
+from clusterkit.data.duplicates.index import match
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.loading import Place, places_of, read_signatures
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
-from clusterkit.data.duplicates.index import match
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.encoders.torchvision import Backbone, load_backbone
+from clusterkit.errors import RunError
+from clusterkit.formats.run import FORMAT, Run
 from clusterkit.methods.calibration import Calibration, clearly_likelier
 from clusterkit.methods.novelty import NoveltyModel
-from clusterkit.errors import RunError
-from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.models.networks import choose_device
-from clusterkit.formats.run import FORMAT, Run
 from clusterkit.reviewing import Applied, apply_reviews
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from scipy.special import log_softmax
 from clusterkit.config import AugmentConfig, Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import Place
-from clusterkit.methods.calibration import unit_weights
 from clusterkit.encoders.torchvision import Backbone, Encoder, empty_encoder
+from clusterkit.methods.calibration import unit_weights
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.training.head_start import StartFeatures, embed_views

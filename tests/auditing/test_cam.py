@@ -14,8 +14,8 @@ from clusterkit.auditing.cam import (
     pair_gradients,
 )
 from clusterkit.auditing.explain import Average, Encoded, Explainer, reference_images
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import DataError
+from clusterkit.inference.predictor import Engine
 from clusterkit.models.heads import pair_features, pool
 from clusterkit.models.siamese import FactoredSiamese
 from tests.test_siamese import shaken_head

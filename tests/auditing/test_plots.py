@@ -17,8 +17,8 @@ from clusterkit.auditing.plotting.embedding import embedding_map
 from clusterkit.auditing.plotting.figures import plain, short, wilson
 from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.plotting.plots import class_counts_plot, confusion_plot
-from clusterkit.methods.calibration import Calibration
 from clusterkit.errors import ClusterkitError
+from clusterkit.methods.calibration import Calibration
 
 LONG = [f"class {i} $x_{i}$ 癌 \n of a rather long and descriptive name" for i in range(60)]
 

@@ -19,9 +19,9 @@ import pytest
 
 from clusterkit import Run, audit, read_assignments, review
 from clusterkit.auditing.serve import ReviewFile, ReviewServer
-from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews
-from clusterkit.formats.assignments import load_assigned
 from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews
 
 
 @pytest.fixture

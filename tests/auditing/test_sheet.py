@@ -15,8 +15,8 @@ from clusterkit.auditing.batch import read_batch
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import Paper
 from clusterkit.auditing.sheet import draw_sheet, gather, write_sheet
-from clusterkit.inference.predictor import Engine
 from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.inference.predictor import Engine
 
 HOSTILE = "שלום $x_2$ \\frac{1}{2} 病理 \n new\tline \x00 \udcff " + "W" * 300 + " end.png"
 

@@ -13,9 +13,9 @@ import torch
 from clusterkit import Run, assign, fit, read_assignments
 from clusterkit.cli import cli
 from clusterkit.config import override
-from clusterkit.inference.journal import Journal
-from clusterkit.formats.assignments import COLUMNS
 from clusterkit.errors import RunError
+from clusterkit.formats.assignments import COLUMNS
+from clusterkit.inference.journal import Journal
 
 
 @pytest.fixture

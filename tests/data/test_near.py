@@ -10,9 +10,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from clusterkit.data.duplicates import index as near
-from clusterkit.data.files import find_images
-from clusterkit.data.imageio.read import load_image
-from clusterkit.data.duplicates.index import NearPairs, match, near_groups, near_pairs
+from clusterkit.data.duplicates.grouping import near_groups
+from clusterkit.data.duplicates.index import NearPairs, match, near_pairs
 from clusterkit.data.duplicates.padding import without_margin
 from clusterkit.data.duplicates.signature import (
     RINGS,
@@ -23,6 +22,8 @@ from clusterkit.data.duplicates.signature import (
     signature,
     threshold,
 )
+from clusterkit.data.files import find_images
+from clusterkit.data.imageio.read import load_image
 
 TURNS = list(Image.Transpose)
 seeds = st.integers(0, 10_000)

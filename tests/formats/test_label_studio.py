@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import clusterkit
 from clusterkit import review
-from clusterkit.formats.label_studio import MAX_BYTES, read_label_studio
-from clusterkit.formats.reviews import read_reviews
 from clusterkit.errors import DataError
 from clusterkit.exporting.export import export
+from clusterkit.formats.label_studio import MAX_BYTES, read_label_studio
+from clusterkit.formats.reviews import read_reviews
 
 
 @pytest.fixture(autouse=True)

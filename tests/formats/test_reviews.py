@@ -16,9 +16,9 @@ import clusterkit
 from clusterkit import fit, read_assignments, review
 from clusterkit.config import override
 from clusterkit.data.manifest import safe_csv_text
-from clusterkit.formats.reviews import Assigned, describe, settle, spread_reviews, summarise
-from clusterkit.formats.assignments import write_assignments
 from clusterkit.errors import DataError
+from clusterkit.formats.assignments import write_assignments
+from clusterkit.formats.reviews import Assigned, describe, settle, spread_reviews, summarise
 
 HEADER = ["image_id", "image", "label", "decision", "reviewer", "time", "note"]
 
@@ -392,8 +392,8 @@ def test_a_rejected_image_is_neither_labelled_nor_learned_from(sample, config, t
     """Self-training must not give what a person refused: it is not in the pool."""
     from clusterkit import read_manifest
     from clusterkit.data.labelled import load_labelled
-    from clusterkit.training.fit import _choose_pool
     from clusterkit.reviewing import apply_reviews
+    from clusterkit.training.fit import _choose_pool
 
     settings = override(config, data__unlabeled=str(sample / "unlabeled"))
     manifest = read_manifest(sample / "labels.csv", settings)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clusterkit import assign
-from clusterkit.methods.clustering import cluster_space, cluster_space_of
+from clusterkit.formats.assignments import read_assignments, write_assignments
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.journal import Journal
+from clusterkit.methods.clustering import cluster_space, cluster_space_of
 from clusterkit.methods.label_shift import estimate_prior, estimate_prior_of
-from clusterkit.formats.assignments import read_assignments, write_assignments
 
 KEY = {"run": "r"}
 

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from clusterkit import fit, inspect
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.errors import DataError, RunError
-from clusterkit.inspection.inspect import inspect as inspect_function
 from clusterkit.inspection.findings import COLUMNS, KINDS
+from clusterkit.inspection.inspect import inspect as inspect_function
 from clusterkit.inspection.scan import look
 from clusterkit.inspection.text import LEAST_GLYPHS, text_glyphs
 

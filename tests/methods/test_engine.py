@@ -11,22 +11,22 @@ from scipy.special import softmax
 from clusterkit.data.appearance import appearance
 from clusterkit.methods.calibration import HeldOut, calibrate
 from clusterkit.methods.clustering import cluster_refused
+from clusterkit.methods.fdr import benjamini_hochberg
+from clusterkit.methods.fusion import Scores, fit_fusion
+from clusterkit.methods.gate import gate_classes
+from clusterkit.methods.novelty import AppearanceModel, novelty_p_values
 from clusterkit.methods.prediction_sets import (
-    benjamini_hochberg,
     class_set_thresholds,
     crossed_coverage,
     label_sets,
     set_threshold,
 )
-from clusterkit.methods.fusion import Scores, fit_fusion
-from clusterkit.methods.gate import gate_classes
 from clusterkit.methods.risk_control import (
     choose_class_thresholds,
     choose_threshold,
     error_bound,
     units_needed,
 )
-from clusterkit.methods.novelty import AppearanceModel, novelty_p_values
 
 
 def random_probs(seed: int, n: int, k: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 
 from clusterkit.data.appearance import appearance
 from clusterkit.methods.clustering import cluster_refused, cluster_space
-from clusterkit.methods.prediction_sets import benjamini_hochberg
+from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.novelty import (
     AppearanceModel,
     ClassDistance,

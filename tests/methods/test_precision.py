@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from clusterkit import Run, assign, fit
 from clusterkit.config import override
+from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.errors import RunError
 from clusterkit.methods.calibration import HeldOut, calibrate
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.precision import Precision
-from clusterkit.errors import RunError
-from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.models.forward import BFLOAT16, FLOAT32, normalise, prepare, quick_precision
 from clusterkit.models.heads import pool
 

@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from clusterkit import assign, read_assignments
 from clusterkit.cli import _main
+from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.evidence import Evidence
-from clusterkit.methods.active_learning import order_questions, summarise_clusters
+from clusterkit.methods.active_learning import order_questions
 
 
 def certain(n: int, first: float) -> np.ndarray:

@@ -19,11 +19,12 @@ from scipy.stats import binomtest
 from clusterkit import Run, fit, similar, similar_groups
 from clusterkit.config import override
 from clusterkit.data.outcome_table import read_outcomes
+from clusterkit.errors import ClusterkitError, DataError, ImageError
 from clusterkit.inference.predictor import Engine
 from clusterkit.methods.group_similarity import pool_groups
-from clusterkit.methods.outcomes import interval_of, summarise_outcomes
-from clusterkit.errors import ClusterkitError, DataError, ImageError
+from clusterkit.methods.outcomes import interval_of
 from clusterkit.retrieval.groups import NO_ADVICE
+from clusterkit.retrieval.outcome_summary import summarise_outcomes
 
 FIRST = ["similarity", "label", "image", "group"]
 

@@ -13,15 +13,15 @@ from sklearn.linear_model import LogisticRegression
 from clusterkit import fit
 from clusterkit.config import Config, ImageConfig, override
 from clusterkit.data.labelled import Labelled
+from clusterkit.encoders.torchvision import load_backbone
+from clusterkit.errors import DataError
 from clusterkit.methods.k_center import choose_exemplars
 from clusterkit.methods.label_propagation import Neighbourhood
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
-from clusterkit.errors import DataError
-from clusterkit.training.crossfit import held_out_folds, learn
-from clusterkit.encoders.torchvision import load_backbone
 from clusterkit.models.heads import pair_features
 from clusterkit.models.networks import Networks, embed_paths
 from clusterkit.models.siamese import FactoredSiamese
+from clusterkit.training.crossfit import held_out_folds, learn
 from clusterkit.training.learners import History
 from clusterkit.training.linear import fit_linear_head
 from clusterkit.training.pair_head import draw_pairs, fit_pair_head

@@ -18,10 +18,10 @@ from clusterkit.config import AugmentConfig, config_from_dict, override
 from clusterkit.data.cache import room_for_images
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
+from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.errors import DataError
 from clusterkit.methods.calibration import HeldOut, calibrate, clearly_likelier
 from clusterkit.methods.fusion import Scores
-from clusterkit.errors import DataError
-from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.models.networks import Networks, embed_all
 from clusterkit.training.callbacks import KeepBest
 from clusterkit.training.head_start import StartFeatures

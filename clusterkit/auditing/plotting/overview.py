@@ -15,8 +15,8 @@ from clusterkit.auditing.plotting.plots import (
     reliability_plot,
     risk_coverage_plot,
 )
-from clusterkit.methods.calibration import Calibration
 from clusterkit.formats.run import Run
+from clusterkit.methods.calibration import Calibration
 
 
 def draw_plots(

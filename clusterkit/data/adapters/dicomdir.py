@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.config import DataConfig
-from clusterkit.data.imageio.dicom import read_dataset
 from clusterkit.data.files import inside_root
+from clusterkit.data.imageio.dicom import read_dataset
 from clusterkit.data.imageio.read import MAX_BYTES, read_bytes
 from clusterkit.errors import DataError, ImageError
 

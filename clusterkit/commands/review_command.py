@@ -1,0 +1,51 @@
+"""`review`: check a person's corrections, and say what they change."""
+
+from pathlib import Path
+
+import click
+
+from clusterkit.commands.options import (
+    Bar,
+    common,
+    print_summary,
+    run_option,
+)
+from clusterkit.config import Config
+
+
+@click.command()
+@click.argument("reviews", type=click.Path(path_type=Path))
+@run_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Write the checked reviews there, e.g. those that Label Studio exported.",
+)
+@common
+def review(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    reviews: Path,
+    run: Path | None,
+    out: Path | None,
+) -> None:
+    """Check a reviews file against a run, and say what `fit --reviews` would change.
+
+    REVIEWS is a CSV with columns image_id, image, label, decision (accept, relabel, reject,
+    skip), reviewer, time, note; image_id cluster:3 names all images of cluster 3. Or it is the
+    JSON that Label Studio exports of a project from `clusterkit export`. Without --run it is about
+    the assignments.csv beside it, else that of the newest run under ./runs.
+    """
+    from clusterkit.formats.reviews import describe
+    from clusterkit.reviewing import review as check
+
+    summary = check(reviews, run, out)
+    print_summary(summary, as_json, [
+        f"against    {summary['against']}",
+        *describe(summary),
+        *([f"wrote      {out}"] if out else []),
+        f"next       clusterkit fit --reviews {out or reviews}",
+    ])  # fmt: skip

@@ -1,0 +1,155 @@
+"""`similar`: the labelled images or patients that look most like one."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
+from clusterkit.config import Config
+
+# Values that none of the nearest has: as many are shown for comparison.
+_OTHERS = 5
+
+
+@click.command()
+@click.argument("image", metavar="IMAGE|FOLDER|GROUP")
+@run_option
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option(
+    "--within",
+    type=click.Choice(["gate", "all"]),
+    default="gate",
+    show_default=True,
+    help="Compare an image with the likely classes, or with all; groups always with all.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["image", "group"]),
+    default="image",
+    show_default=True,
+    help="group: rank patients, by all of their images.",
+)
+@click.option(
+    "--outcomes",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="With --by group: count what became of the k patients. A column group, a row a patient, "
+    "and a column an outcome; empty: unknown.",
+)
+@click.option(
+    "--cams",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw the query and the closest image with their CAMs; by group, a row a patient.",
+)
+@common
+def similar(
+    config: Config,
+    bar: Bar,
+    as_json: bool,
+    chosen: Path | None,
+    image: str,
+    run: Path | None,
+    k: int,
+    within: str,
+    by: str,
+    outcomes: Path | None,
+    cams: Path | None,
+) -> None:
+    """Show the labelled images, or patients, that are most similar to IMAGE.
+
+    With --by group, IMAGE is a patient: an image, a folder of one patient's images, or the name
+    of a group of the run, which is then left out. A file or folder of that name comes first.
+
+    How alike two patients are: each image is compared with the other patient's most similar one;
+    the mean over the images of either patient, and of both means.
+    """
+    if by == "group":
+        loaded, config = load_run(run, config, chosen)
+        _similar_groups(loaded, image, k, outcomes, cams, config, as_json)
+        return
+    if outcomes is not None:
+        raise click.UsageError("--outcomes counts patients; add --by group")
+    from clusterkit.retrieval.finder import similar as find_similar
+
+    loaded, config = load_run(run, config, chosen)
+    found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
+    lines = [
+        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}"
+        for row in found.itertuples()
+    ]
+    print_summary({"image": image, "similar": found.to_dict("records")}, as_json, lines)
+
+
+def _similar_groups(
+    run: Any,
+    query: str,
+    k: int,
+    outcomes: Path | None,
+    cams: Path | None,
+    config: Config,
+    as_json: bool,
+) -> None:
+    from clusterkit.retrieval.groups import similar_groups
+
+    found = similar_groups(run, query, k=k, outcomes=outcomes, cams=cams, config=config)
+    lines = [
+        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}  {row.group}  "
+        f"({row.n_images} image{'s' * (row.n_images > 1)}"
+        f"{', the same patient?' * (row.same_images > 0)})"
+        for row in found.table.itertuples()
+    ]
+    summary = {"image": query, "similar": found.table.to_dict("records")}
+    if found.outcomes is not None:
+        lines += ["", *_outcome_lines(found.outcomes, config.assign.confidence)]
+        # JSON has no NaN.
+        counted = found.outcomes.astype(object).where(found.outcomes.notna(), None)
+        summary["outcomes"] = counted.to_dict("records")
+    print_summary(summary | {"note": found.note}, as_json, [*lines, "", *found.notes])
+
+
+def _outcome_lines(outcomes: Any, level: float) -> list[str]:
+    """Turn the table of `summarise_outcomes` into lines for a terminal."""
+    lines = []
+    for name, rows in outcomes.groupby("outcome", sort=False):
+        first = rows.iloc[0]
+        few, everyone = first["known"], first["all_known"]
+        lines.append(f"{name}: known of {few} of them, and of {everyone} of all compared")
+        if not everyone:
+            continue
+        seen = rows[(rows["n"] > 0) | (rows["kind"] == "mean")]
+        others = rows.drop(seen.index)
+        shown = list(seen.itertuples()) + list(others.head(_OTHERS).itertuples())
+        lines += _aligned([_cells(row, level) for row in shown])
+        if len(others) > _OTHERS:
+            lines.append(f"  {len(others) - _OTHERS} more values that none of them has")
+    return lines
+
+
+def _cells(row: Any, level: float) -> tuple[str, ...]:
+    number = _number if row.kind == "mean" else _percent
+    value, among = ("mean", "") if row.kind == "mean" else (row.value, f"{row.n}")
+    if not row.known:
+        return value, "", "unknown", "", f"all: {number(row.all_estimate)}"
+    between = f"({level:.0%} interval {number(row.low)} to {number(row.high)})"
+    if not row.interval:
+        between = "(no interval: one patient)" if row.known < 2 else "(no interval: all alike)"
+    return value, among, number(row.estimate), between, f"all: {number(row.all_estimate)}"
+
+
+def _aligned(table: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    padded = [
+        [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
+        for row in table
+    ]
+    return [("  " + "  ".join(row)).rstrip() for row in padded]
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
