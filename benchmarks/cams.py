@@ -43,7 +43,7 @@ from clusterkit.config import config_from_dict, override
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.demo import DEMO
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.siamese import FactoredSiamese
 from clusterkit.sample import UNKNOWN_CLASS, make_sample
@@ -64,7 +64,7 @@ def make_demo(folder: Path, seed: int) -> None:
 def measure(folder: Path) -> pd.DataFrame:
     """Return one row an image and map: pointing, pointing with margin, energy."""
     run = Run.load(folder / "run")
-    engine, size = Engine(run, run.config), run.info["size"]
+    predictor, size = Predictor(run, run.config), run.info["size"]
     truth = pd.read_csv(folder / "truth.csv", keep_default_na=False).drop_duplicates("image")
     table = pd.read_csv(folder / "run" / "assignments.csv", keep_default_na=False)
     kinds = truth.set_index("image")["kind"].loc[table["image"]].to_numpy()
@@ -77,7 +77,7 @@ def measure(folder: Path) -> pd.DataFrame:
     classes = np.array([run.classes.index(c) for c in table["nearest_label"]])
     places = places_of(truth, table["image"].tolist(), size, resize)
     rows = []
-    for name, maps in draw(engine, queries, others, classes).items():
+    for name, maps in draw(predictor, queries, others, classes).items():
         rows.append(pd.DataFrame({
             "demo": folder.name, "image": table["image"].to_numpy(), "map": name,
             "pointing": pointing_game(maps, places, size).astype(float),
@@ -87,10 +87,10 @@ def measure(folder: Path) -> pd.DataFrame:
     return pd.concat(rows)
 
 
-def draw(engine: Engine, queries, others, classes) -> dict[str, np.ndarray]:
+def draw(predictor: Predictor, queries, others, classes) -> dict[str, np.ndarray]:
     """Return every map (N, S, S) of the queries."""
     size, n, rng = queries.shape[1], len(queries), np.random.default_rng(0)
-    explainer = replace(Explainer.of(engine), size=size)
+    explainer = replace(Explainer.of(predictor), size=size)
     first, second = explainer.encode(queries), explainer.encode(others)
     nothing = replace(explainer, averages=None)
 
@@ -107,8 +107,8 @@ def draw(engine: Engine, queries, others, classes) -> dict[str, np.ndarray]:
         BLOB: np.repeat(centre_blob(size)[None], n, axis=0),
         "random map": random_heats(n, size, rng),
     }  # fmt: skip
-    encoder = engine.networks.siamese_encoder or engine.networks.encoder
-    score = PairScore(encoder.cpu().eval(), engine.gallery.siamese)
+    encoder = predictor.networks.siamese_encoder or predictor.networks.encoder
+    score = PairScore(encoder.cpu().eval(), predictor.gallery.siamese)
     exemplars, offsets = pool(second.siamese), explainer.offsets
     for depth, where in ((-1, "last map"), (0, "finest map")):
         plain = layer_grad_cam(score, queries, exemplars, depth)
@@ -116,10 +116,10 @@ def draw(engine: Engine, queries, others, classes) -> dict[str, np.ndarray]:
         moved = heat([torch.from_numpy(plain)], size, [offsets[depth]])
         found[f"captum LayerGradCam, {where}, moved and smoothed"] = moved
     found["captum IntegratedGradients"] = integrated_gradients(score, queries, exemplars, 32)
-    *_, (_, copy) = randomised(engine.networks, 0)
+    *_, (_, copy) = randomised(predictor.networks, 0)
     untrained = replace(
         explainer, networks=copy, siamese=FactoredSiamese.from_head(copy.siamese_head)
-    ).measured_from(*reference_images(engine.run))
+    ).measured_from(*reference_images(predictor.run))
     found["pair CAM, random weights"] = pairs(
         untrained, untrained.encode(queries), untrained.encode(others)
     )

@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from benchmarks.protocol import data_folder
 from clusterkit.data.duplicates.grouping import near_groups
-from clusterkit.data.duplicates.index import near_pairs, signature
-from clusterkit.data.duplicates.signature import SAME, all_scores
+from clusterkit.data.duplicates.index import near_pairs
+from clusterkit.data.duplicates.signature import SAME, all_scores, signature
 from clusterkit.data.files import find_images
 from clusterkit.data.imageio.read import load_image
 
@@ -126,12 +126,12 @@ def run_set(name: str, planted: int, out: Path) -> list[dict]:
             for limit in _PHASH:
                 found[f"phash<={limit}"] = np.nonzero(np.triu(distance <= limit, 1))
             for method, (first, second) in found.items():
-                figures = judge(first, second, len(images), chosen, natural)
+                figures = scorer(first, second, len(images), chosen, natural)
                 rows.append(row | {"method": method} | figures)
     return rows
 
 
-def judge(first, second, n: int, chosen: np.ndarray, natural: set) -> dict:
+def scorer(first, second, n: int, chosen: np.ndarray, natural: set) -> dict:
     """Count what was found among n images and copies of some of them, numbered from n on.
 
     A pair is right if both go back to one image, or to two that were seen to be one picture.
@@ -171,7 +171,7 @@ def run_groups(name: str, planted: int) -> dict:
     for group in range(groups.max() + 1):
         members = origin[groups == group]
         first, second = np.triu_indices(len(members), 1)
-        figures = judge(members[first], members[second], len(images), np.zeros(0, int), natural)
+        figures = scorer(members[first], members[second], len(images), np.zeros(0, int), natural)
         wrong, pairs = wrong + figures["false"], pairs + len(first)
     with_copy = groups[len(images) :] == groups[chosen]
     together = with_copy & (groups[chosen] >= 0)

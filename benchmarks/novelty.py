@@ -27,9 +27,9 @@ from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
 from clusterkit.formats.run import Run
-from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
-from clusterkit.inference.predictor import weigh
+from clusterkit.inference.predictor import score_batch
 from clusterkit.inference.rows import build_table
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.models.networks import Embeddings
@@ -39,8 +39,8 @@ _LEFT_OUT = {"bccd": ["Platelets", "RBC", "WBC"], "malaria": [None], "busi": [No
 
 
 def run_once(features: Features, name: str, left: str | None, k: int, seed: int) -> dict:
-    """Label k images of each class but `left`, judge the rest; returns the figures."""
-    rows, everything, looks = features.manifest, features.views[0], features.looks
+    """Label k images of each class but `left`, scorer the rest; returns the figures."""
+    rows, everything, appearance = features.manifest, features.views[0], features.appearance
     taken, rest = draw(rows[rows["label"] != left], k, seed)
     if left is not None:
         unknown = rows[rows["label"] == left]
@@ -50,7 +50,7 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     config = override(Config(), train__self_training=0, train__siamese_epochs=1)
     known, batch = taken.index.to_numpy(), rest.index.to_numpy()
     learned = features.learn(known, batch, config)
-    model = NoveltyModel.of(everything[known], looks[known], learned.judge.gallery.labels)
+    model = NoveltyModel.of(everything[known], appearance[known], learned.scorer.gallery.labels)
     fusion, embeddings = (
         learned.calibration.fusion,
         Embeddings(everything[batch], everything[batch]),
@@ -58,16 +58,16 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     evidence = {
         "ids": rest["image_id"].to_numpy(),
         "errors": np.full(len(rest), ""),
-        **weigh(learned.judge, fusion, model, embeddings, looks[batch]),
+        **score_batch(learned.scorer, fusion, model, embeddings, appearance[batch]),
     }
-    reduction = learned.judge.reduction
+    reduction = learned.scorer.reduction
     gallery = {"features": everything[known], "centre": reduction.centre,
                "projection": reduction.projection}  # fmt: skip
     classes, manifest = sorted(taken["label"].unique()), taken.reset_index(drop=True)
-    run = Run(Path(), {"classes": classes}, config, learned.judge.networks, manifest, gallery,
+    run = Run(Path(), {"classes": classes}, config, learned.scorer.networks, manifest, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
     held = Evidence(evidence)
-    context = Context.of(run, config, held)
+    context = DecisionRule.of(run, config, held)
     table = build_table(rest.reset_index(drop=True), held, context)
     truth = rest["label"].to_numpy()
     return {"set": name, "left_out": left or "", "k": k, "seed": seed} | figures(

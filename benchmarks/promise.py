@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.peers import oracle_coverage
-from benchmarks.protocol import SETS, Features, data_folder, draw, judge_rest, weights_file
+from benchmarks.protocol import SETS, Features, data_folder, draw, score_rest, weights_file
 from clusterkit import read_manifest
 from clusterkit.config import Config, override
 from clusterkit.data.splits import units_of
@@ -38,7 +38,7 @@ def redraw(features: Features, k: int, seed: int) -> list[dict]:
         return [{"E": error, "units": units, "coverage": 0.0, "error": 0.0, "group_error": 0.0}
                 for error in ERRORS]  # fmt: skip
     learned = features.learn(labelled, rest, override(Config(), train__self_training=0))
-    probs, calibration, _ = judge_rest(learned, features.views[0, rest])
+    probs, calibration, _ = score_rest(learned, features.views[0, rest])
     truth, confidence = features.labels[rest], probs.max(axis=1)
     right, rows = probs.argmax(axis=1) == truth, np.arange(len(truth))
     groups = units_of(features.manifest.iloc[rest].reset_index(drop=True))

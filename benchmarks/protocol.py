@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from clusterkit.config import AugmentConfig, Config, override
-from clusterkit.data.appearance import appearance
+from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
 from clusterkit.encoders.torchvision import Backbone, load_backbone
@@ -69,7 +69,7 @@ class Features:
     manifest : DataFrame (N)
     views : (V, N, D) float Tensor
         Of the images, and of their three mirror images if asked for.
-    looks : (N, 12) float
+    appearance : (N, 12) float
     labels : (N,) int
     classes : list of str
     backbone : Backbone
@@ -77,7 +77,7 @@ class Features:
 
     manifest: pd.DataFrame
     views: torch.Tensor
-    looks: np.ndarray
+    appearance: np.ndarray
     labels: np.ndarray
     classes: list[str]
     backbone: Backbone
@@ -95,8 +95,8 @@ class Features:
             embed_all(networks, np.ascontiguousarray(view), "cpu").siamese
             for view in flipped_views(data.images, _VIEWS if mirrored else AugmentConfig())
         ])  # fmt: skip
-        looks = appearance(data.images)
-        return cls(data.rows, views, looks, data.labels, data.classes, loaded)
+        appearance = measure_appearance(data.images)
+        return cls(data.rows, views, appearance, data.labels, data.classes, loaded)
 
     @property
     def last(self) -> torch.Tensor:
@@ -118,14 +118,14 @@ class Features:
         trainer.take_features(
             self.views[:, labelled], None if pool is None else self.views[0, pool], folds
         )
-        looks = self.looks[labelled]
-        return learn(data, looks, trainer, folds, config, lambda stage, done, total: None)
+        appearance = self.appearance[labelled]
+        return learn(data, appearance, trainer, folds, config, lambda stage, done, total: None)
 
 
-def judge_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:
+def score_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:
     """Return probabilities (N, K) of a batch as `assign` gives them, and its calibration."""
     calibration, batch = learned.calibration, Embeddings(features, features)
-    scores, _, gate = learned.judge.compare(batch, calibration.fusion)
+    scores, _, gate = learned.scorer.compare(batch, calibration.fusion)
     probs = calibration.fusion.probs(scores, gate)
     prior = estimate_prior(probs, calibration.prior, calibration.n_units)
     shifted = apply_prior(probs, calibration.prior, prior)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import clusterkit
-from clusterkit.auditing.batch import Batch, choose_rows, read_batch, typical_rows
+from clusterkit.auditing.batch import AuditBatch, choose_rows, read_batch, typical_rows
 from clusterkit.auditing.cards import Artist
 from clusterkit.auditing.checks import CamChecks, check_cams, places_of
 from clusterkit.auditing.page import render_page
@@ -22,7 +22,7 @@ from clusterkit.auditing.summary import measure, summarise
 from clusterkit.config import Config
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 
 log = logging.getLogger("clusterkit")
 
@@ -96,7 +96,7 @@ def audit(
 def _write(
     run: Run,
     config: Config,
-    batch: Batch,
+    batch: AuditBatch,
     out: Path,
     places: pd.DataFrame | None,
     progress: Report,
@@ -105,12 +105,12 @@ def _write(
     # An earlier audit's page shows its own pictures until this one is written.
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
-    artist = Artist(Engine(run, config), config.audit.method, batch.root, out, pictures)
+    artist = Artist(Predictor(run, config), config.audit.method, batch.root, out, pictures)
     sampled = _sample(batch.table, chosen, run.info["seed"])
     cards = list(artist.draw(batch.table, chosen, progress, sampled))
     checks = _check(artist, run, places)
     notes = batch.notes + _lost(artist, batch) + checks.warnings()
-    calibration = artist.engine.calibration
+    calibration = artist.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, artist.features)
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
@@ -138,7 +138,7 @@ def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
     if places is not None:
         known = places_of(places, [p.image for p in pairs], size, run.config.image.resize)
     return check_cams(
-        artist.engine,
+        artist.predictor,
         np.stack([p.query for p in pairs]) if pairs else blank,
         np.stack([p.exemplar for p in pairs]) if pairs else blank,
         np.array([p.label for p in pairs], dtype=int),
@@ -148,7 +148,7 @@ def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
     )
 
 
-def _key(batch: Batch, config: Config) -> str:
+def _key(batch: AuditBatch, config: Config) -> str:
     """Name what decides the pictures: rows, run, method and version."""
     text = f"{batch.key} {config.audit.method} {config.audit.limit} {clusterkit.__version__}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -177,7 +177,7 @@ def _is_current(out: Path, key: str) -> bool:
     return _read_metrics(out).get("key") == key and (out / "index.html").is_file()
 
 
-def _lost(artist: Artist, batch: Batch) -> list[str]:
+def _lost(artist: Artist, batch: AuditBatch) -> list[str]:
     """Say which pictures could not be shown."""
     notes = []
     if artist.missing:

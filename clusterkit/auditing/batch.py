@@ -23,7 +23,7 @@ _RANKED, _TYPICAL = 0.75, 0.25
 
 
 @dataclass(frozen=True)
-class Batch:
+class AuditBatch:
     """What `assign` wrote.
 
     Attributes
@@ -82,7 +82,7 @@ class Batch:
         return float(value) if isinstance(value, float | int) and math.isfinite(value) else None
 
 
-def read_batch(run: Run, csv: Path) -> Batch:
+def read_batch(run: Run, csv: Path) -> AuditBatch:
     """Read assignments and check that they are of this run.
 
     Raises
@@ -96,7 +96,7 @@ def read_batch(run: Run, csv: Path) -> Batch:
     for note in notes:
         log.warning("%s: %s", csv.name, note)
     digest = hashlib.sha256(csv.read_bytes() + str(run.info["id"]).encode()).hexdigest()
-    return Batch(csv, table, record, input_root(csv, record), digest[:16], notes)
+    return AuditBatch(csv, table, record, input_root(csv, record), digest[:16], notes)
 
 
 def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: dict) -> None:
@@ -175,12 +175,12 @@ def choose_rows(
     return np.sort(np.r_[np.array(taken, dtype=int), by_chance])
 
 
-def clusters_of(batch: Batch, chosen: np.ndarray) -> list[Cluster]:
+def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
     """Describe the clusters of the whole batch, the largest first.
 
     Parameters
     ----------
-    batch : Batch
+    batch : AuditBatch
     chosen : (n,) int
         Positions of the rows that have a card.
     """
@@ -210,7 +210,7 @@ def clusters_of(batch: Batch, chosen: np.ndarray) -> list[Cluster]:
     return sorted(out, key=lambda c: (-c.size, c.cluster))
 
 
-def typical_rows(batch: Batch) -> tuple[int, ...]:
+def typical_rows(batch: AuditBatch) -> tuple[int, ...]:
     """Return the positions of the most typical image of each cluster of two or more."""
     first = {identity: i for i, identity in reversed(list(enumerate(batch.table["image_id"])))}
     clusters = clusters_of(batch, np.arange(0))

@@ -19,7 +19,7 @@ from clusterkit.data.files import inside_root
 from clusterkit.data.imageio.read import decode, to_array
 from clusterkit.data.manifest import read_identified
 from clusterkit.errors import DataError
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 
 log = logging.getLogger("clusterkit")
@@ -84,7 +84,7 @@ class Artist:
 
     Parameters
     ----------
-    engine : Engine
+    predictor : Predictor
     method : {"cam", "gradcam"}
         See `audit.cam.contributions`.
     inputs : Path
@@ -105,9 +105,11 @@ class Artist:
         labelled images that were not found.
     """
 
-    def __init__(self, engine: Engine, method: str, inputs: Path, out: Path, folder: str) -> None:
-        self.engine, self.run = engine, engine.run
-        self.explainer = Explainer.of(engine, method)
+    def __init__(
+        self, predictor: Predictor, method: str, inputs: Path, out: Path, folder: str
+    ) -> None:
+        self.predictor, self.run = predictor, predictor.run
+        self.explainer = Explainer.of(predictor, method)
         self.inputs, self.out, self.folder = inputs, out, folder
         self.features: dict[int, torch.Tensor] = {}
         self.pairs: list[Pair] = []
@@ -169,7 +171,7 @@ class Artist:
                 self._match(row, query, k, found, heats.get((i, k)))
                 for k, found in enumerate(wanted[i])
             ]
-        labels = self.engine.gallery.labels
+        labels = self.predictor.gallery.labels
         self.pairs += [
             Pair(rows[i].image, queries[i].pixels, self._labelled[row].pixels, int(labels[row]))
             for i, k, row in pairs if k == 0 and int(positions[i]) in self._keep
@@ -200,7 +202,7 @@ class Artist:
         if not row.nearest_image:
             return []
         first = self._rows.get(row.nearest_image)
-        gallery, classes = self.engine.gallery, self.run.classes
+        gallery, classes = self.predictor.gallery, self.run.classes
         gate = np.isin(classes, row.gate.split("|"))[gallery.labels] & gallery.exemplars
         rows = np.flatnonzero(gate)
         found = [(first, row.nearest_similarity)]
@@ -221,7 +223,7 @@ class Artist:
         other = [p for p in ranked if labels[p] != gallery.labels[first]]
         if len(own) == 1 and other and chosen:
             chosen[-1] = other[0]
-        similarity = self.engine.calibration.fusion.similarity(logits[chosen])
+        similarity = self.predictor.calibration.fusion.similarity(logits[chosen])
         return found + [(int(rows[p]), float(s)) for p, s in zip(chosen, similarity, strict=True)]
 
     def _encode_labelled(self, rows: set[int]) -> None:
@@ -246,7 +248,7 @@ class Artist:
 
     def _pair_heats(self, encoded: Encoded, pairs: list[tuple[int, int, int]]) -> dict:
         """Return heat maps by (card, place): over the card's image, and over the match."""
-        heats, labels = {}, self.engine.gallery.labels
+        heats, labels = {}, self.predictor.gallery.labels
         for start in range(0, len(pairs), _BATCH):
             part = pairs[start : start + _BATCH]
             first = encoded.rows([i for i, _, _ in part])

@@ -16,7 +16,7 @@ from clusterkit.config import Config
 from clusterkit.data.imageio.read import to_array
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 
 PICTURES = ("thumb", "classifier_cam", "cam", "nearest_thumb", "nearest_cam")
 
@@ -88,7 +88,7 @@ def evidence(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
-    found = picture_rows(Engine(run, config or run.config), rows, batch.root)
+    found = picture_rows(Predictor(run, config or run.config), rows, batch.root)
     lines = []
     for seen in found:
         first = seen.matches[0] if seen.matches else MatchPictures(Match("", "", None), *[None] * 3)
@@ -99,12 +99,12 @@ def evidence(
     return table
 
 
-def picture_rows(engine: Engine, rows: pd.DataFrame, root: Path) -> list[Pictured]:
+def picture_rows(predictor: Predictor, rows: pd.DataFrame, root: Path) -> list[Pictured]:
     """Draw the cards of some assignments, with up to three labelled images each.
 
     Parameters
     ----------
-    engine : Engine
+    predictor : Predictor
         Its config says by which method CAMs are made.
     rows : DataFrame
     root : Path
@@ -113,9 +113,9 @@ def picture_rows(engine: Engine, rows: pd.DataFrame, root: Path) -> list[Picture
     # The page's own artist, so that no two places draw the same evidence differently.
     with TemporaryDirectory() as folder:
         out = Path(folder)
-        artist = Artist(engine, engine.config.audit.method, root, out, "pictures")
+        artist = Artist(predictor, predictor.config.audit.method, root, out, "pictures")
         cards = artist.draw(rows.reset_index(drop=True), np.arange(len(rows)), lambda *_: None)
-        return [_with_nearest(engine.run, _pictured(card, out)) for card in cards]
+        return [_with_nearest(predictor.run, _pictured(card, out)) for card in cards]
 
 
 def _pictured(card: Card, out: Path) -> Pictured:

@@ -15,7 +15,7 @@ from clusterkit.data.contents import names_of
 from clusterkit.data.imageio.read import to_array
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
 from clusterkit.models.siamese import FactoredSiamese
@@ -149,20 +149,20 @@ class Explainer:
     averages: tuple[Average, Average] | None = None
 
     @classmethod
-    def of(cls, engine: Engine, method: str = "cam", size: int = SIZE) -> "Explainer":
+    def of(cls, predictor: Predictor, method: str = "cam", size: int = SIZE) -> "Explainer":
         """Make one for a run, measured from an average of its exemplars.
 
         Where none of them can be read any more, contributions are measured from 0.
         """
-        images, labels = reference_images(engine.run)
-        explainer = replace(cls.plain(engine), method=method, size=size)
+        images, labels = reference_images(predictor.run)
+        explainer = replace(cls.plain(predictor), method=method, size=size)
         return explainer.measured_from(images, labels)
 
     @classmethod
-    def plain(cls, engine: Engine) -> "Explainer":
+    def plain(cls, predictor: Predictor) -> "Explainer":
         """Make one for a run that measures from 0; no image is read."""
-        offsets = cam.field_offsets(engine.run.info["backbone"])
-        return cls(engine.networks, engine.gallery.siamese, engine.device, offsets)
+        offsets = cam.field_offsets(predictor.run.info["backbone"])
+        return cls(predictor.networks, predictor.gallery.siamese, predictor.device, offsets)
 
     def measured_from(self, images: np.ndarray, labels: np.ndarray) -> "Explainer":
         """Return one that measures from averages of uint8 images (N, S, S, 3); N = 0: from 0."""

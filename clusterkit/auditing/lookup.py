@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from clusterkit.auditing.batch import Batch
+from clusterkit.auditing.batch import AuditBatch
 from clusterkit.auditing.plotting.figures import plain
 from clusterkit.data.contents import files_of
 from clusterkit.data.imageio.read import read_bytes
@@ -13,12 +13,12 @@ from clusterkit.data.manifest import image_id_of
 from clusterkit.errors import DataError
 
 
-def find_row(batch: Batch, image: str) -> tuple[int, Path | None]:
+def find_row(batch: AuditBatch, image: str) -> tuple[int, Path | None]:
     """Find the row of an image.
 
     Parameters
     ----------
-    batch : Batch
+    batch : AuditBatch
     image : str
         Tried in turn: what stands in the column image, an image_id, a path to the file where
         `assign` read it, a path to a file with the same bytes. ``#k`` after any of them is
@@ -51,11 +51,11 @@ def find_row(batch: Batch, image: str) -> tuple[int, Path | None]:
 Found = tuple[pd.DataFrame, Path | None]
 
 
-def _named(batch: Batch, name: str) -> Found:
+def _named(batch: AuditBatch, name: str) -> Found:
     return batch.table[batch.table["image"] == name], None
 
 
-def _identified(batch: Batch, name: str) -> Found:
+def _identified(batch: AuditBatch, name: str) -> Found:
     if not name:
         return batch.table[:0], None
     ids = batch.table["image_id"]
@@ -64,7 +64,7 @@ def _identified(batch: Batch, name: str) -> Found:
     return (exact[:1] if len(exact) else batch.table[files_of(ids) == name]), None
 
 
-def _placed(batch: Batch, name: str) -> Found:
+def _placed(batch: AuditBatch, name: str) -> Found:
     if "\0" in name or not name:
         return batch.table[:0], None
     # Both ways: the file may be a link, or gone.
@@ -79,7 +79,7 @@ def _placed(batch: Batch, name: str) -> Found:
     return batch.table[:0], None
 
 
-def _same_bytes(batch: Batch, name: str) -> Found:
+def _same_bytes(batch: AuditBatch, name: str) -> Found:
     path = Path(name)
     try:
         there = path.is_file()

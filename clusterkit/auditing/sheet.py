@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 import clusterkit
-from clusterkit.auditing.batch import Batch, read_batch
+from clusterkit.auditing.batch import AuditBatch, read_batch
 from clusterkit.auditing.evidence_pictures import MatchPictures, Pictured, picture_rows
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import WIDTH, Paper
@@ -19,7 +19,7 @@ from clusterkit.data.contents import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 
 # Inches: margins, and where the foot begins.
 _LEFT, _RIGHT, _FOOT = 0.5, WIDTH - 0.5, 10.66
@@ -107,7 +107,7 @@ def write_sheet(
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     position, source = find_row(batch, str(image))
     row = batch.table.iloc[[position]]
-    sheet = gather(Engine(run, config or run.config), batch, row, source)
+    sheet = gather(Predictor(run, config or run.config), batch, row, source)
     name = file_stem(row["image_id"].iloc[0]) or f"row-{position + 1}"
     out = Path(out) if out else run.path / "audit" / "sheets" / f"{name}.png"
     try:
@@ -118,7 +118,9 @@ def write_sheet(
     return out
 
 
-def gather(engine: Engine, batch: Batch, row: pd.DataFrame, source: Path | None = None) -> Sheet:
+def gather(
+    predictor: Predictor, batch: AuditBatch, row: pd.DataFrame, source: Path | None = None
+) -> Sheet:
     """Gather what a sheet shows of one row.
 
     Parameters
@@ -127,10 +129,12 @@ def gather(engine: Engine, batch: Batch, row: pd.DataFrame, source: Path | None 
     source : Path or None
         Where the image is, if not where `assign` read it.
     """
-    run, root, name = engine.run, batch.root, row["image"].iloc[0]
+    run, root, name = predictor.run, batch.root, row["image"].iloc[0]
     if source is not None:
         root = source.parent
-    (seen,) = picture_rows(engine, row if source is None else row.assign(image=source.name), root)
+    (seen,) = picture_rows(
+        predictor, row if source is None else row.assign(image=source.name), root
+    )
     probs, lack = None, ""
     if row["status"].iloc[0] == "failed":
         lack = "The image could not be read."
@@ -138,7 +142,7 @@ def gather(engine: Engine, batch: Batch, row: pd.DataFrame, source: Path | None 
         # Without the folder: the sheet is passed on, and paths of a machine are nobody's business.
         lack = "The image is not where assign read it any more, or has changed since."
     else:
-        probs = _probs(engine, source or root / name, row["image_id"].iloc[0])
+        probs = _probs(predictor, source or root / name, row["image_id"].iloc[0])
     groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
     return Sheet(
         # As it stands in the table, wherever its file was found.
@@ -314,17 +318,17 @@ def _draw_foot(paper: Paper, sheet: Sheet) -> None:
     paper.text((_LEFT, y + 0.05), sheet.promise, _RIGHT - _LEFT, 7.5, lines=3)
 
 
-def _probs(engine: Engine, path: Path, image_id: str) -> np.ndarray | None:
-    how = engine.run.config.image
+def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None:
+    how = predictor.run.config.image
     try:
         image = load_image(path, how.size, how, frame_of(image_id))
     except DataError:
         return None
-    _, logits = engine.features(to_array(image, how.size, how.resize)[None])
-    return engine.calibration.fusion.classifier_probs(logits)[0]
+    _, logits = predictor.features(to_array(image, how.size, how.resize)[None])
+    return predictor.calibration.fusion.classifier_probs(logits)[0]
 
 
-def _threshold(batch: Batch, label: str) -> float | None:
+def _threshold(batch: AuditBatch, label: str) -> float | None:
     if batch.threshold is not None:
         return batch.threshold
     found = batch.record.get("promise")
@@ -333,7 +337,7 @@ def _threshold(batch: Batch, label: str) -> float | None:
     return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None
 
 
-def _level(batch: Batch, run: Run) -> float:
+def _level(batch: AuditBatch, run: Run) -> float:
     level = batch.record.get("confidence")
     known = isinstance(level, int | float) and 0 < level < 1
     return float(level) if known else run.config.assign.confidence

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clusterkit.auditing.batch import Batch, clusters_of
+from clusterkit.auditing.batch import AuditBatch, clusters_of
 from clusterkit.auditing.checks import CamChecks
 from clusterkit.auditing.page import Summary
 from clusterkit.data.imageio.greys import describe
@@ -33,7 +33,7 @@ def measure(run: Run, calibration: Calibration) -> dict:
 
 def summarise(
     run: Run,
-    batch: Batch,
+    batch: AuditBatch,
     chosen: np.ndarray,
     metrics: dict,
     plots: list,

@@ -9,7 +9,7 @@ APPEARANCE = 12 + 3 * _SCALES
 _LEAST_ENERGY = 1e-5
 
 
-def appearance(images: np.ndarray) -> np.ndarray:
+def measure_appearance(images: np.ndarray) -> np.ndarray:
     """Describe images by each channel's extremes, mean, spread, and roughness at five scales.
 
     The roughness is the logarithm of the mean squared difference of neighbouring pixels, of the

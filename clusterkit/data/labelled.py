@@ -11,8 +11,9 @@ from clusterkit.config import Config
 from clusterkit.data.cache import room_for_images
 from clusterkit.data.contents import names_of
 from clusterkit.data.duplicates.grouping import near_chains
-from clusterkit.data.duplicates.index import SIGNATURE, near_pairs
-from clusterkit.data.loading import load_batches, places_of, workers_for
+from clusterkit.data.duplicates.index import near_pairs
+from clusterkit.data.duplicates.signature import SIGNATURE
+from clusterkit.data.loading import image_refs, load_batches, workers_for
 from clusterkit.data.manifest import check_labels
 from clusterkit.data.splits import units_of
 
@@ -67,15 +68,15 @@ def load_labelled(
     images = room_for_images(len(rows), config.image.size, config.train.cache_mb)
     errors = np.empty(len(rows), dtype=object)
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.int8)
-    places, count = places_of(rows), 0
-    for batch in load_batches(places, config.image, _BATCH, workers_for(places)):
-        place = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
-        errors[place], signatures[place] = batch.errors, batch.signatures
+    refs, count = image_refs(rows), 0
+    for batch in load_batches(refs, config.image, _BATCH, workers_for(refs)):
+        ref = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
+        errors[ref], signatures[ref] = batch.errors, batch.signatures
         # Written without gaps: leaving images out afterwards would take a second copy of all.
         readable = batch.images[batch.errors == ""]
         images[count : count + len(readable)] = readable
         count += len(readable)
-        report("read", place.stop, len(rows))
+        report("read", ref.stop, len(rows))
     bad = errors != ""
     if bad.any():
         first = np.flatnonzero(bad)[0]

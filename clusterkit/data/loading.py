@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.appearance import appearance
+from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.files import reading_processes
 from clusterkit.data.imageio.read import decode, to_array
@@ -21,7 +21,7 @@ from clusterkit.errors import ImageError
 log = logging.getLogger("clusterkit")
 
 # A file, and which of its frames ("0", "1", …); None where it holds one image.
-Place = tuple[str, str | None]
+ImageRef = tuple[str, str | None]
 
 # Images that a worker reads at a time. The workers share each batch, so that one batch of huge
 # images does not keep the main process waiting for one of them while the others are done.
@@ -33,7 +33,7 @@ _NICE = 10
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImageBatch:
     """B images in a row of the input.
 
     Attributes
@@ -48,7 +48,7 @@ class Batch:
         Why an image could not be read; "" where it could.
     signatures : (B, SIGNATURE) int8
         What near duplicates are known by; zeros where the image could not be read.
-    looks : (B, APPEARANCE) float32
+    appearance : (B, APPEARANCE) float32
         `appearance` of the images; that of a black one where the image could not be read.
     """
 
@@ -57,7 +57,7 @@ class Batch:
     ids: np.ndarray
     errors: np.ndarray
     signatures: np.ndarray
-    looks: np.ndarray
+    appearance: np.ndarray
 
 
 def do_nothing() -> None:
@@ -66,16 +66,16 @@ def do_nothing() -> None:
 
 class _Images(Dataset):
     def __init__(
-        self, places: list[Place], how: ImageConfig, in_worker: Callable[[], None] = do_nothing
+        self, refs: list[ImageRef], how: ImageConfig, in_worker: Callable[[], None] = do_nothing
     ) -> None:
-        self.places, self.how, self.in_worker = places, how, in_worker
+        self.refs, self.how, self.in_worker = refs, how, in_worker
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.refs)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, str, str, np.ndarray]:
         size, identity = self.how.size, ""
-        path, frame = self.places[index]
+        path, frame = self.refs[index]
         try:
             data, identity = read_identified(path, frame)
             image = decode(data, size, self.how, int(frame or 0))
@@ -85,47 +85,47 @@ class _Images(Dataset):
             return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)
 
 
-def places_of(rows: pd.DataFrame) -> list[Place]:
+def image_refs(rows: pd.DataFrame) -> list[ImageRef]:
     """Return where the images of a manifest's rows are."""
     frames = [frame if isinstance(frame, str) and frame else None for frame in rows["frame"]]
     return list(zip(rows["path"], frames, strict=True))
 
 
-def read_signatures(places: list[Place], how: ImageConfig) -> np.ndarray:
+def read_signatures(refs: list[ImageRef], how: ImageConfig) -> np.ndarray:
     """Return the signatures (N, SIGNATURE) int8 of images; zeros where one cannot be read."""
     parts = [np.zeros((0, SIGNATURE), dtype=np.int8)]
-    parts += [batch.signatures for batch in load_batches(places, how, 64, workers_for(places))]
+    parts += [batch.signatures for batch in load_batches(refs, how, 64, workers_for(refs))]
     return np.concatenate(parts)
 
 
-def workers_for(places: list[Place]) -> int:
+def workers_for(refs: list[ImageRef]) -> int:
     """Return how many processes read so many images: starting them costs more than a few."""
-    return 0 if len(places) < 200 else reading_processes()
+    return 0 if len(refs) < 200 else reading_processes()
 
 
 def load_batches(
-    places: list[Place],
+    refs: list[ImageRef],
     how: ImageConfig,
     batch_size: int,
     workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
     in_worker: Callable[[], None] = do_nothing,
-) -> Iterator[Batch]:
-    """Return the images at `places` in order, in batches; those numbered in `skip` are left out.
+) -> Iterator[ImageBatch]:
+    """Return the images at `refs` in order, in batches; those numbered in `skip` are left out.
 
     The workers begin at once, before the first batch is asked for; each calls `in_worker` first.
     An unreadable image is a blank one with its reason in `errors`: it never stops the batch.
     """
-    starts = range(0, len(places), batch_size)
+    starts = range(0, len(refs), batch_size)
     numbers = [i for i in range(len(starts)) if i not in skip]
     slices = [
         (number, range(start, min(start + _SLICE, end)))
         for number in numbers
-        for end in [min(starts[number] + batch_size, len(places))]
+        for end in [min(starts[number] + batch_size, len(refs))]
         for start in range(starts[number], end, _SLICE)
     ]
     loader = DataLoader(
-        _Images(places, how, in_worker),
+        _Images(refs, how, in_worker),
         batch_sampler=[list(rows) for _, rows in slices],
         num_workers=min(workers, len(slices)),
         prefetch_factor=_ahead(batch_size, workers) if workers and slices else None,
@@ -150,33 +150,33 @@ def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, n
     images, ids, errors, signatures = zip(*rows, strict=True)
     images = np.stack(images)
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
-    return torch.from_numpy(images), ids, errors, np.stack(signatures), appearance(images)
+    return torch.from_numpy(images), ids, errors, np.stack(signatures), measure_appearance(images)
 
 
-def read_batch(places: list[Place], how: ImageConfig, number: int, batch_size: int) -> Batch:
-    """Return one batch of the images at `places`, read in this process."""
-    images = _Images(places, how)
-    rows = range(number * batch_size, min((number + 1) * batch_size, len(places)))
+def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: int) -> ImageBatch:
+    """Return one batch of the images at `refs`, read in this process."""
+    images = _Images(refs, how)
+    rows = range(number * batch_size, min((number + 1) * batch_size, len(refs)))
     return _join(number, [_collate([images[row] for row in rows])])
 
 
-def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[Batch]:
+def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[ImageBatch]:
     """Put slices together that have the same number of a batch."""
     parts: list[tuple] = []
-    for place, (number, part) in enumerate(zip(numbers, slices, strict=True)):
+    for ref, (number, part) in enumerate(zip(numbers, slices, strict=True)):
         parts.append(part)
-        if place + 1 == len(numbers) or numbers[place + 1] != number:
+        if ref + 1 == len(numbers) or numbers[ref + 1] != number:
             yield _join(number, parts)
             parts = []
 
 
-def _join(number: int, parts: list[tuple]) -> Batch:
-    images, ids, errors, signatures, looks = zip(*parts, strict=True)
-    return Batch(
+def _join(number: int, parts: list[tuple]) -> ImageBatch:
+    images, ids, errors, signatures, appearance = zip(*parts, strict=True)
+    return ImageBatch(
         number,
         np.concatenate([part.numpy() for part in images]),
         np.array([one for part in ids for one in part], dtype=str),
         np.array([one for part in errors for one in part], dtype=str),
         np.concatenate(signatures),
-        np.concatenate(looks),
+        np.concatenate(appearance),
     )

@@ -8,14 +8,14 @@ import clusterkit
 from clusterkit.data.imageio.read import image_size
 from clusterkit.errors import DataError, ImageError
 from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, UNREADABLE, Batch
+from clusterkit.exporting.selection import ANSWERED, UNREADABLE, ExportBatch
 
 FILE = "coco.json"
 
 _TEXTS = ("status", "group", "reason", "duplicate_of")
 
 
-def write_coco(batch: Batch, folder: Path, copy: bool) -> list[str]:
+def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
     """Write `coco.json`; image and category ids count from 1, categories in the run's order.
 
     `file_name` is relative to the folder of the input images, or with `copy` to that of the
@@ -53,7 +53,7 @@ def write_coco(batch: Batch, folder: Path, copy: bool) -> list[str]:
     return [] if copy else [f"image paths in {FILE} are relative to {batch.root}"]
 
 
-def _image(batch: Batch, row: tuple, folder: Path, names: Names | None) -> dict | None:
+def _image(batch: ExportBatch, row: tuple, folder: Path, names: Names | None) -> dict | None:
     how, frame = batch.run.config.image, max(row.frame, 0)
     file = row.image if names is None else batch.write_picture(row, folder, names)
     if file is None:

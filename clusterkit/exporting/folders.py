@@ -9,13 +9,13 @@ import pandas as pd
 from clusterkit.data.manifest import safe_csv_text
 from clusterkit.errors import DataError, ImageError, shown
 from clusterkit.exporting.output_folder import MARKER, Names, write_png
-from clusterkit.exporting.selection import UNREADABLE, Batch
+from clusterkit.exporting.selection import UNREADABLE, ExportBatch
 
 INDEX = "index.csv"
 OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
 
 
-def write_folders(batch: Batch, folder: Path, out: Path, copy: bool) -> list[str]:
+def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> list[str]:
     """Write class folders and `index.csv`: image, image_id, status, file, label, confidence.
 
     Assigned and duplicate images go into their class's folder; the others, if asked for, into
@@ -24,7 +24,7 @@ def write_folders(batch: Batch, folder: Path, out: Path, copy: bool) -> list[str
 
     Parameters
     ----------
-    batch : Batch
+    batch : ExportBatch
     folder : Path
         To write into; it will be called `out`.
     copy : bool
@@ -72,7 +72,7 @@ def _place(row: tuple, places: dict[str, str]) -> str:
     return OTHERS[row.status] + (f"/cluster-{int(row.cluster):03d}" if cluster else "")
 
 
-def _put(batch: Batch, row: tuple, folder: Path, file: str, out: Path, copy: bool) -> bool:
+def _put(batch: ExportBatch, row: tuple, folder: Path, file: str, out: Path, copy: bool) -> bool:
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     if row.frame >= 0:

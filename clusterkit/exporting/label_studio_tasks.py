@@ -13,7 +13,7 @@ import pandas as pd
 
 from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, IMAGES, Batch
+from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch
 from clusterkit.formats.label_studio import (
     CHOICES,
     IMAGE,
@@ -66,13 +66,13 @@ def labeling_config(classes: list[str]) -> str:
 
 
 def write_label_studio(
-    batch: Batch, folder: Path, out: Path, copy: bool, root: Path | None, prefix: str | None
+    batch: ExportBatch, folder: Path, out: Path, copy: bool, root: Path | None, prefix: str | None
 ) -> list[str]:
     """Write `tasks.json` and `label-studio.xml`, and with `copy` the pictures.
 
     Parameters
     ----------
-    batch : Batch
+    batch : ExportBatch
     folder : Path
         To write into; it will be called `out`.
     copy : bool
@@ -143,7 +143,7 @@ def task(row: tuple, url: str, model: str) -> dict:
     return out
 
 
-def _own_file(batch: Batch, row: tuple) -> str | None:
+def _own_file(batch: ExportBatch, row: tuple) -> str | None:
     if row.frame < 0 and Path(row.path).suffix.lower() in _SHOWN:
         return row.image
     batch.left_out[UNSHOWN] += 1

@@ -33,7 +33,7 @@ ANSWERED = ("assigned", "review", "duplicate")
 
 
 @dataclass
-class Batch:
+class ExportBatch:
     """Rows to hand on.
 
     Attributes
@@ -99,7 +99,7 @@ def choose_statuses(asked: str | tuple[str, ...] | None, default: tuple[str, ...
 
 def load_batch(
     run: Run, assignments: Path | None, statuses: tuple[str, ...], progress: Report | None = None
-) -> Batch:
+) -> ExportBatch:
     """Read assignments, check them against the run, and find their images.
 
     Raises
@@ -137,7 +137,7 @@ def load_batch(
         log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
                     missing, len(rows), assigned.root,
                     shown(rows["image"][found.index(MISSING)]))  # fmt: skip
-    batch = Batch(run, rows[there].reset_index(drop=True), assigned.root, statuses)
+    batch = ExportBatch(run, rows[there].reset_index(drop=True), assigned.root, statuses)
     batch.progress = progress
     batch.left_out |= Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
     return batch

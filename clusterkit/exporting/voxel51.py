@@ -9,7 +9,7 @@ import pandas as pd
 from clusterkit.data.contents import name_of
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.output_folder import Names
-from clusterkit.exporting.selection import ANSWERED, Batch
+from clusterkit.exporting.selection import ANSWERED, ExportBatch
 
 PIP = "pip install 'clusterkit[export]'"
 
@@ -36,12 +36,12 @@ def load_fiftyone() -> Any:
     return fiftyone
 
 
-def add_dataset(batch: Batch, folder: Path, out: Path, copy: bool, name: str) -> list[str]:
+def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: str) -> list[str]:
     """Make a dataset; pictures of frames (with `copy`, of all images) go into `folder`.
 
     Parameters
     ----------
-    batch : Batch
+    batch : ExportBatch
     folder : Path
         To write into; it will be called `out`.
     copy : bool

@@ -15,15 +15,15 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
-from clusterkit.data.loading import places_of
+from clusterkit.data.loading import image_refs
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.run import Run
 from clusterkit.inference.cluster_summaries import summarise_clusters
-from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.journal import Journal
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
@@ -93,9 +93,9 @@ def assign(
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
         evidence = journal.evidence()
-        context = Context.of(run, config, evidence)
-        table = build_table(inputs, evidence, context)
-        summary = _summary(run, source, out, inputs, table, context)
+        rule = DecisionRule.of(run, config, evidence)
+        table = build_table(inputs, evidence, rule)
+        summary = _summary(run, source, out, inputs, table, rule)
         summary["cluster_summaries"] = summarise_clusters(table, evidence)
         summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         seconds = time.perf_counter() - started
@@ -119,12 +119,12 @@ def _embed_missing(
     finished = len(done) * batch_size
     if finished >= len(inputs):
         return len(done)
-    places = places_of(inputs)
-    for number, evidence in compute(Engine(run, config), places, batch_size, done, journal.leave):
+    refs = image_refs(inputs)
+    for number, evidence in compute(Predictor(run, config), refs, batch_size, done, journal.leave):
         journal.write(number, evidence)
         finished += len(evidence["ids"])
         if progress:
-            progress("assign", min(finished, len(places)), len(places))
+            progress("assign", min(finished, len(refs)), len(refs))
     return len(done)
 
 
@@ -162,10 +162,10 @@ def _summary(
     out: Path,
     inputs: pd.DataFrame,
     table: pd.DataFrame,
-    context: Context,
+    rule: DecisionRule,
 ) -> dict:
     source = Path(source)
-    data = context.config.data
+    data = rule.config.data
     root = Path(data.images or source.parent) if source.is_file() else source
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
@@ -178,16 +178,16 @@ def _summary(
             ((table["duplicate_of"] != "") & (table["status"] != "duplicate")).sum()
         ),
         "class_shares": {
-            "labelled": dict(zip(run.classes, context.calibration.prior.round(6), strict=True)),
-            "estimated": dict(zip(run.classes, context.prior.round(6), strict=True)),
+            "labelled": dict(zip(run.classes, rule.calibration.prior.round(6), strict=True)),
+            "estimated": dict(zip(run.classes, rule.prior.round(6), strict=True)),
         },
-        "promise": context.to_dict(),
-        "promise_text": context.text,
-        "confidence": context.config.assign.confidence,
+        "promise": rule.to_dict(),
+        "promise_text": rule.text,
+        "confidence": rule.config.assign.confidence,
         "run": run.info["id"],
         # Relative, so that a run and its data can move together and no absolute path is kept.
         "input_root": os.path.relpath(root, out.parent),
-        "device": str(choose_device(context.config.device)),
+        "device": str(choose_device(rule.config.device)),
         "versions": {
             "clusterkit": clusterkit.__version__,
             "torch": torch.__version__,

@@ -16,7 +16,7 @@ from clusterkit.methods.risk_control import Promise
 
 
 @dataclass(frozen=True)
-class Context:
+class DecisionRule:
     """What is the same for every row.
 
     Attributes
@@ -41,7 +41,7 @@ class Context:
     set_thresholds: np.ndarray
 
     @classmethod
-    def of(cls, run: Run, config: Config, evidence: Evidence) -> "Context":
+    def of(cls, run: Run, config: Config, evidence: Evidence) -> "DecisionRule":
         """Choose the thresholds for what the config asks to promise, for one batch."""
         calibration = Calibration.from_dict(run.calibration)
         prior = calibration.prior

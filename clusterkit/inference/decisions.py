@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from clusterkit.inference.decision_rule import Context
+from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.active_learning import order_points, uncertainty
@@ -16,7 +16,7 @@ from clusterkit.methods.novelty import novelty_p_values
 
 
 @dataclass
-class Verdicts:
+class Decisions:
     """Decisions on N images.
 
     Attributes
@@ -49,7 +49,7 @@ class Verdicts:
     order: np.ndarray
 
     @classmethod
-    def empty(cls, n: int) -> "Verdicts":
+    def empty(cls, n: int) -> "Decisions":
         """Return verdicts on n images that were read, resemble none, and wait for a person."""
         return cls(
             failed=np.zeros(n, dtype=bool),
@@ -69,7 +69,7 @@ class Verdicts:
         return (self.status == "review") | (self.status == "novel")
 
 
-def decide(evidence: Evidence, groups: np.ndarray, context: Context) -> Verdicts:
+def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisions:
     """Decide about N images.
 
     Parameters
@@ -77,15 +77,15 @@ def decide(evidence: Evidence, groups: np.ndarray, context: Context) -> Verdicts
     evidence : Evidence (N)
     groups : (N,) str
         "" where there is none.
-    context : Context
+    rule : DecisionRule
     """
-    found = Verdicts.empty(len(evidence))
-    calibration = context.calibration
+    found = Decisions.empty(len(evidence))
+    calibration = rule.calibration
     # The first of several labelled images with the same bytes is named.
-    known = pd.Index(context.run.manifest["image_id"])
+    known = pd.Index(rule.run.manifest["image_id"])
     first = pd.Series(np.arange(len(known)), index=known)[~known.duplicated()]
     for rows, part in evidence.parts("ids", "errors", "probs", "novelty", "near"):
-        probs, failed = context.probs(part["probs"]), part["errors"] != ""
+        probs, failed = rule.probs(part["probs"]), part["errors"] != ""
         best = probs.argmax(axis=1)
         found.failed[rows], found.best[rows] = failed, best
         found.confidence[rows] = probs[np.arange(len(probs)), best]
@@ -97,53 +97,53 @@ def decide(evidence: Evidence, groups: np.ndarray, context: Context) -> Verdicts
         found.near[rows] = np.where(failed | (found.same[rows] >= 0), -1, part["near"])
     # A person gave the label of the labelled copy.
     found.confidence[found.same >= 0] = 1.0
-    _set_statuses(found, context)
+    _set_statuses(found, rule)
     if found.refused.any():
-        labelled = Reduction.stored_in(context.run)(context.run.gallery["features"])
-        found.cluster[found.refused] = _clusters(found, evidence, labelled, context)
-        found.order[found.refused] = _order(found, evidence, groups, labelled, context)
+        labelled = Reduction.stored_in(rule.run)(rule.run.gallery["features"])
+        found.cluster[found.refused] = _clusters(found, evidence, labelled, rule)
+        found.order[found.refused] = _order(found, evidence, groups, labelled, rule)
     return found
 
 
-def _set_statuses(found: Verdicts, context: Context) -> None:
+def _set_statuses(found: Decisions, rule: DecisionRule) -> None:
     duplicate, near, status = found.same >= 0, found.near >= 0, found.status
     judged = ~found.failed & ~duplicate
-    status[judged & (found.confidence >= context.thresholds[found.best])] = "assigned"
-    if context.promises:
+    status[judged & (found.confidence >= rule.thresholds[found.best])] = "assigned"
+    if rule.promises:
         novel = np.zeros(len(status), dtype=bool)
-        alpha = context.config.engine.novelty_alpha
+        alpha = rule.config.engine.novelty_alpha
         novel[judged] = benjamini_hochberg(found.novelty_p[judged], alpha)
         # A labelled picture made brighter may look strange, but it is not unlike all labelled.
         status[novel & ~near] = "novel"
     status[duplicate], status[found.failed] = "duplicate", "failed"
-    if context.promises:
-        unlike = near & (context.run.labels[found.near] != found.best)
+    if rule.promises:
+        unlike = near & (rule.run.labels[found.near] != found.best)
         # The same picture under another label: one of the two is wrong, and a person must say.
         status[unlike & (status == "assigned")] = "review"
 
 
 def _clusters(
-    found: Verdicts, evidence: Evidence, labelled: np.ndarray, context: Context
+    found: Decisions, evidence: Evidence, labelled: np.ndarray, rule: DecisionRule
 ) -> np.ndarray:
     """Return the cluster (R,) of each refused image, as all that could be read show it."""
-    run, read = context.run, ~found.failed
+    run, read = rule.run, ~found.failed
     parts = (
-        (part["reduced"][read[rows]], context.probs(part["probs"])[read[rows]])
+        (part["reduced"][read[rows]], rule.probs(part["probs"])[read[rows]])
         for rows, part in evidence.parts("reduced", "probs")
     )
     # Where the labelled images lie: clusters and questions are seen from there.
     n_classes = len(run.classes)
     points = cluster_space_of(parts, int(read.sum()), n_classes, labelled, run.labels)
-    size = context.config.engine.min_cluster_size
+    size = rule.config.engine.min_cluster_size
     return cluster_refused(points, size, n_classes, found.refused[read])
 
 
 def _order(
-    found: Verdicts,
+    found: Decisions,
     evidence: Evidence,
     groups: np.ndarray,
     labelled: np.ndarray,
-    context: Context,
+    rule: DecisionRule,
 ) -> np.ndarray:
     """Return the order (R,) in which to ask about the refused images; see `order_questions`."""
     refused, done = found.refused, 0
@@ -152,7 +152,7 @@ def _order(
     for rows, part in evidence.parts("reduced", "probs"):
         chosen = refused[rows]
         to = slice(done, done + int(chosen.sum()))
-        worth[to] = uncertainty(context.probs(part["probs"])[chosen])
+        worth[to] = uncertainty(rule.probs(part["probs"])[chosen])
         points[to] = unit_length(part["reduced"][chosen])
         done = to.stop
     worth[found.status[refused] == "novel"] = 1.0

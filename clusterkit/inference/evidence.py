@@ -17,7 +17,7 @@ class Evidence:
     Parameters
     ----------
     arrays : mapping of (N, …) arrays
-        As `Engine.evidence` gives them.
+        As `Predictor.evidence` gives them.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ from clusterkit.models.siamese import FactoredSiamese
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Comparison:
     """What comparing N images with the exemplars of K classes gives.
 
     Attributes
@@ -56,7 +56,7 @@ class Gallery:
             for c in range(n_classes)
         ]
 
-    def compare(self, features: torch.Tensor, gate: np.ndarray, top: int) -> Evidence:
+    def compare(self, features: torch.Tensor, gate: np.ndarray, top: int) -> Comparison:
         """Compare features (N, D) with the exemplars of each image's gated classes.
 
         Parameters
@@ -82,7 +82,7 @@ class Gallery:
             closer = best.values[:, 0].numpy() > nearest_logit[asked]
             nearest_logit[asked[closer]] = best.values[closer, 0].numpy()
             nearest[asked[closer]] = rows[best.indices[closer, 0]].numpy()
-        return Evidence(pooled, nearest, nearest_logit)
+        return Comparison(pooled, nearest, nearest_logit)
 
     def rank(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         """Return the symmetric logits (E',) of one image's features (1, D) with some exemplars."""

@@ -5,10 +5,10 @@ import torch
 
 from clusterkit.config import Config
 from clusterkit.data.duplicates.index import NearIndex
-from clusterkit.data.loading import Batch
+from clusterkit.data.loading import ImageBatch
 from clusterkit.formats.run import Run
 from clusterkit.inference.gallery import Gallery
-from clusterkit.inference.scorer import Judge, Reduction
+from clusterkit.inference.scorer import Reduction, Scorer
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Fusion
 from clusterkit.methods.label_propagation import Neighbourhood
@@ -22,7 +22,7 @@ from clusterkit.models.siamese import FactoredSiamese
 _LONGEST_ERROR = 200
 
 
-class Engine:
+class Predictor:
     """A loaded run, ready to turn images into evidence.
 
     Parameters
@@ -43,7 +43,7 @@ class Engine:
         exemplars = stored["exemplar"].numpy().astype(bool)
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
-        self.judge = Judge(self.networks, self.gallery, reduction, neighbours, pool_top)
+        self.scorer = Scorer(self.networks, self.gallery, reduction, neighbours, pool_top)
         self.precision = Precision.from_dict(run.info["precision"])
         on_gpu = self.device.type == "cuda"
         self._copying = torch.cuda.Stream(self.device) if on_gpu else None
@@ -56,30 +56,32 @@ class Engine:
         In float32, as the labelled images were: a few images are compared with those.
         """
         embeddings = embed(self.networks, images, self.device, FLOAT32)
-        return embeddings.siamese, self.judge.logits(embeddings).numpy()
+        return embeddings.siamese, self.scorer.logits(embeddings).numpy()
 
-    def evidence(self, batch: Batch) -> dict[str, np.ndarray]:
-        """Turn one batch into the arrays that the journal keeps: see `Context`."""
+    def evidence(self, batch: ImageBatch) -> dict[str, np.ndarray]:
+        """Turn one batch into the arrays that the journal keeps: see `DecisionRule`."""
         return self.finish(batch, self.start(batch))
 
-    def start(self, batch: Batch) -> Embeddings:
+    def start(self, batch: ImageBatch) -> Embeddings:
         """Begin to encode a batch; a GPU goes on while the batch before it is finished."""
         return start_embedding(self.networks, self._sent(batch.images), self.device)
 
-    def finish(self, batch: Batch, started: Embeddings) -> dict[str, np.ndarray]:
+    def finish(self, batch: ImageBatch, started: Embeddings) -> dict[str, np.ndarray]:
         """Turn what `start` began into evidence."""
-        found = self._weigh(started.cpu(), batch.looks)
+        found = self._score(started.cpu(), batch.appearance)
         close = self.precision.is_close(found["probs"])
         if close.any():
             plain = embed(self.networks, batch.images[close], self.device, FLOAT32)
-            for name, values in self._weigh(plain, batch.looks[close]).items():
+            for name, values in self._score(plain, batch.appearance[close]).items():
                 found[name][close] = values
         near, score = self.near.match(batch.signatures)
         errors = batch.errors.astype(f"U{_LONGEST_ERROR}")
         return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **found}
 
-    def _weigh(self, embeddings: Embeddings, looks: np.ndarray) -> dict[str, np.ndarray]:
-        return weigh(self.judge, self.calibration.fusion, self.novelty, embeddings, looks)
+    def _score(self, embeddings: Embeddings, appearance: np.ndarray) -> dict[str, np.ndarray]:
+        return score_batch(
+            self.scorer, self.calibration.fusion, self.novelty, embeddings, appearance
+        )
 
     def _sent(self, images: np.ndarray) -> torch.Tensor:
         """Return images (B, S, S, 3) uint8 on the device; a GPU copies beside what it computes."""
@@ -95,11 +97,15 @@ class Engine:
         return sent
 
 
-def weigh(
-    judge: Judge, fusion: Fusion, novelty: NoveltyModel, embeddings: Embeddings, looks: np.ndarray
+def score_batch(
+    scorer: Scorer,
+    fusion: Fusion,
+    novelty: NoveltyModel,
+    embeddings: Embeddings,
+    appearance: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Return all that rows rest on of N images, given their embeddings and `appearance`."""
-    scores, found, gate = judge.compare(embeddings, fusion)
+    scores, found, gate = scorer.compare(embeddings, fusion)
     return {
         "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
         "probs": fusion.probs(scores, gate).astype(np.float32),
@@ -107,8 +113,8 @@ def weigh(
         "pooled": found.pooled,
         "nearest": found.nearest,
         "nearest_logit": found.nearest_logit,
-        "novelty": novelty.score(embeddings.siamese, looks),
-        "reduced": judge.reduction(embeddings.siamese),
+        "novelty": novelty.score(embeddings.siamese, appearance),
+        "reduced": scorer.reduction(embeddings.siamese),
     }
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 
 from clusterkit.data.contents import names_of
 from clusterkit.formats.assignments import COLUMNS, NUMBERS
-from clusterkit.inference.decision_rule import Context
-from clusterkit.inference.decisions import Verdicts, decide
+from clusterkit.inference.decision_rule import DecisionRule
+from clusterkit.inference.decisions import Decisions, decide
 from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.prediction_sets import label_sets
 
@@ -18,7 +18,7 @@ _SHOWN = ("ids", "errors", "probs", "classifier", "gate", "pooled", "nearest", "
 _OF_FAILED = ("image", "image_id", "status", "group", "reason", "cluster", "order")
 
 
-def build_table(inputs: pd.DataFrame, evidence: Evidence, context: Context) -> pd.DataFrame:
+def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) -> pd.DataFrame:
     """Turn evidence on N images into N rows of the contract.
 
     Parameters
@@ -26,7 +26,7 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, context: Context) -> p
     inputs : DataFrame (N)
         image, path, group, frame, and elements of DICOM that are to be kept.
     evidence : Evidence (N)
-    context : Context
+    rule : DecisionRule
 
     Returns
     -------
@@ -34,12 +34,12 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, context: Context) -> p
     """
     n = len(inputs)
     groups = np.array([g if isinstance(g, str) else "" for g in inputs["group"]], dtype=object)
-    found = decide(evidence, groups, context)
+    found = decide(evidence, groups, rule)
     columns = {c: np.empty(n, dtype=float if c in NUMBERS else object) for c in COLUMNS}
     columns |= {"image": inputs["image"].to_numpy(), "group": groups, "status": found.status}
     columns["cluster"] = _whole(found.cluster, found.cluster >= 0)
     columns["order"] = _whole(found.order, found.order > 0)
-    describe = _Rows(context, found)
+    describe = _RowBuilder(rule, found)
     for rows, part in evidence.parts(*_SHOWN):
         for name, values in describe(rows, part).items():
             columns[name][rows] = values
@@ -51,26 +51,26 @@ def _whole(numbers: np.ndarray, given: np.ndarray) -> pd.arrays.IntegerArray:
     return pd.arrays.IntegerArray(np.where(given, numbers, 0).astype(np.int64), ~given)
 
 
-class _Rows:
+class _RowBuilder:
     """Describes rows, given their evidence and what was decided about all."""
 
-    def __init__(self, context: Context, found: Verdicts) -> None:
-        self.context, self.found = context, found
-        self.classes = np.array(context.run.classes, dtype=object)
-        self.names = names_of(context.run.manifest)
-        self.labels = context.run.manifest["label"].to_numpy(dtype=object)
-        self.thresholds, self.joined = context.thresholds, {}
+    def __init__(self, rule: DecisionRule, found: Decisions) -> None:
+        self.rule, self.found = rule, found
+        self.classes = np.array(rule.run.classes, dtype=object)
+        self.names = names_of(rule.run.manifest)
+        self.labels = rule.run.manifest["label"].to_numpy(dtype=object)
+        self.thresholds, self.joined = rule.thresholds, {}
 
     def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the columns of these rows that rest on the evidence."""
-        probs, best = self.context.probs(part["probs"]), self.found.best[rows]
+        probs, best = self.rule.probs(part["probs"]), self.found.best[rows]
         each, first = np.arange(len(probs)), part["classifier"].argmax(axis=1)
-        nearest, fusion = part["nearest"], self.context.calibration.fusion
+        nearest, fusion = part["nearest"], self.rule.calibration.fusion
         with np.errstate(over="ignore"):
             similarity = fusion.similarity(part["pooled"][each, best])
             nearest_similarity = fusion.similarity(part["nearest_logit"])
         compared = nearest >= 0
-        sets = label_sets(probs, self.context.set_thresholds)
+        sets = label_sets(probs, self.rule.set_thresholds)
         columns = {
             "image_id": part["ids"],
             "status": self.found.status[rows],
@@ -117,7 +117,7 @@ class _Rows:
     def _reasons(self, columns: dict, rows: slice, scores: np.ndarray) -> np.ndarray:
         near, limits = self.found.near[rows], self.thresholds[self.found.best[rows]]
         labels = np.where(near >= 0, self.labels[near], "")
-        promised = bool(self.context.promises)
+        promised = bool(self.rule.promises)
         table = pd.DataFrame(columns, dtype=object).itertuples()
         out = np.empty(len(near), dtype=object)
         for i, (row, limit, label, score) in enumerate(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from clusterkit.formats.run import Run
-from clusterkit.inference.gallery import Evidence, Gallery
+from clusterkit.inference.gallery import Comparison, Gallery
 from clusterkit.methods.fusion import Fusion, Scores
 from clusterkit.methods.k_center import choose_exemplars
 from clusterkit.methods.label_propagation import Neighbourhood
@@ -56,7 +56,7 @@ class Reduction:
         return ((features - self.centre) @ self.projection).numpy().astype(np.float32)
 
 
-class Judge:
+class Scorer:
     """Networks, exemplars and, with a pool, neighbours.
 
     Parameters
@@ -91,7 +91,7 @@ class Judge:
         pool: Embeddings | None,
         reduction: Reduction,
         config,
-    ) -> "Judge":
+    ) -> "Scorer":
         """Take labelled images as exemplars, and spread their labels over the pool.
 
         Parameters
@@ -103,13 +103,13 @@ class Judge:
         siamese = FactoredSiamese.from_head(networks.siamese_head)
         exemplars = choose_exemplars(labelled.siamese.numpy(), labels, config.max_exemplars)
         gallery = Gallery(siamese, labelled.siamese, labels, n_classes, exemplars)
-        judge = cls(networks, gallery, reduction, None, config.pool_top)
+        scorer = cls(networks, gallery, reduction, None, config.pool_top)
         if pool is not None:
-            probs = torch.softmax(judge.logits(pool), dim=1).numpy()
-            judge.neighbours = Neighbourhood.build(
+            probs = torch.softmax(scorer.logits(pool), dim=1).numpy()
+            scorer.neighbours = Neighbourhood.build(
                 reduction(labelled.siamese), labels, reduction(pool.siamese), probs
             )
-        return judge
+        return scorer
 
     @torch.inference_mode()
     def logits(self, embeddings: Embeddings) -> torch.Tensor:
@@ -126,12 +126,12 @@ class Judge:
 
     def compare(
         self, embeddings: Embeddings, fusion: Fusion | None = None
-    ) -> tuple[Scores, Evidence, np.ndarray]:
-        """Judge N images, compared with the classes that the fusion's gate lets through.
+    ) -> tuple[Scores, Comparison, np.ndarray]:
+        """Scorer N images, compared with the classes that the fusion's gate lets through.
 
         Returns
         -------
-        Scores, Evidence, and the gate (N, K); without a fusion it lets all classes through.
+        Scores, Comparison, and the gate (N, K); without a fusion it lets all classes through.
         """
         logits = self.logits(embeddings).numpy()
         gate = np.ones(logits.shape, dtype=bool) if fusion is None else fusion.gate(logits)

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from clusterkit.config import Config
 from clusterkit.data.files import reading_processes
-from clusterkit.data.loading import Batch, Place, do_nothing, load_batches, read_batch
+from clusterkit.data.loading import ImageBatch, ImageRef, do_nothing, load_batches, read_batch
 from clusterkit.errors import ClusterkitError
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.networks import Embeddings
 
 # Images of a batch, where the config leaves it open: what one thread encodes in half a second
@@ -50,8 +50,8 @@ def batch_size_of(config: Config, device: torch.device) -> int:
 
 
 def compute(
-    engine: Engine,
-    places: list[Place],
+    predictor: Predictor,
+    refs: list[ImageRef],
     batch_size: int,
     skip: set[int],
     in_worker: Callable[[], None] = do_nothing,
@@ -60,27 +60,27 @@ def compute(
 
     Parameters
     ----------
-    engine : Engine
-    places : list of (path, frame)
+    predictor : Predictor
+    refs : list of (path, frame)
     batch_size : int
     skip : set of int
         Numbers of batches that are done.
     in_worker : callable
         Called once in each process that works.
     """
-    total, asked = -(-len(places) // batch_size), engine.config.assign.workers
+    total, asked = -(-len(refs) // batch_size), predictor.config.assign.workers
     # Starting workers costs more than a handful of images; a daemon may not have any.
     few = total <= 2 or multiprocessing.current_process().daemon
-    engine.networks.make_ready(engine.device)
+    predictor.networks.make_ready(predictor.device)
     # Without fork every process would have to load the run anew.
-    if engine.device.type == "cpu" and sys.platform == "linux":
+    if predictor.device.type == "cpu" and sys.platform == "linux":
         workers = min(torch.get_num_threads(), _MOST_PROCESSES) if asked is None else asked
-        work = _Work(engine, places, batch_size, skip, in_worker)
+        work = _Work(predictor, refs, batch_size, skip, in_worker)
         yield from _each_alone(work, 0 if few else workers)
     else:
-        how, readers = engine.run.config.image, 0 if few else reading_processes(asked)
-        batches = load_batches(places, how, batch_size, readers, skip, in_worker)
-        yield from _overlapped(engine, batches)
+        how, readers = predictor.run.config.image, 0 if few else reading_processes(asked)
+        batches = load_batches(refs, how, batch_size, readers, skip, in_worker)
+        yield from _overlapped(predictor, batches)
 
 
 def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
@@ -121,30 +121,30 @@ def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
         ) from error
 
 
-def _overlapped(engine: Engine, batches: Iterator[Batch]) -> Iterator[Found]:
+def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator[Found]:
     """On a GPU, start the next batch before this one is finished: it never waits for the CPU."""
-    ahead = 1 if engine.device.type == "cuda" else 0
-    running: deque[tuple[Batch, Embeddings]] = deque()
+    ahead = 1 if predictor.device.type == "cuda" else 0
+    running: deque[tuple[ImageBatch, Embeddings]] = deque()
     for batch in batches:
-        running.append((batch, engine.start(batch)))
+        running.append((batch, predictor.start(batch)))
         if len(running) > ahead:
             first, started = running.popleft()
-            yield first.number, engine.finish(first, started)
+            yield first.number, predictor.finish(first, started)
     for first, started in running:
-        yield first.number, engine.finish(first, started)
+        yield first.number, predictor.finish(first, started)
 
 
 class _Work(Dataset):
     def __init__(
         self,
-        engine: Engine,
-        places: list[Place],
+        predictor: Predictor,
+        refs: list[ImageRef],
         batch_size: int,
         skip: set[int],
         in_worker: Callable[[], None],
     ) -> None:
-        self.engine, self.places, self.batch_size = engine, places, batch_size
-        self.numbers = [i for i in range(-(-len(places) // batch_size)) if i not in skip]
+        self.predictor, self.refs, self.batch_size = predictor, refs, batch_size
+        self.numbers = [i for i in range(-(-len(refs) // batch_size)) if i not in skip]
         self.in_worker = in_worker
 
     def __len__(self) -> int:
@@ -160,9 +160,9 @@ class _Work(Dataset):
     def do(self, index: int) -> Found:
         """Return one batch's evidence."""
         number = self.numbers[index]
-        how = self.engine.run.config.image
-        batch = read_batch(self.places, how, number, self.batch_size)
-        return number, self.engine.evidence(batch)
+        how = self.predictor.run.config.image
+        batch = read_batch(self.refs, how, number, self.batch_size)
+        return number, self.predictor.evidence(batch)
 
 
 def _start(_: int) -> None:

@@ -124,17 +124,19 @@ class NoveltyModel:
         Principal axes of the scaled features.
     distance : ClassDistance
         Along those axes.
-    looks : AppearanceModel
+    appearance : AppearanceModel
     """
 
     mean: np.ndarray
     scale: np.ndarray
     axes: np.ndarray
     distance: ClassDistance
-    looks: AppearanceModel
+    appearance: AppearanceModel
 
     @classmethod
-    def of(cls, features: torch.Tensor, looks: np.ndarray, labels: np.ndarray) -> "NoveltyModel":
+    def of(
+        cls, features: torch.Tensor, appearance: np.ndarray, labels: np.ndarray
+    ) -> "NoveltyModel":
         """Learn from labelled images: features (E, D), `appearance` (E, 27), labels (E,) int."""
         from sklearn.utils.extmath import randomized_svd
 
@@ -146,16 +148,16 @@ class NoveltyModel:
         count = min(_AXES, *values.shape)
         axes = randomized_svd(scaled, count, random_state=0)[2].T
         distance = ClassDistance.of(scaled @ axes, labels)
-        return cls(mean, scale, axes, distance, AppearanceModel.of(looks, labels))
+        return cls(mean, scale, axes, distance, AppearanceModel.of(appearance, labels))
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """Return what a run keeps, by name."""
         arrays = {
             "mean": self.mean, "scale": self.scale, "axes": self.axes,
             "class_means": self.distance.means, "precisions": self.distance.precisions,
-            "looks.mean": self.looks.mean, "looks.scale": self.looks.scale,
-            "looks.class_means": self.looks.distance.means,
-            "looks.precisions": self.looks.distance.precisions,
+            "looks.mean": self.appearance.mean, "looks.scale": self.appearance.scale,
+            "looks.class_means": self.appearance.distance.means,
+            "looks.precisions": self.appearance.distance.precisions,
         }  # fmt: skip
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
@@ -164,14 +166,14 @@ class NoveltyModel:
         """Read what `to_tensors` returned."""
         of = {name: tensor.numpy() for name, tensor in tensors.items()}
         distance = ClassDistance(of["looks.class_means"], of["looks.precisions"])
-        looks = AppearanceModel(of["looks.mean"], of["looks.scale"], distance)
+        appearance = AppearanceModel(of["looks.mean"], of["looks.scale"], distance)
         distance = ClassDistance(of["class_means"], of["precisions"])
-        return cls(of["mean"], of["scale"], of["axes"], distance, looks)
+        return cls(of["mean"], of["scale"], of["axes"], distance, appearance)
 
-    def score(self, features: torch.Tensor, looks: np.ndarray) -> np.ndarray:
+    def score(self, features: torch.Tensor, appearance: np.ndarray) -> np.ndarray:
         """Return log squared distances (N, 2) that rise with strangeness: features, appearance."""
         points = ((features.numpy() - self.mean) / self.scale) @ self.axes
-        squared = [self.distance(points), self.looks.score(looks)]
+        squared = [self.distance(points), self.appearance.score(appearance)]
         return np.log(np.maximum(np.stack(squared, axis=1), _LEAST_DISTANCE)).astype(np.float32)
 
 

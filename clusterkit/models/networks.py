@@ -1,4 +1,4 @@
-"""The trained parts of a run, and the one place where pixels become features."""
+"""The trained parts of a run, and the one ref where pixels become features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.loading import Place, load_batches, workers_for
+from clusterkit.data.loading import ImageRef, load_batches, workers_for
 from clusterkit.errors import ConfigError
 from clusterkit.models.forward import FLOAT32, Forward, prepare
 
@@ -137,7 +137,7 @@ def embed_all(
 
 def embed_paths(
     networks: Networks,
-    places: list[Place],
+    refs: list[ImageRef],
     how: ImageConfig,
     device: torch.device | str,
     progress: Progress | None = None,
@@ -149,13 +149,13 @@ def embed_paths(
     Embeddings of M' images; None: none can be read.
     """
     parts, done = [], 0
-    for batch in load_batches(places, how, 32, workers_for(places)):
+    for batch in load_batches(refs, how, 32, workers_for(refs)):
         readable = batch.errors == ""
         if readable.any():
             parts.append(embed(networks, batch.images[readable], device))
         done += len(batch.ids)
         if progress:
-            progress(done, len(places))
+            progress(done, len(refs))
     return _join(parts) if parts else None
 
 

@@ -15,7 +15,7 @@ from clusterkit.data.contents import names_of
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.retrieval.groups import similar_groups
 
 
@@ -45,7 +45,7 @@ class SimilarityFinder:
 
     def __init__(self, run: Run | Path | str, config: Config | None = None) -> None:
         self.run = run if isinstance(run, Run) else Run.load(run)
-        self._engine = Engine(self.run, config or self.run.config)
+        self._predictor = Predictor(self.run, config or self.run.config)
 
     def predict(self, image: Path | str, compare_n: int | None = 15) -> Path:
         """Return the file of the most similar labelled image.
@@ -85,25 +85,25 @@ class SimilarityFinder:
         query = _open_query(image, self.run.config.image)
         self._seen = to_array(query, self.run.info["size"], self.run.config.image.resize)
         self._query = query
-        features, logits = self._engine.features(self._seen[None])
-        probs = self._engine.calibration.fusion.classifier_probs(logits)[0]
+        features, logits = self._predictor.features(self._seen[None])
+        probs = self._predictor.calibration.fusion.classifier_probs(logits)[0]
         best = int(probs.argmax())
         self.predicted_class_ = self.run.classes[best]
-        labels = self._engine.gallery.labels
+        labels = self._predictor.gallery.labels
         if compare_n is not None:
             rows = np.flatnonzero(labels == best)[:compare_n]
         elif within == "all":
             rows = np.arange(len(labels))
         else:
-            gate = self._engine.calibration.fusion.gate(logits)[0]
+            gate = self._predictor.calibration.fusion.gate(logits)[0]
             rows = np.flatnonzero(gate[labels])
         with torch.inference_mode():
-            pairs = self._engine.gallery.rank(features, rows)
+            pairs = self._predictor.gallery.rank(features, rows)
         order = np.argsort(-pairs, kind="stable")
         exemplars = self.run.manifest.iloc[rows[order]]
         self.ranking_ = pd.DataFrame(
             {
-                "similarity": self._engine.calibration.fusion.similarity(pairs[order]),
+                "similarity": self._predictor.calibration.fusion.similarity(pairs[order]),
                 "label": exemplars["label"].to_numpy(),
                 "image": names_of(exemplars),
                 "group": exemplars["group"].to_numpy(),
@@ -126,7 +126,7 @@ class SimilarityFinder:
             raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
         best = self.ranking_.iloc[0]
         match = open_labelled(self.run, best["image"])
-        explainer = Explainer.of(self._engine, method)
+        explainer = Explainer.of(self._predictor, method)
         picture = picture_pair(explainer, self.run, self._query, match, best["label"])
         names = ("query", f"{best['label']}: {best['image']}")
         return draw_pair(PairRow(picture, f"{best['similarity'] * 100:.2f}% similarity", names))

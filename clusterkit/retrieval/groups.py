@@ -24,13 +24,13 @@ from clusterkit.config import Config
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.contents import names_of
 from clusterkit.data.imageio.read import load_image
-from clusterkit.data.loading import Place, load_batches, places_of, workers_for
+from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.outcome_table import find_group, read_outcomes
 from clusterkit.data.pseudonyms import key_fingerprint, key_path, read_key
 from clusterkit.errors import ClusterkitError, DataError, ImageError, nearest_name
 from clusterkit.formats.run import Run
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.methods.group_similarity import pool_groups
 from clusterkit.retrieval.outcome_summary import summarise_outcomes
 
@@ -85,10 +85,10 @@ class GroupMatches:
 
 @dataclass(frozen=True)
 class _Query:
-    """A images of one patient: their names, places, ids, Siamese features (A, D), group."""
+    """A images of one patient: their names, refs, ids, Siamese features (A, D), group."""
 
     names: list[str]
-    places: list[Place]
+    refs: list[ImageRef]
     ids: list[str]
     features: torch.Tensor
     group: str | None = None
@@ -154,9 +154,9 @@ def similar_groups(
         raise ClusterkitError("this run has no groups; fit with a group column to compare patients")
     key = _key_of(run, config)
     group = None if os.path.exists(query) else _group_of(run, str(query), key)
-    engine = Engine(run, config)
-    asked = _read_query(engine, Path(query), config) if group is None else _query_of(run, group)
-    ranked = _rank(engine, asked)
+    predictor = Predictor(run, config)
+    asked = _read_query(predictor, Path(query), config) if group is None else _query_of(run, group)
+    ranked = _rank(predictor, asked)
     table = ranked.head(k)
     _warn_of_same(ranked)
     notes, counted = [RULE], None
@@ -167,7 +167,7 @@ def similar_groups(
         )  # fmt: skip
         notes.append(what)
     if cams is not None:
-        save_png(_picture(engine, asked, table, config.audit.method), Path(cams))
+        save_png(_picture(predictor, asked, table, config.audit.method), Path(cams))
     return GroupMatches(table, counted, (*notes, NO_ADVICE))
 
 
@@ -203,22 +203,22 @@ def _query_of(run: Run, group: str) -> _Query:
     return _Query(names_of(part).tolist(), [], part["image_id"].tolist(), features, group)
 
 
-def _read_query(engine: Engine, path: Path, config: Config) -> _Query:
+def _read_query(predictor: Predictor, path: Path, config: Config) -> _Query:
     how = "give an image, a folder of one patient's images, or the name of a group"
     if CsvAdapter.accepts(path, config.data):
         raise DataError(f"{path} is a table and not a patient; {how}")
-    rows = read_inputs(path, replace(config, image=engine.run.config.image))
-    places, names = places_of(rows), names_of(rows).tolist()
+    rows = read_inputs(path, replace(config, image=predictor.run.config.image))
+    refs, names = image_refs(rows), names_of(rows).tolist()
     features, ids, errors, near = [], [], [], set()
-    known = engine.run.manifest["image_id"].to_numpy()
-    for batch in load_batches(places, engine.run.config.image, 32, workers_for(places)):
+    known = predictor.run.manifest["image_id"].to_numpy()
+    for batch in load_batches(refs, predictor.run.config.image, 32, workers_for(refs)):
         readable = batch.errors == ""
         ids += batch.ids.tolist()
         errors += batch.errors.tolist()
-        found, _ = engine.near.match(batch.signatures)
+        found, _ = predictor.near.match(batch.signatures)
         near |= set(known[found[found >= 0]])
         if readable.any():
-            features.append(engine.features(batch.images[readable])[0])
+            features.append(predictor.features(batch.images[readable])[0])
     failed = [i for i, error in enumerate(errors) if error]
     if len(failed) == len(names):
         what = f"none of the {len(names)} images in {path} can be read, e.g. {names[0]}"
@@ -227,8 +227,8 @@ def _read_query(engine: Engine, path: Path, config: Config) -> _Query:
         log.warning("%d of the %d images in %s cannot be read and are left out, e.g. %s: %s",
                     len(failed), len(names), path, names[failed[0]], errors[failed[0]])  # fmt: skip
     good = [i for i, error in enumerate(errors) if not error]
-    return _Query([names[i] for i in good], [places[i] for i in good], [ids[i] for i in good],
-                  torch.cat(features), _group_in(rows, path, engine.run),
+    return _Query([names[i] for i in good], [refs[i] for i in good], [ids[i] for i in good],
+                  torch.cat(features), _group_in(rows, path, predictor.run),
                   frozenset(near))  # fmt: skip
 
 
@@ -248,8 +248,8 @@ def _group_in(rows: pd.DataFrame, path: Path, run: Run) -> str | None:
     return groups[0]
 
 
-def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
-    manifest, fusion = engine.run.manifest, engine.calibration.fusion
+def _rank(predictor: Predictor, asked: _Query) -> pd.DataFrame:
+    manifest, fusion = predictor.run.manifest, predictor.calibration.fusion
 
     def alike(logits: np.ndarray) -> np.ndarray:
         same = np.isposinf(logits)
@@ -261,7 +261,7 @@ def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
                               "to compare it with")  # fmt: skip
     compared = manifest.iloc[rows].reset_index(drop=True)
     codes, groups = pd.factorize(compared["group"])
-    found = pool_groups(_blocks(engine, asked, rows), codes, alike)
+    found = pool_groups(_blocks(predictor, asked, rows), codes, alike)
     order = found.order()
     closest = compared.iloc[found.closest[order]]
     labels = compared.groupby("group")["label"].agg(lambda values: "|".join(sorted(set(values))))
@@ -281,15 +281,15 @@ def _rank(engine: Engine, asked: _Query) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def _blocks(engine: Engine, asked: _Query, rows: np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(predictor: Predictor, asked: _Query, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Yield logits of the query's images with some labelled ones; inf: the very same image."""
-    numbers, _ = pd.factorize(np.r_[asked.ids, engine.run.manifest["image_id"].to_numpy()[rows]])
+    numbers, _ = pd.factorize(np.r_[asked.ids, predictor.run.manifest["image_id"].to_numpy()[rows]])
     first, second = np.split(numbers, [len(asked.ids)])
     height = max(1, _PAIRS // len(rows))
     for start in range(0, len(first), height):
         part = slice(start, start + height)
         with torch.inference_mode():
-            logits = engine.gallery.logits(asked.features[part], rows)
+            logits = predictor.gallery.logits(asked.features[part], rows)
         # A model need not find an image most like itself, but a reader does.
         yield np.where(first[part, None] == second, np.inf, logits)
 
@@ -333,11 +333,11 @@ def _count(
     return counted, note
 
 
-def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) -> Image.Image:
-    rows, explainer = [], Explainer.of(engine, method)
+def _picture(predictor: Predictor, asked: _Query, table: pd.DataFrame, method: str) -> Image.Image:
+    rows, explainer = [], Explainer.of(predictor, method)
     for match in table.head(_ROWS).itertuples():
-        first = _open(engine.run, asked, match.query_image)
-        second = open_labelled(engine.run, match.image)
+        first = _open(predictor.run, asked, match.query_image)
+        second = open_labelled(predictor.run, match.image)
         labels = match.labels.replace("|", ", ")
         title = (
             f"{match.rank}. {shorten(match.group)}: {match.similarity * 100:.1f}% similar "
@@ -346,16 +346,16 @@ def _picture(engine: Engine, asked: _Query, table: pd.DataFrame, method: str) ->
             f"{_images(match.n_images)}: {labels[:_LABELS]}{'…' * (len(labels) > _LABELS)}"
         )
         names = (match.query_image, match.image)
-        picture = picture_pair(explainer, engine.run, first, second, match.label)
+        picture = picture_pair(explainer, predictor.run, first, second, match.label)
         rows.append(PairRow(picture, title, names))
-    query = _images(len(asked.names)) if asked.places else shorten(asked.group)
+    query = _images(len(asked.names)) if asked.refs else shorten(asked.group)
     return draw_pairs(rows, f"Query: {query}. The patients with the most similar images", _FOOT)
 
 
 def _open(run: Run, asked: _Query, name: str) -> Image.Image:
-    if not asked.places:
+    if not asked.refs:
         return open_labelled(run, name)
-    path, frame = asked.places[asked.names.index(name)]
+    path, frame = asked.refs[asked.names.index(name)]
     return load_image(path, how=run.config.image, frame=int(frame or 0))
 
 

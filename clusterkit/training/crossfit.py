@@ -11,7 +11,7 @@ from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.splits import make_folds, split_labelled
 from clusterkit.errors import DataError
-from clusterkit.inference.scorer import Judge, Reduction
+from clusterkit.inference.scorer import Reduction, Scorer
 from clusterkit.methods.calibration import Calibration, HeldOut, calibrate
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.methods.novelty import NoveltyModel
@@ -30,7 +30,7 @@ class Learned:
 
     Attributes
     ----------
-    judge : Judge
+    scorer : Scorer
         Networks, exemplars and neighbours for new images.
     embeddings : Embeddings
         Of the labelled images.
@@ -39,7 +39,7 @@ class Learned:
         What held-out labels decided: views, inputs, self-training.
     """
 
-    judge: Judge
+    scorer: Scorer
     embeddings: Embeddings
     calibration: Calibration
     decisions: dict = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Learned:
 
 @dataclass
 class _Fold:
-    """One model, the labelled images that taught it, those it is tested on, and its judge.
+    """One model, the labelled images that taught it, those it is tested on, and its scorer.
 
     `labelled` are features to learn from and to compare with, `asked` those of the same images
     as `assign` sees new ones.
@@ -59,7 +59,7 @@ class _Fold:
     labelled: Embeddings
     asked: Embeddings
     pool: Embeddings | None
-    judge: Judge
+    scorer: Scorer
 
 
 def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.ndarray, int]:
@@ -101,7 +101,7 @@ def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.nd
 
 def learn(
     data: Labelled,
-    looks: np.ndarray,
+    appearance: np.ndarray,
     trainer: Trainer,
     folds: np.ndarray,
     config: Config,
@@ -113,7 +113,7 @@ def learn(
     ----------
     data : Labelled
         N images.
-    looks : (N, 27) float
+    appearance : (N, 27) float
         Their `appearance`.
     trainer : Trainer
         Prepared.
@@ -138,23 +138,23 @@ def learn(
         everything = np.arange(len(data.labels))
         final = _fit(data, trainer, everything, everything[:0], shared, config)
         report("fit", stages, stages)
-    calibration = _calibrate(fitted, data, looks, config)
+    calibration = _calibrate(fitted, data, appearance, config)
     record: dict = {"rounds": 0, "why": "there are no unlabelled images, or fine-tuning is on"}
     if trainer.frozen and final.pool is not None and config.train.self_training:
         final, calibration, record = _self_train(
-            final, fitted, calibration, data, looks, trainer, config
+            final, fitted, calibration, data, appearance, trainer, config
         )
     if n_folds == 1:
         # Measured with the exemplars that taught it; for new images all labelled ones are.
         rows = np.arange(len(data.labels))
-        final = replace(final, judge=_judge(final, rows, final.judge.reduction, data, config))
+        final = replace(final, scorer=_scorer(final, rows, final.scorer.reduction, data, config))
     decisions = {
         "views": trainer.views,
         "inputs": calibration.chosen,
         "pool": 0 if final.pool is None else len(final.pool.siamese),
         "self_training": record,
     }
-    return Learned(final.judge, final.labelled, calibration, decisions)
+    return Learned(final.scorer, final.labelled, calibration, decisions)
 
 
 def _shared_reduction(trainer: Trainer, config: Config) -> Reduction | None:
@@ -183,14 +183,14 @@ def _fit(
     asked = labelled if trainer.precision == FLOAT32 else trainer.embed_asked(networks)
     reduction = reduction or _reduction(labelled, pool, config)
     fold = _Fold(rows, test, networks, labelled, asked, pool, None)
-    fold.judge = _judge(fold, rows, reduction, data, config)
+    fold.scorer = _scorer(fold, rows, reduction, data, config)
     return fold
 
 
-def _judge(
+def _scorer(
     fold: _Fold, rows: np.ndarray, reduction: Reduction, data: Labelled, config: Config
-) -> Judge:
-    return Judge.of(
+) -> Scorer:
+    return Scorer.of(
         fold.networks,
         _take(fold.labelled, rows),
         data.labels[rows],
@@ -206,27 +206,27 @@ def _take(embeddings: Embeddings, rows: np.ndarray) -> Embeddings:
 
 
 def _calibrate(
-    fitted: list[_Fold], data: Labelled, looks: np.ndarray, config: Config
+    fitted: list[_Fold], data: Labelled, appearance: np.ndarray, config: Config
 ) -> Calibration:
-    parts = [_score(fold, number, data, looks) for number, fold in enumerate(fitted)]
+    parts = [_score(fold, number, data, appearance) for number, fold in enumerate(fitted)]
     engine = config.engine
     return calibrate(HeldOut.joined(parts), data.prior, engine.gate_mass, engine.gate_max)
 
 
-def _score(fold: _Fold, number: int, data: Labelled, looks: np.ndarray) -> HeldOut:
+def _score(fold: _Fold, number: int, data: Labelled, appearance: np.ndarray) -> HeldOut:
     """Score the images that a model did not learn from against exemplars that it did."""
     rows, test = fold.rows, fold.test
     tested = _take(fold.asked, test)
-    scores, _, _ = fold.judge.compare(tested)
+    scores, _, _ = fold.scorer.compare(tested)
     plain = None
     if fold.asked is not fold.labelled:
-        plain, _, _ = fold.judge.compare(_take(fold.labelled, test))
-    strange = NoveltyModel.of(fold.labelled.siamese[rows], looks[rows], data.labels[rows])
+        plain, _, _ = fold.scorer.compare(_take(fold.labelled, test))
+    strange = NoveltyModel.of(fold.labelled.siamese[rows], appearance[rows], data.labels[rows])
     return HeldOut(
         rows=test,
         scores=scores,
         plain=plain,
-        novelty=strange.score(tested.siamese, looks[test]),
+        novelty=strange.score(tested.siamese, appearance[test]),
         labels=data.labels[test],
         units=data.units[test],
         folds=np.full(len(test), number),
@@ -238,7 +238,7 @@ def _self_train(
     fitted: list[_Fold],
     calibration: Calibration,
     data: Labelled,
-    looks: np.ndarray,
+    appearance: np.ndarray,
     trainer: Trainer,
     config: Config,
 ) -> tuple[_Fold, Calibration, dict]:
@@ -260,7 +260,7 @@ def _self_train(
             break
         taught = [_teach(f, calibration, prior, threshold, trainer, data, config)
                   for f in [final, *fitted]]  # fmt: skip
-        better = _calibrate([f for f, _ in taught[1:]], data, looks, config)
+        better = _calibrate([f for f, _ in taught[1:]], data, appearance, config)
         if better.log_likelihood <= calibration.log_likelihood:
             record["why"] = "held-out labels did not gain by another round"
             break
@@ -274,7 +274,7 @@ def _pool_prior(fold: _Fold, calibration: Calibration) -> np.ndarray:
 
 
 def _pool_probs(fold: _Fold, calibration: Calibration) -> np.ndarray:
-    scores, _, gate = fold.judge.compare(fold.pool, calibration.fusion)
+    scores, _, gate = fold.scorer.compare(fold.pool, calibration.fusion)
     return calibration.fusion.probs(scores, gate)
 
 
@@ -292,5 +292,5 @@ def _teach(
     labels = probs[chosen].argmax(axis=1)
     networks = trainer.refit_classifier(fold.networks, fold.rows, chosen, labels)
     taught = replace(fold, networks=networks)
-    taught.judge = _judge(taught, fold.rows, fold.judge.reduction, data, config)
+    taught.scorer = _scorer(taught, fold.rows, fold.scorer.reduction, data, config)
     return taught, len(chosen)

@@ -16,11 +16,11 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config, DataConfig, override
-from clusterkit.data.appearance import appearance
+from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.contents import files_of
 from clusterkit.data.duplicates.index import match
 from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.loading import Place, places_of, read_signatures
+from clusterkit.data.loading import ImageRef, image_refs, read_signatures
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.encoders.torchvision import Backbone, load_backbone
@@ -102,7 +102,7 @@ def fit(
     strategy, why = choose_strategy(config, backbone, len(data.labels))
     log.info("strategy %s: %s", strategy, why)
     pool = _choose_pool(manifest, data, config)
-    looks = appearance(data.images)
+    appearance = measure_appearance(data.images)
     start = StartFeatures(
         backbone.encoder, data.images, config.device,
         lambda done, total: report("embed", done, total),
@@ -112,7 +112,7 @@ def fit(
         folds, n_folds = held_out_folds(data, config, how)
         trainer = Trainer(data, pool, config, backbone, how, History(), report, start, precision)
         trainer.prepare(folds)
-        learned = learn(data, looks, trainer, folds, config, report)
+        learned = learn(data, appearance, trainer, folds, config, report)
         if config.model.precision == "auto" and not learned.calibration.precision.agrees:
             log.info("too much hangs on the rounding of %s: float32 is used", precision)
             return taught(how, FLOAT32)
@@ -146,9 +146,9 @@ def fit(
         path=path,
         info=_info(source, path, asked, data, backbone, info),
         config=asked,
-        networks=learned.judge.networks.to("cpu"),
+        networks=learned.scorer.networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
-        gallery=_gallery(learned, looks, data.signatures),
+        gallery=_gallery(learned, appearance, data.signatures),
         calibration=calibration.to_dict(),
         history=pd.DataFrame(best.history),
     )
@@ -185,8 +185,8 @@ def _record(applied: Applied, path: Path) -> dict:
     return applied.summary | {"against": against, "provenance": provenance}
 
 
-def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[Place]:
-    """Return places of unlabelled images that are no copies of labelled ones nor of their groups.
+def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[ImageRef]:
+    """Return refs of unlabelled images that are no copies of labelled ones nor of their groups.
 
     A held-out patient must not be helped by unlabelled images of their own: a new patient has
     none, and what is measured on the one is promised for the other.
@@ -198,31 +198,31 @@ def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list
     files, known = (files_of(r["image_id"]) for r in (rows, data.rows))
     rows = rows[~files.isin(known)].drop_duplicates("image_id")
     rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
-    places, most = places_of(rows), config.train.pool
-    if len(places) > most:
-        chosen = np.random.default_rng(config.seed).choice(len(places), most, replace=False)
-        places = [places[i] for i in np.sort(chosen)]
-    if not places:
-        return places
-    near, _ = match(read_signatures(places, config.image), data.signatures)
-    return [place for place, other in zip(places, near, strict=True) if other < 0]
+    refs, most = image_refs(rows), config.train.pool
+    if len(refs) > most:
+        chosen = np.random.default_rng(config.seed).choice(len(refs), most, replace=False)
+        refs = [refs[i] for i in np.sort(chosen)]
+    if not refs:
+        return refs
+    near, _ = match(read_signatures(refs, config.image), data.signatures)
+    return [ref for ref, other in zip(refs, near, strict=True) if other < 0]
 
 
 def _gallery(
-    learned: "Learned", looks: np.ndarray, signatures: np.ndarray
+    learned: "Learned", appearance: np.ndarray, signatures: np.ndarray
 ) -> dict[str, torch.Tensor]:
-    judge = learned.judge
-    novelty = NoveltyModel.of(learned.embeddings.siamese, looks, judge.gallery.labels)
+    scorer = learned.scorer
+    novelty = NoveltyModel.of(learned.embeddings.siamese, appearance, scorer.gallery.labels)
     tensors = {
         "features": learned.embeddings.siamese.contiguous(),
         "signatures": torch.from_numpy(signatures),
-        "exemplar": torch.from_numpy(judge.gallery.exemplars.astype(np.uint8)),
-        "centre": judge.reduction.centre,
-        "projection": judge.reduction.projection,
+        "exemplar": torch.from_numpy(scorer.gallery.exemplars.astype(np.uint8)),
+        "centre": scorer.reduction.centre,
+        "projection": scorer.reduction.projection,
     }
     tensors |= {f"novelty.{name}": values for name, values in novelty.to_tensors().items()}
-    if judge.neighbours is not None:
-        for name, values in vars(judge.neighbours).items():
+    if scorer.neighbours is not None:
+        for name, values in vars(scorer.neighbours).items():
             tensors[f"neighbours.{name}"] = torch.from_numpy(values)
     return tensors
 

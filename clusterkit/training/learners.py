@@ -87,7 +87,7 @@ class History:
         )
 
 
-class _Rows:
+class _ImageDataset:
     """A dataset of images and their labels; `split_idx` is fastai's: 0 is augmented, 1 is not."""
 
     def __init__(self, data: Data, rows: np.ndarray, split_idx: int) -> None:
@@ -164,12 +164,12 @@ def finetune_classifier(
         warm_head(head, features, labels, loss, config.train.lr, config.train.weight_decay)
     labels = torch.as_tensor(data.labels[data.watched])
 
-    def judge(features: torch.Tensor) -> tuple[float, float]:
+    def scorer(features: torch.Tensor) -> tuple[float, float]:
         logits, truth = head(features), labels.to(features.device)
         return float(loss(logits, truth)), float((logits.argmax(1) == truth).float().mean())
 
     model = _Tuned(encoder, head, lambda features: features)
-    _fit(model, data, loss, judge, "classifier", epochs, config, history, report)
+    _fit(model, data, loss, scorer, "classifier", epochs, config, history, report)
     return head.eval()
 
 
@@ -201,9 +201,9 @@ def finetune_siamese(
     else:
         features, labels = data.start[:, data.train], data.labels[data.train]
         head = fit_pair_head(features, labels, epochs, train.lr, train.weight_decay, config.seed)
-    judge = _pair_judge(head, data.labels[data.watched], config.seed)
+    scorer = _pair_judge(head, data.labels[data.watched], config.seed)
     model = _Tuned(encoder, head, join_all)
-    _fit(model, data, AllPairsLoss(), judge, "siamese", epochs, config, history, report)
+    _fit(model, data, AllPairsLoss(), scorer, "siamese", epochs, config, history, report)
     return head.eval()
 
 
@@ -224,13 +224,13 @@ def _pair_judge(head: nn.Module, labels: np.ndarray, seed: int) -> Callable | No
     generator = torch.Generator().manual_seed(seed)
     first, second, same = draw_pairs(classes, _PAIRS_AN_IMAGE * len(classes), generator)
 
-    def judge(features: torch.Tensor) -> tuple[float, float]:
+    def scorer(features: torch.Tensor) -> tuple[float, float]:
         logits = head(pair_features(features[first], features[second]))[:, 0]
         truth = same.to(features.device)
         loss = binary_cross_entropy_with_logits(logits, truth.float())
         return float(loss), float(((logits > 0) == truth).float().mean())
 
-    return judge
+    return scorer
 
 
 def _loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
@@ -245,21 +245,23 @@ def _loaders(data: Data, config: Config, pairs: bool) -> DataLoaders:
     }
     make = _MixedLoader if pairs else TfmdDL
     return DataLoaders(
-        make(_Rows(data, data.train, 0), bs=size, shuffle=not pairs, drop_last=True, **common),
-        TfmdDL(_Rows(data, data.watched, 1), bs=config.train.batch_size, **common),
+        make(
+            _ImageDataset(data, data.train, 0), bs=size, shuffle=not pairs, drop_last=True, **common
+        ),
+        TfmdDL(_ImageDataset(data, data.watched, 1), bs=config.train.batch_size, **common),
     )
 
 
-def _watcher(model: _Tuned, loaders: DataLoaders, judge: Callable | None) -> Callable:
+def _watcher(model: _Tuned, loaders: DataLoaders, scorer: Callable | None) -> Callable:
     """Return what measures the model, in evaluation mode, on the images watched."""
 
     def watch() -> tuple[float, float] | None:
-        if judge is None or not len(loaders.valid.dataset):
+        if scorer is None or not len(loaders.valid.dataset):
             return None
         with torch.inference_mode(), in_half(loaders.device):
             found = torch.cat([model.features(images) for images, _ in loaders.valid])
         with torch.inference_mode():
-            return judge(found)
+            return scorer(found)
 
     return watch
 
@@ -268,7 +270,7 @@ def _fit(
     model: _Tuned,
     data: Data,
     loss: nn.Module,
-    judge: Callable | None,
+    scorer: Callable | None,
     stage: str,
     epochs: int,
     config: Config,
@@ -277,7 +279,7 @@ def _fit(
 ) -> None:
     loaders = _loaders(data, config, pairs=stage == "siamese")
     keep = KeepBest(
-        _watcher(model, loaders, judge),
+        _watcher(model, loaders, scorer),
         epochs,
         data.choosing,
         lambda *row: history.add(stage, *row),

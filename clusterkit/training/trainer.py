@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 
 from clusterkit.config import AugmentConfig, Config
 from clusterkit.data.labelled import Labelled
-from clusterkit.data.loading import Place
+from clusterkit.data.loading import ImageRef
 from clusterkit.encoders.torchvision import Backbone, Encoder, empty_encoder
 from clusterkit.methods.calibration import unit_weights
 from clusterkit.models.forward import FLOAT32
@@ -61,7 +61,7 @@ class Trainer:
     def __init__(
         self,
         data: Labelled,
-        pool: list[Place],
+        pool: list[ImageRef],
         config: Config,
         backbone: Backbone,
         strategy: str,

@@ -15,7 +15,7 @@ from clusterkit.auditing.cam import (
 )
 from clusterkit.auditing.explain import Average, Encoded, Explainer, reference_images
 from clusterkit.errors import DataError
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pair_features, pool
 from clusterkit.models.siamese import FactoredSiamese
 from tests.test_siamese import shaken_head
@@ -58,7 +58,7 @@ def test_heat_finds_the_place_that_matters():
 
 
 def test_offsets_are_those_of_strided_convolutions():
-    """Place i of a resnet's map at stride s sees around pixel s·i: s/2 - 1/2 before its cell."""
+    """ImageRef i of a resnet's map at stride s sees around pixel s·i: s/2 - 1/2 before its cell."""
     for offset, stride in zip(field_offsets("resnet18"), (8, 16, 32), strict=True):
         assert offset == pytest.approx(-(stride - 1) / 2, abs=1.5)
 
@@ -77,7 +77,7 @@ def test_cams_of_a_run_are_in_range_and_change_nothing(run, config, sample, meth
     images = np.random.default_rng(0).integers(0, 255, (2, 48, 48, 3)).astype(np.uint8)
     encoder = run.networks.encoder
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
-    explainer = Explainer.of(Engine(run, config), method)
+    explainer = Explainer.of(Predictor(run, config), method)
     encoded = explainer.encode(images)
     pairs = explainer.pair_heats(encoded, encoded.rows([1, 0]), np.array([0, 1]), 48)
     for found in (explainer.class_heats(encoded, np.array([0, 1]), 48), *pairs):
@@ -159,9 +159,9 @@ def test_a_model_in_training_keeps_its_mode_and_its_means_even_if_it_fails():
 
 @pytest.fixture
 def encoded(run, sample, config):
-    engine = Engine(run, config)
+    predictor = Predictor(run, config)
     images, labels = reference_images(run, 8)
-    return Explainer.of(engine), images, labels
+    return Explainer.of(predictor), images, labels
 
 
 @pytest.mark.parametrize("order", ["both", "forward", "backward"])
@@ -216,4 +216,4 @@ def test_without_readable_exemplars_contributions_are_measured_from_zero(run, co
         raise DataError("gone")
 
     monkeypatch.setattr(type(run), "open_image", gone)
-    assert Explainer.of(Engine(run, config)).averages is None
+    assert Explainer.of(Predictor(run, config)).averages is None

@@ -17,13 +17,13 @@ from clusterkit.auditing.checks.places import TOLERANCE, PairScore, energy_insid
 from clusterkit.auditing.checks.weights import cascade, randomised, rank_correlation
 from clusterkit.auditing.explain import Explainer, reference_images
 from clusterkit.data.imageio.read import to_array
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 
 
 @pytest.fixture
-def engine(run, config):
-    return Engine(run, config)
+def predictor(run, config):
+    return Predictor(run, config)
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def state_of(networks) -> dict[str, torch.Tensor]:
     }
 
 
-def test_a_run_is_checked_and_not_changed(engine, pairs):
-    before, generator = state_of(engine.networks), torch.get_rng_state()
-    found = check_cams(engine, *pairs, n=6)
-    after = state_of(engine.networks)
+def test_a_run_is_checked_and_not_changed(predictor, pairs):
+    before, generator = state_of(predictor.networks), torch.get_rng_state()
+    found = check_cams(predictor, *pairs, n=6)
+    after = state_of(predictor.networks)
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert torch.equal(generator, torch.get_rng_state())
-    assert not any(part.training for part in engine.networks.parts().values())
+    assert not any(part.training for part in predictor.networks.parts().values())
     assert found.images == 6
     assert list(found.correlation) == ["heads", "stage 3", "stage 2", "stage 1"]
     assert all(-1 <= value <= 1 for value in found.correlation.values())
@@ -62,10 +62,10 @@ def test_a_run_is_checked_and_not_changed(engine, pairs):
     assert all(len(row) == 3 and all(isinstance(v, str) for v in row) for row in found.rows())
 
 
-def test_the_same_seed_gives_the_same_figures(engine, pairs):
+def test_the_same_seed_gives_the_same_figures(predictor, pairs):
     assert (
-        check_cams(engine, *pairs, n=4, seed=1).to_dict()
-        == check_cams(engine, *pairs, n=4, seed=1).to_dict()
+        check_cams(predictor, *pairs, n=4, seed=1).to_dict()
+        == check_cams(predictor, *pairs, n=4, seed=1).to_dict()
     )
 
 
@@ -82,7 +82,7 @@ def test_weights_become_random_from_the_head_down(run):
     assert weights <= changed[-1]
 
 
-def test_a_map_that_ignores_the_weights_is_found(run, engine, pairs, monkeypatch):
+def test_a_map_that_ignores_the_weights_is_found(run, predictor, pairs, monkeypatch):
     """A planted CAM: edges of the picture, whatever the network is."""
     queries = pairs[0]
 
@@ -91,9 +91,9 @@ def test_a_map_that_ignores_the_weights_is_found(run, engine, pairs, monkeypatch
         heats = np.abs(np.diff(grey, axis=1, prepend=0))
         return heats / heats.max((1, 2), keepdims=True), heats
 
-    honest = check_cams(engine, *pairs, n=len(queries))
+    honest = check_cams(predictor, *pairs, n=len(queries))
     monkeypatch.setattr(Explainer, "pair_heats", edges)
-    planted = check_cams(engine, *pairs, n=len(queries))
+    planted = check_cams(predictor, *pairs, n=len(queries))
     assert planted.survives == pytest.approx(1)
     assert any("hardly depend" in line for line in planted.warnings())
     assert honest.survives < planted.survives
@@ -149,39 +149,39 @@ def test_a_cam_no_better_than_random_is_warned_of():
     assert good.warnings() == []
 
 
-def test_without_images_it_is_said(engine, pairs):
-    none = check_cams(engine, *(part[:0] for part in pairs))
+def test_without_images_it_is_said(predictor, pairs):
+    none = check_cams(predictor, *(part[:0] for part in pairs))
     assert none.images == 0
     assert none.rows()[0][1] == "0"
     assert none.warnings() == []
-    few = check_cams(engine, *(part[:2] for part in pairs))
+    few = check_cams(predictor, *(part[:2] for part in pairs))
     assert few.curves == {}
     assert any("too few" in note for note in few.notes)
     json.dumps(few.to_dict(), allow_nan=False)
     assert few.rows()
 
 
-def test_empty_cams_are_said(engine, pairs, monkeypatch):
+def test_empty_cams_are_said(predictor, pairs, monkeypatch):
     def empty(self, first, second, classes, side, order="both"):
         return np.zeros((len(first), 16, 16), np.float32), np.zeros((len(first), 16, 16))
 
     monkeypatch.setattr(Explainer, "pair_heats", empty)
-    found = check_cams(engine, *pairs, n=6)
+    found = check_cams(predictor, *pairs, n=6)
     assert found.empty == 6
     assert any("are empty" in line for line in found.warnings())
     assert "cannot be said" in str(found.rows())
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_known_places_are_compared_with_the_middle(engine, pairs):
+def test_known_places_are_compared_with_the_middle(predictor, pairs):
     n = len(pairs[0])
     places = np.tile([24.0, 24.0, 6.0, 6.0], (n, 1))
     places[0] = np.nan
-    found = check_cams(engine, *pairs, places=places, n=n)
+    found = check_cams(predictor, *pairs, places=places, n=n)
     assert found.placed == n - 1
     assert found.places["centre of the picture"]["pointing"] == 1
     assert any("known place" in name for name, _, _ in found.rows())
-    nowhere = check_cams(engine, *pairs, places=np.full((n, 4), np.nan), n=4)
+    nowhere = check_cams(predictor, *pairs, places=np.full((n, 4), np.nan), n=4)
     assert nowhere.places == {}
     assert any("No place" in note for note in nowhere.notes)
 
@@ -216,11 +216,11 @@ def test_pointing_and_energy(spots):
     assert pointing_game(blob, np.array([[30.0, 23.5, 5, 5]]), 48, TOLERANCE).tolist() == [True]
 
 
-def test_captum_explains_the_logit_that_labels_rest_on(engine, pairs):
+def test_captum_explains_the_logit_that_labels_rest_on(predictor, pairs):
     pytest.importorskip("captum")
-    explainer = Explainer.plain(engine)
+    explainer = Explainer.plain(predictor)
     queries, others = explainer.encode(pairs[0]), explainer.encode(pairs[1])
-    score = PairScore(engine.networks.encoder, explainer.siamese)
+    score = PairScore(predictor.networks.encoder, explainer.siamese)
     exemplars = pool(others.siamese)
     gap = checks.places.layer_grad_cam(score, pairs[0], exemplars)
     assert gap.shape == pairs[0].shape[:3]
@@ -231,12 +231,14 @@ def test_captum_explains_the_logit_that_labels_rest_on(engine, pairs):
         found = score(normalise(pairs[0], "cpu"), exemplars)
     want = explainer.pair_parts(queries, others, pairs[2]).logit - explainer.siamese.bias
     assert torch.allclose(found, want, atol=1e-3)
-    assert not any(m._forward_hooks for m in engine.networks.encoder.modules())
+    assert not any(m._forward_hooks for m in predictor.networks.encoder.modules())
 
 
-def test_one_class_is_said(engine, pairs, monkeypatch):
-    monkeypatch.setitem(engine.run.info, "classes", engine.run.classes[:1])
-    zeros = replace(engine.run, manifest=engine.run.manifest.assign(label=engine.run.classes[0]))
-    monkeypatch.setattr(engine, "run", zeros)
-    found = check_cams(engine, pairs[0], pairs[1], np.zeros(len(pairs[0]), int), n=4)
+def test_one_class_is_said(predictor, pairs, monkeypatch):
+    monkeypatch.setitem(predictor.run.info, "classes", predictor.run.classes[:1])
+    zeros = replace(
+        predictor.run, manifest=predictor.run.manifest.assign(label=predictor.run.classes[0])
+    )
+    monkeypatch.setattr(predictor, "run", zeros)
+    found = check_cams(predictor, pairs[0], pairs[1], np.zeros(len(pairs[0]), int), n=4)
     assert any("one class" in note for note in found.notes)

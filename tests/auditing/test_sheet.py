@@ -16,7 +16,7 @@ from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import Paper
 from clusterkit.auditing.sheet import draw_sheet, gather, write_sheet
 from clusterkit.errors import ClusterkitError, DataError
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 
 HOSTILE = "שלום $x_2$ \\frac{1}{2} 病理 \n new\tline \x00 \udcff " + "W" * 300 + " end.png"
 
@@ -27,8 +27,8 @@ def batch(run, assignment):
 
 
 @pytest.fixture(scope="module")
-def engine(run):
-    return Engine(run, run.config)
+def predictor(run):
+    return Predictor(run, run.config)
 
 
 @pytest.fixture
@@ -108,11 +108,11 @@ def test_an_image_that_is_not_there_is_one_line(batch, image):
 
 
 @pytest.mark.parametrize("status", ["assigned", "review", "novel", "duplicate", "failed"])
-def test_sheet_of_each_status(run, batch, engine, words, status):
+def test_sheet_of_each_status(run, batch, predictor, words, status):
     # So few images give no promise, and nothing assigned or novel: a row is made to be.
     there = status if status in ("duplicate", "failed") else "review"
     row = first(batch, there).replace({"review": status})
-    picture = draw_sheet(gather(engine, batch, row.to_frame().T.astype(batch.table.dtypes)))
+    picture = draw_sheet(gather(predictor, batch, row.to_frame().T.astype(batch.table.dtypes)))
     assert picture.size == (1240, 1753)
     assert picture.mode == "RGB"
     said = "\n".join(words)
@@ -129,32 +129,32 @@ def test_sheet_of_each_status(run, batch, engine, words, status):
         assert row["duplicate_of"] in said
 
 
-def test_sheet_shows_the_classifiers_probabilities_and_up_to_three_matches(batch, engine):
+def test_sheet_shows_the_classifiers_probabilities_and_up_to_three_matches(batch, predictor):
     row = first(batch, "review")
-    sheet = gather(engine, batch, batch.table.loc[[row.name]])
+    sheet = gather(predictor, batch, batch.table.loc[[row.name]])
     assert sheet.probs.sum() == pytest.approx(1, abs=1e-5)
     assert sheet.classes[sheet.probs.argmax()] == row["classifier_label"]
     assert sheet.probs.max() == pytest.approx(row["classifier_probability"], abs=1e-4)
     assert 1 <= len(sheet.seen.matches) <= 3
     assert sheet.seen.matches[0].match.image == row["nearest_image"]
-    manifest = sheets.names_of(engine.run.manifest)
-    groups = dict(zip(manifest, engine.run.manifest["group"], strict=True))
+    manifest = sheets.names_of(predictor.run.manifest)
+    groups = dict(zip(manifest, predictor.run.manifest["group"], strict=True))
     assert sheet.groups == [groups[found.match.image] for found in sheet.seen.matches]
     assert sheet.threshold == batch.threshold
 
 
-def test_threshold_of_a_promise_for_each_class(batch, engine):
+def test_threshold_of_a_promise_for_each_class(batch, predictor):
     row = first(batch, "review")
     promise = {"per_class": {row["predicted_label"]: {"threshold": 0.25}}}
     each = replace(batch, record=batch.record | {"promise": promise})
-    assert gather(engine, each, batch.table.loc[[row.name]]).threshold == 0.25
+    assert gather(predictor, each, batch.table.loc[[row.name]]).threshold == 0.25
     none = replace(batch, record={"promise": {"per_class": {row["predicted_label"]: "x"}}})
-    assert gather(engine, none, batch.table.loc[[row.name]]).threshold is None
+    assert gather(predictor, none, batch.table.loc[[row.name]]).threshold is None
 
 
-def test_hostile_names_stay_inside_the_page(batch, engine):
+def test_hostile_names_stay_inside_the_page(batch, predictor):
     row = batch.table.loc[[first(batch, "review").name]]
-    plain = gather(engine, batch, row)
+    plain = gather(predictor, batch, row)
     card = replace(plain.seen.card, image=HOSTILE, predicted_label=HOSTILE, reason=HOSTILE,
                    label_set=[HOSTILE] * 9, gate=[HOSTILE] * 9, group=HOSTILE, cluster=10**9,
                    duplicate_of=HOSTILE, classifier_label=HOSTILE)  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from clusterkit.data.duplicates import index as near
+from clusterkit.data.duplicates import grouping as near
 from clusterkit.data.duplicates.grouping import near_groups
 from clusterkit.data.duplicates.index import NearPairs, match, near_pairs
 from clusterkit.data.duplicates.padding import without_margin

@@ -122,8 +122,8 @@ def test_proportions_and_cluster_space_do_not_depend_on_the_parts(cuts, seed):
 
 
 def test_csv_does_not_depend_on_the_parts(run, sample, config, assignment, tmp_path, monkeypatch):
-    for name in ("journal.PART", "cluster.PART", "table._PART"):
-        monkeypatch.setattr(f"clusterkit.engine.{name}", 7)
+    for name in ("inference.journal.PART", "methods.clustering.PART", "formats.assignments._PART"):
+        monkeypatch.setattr(f"clusterkit.{name}", 7)
     found = assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_bytes() == assignment.path.read_bytes()
     summaries = [a.summary["cluster_summaries"] for a in (found, assignment)]

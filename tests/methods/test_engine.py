@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from clusterkit.data.appearance import appearance
+from clusterkit.data.appearance import measure_appearance
 from clusterkit.methods.calibration import HeldOut, calibrate
 from clusterkit.methods.clustering import cluster_refused
 from clusterkit.methods.fdr import benjamini_hochberg
@@ -248,8 +248,11 @@ def test_appearance_sees_another_stain():
     images = rng.integers(90, 160, (40, 8, 8, 3)).astype(np.uint8)
     strange = images[:5].copy()
     strange[..., 1] = np.minimum(255, strange[..., 1] * 2)
-    model = AppearanceModel.of(appearance(images))
-    assert model.score(appearance(strange)).min() > model.score(appearance(images)).max()
+    model = AppearanceModel.of(measure_appearance(images))
+    assert (
+        model.score(measure_appearance(strange)).min()
+        > model.score(measure_appearance(images)).max()
+    )
 
 
 def test_fusion_uses_what_tells_and_ignores_noise():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 
-from clusterkit.data.appearance import appearance
+from clusterkit.data.appearance import measure_appearance
 from clusterkit.methods.clustering import cluster_refused, cluster_space
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.novelty import (
@@ -97,7 +97,7 @@ def test_leaving_an_image_out_is_what_combine_computes():
 
 def test_appearance_by_definition():
     images = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3)).astype(np.uint8)
-    found = appearance(images)
+    found = measure_appearance(images)
     assert found.shape == (70, 27)
     assert found.dtype == np.float32
     image = images[66].astype(float) / 255
@@ -105,7 +105,7 @@ def test_appearance_by_definition():
     small = image.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
     rough = (np.diff(small, axis=0) ** 2).mean((0, 1)) + (np.diff(small, axis=1) ** 2).mean((0, 1))
     assert np.allclose(found[66, 15:18], np.log(rough + 1e-5), atol=1e-4)
-    assert appearance(images[:0]).shape == (0, 27)
+    assert measure_appearance(images[:0]).shape == (0, 27)
 
 
 def test_class_distance_is_by_the_spread_of_the_nearest_class():
@@ -122,30 +122,30 @@ def test_class_distance_is_by_the_spread_of_the_nearest_class():
 @pytest.mark.parametrize("identical", [False, True])
 def test_scores_of_few_or_identical_images_are_finite(labels, identical):
     rng = np.random.default_rng(0)
-    features, looks = torch.from_numpy(rng.normal(size=(4, 50))).float(), rng.random((4, 27))
+    features, appearance = torch.from_numpy(rng.normal(size=(4, 50))).float(), rng.random((4, 27))
     if identical:
-        features, looks = features[:1].repeat(4, 1), looks[:1].repeat(4, axis=0)
-    model = NoveltyModel.of(features, looks, np.array(labels))
-    scores = model.score(features + 1, looks + 0.1)
+        features, appearance = features[:1].repeat(4, 1), appearance[:1].repeat(4, axis=0)
+    model = NoveltyModel.of(features, appearance, np.array(labels))
+    scores = model.score(features + 1, appearance + 0.1)
     assert scores.shape == (4, 2)
     assert np.isfinite(scores).all()
-    assert (scores > model.score(features, looks)).all() or not identical
+    assert (scores > model.score(features, appearance)).all() or not identical
 
 
 def test_class_left_out_is_found_in_features_or_in_appearance():
     rng = np.random.default_rng(0)
     centres, looks_of = rng.normal(0, 3, (2, 60)), rng.normal(0, 0.02, (2, 27))
 
-    def draw(n, features, looks):
+    def draw(n, features, appearance):
         points = features + rng.normal(size=(n, 60))
-        return torch.from_numpy(points).float(), looks + rng.normal(0, 0.02, (n, 27))
+        return torch.from_numpy(points).float(), appearance + rng.normal(0, 0.02, (n, 27))
 
     labels = np.repeat([0, 1], 40)
-    features, looks = draw(80, centres[labels], looks_of[labels])
+    features, appearance = draw(80, centres[labels], looks_of[labels])
     held = rng.permutation(80)[:40]
     kept = np.setdiff1d(np.arange(80), held)
-    model = NoveltyModel.of(features[kept], looks[kept], labels[kept])
-    held_out = model.score(features[held], looks[held])
+    model = NoveltyModel.of(features[kept], appearance[kept], labels[kept])
+    held_out = model.score(features[held], appearance[held])
     known = model.score(*draw(80, centres[labels], looks_of[labels]))
     for strange in ((centres.mean(axis=0), looks_of[0]), (centres[0], looks_of[0] + 0.1)):
         novel = model.score(*draw(40, *strange))
@@ -156,13 +156,13 @@ def test_class_left_out_is_found_in_features_or_in_appearance():
 def test_appearance_sees_another_stain_and_another_sharpness():
     rng = np.random.default_rng(0)
     images = rng.integers(90, 160, (60, 32, 32, 3)).astype(np.uint8)
-    model = AppearanceModel.of(appearance(images[:40]))
+    model = AppearanceModel.of(measure_appearance(images[:40]))
     stain, smooth = images[40:50].copy(), images[40:50].copy()
     stain[..., 1] = np.minimum(255, stain[..., 1] * 1.5)
     smooth[:, 1::2] = smooth[:, ::2]
-    known = model.score(appearance(images[50:]))
+    known = model.score(measure_appearance(images[50:]))
     for strange in (stain, smooth):
-        assert model.score(appearance(strange)).min() > known.max()
+        assert model.score(measure_appearance(strange)).min() > known.max()
 
 
 # --- clusters -----------------------------------------------------------------------------
@@ -240,11 +240,11 @@ def test_each_class_of_bccd_left_out_is_found_by_its_appearance():
     for name in classes:
         for path in sorted((folder / name).iterdir())[:60]:
             images.append(to_array(load_image(path), 128, "squish"))
-    looks = appearance(np.stack(images))
+    appearance = measure_appearance(np.stack(images))
     for left in range(3):
         known = np.flatnonzero(labels != left)
         train, test = known[::2], known[1::2]
-        model = AppearanceModel.of(looks[train], labels[train])
-        held_out, new = model.score(looks[test]), model.score(looks[labels == left])
+        model = AppearanceModel.of(appearance[train], labels[train])
+        held_out, new = model.score(appearance[test]), model.score(appearance[labels == left])
         truth = np.repeat([0, 1], [len(held_out), len(new)])
         assert roc_auc_score(truth, np.r_[held_out, new]) > 0.9

@@ -172,13 +172,13 @@ def test_what_fails_in_a_process_is_one_clear_line(command, run, sample, tmp_pat
     def fails(self, batch):
         raise RunError("the run is of no use")
 
-    monkeypatch.setattr("clusterkit.inference.predictor.Engine.evidence", fails)
+    monkeypatch.setattr("clusterkit.inference.predictor.Predictor.evidence", fails)
     assert command(*arguments)[::2] == (1, "error: the run is of no use\n")
 
     def dies(self, batch):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("clusterkit.inference.predictor.Engine.evidence", dies)
+    monkeypatch.setattr("clusterkit.inference.predictor.Predictor.evidence", dies)
     code, _, said = command(*arguments)
     assert code == 1
     assert said.startswith("error: a process that reads images was ended from outside")

@@ -20,7 +20,7 @@ from clusterkit import Run, fit, similar, similar_groups
 from clusterkit.config import override
 from clusterkit.data.outcome_table import read_outcomes
 from clusterkit.errors import ClusterkitError, DataError, ImageError
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.methods.group_similarity import pool_groups
 from clusterkit.methods.outcomes import interval_of
 from clusterkit.retrieval.groups import NO_ADVICE
@@ -123,13 +123,15 @@ def test_ties_of_similarity_go_by_logit_and_nothing_is_an_error():
 
 def test_ranking_is_the_rule_over_the_runs_own_similarities(run, groups):
     """Every pair by `Gallery.rank`, as the finder does it, pooled by the naive loop."""
-    engine, manifest = Engine(run, run.config), run.manifest
+    predictor, manifest = Predictor(run, run.config), run.manifest
     own = np.flatnonzero(manifest["group"] == groups[2])
     others = np.flatnonzero(manifest["group"] != groups[2])
     with torch.inference_mode():
-        logits = np.stack([engine.gallery.rank(run.gallery["features"][[i]], others) for i in own])
+        logits = np.stack(
+            [predictor.gallery.rank(run.gallery["features"][[i]], others) for i in own]
+        )
     names, codes = np.unique(manifest["group"].to_numpy(str)[others], return_inverse=True)
-    s = engine.calibration.fusion.similarity(logits.astype(float))
+    s = predictor.calibration.fusion.similarity(logits.astype(float))
     expected = pd.Series(naive_pool(s, codes), index=names).sort_values(ascending=False)
     table = similar_groups(run, groups[2], k=50).table
     assert table.columns[:4].tolist() == FIRST

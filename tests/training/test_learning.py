@@ -24,7 +24,8 @@ from clusterkit.models.siamese import FactoredSiamese
 from clusterkit.training.crossfit import held_out_folds, learn
 from clusterkit.training.learners import History
 from clusterkit.training.linear import fit_linear_head
-from clusterkit.training.pair_head import draw_pairs, fit_pair_head
+from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.pairs import draw_pairs
 from clusterkit.training.trainer import Trainer
 
 
@@ -181,8 +182,8 @@ def taught(backbone, apart: float, **settings) -> tuple:
     folds, _ = held_out_folds(data, config, "head")
     trainer = Trainer(data, [], config, backbone, "head", History())
     trainer.take_features(features[None, :120], features[120:], folds)
-    looks = np.random.default_rng(0).random((120, 27))
-    learned = learn(data, looks, trainer, folds, config, lambda stage, done, total: None)
+    appearance = np.random.default_rng(0).random((120, 27))
+    learned = learn(data, appearance, trainer, folds, config, lambda stage, done, total: None)
     return learned, features[120:], labels[120:]
 
 
@@ -209,7 +210,7 @@ def test_one_split_keeps_all_labelled_images_as_exemplars(backbone):
     learned, _, _ = taught(backbone, 0.1, train__folds=1, augment__views="allowed",
                            assign__max_error=0.3)  # fmt: skip
     assert learned.decisions["self_training"]["rounds"] >= 1
-    assert len(learned.judge.gallery.labels) == 120
+    assert len(learned.scorer.gallery.labels) == 120
     assert len(learned.calibration.labels) < 60
 
 

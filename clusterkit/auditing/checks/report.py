@@ -12,7 +12,7 @@ from clusterkit.auditing.checks import places as known
 from clusterkit.auditing.checks.curves import centre_blob, curves, interval, random_heats
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
-from clusterkit.inference.predictor import Engine
+from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
 from clusterkit.models.siamese import FactoredSiamese
@@ -136,7 +136,7 @@ class CamChecks:
 
 
 def check_cams(
-    engine: Engine,
+    predictor: Predictor,
     queries: np.ndarray,
     exemplars: np.ndarray,
     classes: np.ndarray,
@@ -150,7 +150,7 @@ def check_cams(
 
     Parameters
     ----------
-    engine : Engine
+    predictor : Predictor
     queries, exemplars : (N, S, S, 3) uint8
         Images, and the labelled image that each is compared with.
     classes : (N,) int
@@ -171,19 +171,19 @@ def check_cams(
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(queries))[:n])
     queries, exemplars, classes = queries[chosen], exemplars[chosen], np.asarray(classes)[chosen]
-    images, labels = reference_images(engine.run, _REFERENCE)
-    explainer = replace(Explainer.plain(engine), method=engine.config.audit.method)
+    images, labels = reference_images(predictor.run, _REFERENCE)
+    explainer = replace(Explainer.plain(predictor), method=predictor.config.audit.method)
     pairs = _Pairs(explainer, queries, exemplars, classes, (images, labels))
     encoded, heats = pairs.encoded, pairs.heats
     flat = heats.reshape(len(heats), -1)
     notes = [] if len(images) else ["The labelled images cannot be read: CAMs are measured from 0."]
-    if len(engine.run.classes) < 2:
+    if len(predictor.run.classes) < 2:
         notes.append("There is one class: what tells it from others cannot be shown.")
     result = CamChecks(images=len(queries), empty=int((flat.max(1) <= flat.min(1)).sum()))
     if len(queries) < _FEWEST:
         notes.append(f"{len(queries)} images are too few to check CAMs with.")
         return replace(result, notes=notes)
-    correlation, floor = cascade(engine.networks, pairs.redrawn, seed)
+    correlation, floor = cascade(predictor.networks, pairs.redrawn, seed)
     found, placed = {}, 0
     if places is not None:
         found, placed = _at_places(pairs, encoded, np.asarray(places, float)[chosen], notes)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clusterkit.auditing.batch import Batch
+from clusterkit.auditing.batch import AuditBatch
 from clusterkit.auditing.plotting.accuracy import accuracy_by, accuracy_plot, accuracy_words
 from clusterkit.auditing.plotting.embedding import embedding_map
 from clusterkit.auditing.plotting.plots import (
@@ -22,7 +22,7 @@ from clusterkit.methods.calibration import Calibration
 def draw_plots(
     run: Run,
     calibration: Calibration,
-    batch: Batch,
+    batch: AuditBatch,
     out: Path,
     features: dict[int, torch.Tensor] | None = None,
 ) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def draw_plots(
     run : Run
     calibration : Calibration
         The run's.
-    batch : Batch
+    batch : AuditBatch
     out : Path
     features : dict or None
         Position in the batch's table → pooled Siamese features (D,): the images on the map
@@ -94,7 +94,7 @@ def _by_key(table: pd.DataFrame, what: str, out: Path) -> tuple[str, str]:
     )
 
 
-def _risk(shifted: Calibration, batch: Batch, out: Path) -> tuple[str, str]:
+def _risk(shifted: Calibration, batch: AuditBatch, out: Path) -> tuple[str, str]:
     confidence, correct = shifted.confidence, shifted.correct
     threshold, max_error = batch.threshold, batch.max_error
     risk_coverage_plot(confidence, correct, out / "plots" / "risk-coverage.png", threshold,
@@ -122,7 +122,7 @@ def _reliability(shifted: Calibration, out: Path) -> tuple[str, str]:
     return "plots/reliability.png", text
 
 
-def _counts(run: Run, batch: Batch, out: Path) -> tuple[str, str]:
+def _counts(run: Run, batch: AuditBatch, out: Path) -> tuple[str, str]:
     labelled = run.manifest["label"].value_counts().reindex(run.classes, fill_value=0)
     readable = batch.table[batch.table["predicted_label"] != ""]
     now = pd.crosstab(readable["predicted_label"], readable["status"])
@@ -140,7 +140,7 @@ def _counts(run: Run, batch: Batch, out: Path) -> tuple[str, str]:
 
 
 def _map(
-    run: Run, batch: Batch, features: dict[int, torch.Tensor], accuracy: tuple, out: Path
+    run: Run, batch: AuditBatch, features: dict[int, torch.Tensor], accuracy: tuple, out: Path
 ) -> tuple[str, str]:
     labelled = run.gallery["features"].numpy()
     positions = sorted(features)
