@@ -22,6 +22,7 @@ from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.models.networks import Embeddings, Networks, embed_all
+from clusterkit.progress import silent
 from clusterkit.training.crossfit import Learned, held_out_folds, learn
 from clusterkit.training.learners import History
 from clusterkit.training.trainer import Trainer
@@ -88,7 +89,7 @@ class Features:
     ) -> "Features":
         """Embed all labelled images of a manifest, and their mirror images if asked to."""
         config = override(Config(), image__size=size, device="cpu")
-        data = load_labelled(manifest, config, lambda stage, done, total: None)
+        data = load_labelled(manifest, config, silent)
         loaded = load_backbone(backbone, str(weights))
         networks = Networks(loaded.encoder, torch.nn.Identity(), torch.nn.Sequential())
         views = torch.stack([
@@ -119,7 +120,7 @@ class Features:
             self.views[:, labelled], None if pool is None else self.views[0, pool], folds
         )
         appearance = self.appearance[labelled]
-        return learn(data, appearance, trainer, folds, config, lambda stage, done, total: None)
+        return learn(data, appearance, trainer, folds, config, silent)
 
 
 def score_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:

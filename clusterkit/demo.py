@@ -1,16 +1,14 @@
 """`clusterkit demo`: the whole path on a sample that the package makes itself."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from clusterkit.config import Config, config_from_dict
+from clusterkit.progress import Progress
 from clusterkit.sample import make_sample
-
-Report = Callable[[str, int, int], None]
 
 # Small pictures without an up or down, no pretrained weights, and 24 labelled patients: an
 # error of 5% would take 45 patients to promise, 15% takes 15.
@@ -56,7 +54,7 @@ def demo(
     out: Path | str = "clusterkit-demo",
     *,
     config: Config | None = None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> DemoResult:
     """Make the sample, fit, assign, audit, and compare with the truth.
 

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from clusterkit.config import Config
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
@@ -36,8 +36,6 @@ _PICTURE = re.compile(
     r"\.(jpg|png)(\.partial)?"
 )
 
-Report = Callable[[str, int, int], None]
-
 
 def audit(
     run: Run | Path | str,
@@ -47,7 +45,7 @@ def audit(
     config: Config | None = None,
     places: pd.DataFrame | None = None,
     keep: bool = False,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a page that shows why each image got its label.
 
@@ -99,7 +97,7 @@ def _write(
     batch: AuditBatch,
     out: Path,
     places: pd.DataFrame | None,
-    progress: Report,
+    progress: Progress,
 ) -> Path:
     chosen = choose_rows(batch.table, config.audit.limit, run.info["seed"], typical_rows(batch))
     # An earlier audit's page shows its own pictures until this one is written.

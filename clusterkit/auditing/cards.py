@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from clusterkit.data.manifest import read_identified
 from clusterkit.errors import DataError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
@@ -123,7 +124,7 @@ class Artist:
         self,
         table: pd.DataFrame,
         chosen: np.ndarray,
-        progress: Callable[[str, int, int], None],
+        progress: Progress,
         keep: Iterable[int] = (),
     ) -> Iterator[Card]:
         """Yield the cards of the chosen rows, in order.

@@ -7,7 +7,6 @@ import logging
 import mmap
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +26,10 @@ from clusterkit.data.pseudonyms import (
     read_key,
 )
 from clusterkit.errors import DataError, ImageError
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-Report = Callable[[str, int, int], None]
 
 _MAX_FRAMES = 100_000
 
@@ -76,7 +75,7 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
         return None
 
 
-def expand(rows: pd.DataFrame, config: Config, report: Report | None = None) -> pd.DataFrame:
+def expand(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -> pd.DataFrame:
     """Give each image of a file its row, its patient as its group, and the kept elements.
 
     Parameters
@@ -103,8 +102,8 @@ def expand(rows: pd.DataFrame, config: Config, report: Report | None = None) -> 
     headers = []
     for number, path in enumerate(rows["path"], 1):
         headers.append(read_header(path, wanted))
-        if report and number % 100 == 0:
-            report("headers", number, len(rows))
+        if progress and number % 100 == 0:
+            progress("headers", number, len(rows))
     rows = rows.reset_index(drop=True).astype(object)
     for name, tag in zip(data.keep_tags, keep, strict=True):
         rows[name] = [header.tags.get(tag, "") if header else "" for header in headers]

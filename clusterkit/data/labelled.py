@@ -1,7 +1,6 @@
 """The labelled images, decoded once."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from clusterkit.data.duplicates.signature import SIGNATURE
 from clusterkit.data.loading import image_refs, load_batches, workers_for
 from clusterkit.data.manifest import check_labels
 from clusterkit.data.splits import units_of
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
@@ -54,9 +54,7 @@ class Labelled:
         return np.bincount(self.labels, minlength=len(self.classes)) / len(self.labels)
 
 
-def load_labelled(
-    manifest: pd.DataFrame, config: Config, report: Callable[[str, int, int], None]
-) -> Labelled:
+def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) -> Labelled:
     """Decode the labelled rows of a manifest; unreadable ones are left out with a warning.
 
     Raises
@@ -76,7 +74,7 @@ def load_labelled(
         readable = batch.images[batch.errors == ""]
         images[count : count + len(readable)] = readable
         count += len(readable)
-        report("read", ref.stop, len(rows))
+        progress("read", ref.stop, len(rows))
     bad = errors != ""
     if bad.any():
         first = np.flatnonzero(bad)[0]

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +17,10 @@ from clusterkit.data.contents import expand, name_of, names_of
 from clusterkit.data.files import find_images
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import DataError, ImageError
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-Report = Callable[[str, int, int], None]
 
 COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
 
@@ -113,7 +112,7 @@ def data_root(source: Path, config: DataConfig) -> Path:
 def read_manifest(
     source: Path | str | None = None,
     config: Config | DataConfig | None = None,
-    report: Report | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Read labelled images (and unlabelled ones among them) into a manifest.
 
@@ -124,7 +123,7 @@ def read_manifest(
     config : Config or DataConfig or None
         Columns, label pattern, root of the images, folder of unlabelled ones; for DICOM which
         frames, the element with the label, elements to keep, the key for patient ids.
-    report : callable or None
+    progress : callable or None
         Called with (stage, done, total).
 
     Returns
@@ -139,7 +138,7 @@ def read_manifest(
     """
     config = _whole(config)
     source = Path(source or config.data.source or default_source())
-    rows = _merge_rows(read_rows(source, config, report), source)
+    rows = _merge_rows(read_rows(source, config, progress), source)
     rows["image_id"] = _image_ids(rows, source)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)
@@ -147,7 +146,7 @@ def read_manifest(
 
 
 def read_rows(
-    source: Path, config: Config, report: Report | None = None, labels: bool = True
+    source: Path, config: Config, progress: Progress | None = None, labels: bool = True
 ) -> pd.DataFrame:
     """List the images of a data set, those of `data.unlabeled` last, as they are said to be.
 
@@ -176,16 +175,16 @@ def read_rows(
     if tag and isinstance(adapter, CsvAdapter) and listed["label"].notna().any():
         raise DataError(f"{source} has labels, and data.label_tag = '{tag}' asks for those of the "
                         "DICOM headers; leave out one")  # fmt: skip
-    parts = [expand(listed, config, report)]
+    parts = [expand(listed, config, progress)]
     if config.data.unlabeled:
-        parts.append(_complete(read_inputs(config.data.unlabeled, config, report)))
+        parts.append(_complete(read_inputs(config.data.unlabeled, config, progress)))
     return pd.concat(parts, ignore_index=True)
 
 
 def read_inputs(
     source: Path | str,
     config: Config | DataConfig | None = None,
-    report: Report | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """List the images to assign; of files that can hold several, the header is read.
 
@@ -203,7 +202,7 @@ def read_inputs(
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source} does not exist; give a folder of images or a CSV")
-    rows = expand(_complete(_list_inputs(source, config.data)), config, report)
+    rows = expand(_complete(_list_inputs(source, config.data)), config, progress)
     groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
     if (groups > 1).any():
         image = rows["image"][rows["path"] == groups.idxmax()[0]].iloc[0]

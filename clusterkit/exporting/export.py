@@ -10,10 +10,11 @@ from clusterkit.exporting.coco import write_coco
 from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
-from clusterkit.exporting.selection import Report, choose_statuses, load_batch
+from clusterkit.exporting.selection import choose_statuses, load_batch
 from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
+from clusterkit.progress import Progress
 
 # Which rows each target gets unless asked otherwise: what a person is to decide, what can be
 # looked at, and what is labelled.
@@ -61,7 +62,7 @@ def export(
     assignments: Path | str | None = None,
     status: str | Sequence[str] | None = None,
     copy: bool = False,
-    progress: Report | None = None,
+    progress: Progress | None = None,
     **options: str | Path | None,
 ) -> ExportResult:
     """Hand assignments on to another program.

@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, 
 from clusterkit.exporting.output_folder import Names, write_png
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
+from clusterkit.progress import Progress
 from clusterkit.reviewing import ASSIGNMENTS
 
 log = logging.getLogger("clusterkit")
 
-Report = Callable[[str, int, int], None]
 
 MISSING, CHANGED = "image missing", "image changed since assign"
 UNREADABLE = "image unreadable"
@@ -57,7 +56,7 @@ class ExportBatch:
     root: Path
     statuses: tuple[str, ...]
     left_out: Counter = field(default_factory=Counter)
-    progress: Report | None = None
+    progress: Progress | None = None
 
     def report(self, done: int) -> None:
         """Tell how many rows are done."""
@@ -98,7 +97,7 @@ def choose_statuses(asked: str | tuple[str, ...] | None, default: tuple[str, ...
 
 
 def load_batch(
-    run: Run, assignments: Path | None, statuses: tuple[str, ...], progress: Report | None = None
+    run: Run, assignments: Path | None, statuses: tuple[str, ...], progress: Progress | None = None
 ) -> ExportBatch:
     """Read assignments, check them against the run, and find their images.
 

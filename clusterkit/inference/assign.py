@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,10 +26,9 @@ from clusterkit.inference.predictor import Predictor
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def assign(
     config: Config | None = None,
     out: Path | str | None = None,
     fresh: bool = False,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Assignment:
     """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
 
@@ -110,7 +108,7 @@ def assign(
 
 
 def _embed_missing(
-    run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Report | None
+    run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Progress | None
 ) -> int:
     """Compute the batches that the journal lacks; returns how many it had."""
     done, batch_size = journal.done(), batch_size_of(config, choose_device(config.device))

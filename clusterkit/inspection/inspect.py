@@ -20,10 +20,10 @@ from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same import find_same
 from clusterkit.inspection.scan import scan
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-Report = Callable[[str, int, int], None]
 
 # What stands near the beginning of each file that inspect writes, and of no other's.
 _MARKS = {
@@ -64,7 +64,7 @@ def inspect(
     config: Config | None = None,
     run: Path | str | None = None,
     out: Path | str | None = None,
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Inspection:
     """Look for what is wrong with a data set, without training.
 

@@ -1,6 +1,5 @@
 """Which files show the same picture: by their bytes, and by how they look."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +9,7 @@ import pandas as pd
 from clusterkit.data.duplicates.grouping import near_groups
 from clusterkit.data.duplicates.index import near_pairs
 from clusterkit.inspection.scan import Scan
+from clusterkit.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Same:
     pictures: list[list[int]]
 
 
-def find_same(scan: Scan, report: Callable[[str, int, int], None] | None = None) -> Same:
+def find_same(scan: Scan, progress: Progress | None = None) -> Same:
     """Group the images of a scan that show the same picture."""
     ids, paths = scan.rows["image_id"].to_numpy(), scan.rows["path"].to_numpy()
     known = np.flatnonzero(ids != "")
     copies = _groups(known, pd.factorize(ids[known])[0])
     of = {rows[0]: rows for rows in copies}
     near = []
-    for rows, scores in _near(np.array(sorted(of), dtype=int), scan.signatures, report):
+    for rows, scores in _near(np.array(sorted(of), dtype=int), scan.signatures, progress):
         full = sorted((copy, score) for row, score in zip(rows, scores, strict=True)
                       for copy in of[row])  # fmt: skip
         # The frames of one film are alike; that is no finding.
@@ -61,11 +61,11 @@ def _groups(places: np.ndarray, number: np.ndarray) -> list[list[int]]:
 
 
 def _near(
-    first: np.ndarray, signatures: np.ndarray, report: Callable[[str, int, int], None] | None
+    first: np.ndarray, signatures: np.ndarray, progress: Progress | None
 ) -> list[tuple[list[int], list[float]]]:
     """Return groups of near duplicates among images that differ in their bytes."""
     own = signatures[first]
-    pairs = near_pairs(own, report and partial(report, "duplicates"))
+    pairs = near_pairs(own, progress and partial(progress, "duplicates"))
     group = near_groups(len(first), pairs, own)
     best = np.zeros(len(first))
     together = (group[pairs.first] == group[pairs.second]) & (group[pairs.first] >= 0)

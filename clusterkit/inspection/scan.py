@@ -4,7 +4,7 @@ import io
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import astuple, dataclass, fields
@@ -21,10 +21,10 @@ from clusterkit.data.imageio.read import MAX_BYTES, decode
 from clusterkit.data.manifest import read_identified
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs
+from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-Report = Callable[[str, int, int], None]
 
 # Images that a worker takes at a time, and from how many on there are workers at all.
 _CHUNK, _MANY = 32, 200
@@ -86,7 +86,7 @@ class Scan:
     signatures: np.ndarray
 
 
-def scan(rows: pd.DataFrame, config: Config, report: Report | None = None) -> Scan:
+def scan(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -> Scan:
     """Read every image once, in worker processes where there are many.
 
     Parameters
@@ -95,7 +95,7 @@ def scan(rows: pd.DataFrame, config: Config, report: Report | None = None) -> Sc
         With columns path and frame; each image once.
     config : Config
         `config.image`: how images are read.
-    report : callable or None
+    progress : callable or None
         Called with ("scan", done, total).
 
     Notes
@@ -107,8 +107,8 @@ def scan(rows: pd.DataFrame, config: Config, report: Report | None = None) -> Sc
     for part, found in _results(work, config):
         signatures[len(facts) : len(facts) + len(part)] = found
         facts += part
-        if report:
-            report("scan", len(facts), len(work))
+        if progress:
+            progress("scan", len(facts), len(work))
     names = [field.name for field in fields(Facts)]
     columns = pd.DataFrame([astuple(f) for f in facts], columns=names, index=rows.index)
     own = rows.drop(columns=[n for n in names if n in rows])

@@ -1,6 +1,5 @@
 """The trained parts of a run, and the one ref where pixels become features."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +10,7 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.loading import ImageRef, load_batches, workers_for
 from clusterkit.errors import ConfigError
 from clusterkit.models.forward import FLOAT32, Forward, prepare
-
-Progress = Callable[[int, int], None]
+from clusterkit.progress import StageProgress
 
 
 @dataclass
@@ -122,7 +120,7 @@ def embed_all(
     images: np.ndarray,
     device: torch.device | str,
     batch_size: int = 32,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     precision: str | None = None,
 ) -> Embeddings:
     """Encode uint8 RGB images (N, S, S, 3) in batches; `progress` gets (done, total)."""
@@ -140,7 +138,7 @@ def embed_paths(
     refs: list[ImageRef],
     how: ImageConfig,
     device: torch.device | str,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Embeddings | None:
     """Read and encode images batch by batch; those that cannot be read are left out.
 

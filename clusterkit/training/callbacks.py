@@ -10,6 +10,7 @@ from fastai.vision.all import Callback, CancelFitException, CancelValidException
 from torch.amp import GradScaler
 
 from clusterkit.models.forward import BFLOAT16, quick_precision
+from clusterkit.progress import StageProgress
 
 # (loss, accuracy) of a model on images that do not train it; None: there are none.
 Watch = Callable[[], tuple[float, float] | None]
@@ -123,7 +124,7 @@ class KeepBest(Callback):
 class Count(Callback):
     """Calls `report` with (images trained on, images in all)."""
 
-    def __init__(self, report: Callable[[int, int], None]) -> None:
+    def __init__(self, report: StageProgress) -> None:
         self.report = report
 
     def before_fit(self) -> None:

@@ -1,7 +1,6 @@
 """From labelled images to networks with a calibration: cross-fitting, the pool, self-training."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,11 +16,10 @@ from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.progress import Progress
 from clusterkit.training.trainer import Trainer
 
 log = logging.getLogger("clusterkit")
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def learn(
     trainer: Trainer,
     folds: np.ndarray,
     config: Config,
-    report: Report,
+    report: Progress,
 ) -> Learned:
     """Train on all labelled images, and measure on each what models without its fold say.
 

@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from clusterkit.methods.calibration import Calibration, clearly_likelier
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.models.networks import choose_device
+from clusterkit.progress import Progress, silent
 from clusterkit.reviewing import Applied, apply_reviews
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("clusterkit")
 
-Report = Callable[[str, int, int], None]
 
 # Held-out groups (or images) below which their record is said to be thin.
 _FEW = 10
@@ -49,7 +49,7 @@ def fit(
     config: Config | None = None,
     run: Path | str | None = None,
     reviews: Sequence[Path | str] = (),
-    progress: Report | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Learn a classifier and a Siamese model from labelled images, and write a run.
 
@@ -84,7 +84,7 @@ def fit(
     asked = config or Config()
     config = override(asked, device=str(choose_device(asked.device)))
     path = _free_path(run)
-    report = progress or (lambda stage, done, total: None)
+    report = progress or silent
     source = Path(source or config.data.source or default_source())
     if isinstance(reviews, str | Path):
         reviews = [reviews]

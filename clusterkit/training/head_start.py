@@ -1,7 +1,6 @@
 """What fine-tuning starts from: features of the untrained encoder, and heads fitted to them."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from clusterkit.config import AugmentConfig
 from clusterkit.models.networks import Networks, embed_all
+from clusterkit.progress import StageProgress
 from clusterkit.training.transforms import flipped_views
 
 # Images embedded between two calls of `progress`; their mirror images are all that is copied.
@@ -24,7 +24,7 @@ def embed_views(
     images: np.ndarray,
     augment: AugmentConfig,
     device: str,
-    progress: Callable[[int, int], None],
+    progress: StageProgress,
 ) -> torch.Tensor:
     """Return pooled features (V, N, D) of images and of all mirror images that are allowed.
 
@@ -72,7 +72,7 @@ class StartFeatures:
         encoder: nn.Module,
         images: np.ndarray,
         device: str,
-        progress: Callable[[int, int], None],
+        progress: StageProgress,
     ) -> None:
         self.encoder, self.images, self.device = encoder, images, device
         self.progress = progress

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from clusterkit.config import Config
 from clusterkit.encoders.torchvision import Encoder
 from clusterkit.models.heads import create_head, pair_features, pool
+from clusterkit.progress import StageProgress
 from clusterkit.training.callbacks import (
     Count,
     HalfPrecision,
@@ -137,7 +138,7 @@ def finetune_classifier(
     config: Config,
     epochs: int,
     history: History,
-    report: Callable[[int, int], None],
+    report: StageProgress,
 ) -> nn.Sequential:
     """Train encoder (in place) and head on images; returns the head.
 
@@ -179,7 +180,7 @@ def finetune_siamese(
     config: Config,
     epochs: int,
     history: History,
-    report: Callable[[int, int], None],
+    report: StageProgress,
 ) -> nn.Sequential:
     """Train the Siamese model's own encoder (in place) and head on all pairs of each batch.
 
@@ -275,7 +276,7 @@ def _fit(
     epochs: int,
     config: Config,
     history: History,
-    report: Callable[[int, int], None],
+    report: StageProgress,
 ) -> None:
     loaders = _loaders(data, config, pairs=stage == "siamese")
     keep = KeepBest(

@@ -1,6 +1,5 @@
 """Trains all networks on some of the labelled images, by one of two strategies."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +14,7 @@ from clusterkit.encoders.torchvision import Backbone, Encoder, empty_encoder
 from clusterkit.methods.calibration import unit_weights
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.progress import Progress, StageProgress, silent
 from clusterkit.training.head_start import StartFeatures, embed_views
 from clusterkit.training.learners import (
     Data,
@@ -66,7 +66,7 @@ class Trainer:
         backbone: Backbone,
         strategy: str,
         history: History,
-        report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        report: Progress = silent,
         start: StartFeatures | None = None,
         precision: str = FLOAT32,
     ) -> None:
@@ -222,7 +222,7 @@ class Trainer:
             return Data(images, labels, rows[~kept], rows[kept], True, start)
         return Data(images, labels, rows, valid, False, start)
 
-    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+    def _reporter(self, stage: str) -> StageProgress:
         return lambda done, total: self.report(stage, done, total)
 
     def _fresh_encoder(self) -> Encoder:

@@ -21,6 +21,7 @@ from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.models.heads import pair_features
 from clusterkit.models.networks import Networks, embed_paths
 from clusterkit.models.siamese import FactoredSiamese
+from clusterkit.progress import silent
 from clusterkit.training.crossfit import held_out_folds, learn
 from clusterkit.training.learners import History
 from clusterkit.training.linear import fit_linear_head
@@ -183,7 +184,7 @@ def taught(backbone, apart: float, **settings) -> tuple:
     trainer = Trainer(data, [], config, backbone, "head", History())
     trainer.take_features(features[None, :120], features[120:], folds)
     appearance = np.random.default_rng(0).random((120, 27))
-    learned = learn(data, appearance, trainer, folds, config, lambda stage, done, total: None)
+    learned = learn(data, appearance, trainer, folds, config, silent)
     return learned, features[120:], labels[120:]
 
 

@@ -4,7 +4,6 @@ Candidates come from an inverted file over descriptors that no turn changes, so 
 as N √N; every pair that is returned has been verified by its signatures' score.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,7 @@ from clusterkit.data.duplicates.signature import (
     pair_scores,
     threshold,
 )
-
-Progress = Callable[[int, int], None]
-
+from clusterkit.progress import StageProgress
 
 # Closest descriptors that are verified, and cells of the inverted file that are looked into: 8
 # cells lose 2% of the pairs among 16,500 drawn pictures, 16 half a percent; more candidates find
@@ -103,7 +100,7 @@ class NearIndex:
         return index, best
 
 
-def near_pairs(signatures: np.ndarray, progress: Progress | None = None) -> NearPairs:
+def near_pairs(signatures: np.ndarray, progress: StageProgress | None = None) -> NearPairs:
     """Find the near duplicates within a set.
 
     Each image is verified against the 12 others whose descriptors are closest, so of a picture
@@ -187,7 +184,7 @@ class _Cells:
         self._starts = np.searchsorted(cell[self._order], np.arange(len(self._centres) + 1))
 
     def nearest(
-        self, signatures: np.ndarray, exclude_self: bool, progress: Progress | None = None
+        self, signatures: np.ndarray, exclude_self: bool, progress: StageProgress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return candidate pairs (rows of the query, rows of this file), (P,) each."""
         same = exclude_self and len(signatures) == len(self._points)
