@@ -68,13 +68,13 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.int8)
     refs, count = image_refs(rows), 0
     for batch in load_batches(refs, config.image, _BATCH, workers_for(refs)):
-        ref = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
-        errors[ref], signatures[ref] = batch.errors, batch.signatures
+        part = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
+        errors[part], signatures[part] = batch.errors, batch.signatures
         # Written without gaps: leaving images out afterwards would take a second copy of all.
         readable = batch.images[batch.errors == ""]
         images[count : count + len(readable)] = readable
         count += len(readable)
-        progress("read", ref.stop, len(rows))
+        progress("read", part.stop, len(rows))
     bad = errors != ""
     if bad.any():
         first = np.flatnonzero(bad)[0]

@@ -3,8 +3,6 @@
 import datetime as dt
 import logging
 import os
-import platform
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-import clusterkit
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.contents import files_of
@@ -22,16 +19,15 @@ from clusterkit.data.duplicates.index import match
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.loading import ImageRef, image_refs, read_signatures
 from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
-from clusterkit.data.pseudonyms import key_fingerprint
-from clusterkit.encoders.torchvision import Backbone, load_backbone
+from clusterkit.encoders.torchvision import load_backbone
 from clusterkit.errors import RunError
-from clusterkit.formats.run import FORMAT, Run
+from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration, clearly_likelier
-from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.models.networks import choose_device
 from clusterkit.progress import Progress, silent
-from clusterkit.reviewing import Applied, apply_reviews
+from clusterkit.reviewing import apply_reviews
+from clusterkit.training.run_record import gallery_tensors, review_record, run_info
 
 if TYPE_CHECKING:
     from clusterkit.training.crossfit import Learned
@@ -140,15 +136,15 @@ def fit(
         "metrics": calibration.metrics(config.assign.confidence),
         "unlabelled": int(manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
-        "reviews": _record(applied, path),
+        "reviews": review_record(applied, path),
     }
     result = Run(
         path=path,
-        info=_info(source, path, asked, data, backbone, info),
+        info=run_info(source, path, asked, data, backbone, info),
         config=asked,
         networks=learned.scorer.networks.to("cpu"),
         manifest=data.rows.reset_index(drop=True),
-        gallery=_gallery(learned, appearance, data.signatures),
+        gallery=gallery_tensors(learned, appearance, data.signatures),
         calibration=calibration.to_dict(),
         history=pd.DataFrame(best.history),
     )
@@ -175,16 +171,6 @@ def _say_if_few(calibration: Calibration) -> None:
                     "error asks for)", images, of)  # fmt: skip
 
 
-def _record(applied: Applied, path: Path) -> dict:
-    """What the run keeps of its reviews, with how many labels came from where."""
-    if not applied.summary:
-        return {}
-    counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
-    against = [a and os.path.relpath(a, path) for a in applied.summary["against"]]
-    provenance = {k: int(v) for k, v in sorted(counts.items())}
-    return applied.summary | {"against": against, "provenance": provenance}
-
-
 def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[ImageRef]:
     """Return refs of unlabelled images that are no copies of labelled ones nor of their groups.
 
@@ -208,25 +194,6 @@ def _choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list
     return [ref for ref, other in zip(refs, near, strict=True) if other < 0]
 
 
-def _gallery(
-    learned: "Learned", appearance: np.ndarray, signatures: np.ndarray
-) -> dict[str, torch.Tensor]:
-    scorer = learned.scorer
-    novelty = NoveltyModel.of(learned.embeddings.siamese, appearance, scorer.gallery.labels)
-    tensors = {
-        "features": learned.embeddings.siamese.contiguous(),
-        "signatures": torch.from_numpy(signatures),
-        "exemplar": torch.from_numpy(scorer.gallery.exemplars.astype(np.uint8)),
-        "centre": scorer.reduction.centre,
-        "projection": scorer.reduction.projection,
-    }
-    tensors |= {f"novelty.{name}": values for name, values in novelty.to_tensors().items()}
-    if scorer.neighbours is not None:
-        for name, values in vars(scorer.neighbours).items():
-            tensors[f"neighbours.{name}"] = torch.from_numpy(values)
-    return tensors
-
-
 def _free_path(run: Path | str | None) -> Path:
     if run is None:
         stamp = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -239,51 +206,3 @@ def _free_path(run: Path | str | None) -> Path:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists and is not an empty folder; give another --run")
     return path
-
-
-def _info(
-    source: Path, path: Path, config: Config, data: Labelled, backbone: Backbone, extra: dict
-) -> dict:
-    counts = data.rows["label"].value_counts()
-    saved = config.to_dict()
-    # No absolute path goes into a run: it may be handed to a stranger.
-    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
-    # What is kept of headers is asked for anew by whoever uses the run.
-    saved["data"] |= {"keep_tags": [], "label_tag": None}
-    if saved["model"]["weights"] not in ("auto", "none"):
-        saved["model"]["weights"] = backbone.weights
-    return {
-        "format": FORMAT,
-        "id": uuid.uuid4().hex[:16],
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "clusterkit": clusterkit.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "config": saved,
-        "classes": data.classes,
-        "backbone": backbone.name,
-        "weights": backbone.weights,
-        "encoder": "separate"
-        if config.model.encoder == "separate" and extra["strategy"] == "finetune"
-        else "shared",
-        "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
-        "size": config.image.size,
-        "seed": config.seed,
-        "data": {
-            "root": extra["roots"][0],
-            # Where else reviewed images are, tried in this order.
-            "roots": extra.pop("roots"),
-            "images": len(data.rows),
-            "patient_key": key_fingerprint(data.rows["group"], config.data.key_file),
-            "unlabelled": extra.pop("unlabelled"),
-            "units": int(data.units.max()) + 1,
-            # Patients may have images of several classes; then they are never split between folds.
-            "units_of_several_classes": int(
-                (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
-            ),
-            "by_class": {c: int(counts[c]) for c in data.classes},
-        },
-        **extra,
-    }
