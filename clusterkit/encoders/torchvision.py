@@ -1,4 +1,4 @@
-"""Encoders: torchvision's classification networks, cut before their pooling."""
+"""Encoders of torchvision: its classification networks, cut before their pooling."""
 
 import logging
 import warnings
@@ -8,7 +8,7 @@ from urllib.error import URLError
 
 import torch
 from torch import nn
-from torchvision import models as tv
+from torchvision import models as tv  # type: ignore[import-untyped]  # it carries no types
 
 from clusterkit.errors import WeightsError, nearest_name
 
@@ -27,13 +27,14 @@ _NOT_SEQUENTIAL = ("googlenet", "inception", "vit_", "maxvit")
 
 @dataclass(frozen=True)
 class Backbone:
-    """An encoder and where its weights come from.
+    """An encoder and the source of its weights.
 
     Attributes
     ----------
     encoder : Encoder
         (B, 3, H, W) normalised RGB → maps of several depths.
     name : str
+        Of the network, as torchvision spells it.
     weights : str
         ``"imagenet"``, ``"none"`` or the name (not the path) of the file they were read from.
     """
@@ -44,7 +45,7 @@ class Backbone:
 
     @property
     def pretrained(self) -> bool:
-        """Whether the encoder starts from learned weights."""
+        """True where the encoder starts from learned weights."""
         return self.weights != "none"
 
 
@@ -54,7 +55,7 @@ def backbone_names() -> list[str]:
 
 
 def load_backbone(name: str, weights: str = "auto") -> Backbone:
-    """Build an encoder with the weights asked for.
+    """Build an encoder with weights of a given source.
 
     Parameters
     ----------
@@ -88,10 +89,14 @@ class Encoder(nn.Module):
     """A network cut before its pooling, giving the last map of its deepest resolutions.
 
     Pooled maps of several depths label clearly better than the last one alone: fine texture
-    is gone from the deepest map (DESIGN §7.0).
+    is gone from the deepest map.
 
     Attributes
     ----------
+    body : nn.Sequential
+        Layers that are run one after the other.
+    taps : list of int
+        Layers of `body` whose outputs are the maps, rising.
     channels : int
         Channels of all maps together.
     depths : list of int
@@ -103,7 +108,7 @@ class Encoder(nn.Module):
         The network does not turn an image into maps (1, C, h, w).
     """
 
-    def __init__(self, body: nn.Sequential, name: str) -> None:
+    def __init__(self, body: nn.Module, name: str) -> None:
         super().__init__()
         self.body = nn.Sequential(*_unrolled(body))
         shapes = self._shapes(name)
@@ -113,7 +118,7 @@ class Encoder(nn.Module):
         self.channels = sum(self.depths)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 3, H, W) → maps (B, C_d, h_d, w_d), the shallowest first."""
+        """Maps (B, C_d, h_d, w_d) of normalised images (B, 3, H, W), the shallowest first."""
         maps = []
         for step, layer in enumerate(self.body):
             images = layer(images)
@@ -122,6 +127,7 @@ class Encoder(nn.Module):
         return maps
 
     def _shapes(self, name: str) -> list[torch.Size]:
+        """Shapes of the output of each layer, for one image."""
         training = self.training
         self.eval()
         shapes, x = [], torch.zeros(1, 3, 128, 128)
@@ -138,10 +144,10 @@ class Encoder(nn.Module):
         return shapes
 
 
-def _unrolled(body: nn.Sequential) -> list[nn.Module]:
-    """Flatten nested plain sequences, so that every resolution's last layer can be seen."""
-    layers = []
-    for layer in body:
+def _unrolled(body: nn.Module) -> list[nn.Module]:
+    """Layers of nested plain sequences in a row, so that every resolution's last one is known."""
+    layers: list[nn.Module] = []
+    for layer in body.children():
         # A subclass may do more in its forward than run its children in a row.
         if type(layer) is nn.Sequential:
             layers += _unrolled(layer)
@@ -162,8 +168,8 @@ def _build_model(name: str) -> nn.Module:
         return tv.get_model(name, weights=None)
 
 
-def _cut(model: nn.Module, name: str) -> nn.Module:
-    """Keep what comes before the pooling (fastai's `create_body` cuts there too)."""
+def _cut(model: nn.Module, name: str) -> nn.Sequential:
+    """Layers before the pooling; fastai's `create_body` cuts there too."""
     children = dict(model.named_children())
     if "avgpool" in children:
         names = list(children)
@@ -179,6 +185,7 @@ def _cut(model: nn.Module, name: str) -> nn.Module:
 
 
 def _load_imagenet(model: nn.Module, name: str) -> bool:
+    """Load torchvision's ImageNet weights; False, and a warning, where they cannot be had."""
     source = tv.get_model_weights(name).DEFAULT
     try:
         model.load_state_dict(source.get_state_dict(progress=False))
@@ -195,8 +202,9 @@ def _load_imagenet(model: nn.Module, name: str) -> bool:
 
 
 def _load_file(model: nn.Module, name: str, path: Path) -> None:
+    """Load weights from a file, of which the encoder's tensors have to fit."""
     state = _read_state(path)
-    # The classifying layers are cut off, so only what the encoder uses has to fit.
+    # The classifying layers are cut off, so they need not fit.
     wanted = model.state_dict()
     head = {"fc", "classifier", "head", "heads"}
     body = {k: v for k, v in wanted.items() if k.split(".")[0] not in head}
@@ -219,7 +227,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: object = load_file(path)
         else:
             # weights_only: a pickle from a stranger must not run code.
             state = torch.load(path, map_location="cpu", weights_only=True)

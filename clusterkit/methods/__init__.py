@@ -1,1 +1,1 @@
-"""Mathematics on arrays: no files, no tables, no run."""
+"""Mathematics on arrays, each module a method of the literature: no files, no tables, no run."""

@@ -1,15 +1,15 @@
-"""Active learning: the order in which to ask a person about the images that were refused."""
+"""Active learning: the order in which a person is asked for labels of refused images."""
 
 import numpy as np
 
 from clusterkit.methods.label_propagation import unit_length
 
-# Nobody answers more before the next fit, which orders anew.
+# Nobody labels more before the next fit, which orders anew.
 _MOST = 1000
 _NEIGHBOURS = 10
 # Density is looked up among so many images; more would only take longer.
 _SAMPLE = 5000
-# Cosine from which two images are one question.
+# Cosine from which one label serves for two images.
 _SAME = 0.99
 # Sparse places keep a little weight: an image that is alone can still be the first.
 _LEAST_DENSITY = 0.01
@@ -24,14 +24,16 @@ def order_questions(
     labelled: np.ndarray,
     most: int = _MOST,
 ) -> np.ndarray:
-    """Order images by how much an answer would teach, the most useful first.
+    """Query order of images by information density, the most useful label first.
 
-    What an image is worth is its uncertainty times its density (Settles and Craven 2008): one
-    minus the margin between its two likeliest classes, and the mean cosine to its nearest
-    neighbours, for an answer about many like images says more than one about an oddity. Taken
-    greedily: each choice devalues the images near it, by one minus their cosine, and those of
-    its group; so does what is labelled already. Of images that are nearly the same, one is
-    asked. `benchmarks/questions.py` compares this rule with others.
+    Information density is uncertainty times density (Settles and Craven 2008,
+    doi:10.3115/1613715.1613855). The uncertainty is one minus the margin between the two
+    likeliest classes (Scheffer et al. 2001, doi:10.1007/3-540-44816-0_31). The density is the
+    mean cosine to the nearest neighbours: a label of many like images tells more than one of an
+    oddity. Images are taken greedily. Each choice devalues the images near it, by one minus
+    their cosine, and those of its group. Labelled images devalue those near them likewise. Of
+    images that are nearly the same, one is queried. `benchmarks/questions.py` compares this rule
+    with others.
 
     Parameters
     ----------
@@ -42,8 +44,7 @@ def order_questions(
     groups : (N,) str
         "" where there is none.
     unknown : (N,) bool
-        Like nothing labelled: what `probs` says means nothing, so these are as uncertain as can
-        be.
+        Like nothing labelled: their `probs` mean nothing, so their uncertainty is 1.
     labelled : (E, P) float
         Reduced features of the labelled images.
     most : int
@@ -51,7 +52,8 @@ def order_questions(
 
     Returns
     -------
-    (N,) int: 1 is asked first; 0: not asked.
+    (N,) int
+        Rank from 1, the first to be labelled; 0: not queried.
     """
     worth = np.where(unknown, 1.0, uncertainty(probs))
     return order_points(worth, unit_length(reduced), groups, unit_length(labelled), most)
@@ -64,7 +66,7 @@ def order_points(
     labelled: np.ndarray,
     most: int = _MOST,
 ) -> np.ndarray:
-    """Do what `order_questions` does, on what it makes of its input.
+    """Query order as of `order_questions`, from uncertainties and unit vectors.
 
     Parameters
     ----------
@@ -72,17 +74,26 @@ def order_points(
         `uncertainty`, 1 where unknown.
     points : (N, P) float32, labelled : (E, P) float32
         Reduced features, scaled to `unit_length`.
+    groups : (N,) str
+        "" where there is none.
+    most : int
+        Images to order at most.
+
+    Returns
+    -------
+    (N,) int
+        Rank from 1; 0: not queried.
     """
     order = np.zeros(len(points), dtype=int)
     if not len(points):
         return order
     worth = worth * _density(points)
     named = _numbered(groups)
-    asked = np.zeros(max(1, named.max(initial=-1) + 1))
+    queried = np.zeros(max(1, named.max(initial=-1) + 1))
     near = _nearest(points, labelled)
     open_ = np.ones(len(points), dtype=bool)
     for number in range(1, min(most, len(points)) + 1):
-        share = np.where(named < 0, 1.0, 1 / (1 + asked[named]))
+        share = np.where(named < 0, 1.0, 1 / (1 + queried[named]))
         value = np.where(open_, worth * (1 - near) * share, -1.0)
         best = int(value.argmax())
         if not open_[best]:
@@ -94,25 +105,33 @@ def order_points(
         # Where all features are 0 an image is not even like itself.
         open_[best] = False
         if named[best] >= 0:
-            asked[named[best]] += 1
+            queried[named[best]] += 1
     return order
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:
-    """Number groups (N,) of text from 0; -1: none."""
+    """Group numbers (N,) from 0, of groups (N,) of text; -1: none."""
     numbers, given = np.full(len(groups), -1), groups != ""
     numbers[given] = np.unique(groups[given].astype(str), return_inverse=True)[1]
     return numbers
 
 
 def uncertainty(probs: np.ndarray) -> np.ndarray:
-    """Return one minus the margin between the two likeliest classes, in [0, 1]."""
+    """Margin uncertainty (N,) in [0, 1]: one minus the margin between the two likeliest classes.
+
+    Scheffer et al. 2001, doi:10.1007/3-540-44816-0_31. Zeros where there is one class.
+
+    Parameters
+    ----------
+    probs : (N, K) float
+        Class probabilities, rows sum to 1.
+    """
     top = np.sort(probs, axis=1)[:, -2:]
     return 1 - (top[:, -1] - top[:, 0]) if probs.shape[1] > 1 else np.zeros(len(probs))
 
 
 def _density(points: np.ndarray) -> np.ndarray:
-    """Return the mean cosine (N,) of each point to its nearest others, at least a little."""
+    """Mean cosine (N,) of each point to its nearest others, at least `_LEAST_DENSITY`."""
     n = len(points)
     rows = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(int)
     count = min(_NEIGHBOURS, len(rows) - 1)
@@ -130,7 +149,7 @@ def _density(points: np.ndarray) -> np.ndarray:
 
 
 def _nearest(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the cosine (N,) of each point to the nearest known one, at least 0."""
+    """Cosine (N,) of each point to the nearest known one, in [0, 1]."""
     near = np.zeros(len(points))
     for start in range(0, len(points), _CHUNK):
         part = slice(start, start + _CHUNK)

@@ -1,6 +1,7 @@
-"""Calibration (DESIGN §7.3, §7.5–7.7): what held-out images say about confidence."""
+"""Calibration: a fusion and its confidence, fitted and measured on held-out images."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _BINS = 15
 
 _LEAST_PROB = 1e-6
 
-# Held-out units from which on they choose what the fusion may use.
+# Held-out units from which on they choose the inputs of the fusion.
 _LEAST_UNITS = 10
 
 
@@ -32,12 +33,12 @@ class HeldOut:
     scores : Scores of N images
         Exemplars and voting neighbours are of other groups.
     novelty : (N, S) float
-        See `engine.novelty`.
+        See `methods.novelty`.
     labels, units, folds : (N,) int
         True class, group (or the image itself), and the fold each was held out in.
     plain : Scores of N images, or None
         The same from images that were encoded in float32, where `scores` are from a quicker
-        precision: what is fitted must not hang on rounding, what is promised must hold with it.
+        precision. Fitting must not depend on rounding; the promise must hold with it.
     """
 
     rows: np.ndarray
@@ -50,17 +51,22 @@ class HeldOut:
 
     @property
     def fitted(self) -> Scores:
-        """What a fusion is fitted on."""
+        """Scores that a fusion is fitted on: those of float32."""
         return self.scores if self.plain is None else self.plain
 
     @classmethod
     def joined(cls, parts: "list[HeldOut]") -> "HeldOut":
         """Return the images of several, one after the other."""
-        of = {k: [vars(part)[k] for part in parts] for k in vars(parts[0])}
-        scores, plain = Scores.joined(of.pop("scores")), of.pop("plain")
-        arrays = {k: np.concatenate(v) for k, v in of.items()}
-        plain = None if plain[0] is None else Scores.joined(plain)
-        return cls(scores=scores, plain=plain, **arrays)
+        plain = [part.plain for part in parts if part.plain is not None]
+        return cls(
+            rows=np.concatenate([part.rows for part in parts]),
+            scores=Scores.joined([part.scores for part in parts]),
+            novelty=np.concatenate([part.novelty for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            units=np.concatenate([part.units for part in parts]),
+            folds=np.concatenate([part.folds for part in parts]),
+            plain=Scores.joined(plain) if plain else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -72,17 +78,19 @@ class Calibration:
     fusion : Fusion
         Fitted on all held-out images; used for new images.
     chosen : str
-        What the fusion may use, of `fusion.INPUTS`.
+        Inputs that the fusion uses: a key of `fusion.INPUTS`.
     inputs : dict of str to float
-        Mean log-likelihood a held-out unit of each choice of inputs.
+        Mean log-likelihood per held-out unit of each choice of inputs.
     prior : (K,) float
-        How often each class is among all labels.
+        Proportions of the classes among all labels.
     probs : (N, K) float
         Of the held-out images, from fusions fitted on other units.
     novelty : (N, S) float
+        Novelty scores, see `methods.novelty`.
     labels, units, rows : (N,) int
+        As in `HeldOut`.
     gated : (N,) bool
-        Whether the gate let the true class through.
+        The true class is among those that the gate lets through.
     precision : Precision
         As measured by `calibrate`; a run keeps it in run.json, not in calibration.json.
     """
@@ -101,27 +109,27 @@ class Calibration:
 
     @property
     def confidence(self) -> np.ndarray:
-        """(N,) float: the highest probability of each held-out image."""
+        """Highest class probability (N,) of each held-out image."""
         return self.probs.max(axis=1)
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N,) int."""
+        """Likeliest class (N,) of each held-out image."""
         return self.probs.argmax(axis=1)
 
     @property
     def true_prob(self) -> np.ndarray:
-        """(N,) float: the probability that each image was given for its true class."""
+        """Probability (N,) of the true class of each held-out image."""
         return self.probs[np.arange(len(self.labels)), self.labels]
 
     @property
     def correct(self) -> np.ndarray:
-        """(N,) bool: whether the predicted class is the true one."""
+        """Truth (N,) of the predicted classes: True where it is the true class."""
         return self.predicted == self.labels
 
     @property
     def n_units(self) -> int:
-        """Groups (or images without one) that were held out."""
+        """Number of groups (or images without one) that were held out."""
         return len(np.unique(self.units))
 
     @property
@@ -130,22 +138,25 @@ class Calibration:
         return float(_unit_log_likelihood(self.probs, self.labels, self.units).mean())
 
     def with_prior(self, prior: np.ndarray) -> "Calibration":
-        """Return the record as it would be where classes have other proportions."""
+        """Return the record under the class proportions `prior` (K,); see `apply_prior`."""
         return replace(self, probs=apply_prior(self.probs, self.prior, prior))
 
     def promise(self, max_error: float, level: float) -> Promise:
-        """Choose the threshold for a promised error; see `choose_threshold`."""
+        """Confidence threshold for a promised error; see `choose_threshold`."""
         return choose_threshold(self.confidence, self.correct, self.units, max_error, level)
 
     def class_promises(self, max_error: float, level: float) -> list[Promise]:
-        """Choose a threshold for each predicted class; see `choose_class_thresholds`."""
+        """Confidence thresholds per predicted class (K); see `choose_class_thresholds`."""
         return choose_class_thresholds(
             self.confidence, self.predicted, self.correct, self.units, max_error, level,
             self.probs.shape[1],
         )  # fmt: skip
 
-    def metrics(self, level: float) -> dict:
-        """Return what the held-out images measured, as plain numbers; label sets at `level`."""
+    def metrics(self, level: float) -> dict[str, Any]:
+        """Return measures on the held-out images as plain values; label sets at `level`.
+
+        The Brier score is that of the predicted class (Brier 1950).
+        """
         coverage, size = crossed_coverage(self.probs, self.labels, self.units, level)
         return {
             "held_out_images": len(self.labels),
@@ -161,7 +172,7 @@ class Calibration:
             "inputs_log_likelihood": self.inputs,
         }
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values for `calibration.json`."""
         plain = ("fusion", "chosen", "inputs", "precision")
         arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
@@ -169,7 +180,7 @@ class Calibration:
         return {"fusion": self.fusion.to_dict(), **chosen, "held_out": arrays}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Calibration":
+    def from_dict(cls, values: dict[str, Any]) -> "Calibration":
         """Read what `to_dict` wrote.
 
         Raises
@@ -178,11 +189,10 @@ class Calibration:
             It is not what `to_dict` wrote.
         """
         try:
-            arrays = {k: np.asarray(v) for k, v in values["held_out"].items()}
+            found: dict[str, Any] = {k: np.asarray(v) for k, v in values["held_out"].items()}
             fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
-            return cls(
-                fusion=Fusion(**fusion), chosen=values["chosen"], inputs=values["inputs"], **arrays
-            )
+            found |= {"chosen": values["chosen"], "inputs": values["inputs"]}
+            return cls(fusion=Fusion(**fusion), **found)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RunError(
                 f"the run's calibration.json is damaged ({error!r}); fit the run again"
@@ -190,17 +200,19 @@ class Calibration:
 
 
 def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: int) -> Calibration:
-    """Choose what the fusion may use and fit it; record each image under one that never saw it.
+    """Calibration of held-out images: the fusion's inputs chosen, and its parameters fitted.
 
-    Every choice of inputs (`fusion.INPUTS`) is fitted on some of the units and scored on the
-    others. The likeliest wins if it beats the plain ones by a standard error: the classifier
-    alone, or with its neighbours where held-out images gain by them.
+    Each choice of inputs (`fusion.INPUTS`) is fitted on some of the units and scored on the
+    others. The likeliest is taken if it is likelier than the plain ones by a standard error
+    (Breiman et al. 1984). Plain are the classifier alone, or with its neighbours where held-out
+    images gain by them. Each image's probabilities are recorded from a fusion that was fitted on
+    other units (cross-fitting).
 
     Parameters
     ----------
     held_out : HeldOut
     prior : (K,) float
-        How often each class is among all labels.
+        Proportions of the classes among all labels.
     gate_mass, gate_max
         See `gate_classes`.
     """
@@ -247,10 +259,10 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
 
 
 def clearly_likelier(first: Calibration, second: Calibration) -> bool:
-    """Whether `first` gives the true classes a higher likelihood than `second`.
+    """Return True where `first` is likelier than `second` by more than a standard error.
 
-    Of the images that both held out, by more than a standard error over their units; with a
-    handful of units nothing is clear.
+    Likelihood of the true classes of the images that both held out, per unit. With fewer than
+    ten units the answer is always no.
     """
     common, rows, others = np.intersect1d(first.rows, second.rows, return_indices=True)
     if not len(common):
@@ -262,13 +274,20 @@ def clearly_likelier(first: Calibration, second: Calibration) -> bool:
 
 
 def unit_weights(units: np.ndarray) -> np.ndarray:
-    """Return weights (N,) by which each unit counts once, however many images it has."""
+    """Weights (N,) by which each unit counts once, however many images it has."""
     _, index, counts = np.unique(units, return_inverse=True, return_counts=True)
     return 1.0 / counts[index]
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Return the expected calibration error over equal-mass bins (Nguyen and O'Connor 2015).
+    """Expected calibration error in [0, 1] over equal-mass bins.
+
+    Nguyen and O'Connor 2015 (arXiv 1508.05154).
+
+    Parameters
+    ----------
+    confidence : (N,) float in [0, 1]
+    correct : (N,) bool
 
     >>> calibration_error(np.array([0.5, 0.5]), np.array([True, False]))
     0.0
@@ -280,7 +299,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def _parts(held_out: HeldOut) -> np.ndarray:
-    """Number the parts (N,) that a fusion is crossed over; units stay whole."""
+    """Numbers (N,) of the parts that a fusion is cross-fitted over; units stay whole."""
     if len(np.unique(held_out.folds)) > 1:
         return held_out.folds
     return unit_parts(held_out.units)
@@ -291,28 +310,27 @@ def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
 
 
 def _choose(fit: dict[str, np.ndarray]) -> str:
-    """Return the likeliest inputs, if they beat the plain ones by a standard error.
+    """Return the likeliest inputs, if they are likelier than the plain ones by a standard error.
 
-    The rule of Breiman et al. (1984). With a handful of held-out units any choice is luck. The
-    plain ones are the classifier alone, or with its neighbours in the pool where held-out images
-    gain by them at all.
+    Breiman et al. (1984). With a handful of held-out units any choice is luck. Plain are the
+    classifier alone, or with its neighbours in the pool where held-out images gain by them.
     """
     alone, pooled = "classifier", "classifier+neighbours"
     if pooled in fit and fit[pooled].mean() > fit[alone].mean():
         alone = pooled
     gains = {name: values - fit[alone] for name, values in fit.items() if name != alone}
-    sure = {name: gain.mean() for name, gain in gains.items() if _is_sure(gain)}
-    return max(sure, key=sure.get) if sure else alone
+    sure = {name: float(gain.mean()) for name, gain in gains.items() if _is_sure(gain)}
+    return max(sure, key=lambda name: sure[name]) if sure else alone
 
 
 def _is_sure(gain: np.ndarray) -> bool:
-    """Whether units (U,) gain by more than a standard error, and are more than a handful."""
+    """Return True where ten units (U,) or more gain by more than a standard error."""
     n = len(gain)
     return n >= _LEAST_UNITS and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(n))
 
 
 def _unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Return the mean log-probability of the true class within each unit."""
+    """Mean log-probability (U,) of the true class within each unit."""
     log_true = np.log(np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB))
     _, index = np.unique(units, return_inverse=True)
     return np.bincount(index, log_true) / np.bincount(index)

@@ -1,9 +1,9 @@
-"""Clusters (DESIGN §7.8) over what was refused, so that a person can name a group at once.
+"""Clustering of refused images by Ward's method, so that a person can name a group at once.
 
-What is labelled says how images of one class differ: that much is no reason to part two images.
-So the features are measured in units of the spread within the labelled classes, and beside
-them stands what the classifier believes. There Ward's method finds classes that k-means on the
-plain features tears apart or runs together (benchmarks/novelty.py).
+Labelled images show how images of one class differ: that much is no reason to part two images.
+So features are measured in units of the spread within the labelled classes, and the classifier's
+probabilities stand beside them. There Ward's method finds classes that k-means on the plain
+features tears apart or runs together (benchmarks/novelty.py).
 """
 
 from collections.abc import Iterable
@@ -26,11 +26,11 @@ _TRIED = 12
 def cluster_space(
     reduced: np.ndarray, probs: np.ndarray, labelled: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """Return points in which near means: probably of one class.
+    """Points (N, min(P, 20) + K) in which near images are probably of one class.
 
     Reduced features, whitened by the covariance within the labelled classes (Ledoit and Wolf
-    2004) and scaled to a total variance of 1, beside the square roots of the probabilities
-    (whose distance is Hellinger's, at most √2).
+    2004, doi:10.1016/S0047-259X(03)00096-4) and scaled to a total variance of 1. Beside them the
+    square roots of the probabilities, whose distance is Hellinger's, at most √2.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def cluster_space_of(
     labelled: np.ndarray,
     labels: np.ndarray,
 ) -> np.ndarray:
-    """Do what `cluster_space` does for n images, whose `reduced` and `probs` come in parts."""
+    """Points of `cluster_space` for n images whose `reduced` and `probs` come in parts."""
     from sklearn.covariance import LedoitWolf
 
     known = labelled[:, :_AXES].astype(np.float64)
@@ -74,7 +74,7 @@ def cluster_space_of(
 
 
 def _total_deviation(white: np.ndarray) -> float:
-    """Return the root of the summed variances of the columns (N, D); 1 where N is 0."""
+    """Root of the summed variances of the columns (N, D); 1 where N is 0."""
     n = len(white)
     if not n:
         return 1.0
@@ -90,16 +90,17 @@ def _total_deviation(white: np.ndarray) -> float:
 def cluster_refused(
     points: np.ndarray, min_size: int, n_classes: int = 0, refused: np.ndarray | None = None
 ) -> np.ndarray:
-    """Cluster images; no label is invented, and fewer than `min_size` stay each alone.
+    """Cluster numbers of the refused images; fewer than `min_size` images stay each alone.
 
     All images of a batch are clustered and the refused ones get their numbers: images that were
-    assigned show where the known classes are, so that what is left of them is not mistaken for
+    assigned show where the known classes are, so that remains of those are not mistaken for
     structure among the unknown.
 
-    Ward's method (1963). The number of clusters, from two more than there are classes (what
-    nobody labelled needs room) to twice that, is the one with the best mean silhouette
-    (Rousseeuw 1987). Of more than 3,000 images as many are clustered, and the others join the
-    cluster whose mean is nearest. The order of the images does not matter.
+    Ward's method (1963, doi:10.1080/01621459.1963.10500845). The number of clusters is the one
+    with the best mean silhouette (Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7), from two
+    more than there are classes (unlabelled classes need room) to twice that. Of more than 3,000
+    images a sample of 3,000 is clustered, and the others join the cluster whose mean is nearest.
+    The order of the images does not matter.
 
     Parameters
     ----------
@@ -110,12 +111,13 @@ def cluster_refused(
     n_classes : int
         Classes that are labelled; 0: nothing is known.
     refused : (N,) bool or None
-        Images whose clusters are asked for; None: all.
+        Images whose clusters are returned; None: all.
 
     Returns
     -------
-    (R,) int from 0 for the R refused, the largest cluster first. Images at the same point are
-    in one cluster.
+    (R,) int
+        Cluster numbers from 0, the largest cluster first. Images at the same point are in one
+        cluster.
     """
     n = len(points)
     refused = np.ones(n, dtype=bool) if refused is None else refused
@@ -137,7 +139,7 @@ def cluster_refused(
 
 
 def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
-    # Imported here: `assign` clusters at its end, and its start must not wait for them.
+    # Imported late: `assign` clusters at its end, and its start must not wait for them.
     from scipy.cluster.hierarchy import cut_tree, linkage
     from scipy.spatial.distance import cdist, pdist
     from sklearn.metrics import silhouette_score
@@ -150,13 +152,13 @@ def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
     distances = cdist(points[shown], points[shown])
     best, highest = None, -np.inf
     for count in counts[counts < distinct]:
-        found = cut_tree(tree, count).ravel()
+        found = cut_tree(tree, [count]).ravel()
         if not 1 < len(np.unique(found[shown])) < len(shown):
             continue
         score = silhouette_score(distances, found[shown], metric="precomputed")
         if score > highest:
             best, highest = found, score
-    return cut_tree(tree, min(fewest, distinct)).ravel() if best is None else best
+    return cut_tree(tree, [min(fewest, distinct)]).ravel() if best is None else best
 
 
 def _evenly(n: int, most: int) -> np.ndarray:

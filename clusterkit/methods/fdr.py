@@ -1,12 +1,17 @@
-"""The false discovery rate: which of many p-values count as discoveries."""
+"""False discovery rate: multiple testing by Benjamini and Hochberg's procedure."""
 
 import numpy as np
 
 
 def benjamini_hochberg(p_values: np.ndarray, alpha: float) -> np.ndarray:
-    """Return which hypotheses are rejected with a false discovery rate of at most `alpha`.
+    """Rejections (N,) bool with a false discovery rate of at most `alpha`.
 
-    Benjamini and Hochberg (1995).
+    Benjamini and Hochberg (1995, doi:10.1111/j.2517-6161.1995.tb02031.x).
+
+    Parameters
+    ----------
+    p_values : (N,) float in [0, 1]
+    alpha : float in (0, 1)
 
     >>> benjamini_hochberg(np.array([0.01, 0.9, 0.03]), 0.1)
     array([ True, False,  True])

@@ -1,6 +1,7 @@
-"""Fusion (DESIGN §7.3): classifier, similarity and neighbours become one probability a class."""
+"""Fusion of classifier, similarity and neighbours by a conditional logit: class probabilities."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ INPUTS = {
 
 @dataclass(frozen=True)
 class Scores:
-    """What N images are judged by.
+    """Scores of N images per class, from three sources.
 
     Attributes
     ----------
@@ -39,7 +40,7 @@ class Scores:
     pooled : (N, K) float
         Siamese logits pooled over each class's exemplars; -inf where not compared.
     vote : (N, K) float
-        Mean belief of the neighbours in the unlabelled pool; NaN rows: there are none.
+        Mean class probabilities of the neighbours in the unlabelled pool; NaN rows: no neighbours.
     """
 
     logits: np.ndarray
@@ -84,29 +85,29 @@ class Fusion:
     gate_max: int
 
     def classifier_probs(self, logits: np.ndarray) -> np.ndarray:
-        """Return temperature-scaled probabilities (N, K)."""
+        """Temperature-scaled class probabilities (N, K) of logits (N, K)."""
         return np.exp(log_softmax(logits / self.temperature))
 
     def gate(self, logits: np.ndarray) -> np.ndarray:
-        """Return the classes to compare with, (N, K) bool."""
+        """Classes (N, K) bool that an image is compared with; see `gate_classes`."""
         return gate_classes(self.classifier_probs(logits), self.gate_mass, self.gate_max)
 
     def probs(self, scores: Scores, gate: np.ndarray) -> np.ndarray:
-        """Return fused probabilities (N, K); 0 outside the gate, rows sum to 1."""
+        """Fused class probabilities (N, K); 0 outside the gate, rows sum to 1."""
         joined = np.tensordot(self.weights, _terms(scores, self.temperature), axes=1)
         return np.exp(log_softmax(np.where(gate, joined, -np.inf)))
 
     def similarity(self, logits: np.ndarray) -> np.ndarray:
-        """Turn Siamese logits of any shape into calibrated similarities in [0, 1]."""
+        """Calibrated similarities in [0, 1] of Siamese logits of any shape (Platt 1999)."""
         return torch.tensor(self.slope * logits + self.offset).sigmoid().numpy()
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain numbers for `calibration.json`."""
         return asdict(self)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log-probabilities (N, K) of logits (N, K); -inf stays -inf.
+    """Log-probabilities (N, K) of logits (N, K); -inf stays -inf.
 
     By torch, which is there already: importing scipy.special would hold up assign's first batch.
     """
@@ -121,7 +122,7 @@ def fit_fusion(
     weight: np.ndarray | None = None,
     inputs: tuple[int, ...] = (0, 1, 2),
 ) -> Fusion:
-    """Fit a `Fusion` on held-out scores.
+    """Fit a `Fusion` on held-out scores by penalised maximum likelihood.
 
     Parameters
     ----------
@@ -131,10 +132,10 @@ def fit_fusion(
     gate_mass, gate_max
         See `gate_classes`.
     weight : (N,) float or None
-        What each image counts; None: 1. With groups, ``1 / (images of its group)``: ten images
-        of one patient are not ten pieces of evidence.
+        Sample weights; None: 1. With groups, ``1 / (images of its group)``: ten images of one
+        patient are not ten pieces of evidence.
     inputs : tuple of int
-        Which of classifier (0), similarity (1) and neighbours (2) may have a weight.
+        Those of classifier (0), similarity (1) and neighbours (2) that may have a weight.
     """
     # Here, as wherever only fit needs it: these imports would hold up assign's first batch.
     from scipy.optimize import minimize
@@ -164,14 +165,18 @@ def fit_fusion(
     weights = [0.0, 0.0, 0.0]
     for place, value in zip(inputs, found, strict=True):
         weights[place] = float(value)
+    classifier, similarity, neighbours = weights
     slope, offset = _fit_similarity(scores.pooled, labels, weight)
-    return Fusion(temperature, tuple(weights), slope, offset, gate_mass, gate_max)
+    return Fusion(
+        temperature, (classifier, similarity, neighbours), slope, offset, gate_mass, gate_max
+    )
 
 
 def _start(index: int, inputs: tuple[int, ...]) -> float:
-    """Return the weight that an input has before any held-out image is seen.
+    """Weight of an input in the prior, before any held-out image is seen.
 
-    The neighbours' beliefs are the classifier's own, smoothed: half of each is as sure as one.
+    The neighbours' probabilities are the classifier's own, smoothed: half of each is as sure as
+    one.
     """
     if 0 in inputs and 2 in inputs:
         return {0: 0.5, 1: 0.0, 2: 0.5}[index]
@@ -179,20 +184,21 @@ def _start(index: int, inputs: tuple[int, ...]) -> float:
 
 
 def _terms(scores: Scores, temperature: float) -> np.ndarray:
-    """Stack the three inputs, (3, N, K)."""
+    """Terms (3, N, K) of the logit: classifier, similarity, neighbours."""
     log_probs = log_softmax(scores.logits / temperature)
     # A class without an exemplar must not win or lose by that alone: it gets the lowest score.
     finite = np.isfinite(scores.pooled)
     lowest = np.where(finite, scores.pooled, np.inf).min(axis=1, keepdims=True)
     lowest = np.where(np.isfinite(lowest), lowest, 0.0)
     pooled = np.where(finite, scores.pooled, lowest)
-    # Without neighbours, the classifier's own opinion stands in: it changes nothing.
+    # Without neighbours, the classifier's own probabilities stand in: they change nothing.
     alone = np.isnan(scores.vote)
     vote = np.log(np.maximum(np.where(alone, 1.0, scores.vote), _LEAST_VOTE))
     return np.stack([log_probs, pooled, np.where(alone, log_probs, vote)])
 
 
 def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> float:
+    """Temperature of the highest likelihood, under a normal prior on its logarithm."""
     from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(labels))
@@ -207,6 +213,7 @@ def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray)
 def _fit_similarity(
     pooled: np.ndarray, labels: np.ndarray, weight: np.ndarray
 ) -> tuple[float, float]:
+    """Slope and offset of Platt's sigmoid; (1, 0) where all pairs are of one kind."""
     from sklearn.linear_model import LogisticRegression
 
     same = labels[:, None] == np.arange(pooled.shape[1])

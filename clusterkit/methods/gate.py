@@ -1,22 +1,24 @@
-"""Gate (DESIGN §7.1): which classes are worth comparing an image with."""
+"""Gate: the classes that an image is compared with, by cumulative classifier probability."""
 
 import numpy as np
 
 
 def gate_classes(probs: np.ndarray, mass: float, most: int) -> np.ndarray:
-    """Return the smallest set of classes whose probabilities sum to at least `mass`.
+    """Smallest sets of classes whose probabilities sum to at least `mass`.
 
     Parameters
     ----------
     probs : (N, K) float, rows sum to 1
         Temperature-scaled classifier probabilities.
     mass : float in (0, 1]
-    most : int
-        At most so many classes an image.
+        Cumulative probability that a set has to reach.
+    most : int ≥ 1
+        Classes per image at most.
 
     Returns
     -------
-    (N, K) bool; each row has at least one True.
+    (N, K) bool
+        Each row has at least one True.
 
     >>> gate_classes(np.array([[0.6, 0.3, 0.1], [0.97, 0.02, 0.01]]), 0.85, 5)
     array([[ True,  True, False],

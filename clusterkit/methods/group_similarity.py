@@ -1,4 +1,4 @@
-"""Similarity of groups: the evidence of single pairs of images, pooled over two patients."""
+"""Similarity of groups of images: a mean of best matches, a modified Hausdorff distance."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GroupEvidence:
-    """How alike the A images of a query are to each of G groups with N images in all.
+    """Similarity of the A images of a query to each of G groups with N images in all.
 
     Attributes
     ----------
@@ -17,11 +17,12 @@ class GroupEvidence:
     logit : (G,) float
         The same mean of best matches, of Siamese logits: tells groups apart where
         similarities are rounded to the same number.
-    query : (G,) int
-        Which image of the query the closest pair has, in [0, A).
-    closest : (G,) int
-        Which image of the group it has, in [0, N).
+    query : (G,) int in [0, A)
+        Image of the query in the closest pair.
+    closest : (G,) int in [0, N)
+        Image of the group in the closest pair.
     closest_logit : (G,) float
+        Siamese logit of the closest pair.
     """
 
     similarity: np.ndarray
@@ -36,9 +37,11 @@ class GroupEvidence:
 
 
 def pool_groups(
-    blocks: Iterable[np.ndarray], codes: np.ndarray, to_similarity: Callable
+    blocks: Iterable[np.ndarray],
+    codes: np.ndarray,
+    to_similarity: Callable[[np.ndarray], np.ndarray],
 ) -> GroupEvidence:
-    r"""Pool the logits of single pairs over groups: the mean of best matches, both ways.
+    r"""Similarity of groups: the mean of best matches among pairs of images, both ways.
 
     .. math:: S(A,B) = \tfrac12\Bigl[\tfrac1{|A|}\sum_{a∈A}\max_{b∈B} s(a,b)
               + \tfrac1{|B|}\sum_{b∈B}\max_{a∈A} s(a,b)\Bigr]

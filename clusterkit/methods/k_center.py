@@ -1,24 +1,21 @@
-"""Exemplars: which labelled images new ones are compared with, where there are too many."""
+"""Greedy k-center: exemplars of each class, spread out over it."""
 
 import numpy as np
 
 
 def choose_exemplars(features: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
-    """Choose at most `most` images of each class, spread out over the class.
+    """Exemplars (N,) bool: at most `most` images per class, spread out over the class.
 
-    Greedy k-center (Gonzalez 1985): each next one is the farthest from those chosen, beginning
-    with the one nearest the mean. No image of the class is farther from a chosen one than twice
-    the best possible.
+    Greedy k-center (Gonzalez 1985, doi:10.1016/0304-3975(85)90224-5). The first is the image
+    nearest the mean of its class, each next one the farthest from those chosen. No image of the
+    class is farther from a chosen one than twice the best possible.
 
     Parameters
     ----------
     features : (N, D) float
     labels : (N,) int
-    most : int
-
-    Returns
-    -------
-    (N,) bool
+    most : int ≥ 1
+        Exemplars per class at most; a class with fewer images keeps them all.
     """
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):

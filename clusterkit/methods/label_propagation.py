@@ -1,11 +1,11 @@
-"""Propagation (DESIGN §7.4): labels spread over unlabelled images that lie side by side."""
+"""Label propagation: labels spread over a mutual nearest-neighbour graph of unlabelled images."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 _NEIGHBOURS = 10
-# Part of an image's belief that it takes from its neighbours in each round.
+# Part of its probabilities that an image takes from its neighbours in each round.
 _SHARE = 0.5
 _ROUNDS = 20
 # Closer than this is the image itself, which must not vote for itself.
@@ -14,7 +14,7 @@ _SELF = 1e-6
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Labelled and unlabelled images as nodes of a mutual-kNN graph, with what each believes.
+    """Labelled and unlabelled images as nodes of a mutual-kNN graph, with class probabilities.
 
     Attributes
     ----------
@@ -22,6 +22,7 @@ class Neighbourhood:
     radius : (M,) float32
         Cosine distance from each node to its last neighbour.
     beliefs : (M, K) float32, rows sum to 1
+        Propagated class probabilities of each node.
     """
 
     points: np.ndarray
@@ -32,15 +33,17 @@ class Neighbourhood:
     def build(
         cls, labelled: np.ndarray, labels: np.ndarray, pool: np.ndarray, probs: np.ndarray
     ) -> "Neighbourhood":
-        """Spread labels over a pool (Zhou et al. 2004, with labels held fast).
+        """Spread labels over a pool of M images.
+
+        Zhou et al., Learning with local and global consistency (2004), with labels held fast.
 
         Parameters
         ----------
         labelled : (E, P) float, pool : (M, P) float
             Reduced features.
-        labels : (E,) int
-        probs : (M, K) float
-            What the classifier says of the pool: where each image starts from, and its gate.
+        labels : (E,) int in [0, K)
+        probs : (M, K) float, rows sum to 1
+            Classifier probabilities of the pool, from which propagation starts.
         """
         from scipy.sparse import csr_matrix, diags
 
@@ -67,10 +70,15 @@ class Neighbourhood:
         return cls(points, radius.astype(np.float32), beliefs.astype(np.float32))
 
     def vote(self, points: np.ndarray) -> np.ndarray:
-        """Return the mean belief (N, K) of each point's mutual neighbours; NaN: it has none.
+        """Mean class probabilities (N, K) of each point's mutual neighbours; NaN rows: no such.
 
         A node is a mutual neighbour if it is among the point's nearest, and the point is at
         least as near to it as its own neighbours are.
+
+        Parameters
+        ----------
+        points : (N, P) float
+            Reduced features.
         """
         distance, index = _neighbours(self.points, unit_length(points), _NEIGHBOURS + 1)
         mutual = (distance <= self.radius[index]) & (distance > _SELF)
@@ -84,6 +92,7 @@ class Neighbourhood:
 def _neighbours(
     points: np.ndarray, queries: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine distances and rows (N, count) of each query's nearest points, unit vectors all."""
     # Slow to import, and needed by runs with a pool only.
     from sklearn.neighbors import NearestNeighbors
 
@@ -94,6 +103,6 @@ def _neighbours(
 
 
 def unit_length(points: np.ndarray) -> np.ndarray:
-    """Scale points (N, P) to length 1, as float32; one at the origin stays there."""
+    """Points (N, P) scaled to length 1, as float32; one at the origin stays there."""
     length = np.linalg.norm(points, axis=1, keepdims=True)
     return (points / np.maximum(length, 1e-12)).astype(np.float32, copy=False)

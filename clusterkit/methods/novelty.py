@@ -1,11 +1,11 @@
-"""Novelty (DESIGN §7.7): how unlike an image is to everything labelled, in two ways.
+"""Novelty detection by class-wise Mahalanobis distances, and conformal p-values of them.
 
 Deep features map a class that they have never seen onto one they have: on the demo's unknown
 class, distances to the nearest exemplars are no better than chance (AUROC 0.44), on bccd's
-platelets worse (0.14). Two things see it: plain numbers of the pixels, which no training can
-bend, and distances in the few directions in which the labelled images vary, measured by how
-much each class varies there. Each has sets on which the other is blind, so either may raise
-the alarm, and held-out images say how often a false one would be raised.
+platelets worse (0.14). Two scores detect it. One is of statistics of the pixels, which no
+training can bend. The other is a distance along the few axes in which the labelled images vary,
+in units of the spread of each class. Each is blind on some data sets where the other is not, so
+either may raise the alarm. Held-out images tell how often a false alarm is raised.
 """
 
 import math
@@ -17,8 +17,8 @@ import torch
 # Principal axes of the features: some dozens of labelled images say little about more.
 _AXES = 32
 
-# Part of the held-out images whose groups say how strangeness clusters, and fewest images: what
-# matters is the far tail, but one or two images say nothing about it.
+# Part of the held-out images whose groups tell how high scores cluster, and fewest images: what
+# matters is the far tail, but one or two images tell nothing about it.
 _TAIL, _LEAST_TAIL = 0.05, 5
 
 _LEAST_DISTANCE = 1e-6
@@ -30,8 +30,9 @@ class ClassDistance:
 
     A class of n images in d dimensions has the covariance ``(1 − a)·W + a·W_c`` with
     ``a = n / (n + d)``: its own only as far as its images can tell it from that of all classes
-    (regularised discriminant analysis, Friedman 1989). W and W_c are Ledoit and Wolf's (2004)
-    estimates about the class means: they can be inverted however few images there are.
+    (regularised discriminant analysis, Friedman 1989, doi:10.1080/01621459.1989.10478752). W and
+    W_c are the estimates of Ledoit and Wolf (2004, doi:10.1016/S0047-259X(03)00096-4) about the
+    class means: they can be inverted however few images there are.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class ClassDistance:
 
     @classmethod
     def of(cls, points: np.ndarray, labels: np.ndarray) -> "ClassDistance":
-        """Measure classes by points (E, d) with labels (E,): any numbers, each is a class."""
+        """Fit means and covariances to points (E, d) with labels (E,), a class per number."""
         _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
         n, d = points.shape
         means, spread = within_classes(points, index)
@@ -59,7 +60,7 @@ class ClassDistance:
         return cls(means, np.stack(precisions))
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Return squared distances (N,) of points (N, d); they rise with strangeness."""
+        """Squared distances (N,) of points (N, d) to the nearest class; they rise with novelty."""
         best = np.full(len(points), np.inf)
         for mean, precision in zip(self.means, self.precisions, strict=True):
             away = points - mean
@@ -68,9 +69,9 @@ class ClassDistance:
 
 
 def within_classes(points: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of each class (C, d), and how each point (N, d) differs from its class's.
+    """Class means (C, d), and the differences (N, d) of points from the mean of their class.
 
-    Where hardly two images are of one class, from the mean of all: no other spread is known.
+    Where N - C is below 2, differences are from the mean of all: no other spread is known.
 
     Parameters
     ----------
@@ -91,7 +92,9 @@ class AppearanceModel:
     Attributes
     ----------
     mean, scale : (27,) float
+        Of the labelled images; the appearance is standardised by them.
     distance : ClassDistance
+        Of the standardised appearance.
     """
 
     mean: np.ndarray
@@ -100,7 +103,7 @@ class AppearanceModel:
 
     @classmethod
     def of(cls, labelled: np.ndarray, labels: np.ndarray | None = None) -> "AppearanceModel":
-        """Learn from `appearance` (E, 27) of labelled images; without labels, as one class."""
+        """Fit to the appearance (E, 27) of labelled images; without labels, as one class."""
         mean = labelled.mean(axis=0)
         # Grey images have channels that are equal, and some sets a constant minimum.
         scale = labelled.std(axis=0) + 1e-3
@@ -108,13 +111,13 @@ class AppearanceModel:
         return cls(mean, scale, ClassDistance.of(_standardise(labelled, mean, scale), labels))
 
     def score(self, described: np.ndarray) -> np.ndarray:
-        """Return squared distances (N,) of `appearance` rows; they rise with strangeness."""
+        """Squared distances (N,) of appearances (N, 27); they rise with novelty."""
         return self.distance(_standardise(described, self.mean, self.scale))
 
 
 @dataclass(frozen=True)
 class NoveltyModel:
-    """Both scores together: in features, and in appearance.
+    """Novelty scores of two kinds: in features, and in appearance.
 
     Attributes
     ----------
@@ -137,12 +140,12 @@ class NoveltyModel:
     def of(
         cls, features: torch.Tensor, appearance: np.ndarray, labels: np.ndarray
     ) -> "NoveltyModel":
-        """Learn from labelled images: features (E, D), `appearance` (E, 27), labels (E,) int."""
+        """Fit to labelled images: features (E, D), appearance (E, 27), labels (E,) int."""
         from sklearn.utils.extmath import randomized_svd
 
         values = features.numpy().astype(np.float64)
         mean, scale = values.mean(axis=0), values.std(axis=0)
-        # A channel that is silent on all labelled images must not shout on the first other one.
+        # A channel that hardly varies on labelled images must not dominate on the first other one.
         scale = np.maximum(scale, 0.05 * np.median(scale) + 1e-6)
         scaled = (values - mean) / scale
         count = min(_AXES, *values.shape)
@@ -151,7 +154,7 @@ class NoveltyModel:
         return cls(mean, scale, axes, distance, AppearanceModel.of(appearance, labels))
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
-        """Return what a run keeps, by name."""
+        """Return the tensors that a run keeps, by name; the names are those of its file."""
         arrays = {
             "mean": self.mean, "scale": self.scale, "axes": self.axes,
             "class_means": self.distance.means, "precisions": self.distance.precisions,
@@ -163,7 +166,7 @@ class NoveltyModel:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "NoveltyModel":
-        """Read what `to_tensors` returned."""
+        """Model of the tensors that `to_tensors` returned."""
         of = {name: tensor.numpy() for name, tensor in tensors.items()}
         distance = ClassDistance(of["looks.class_means"], of["looks.precisions"])
         appearance = AppearanceModel(of["looks.mean"], of["looks.scale"], distance)
@@ -171,7 +174,7 @@ class NoveltyModel:
         return cls(of["mean"], of["scale"], of["axes"], distance, appearance)
 
     def score(self, features: torch.Tensor, appearance: np.ndarray) -> np.ndarray:
-        """Return log squared distances (N, 2) that rise with strangeness: features, appearance."""
+        """Log squared distances (N, 2), in features and in appearance; they rise with novelty."""
         points = ((features.numpy() - self.mean) / self.scale) @ self.axes
         squared = [self.distance(points), self.appearance.score(appearance)]
         return np.log(np.maximum(np.stack(squared, axis=1), _LEAST_DISTANCE)).astype(np.float32)
@@ -182,11 +185,11 @@ def _standardise(described: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> 
 
 
 def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join several scores into one that is high where any of them is unusually high.
+    """Combined score of new and of held-out images: a soft maximum of standardised scores.
 
-    Each score in units of its standard deviation over held-out images, then
-    ``log Σ exp`` over the scores: a soft maximum. Held-out images are each measured by the
-    others' mean and deviation, so that they are treated like a new image.
+    Each score is standardised by its mean and deviation over held-out images; the soft maximum
+    is ``log Σ exp`` over the scores. A held-out image is standardised by the mean and deviation
+    of the others, so that it is treated like a new image.
 
     Parameters
     ----------
@@ -197,6 +200,7 @@ def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.nd
     Returns
     -------
     (N,) and (M,) float
+        They rise with novelty.
     """
     held_out = held_out.astype(np.float64)
     m, mean, var = len(held_out), held_out.mean(axis=0), held_out.var(axis=0)
@@ -210,12 +214,12 @@ def combine(scores: np.ndarray, held_out: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def tail_cluster_size(scores: np.ndarray, units: np.ndarray) -> float:
-    """Return how many images of one group come together among the strangest.
+    """Mean number of images per group among those with the highest scores, at least 1.
 
-    One over the extremal index (Leadbetter 1983) of the highest twentieth: extremes that come in
-    clusters of b leave the highest of M as high as the highest of M / b that are drawn
-    independently. The correlation of whole groups would be too cautious: patients differ in
-    their means more than in their outliers.
+    One over the extremal index (Leadbetter 1983, doi:10.1007/BF00532484) of the highest
+    twentieth: extremes that come in clusters of b leave the highest of M as high as the highest
+    of M / b that are drawn independently. The correlation of whole groups would be too cautious:
+    patients differ in their means more than in their outliers.
 
     Parameters
     ----------
@@ -225,7 +229,8 @@ def tail_cluster_size(scores: np.ndarray, units: np.ndarray) -> float:
 
     Returns
     -------
-    float ≥ 1: 1 where the strangest are each of a group of their own.
+    float ≥ 1
+        1 where each of the highest scores is of a group of its own.
 
     >>> tail_cluster_size(np.arange(30.0), np.repeat(np.arange(10), 3))
     2.5
@@ -238,11 +243,11 @@ def tail_cluster_size(scores: np.ndarray, units: np.ndarray) -> float:
 def novelty_p_values(
     scores: np.ndarray, held_out: np.ndarray, units: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return conformal p-values: the part of held-out images at least as strange. Small = novel.
+    """Conformal p-values (N,) in (0, 1]: the share of held-out images with as high a score.
 
     ``(b + #{held-out ≥ score}) / (M + b)`` of the combined score (`combine`). Without groups b
-    is 1 and this is the conformal p-value of Bates et al. (arXiv 2104.08279). Strange images of
-    one group come together, so that a new group's strangest outdoes M held-out images as easily
+    is 1 and this is the conformal p-value of Bates et al. (arXiv 2104.08279). High scores of one
+    group come together, so that the highest of a new group exceeds M held-out images as easily
     as M / b independent ones: b is their `tail_cluster_size`. That is an estimate, not a proof;
     benchmarks/novelty.py measures the false discoveries.
 
@@ -268,5 +273,5 @@ def _covariance(centred: np.ndarray) -> np.ndarray:
     from sklearn.covariance import LedoitWolf
 
     found = LedoitWolf(assume_centered=True).fit(centred).covariance_
-    # All images alike: no direction varies, and any step away is infinitely strange.
+    # All images alike: no direction varies, and any step away would be infinitely far.
     return found + 1e-6 * np.eye(len(found))

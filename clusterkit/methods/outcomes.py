@@ -9,7 +9,7 @@ _RESAMPLES = 2000
 def interval_of(
     values: np.ndarray, level: float = 0.9, seed: int = 0, shares: bool = False
 ) -> tuple[float, float, str]:
-    """Return an interval of the mean of a few patients' values, and how it was made.
+    """Confidence interval (low, high) of the mean of a few patients' values, and its method.
 
     ``bootstrap``: the percentile interval of 2,000 resamples of the patients (Efron 1979,
     doi:10.1214/aos/1176344552). With few patients it is too narrow for a number: at a level of
@@ -24,6 +24,7 @@ def interval_of(
     Parameters
     ----------
     values : (n,) float, finite
+        One per patient.
     level : float in (0, 1)
     shares : bool
         The values can be 0 and 1 only.

@@ -1,12 +1,13 @@
-"""What a quicker precision may decide, and what is computed again in float32.
+"""Mixed precision: bfloat16 for clear calls, float32 again for close ones.
 
 Rounding to bfloat16 moves an image's log-odds a little. That never matters where one class is
 clearly likelier than the next; where it could decide, the image is encoded once more in float32.
-Which calls are close is seen before the class proportions of the input are known: what these move
-to the border of two classes, and only that, may be decided by rounding.
+Close calls are found before the class proportions of the input are known. Only images that these
+proportions move to the border of two classes may then be decided by rounding.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +23,18 @@ _MOST_CLOSE = 0.03
 _OTHER_LABELS = 0.005
 
 _LEAST_PROB = 1e-12
-# Log-odds of 99.3%: what rounding changes is measured below.
+# Log-odds of 99.3%: the change by rounding is measured below it.
 _CERTAIN = 5.0
 
 
 @dataclass(frozen=True)
 class Precision:
-    """In what images are encoded, and when they are encoded again in float32.
+    """Precision of the encoder, and the margin below which images are encoded again in float32.
 
     Attributes
     ----------
     used : {"float32", "bfloat16"}
+        Precision of the first encoding.
     close : float
         Log-odds between the two likeliest classes below which a call is close.
     images : int
@@ -51,7 +53,17 @@ class Precision:
 
     @classmethod
     def compared(cls, used: str, quick: np.ndarray, plain: np.ndarray) -> "Precision":
-        """Measure on probabilities (N, K) of the same images, N ≥ 1, in both precisions."""
+        """Precision as measured on probabilities (N, K) of the same images, N ≥ 1, in both.
+
+        A call is close below three root mean squares of the change of the log-odds by rounding.
+
+        Parameters
+        ----------
+        used : {"float32", "bfloat16"}
+            Precision of `quick`.
+        quick, plain : (N, K) float, rows sum to 1
+            `plain` in float32.
+        """
         rows = np.arange(len(quick))[:, None]
         pair = np.argsort(-quick, axis=1, kind="stable")[:, :2]
         odds = [np.log(np.maximum(probs[rows, pair], _LEAST_PROB)) for probs in (quick, plain)]
@@ -66,20 +78,20 @@ class Precision:
 
     @property
     def agrees(self) -> bool:
-        """Whether the labels stay those of float32, whatever the class proportions."""
+        """True where labels stay those of float32, whatever the class proportions."""
         return self.close_share <= _MOST_CLOSE and self.other_labels <= _OTHER_LABELS * self.images
 
     def is_close(self, probs: np.ndarray) -> np.ndarray:
-        """Return which images (N,) are to be encoded again, by their probabilities (N, K)."""
+        """Close calls (N,) bool among probabilities (N, K): images to be encoded again."""
         if self.used == FLOAT32 or probs.shape[1] < 2:
             return np.zeros(len(probs), dtype=bool)
         top = np.sort(probs, axis=1)[:, -2:]
         margin = np.log(np.maximum(top, _LEAST_PROB))
-        # What is no number is not clear either.
+        # NaN is not clear either.
         return ~(margin[:, 1] - margin[:, 0] >= self.close)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Precision":
+    def from_dict(cls, values: dict[str, Any]) -> "Precision":
         """Read what `to_dict` wrote.
 
         Raises
@@ -98,6 +110,6 @@ class Precision:
             f"the run's run.json is damaged (precision: {shown(str(values))}); fit the run again"
         )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values for `run.json`."""
         return asdict(self)

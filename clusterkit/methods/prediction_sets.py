@@ -1,10 +1,10 @@
-"""Label sets (DESIGN §7.6) and false discoveries (§7.7): against held-out images."""
+"""Prediction sets: split conformal label sets, marginal and per class (Mondrian)."""
 
 import math
 
 import numpy as np
 
-# Parts that what is measured on held-out images is crossed over.
+# Parts of the units that coverage is cross-validated over.
 _PARTS = 5
 
 # A class has its own threshold if about so many of its held-out images lie beyond it.
@@ -12,14 +12,22 @@ _IMAGES_BEYOND = 2
 
 
 def set_threshold(true_probs: np.ndarray, level: float) -> float:
-    """Return the probability at which a class enters the label set (LAC, arXiv 1609.00451).
+    """Probability from which on a class is in the label set (split conformal, LAC).
+
+    The ``⌈(n + 1)·level⌉``-th highest probability of a true class among held-out images
+    (Sadinle, Lei and Wasserman, arXiv 1609.00451).
 
     Parameters
     ----------
     true_probs : (N,) float in [0, 1]
-        Probability that each held-out image was given for its true class.
+        Probability of the true class of each held-out image.
     level : float in (0, 1)
         A new image's set holds its true class with at least this probability.
+
+    Returns
+    -------
+    float in [0, 1]
+        0, so that all classes are in each set, where the images are too few for the level.
     """
     n = len(true_probs)
     rank = math.ceil((n + 1) * level)
@@ -30,16 +38,17 @@ def set_threshold(true_probs: np.ndarray, level: float) -> float:
 def class_set_thresholds(
     true_probs: np.ndarray, labels: np.ndarray, n_classes: int, level: float
 ) -> np.ndarray:
-    """Return the probability (K,) at which each class enters the label set.
+    """Probabilities (K,) from which on each class is in the label set.
 
-    A class with enough held-out images has its own threshold, so that a rare class is in its
-    sets as often as a common one (Mondrian conformal prediction: Vovk, arXiv 1209.2673). The
-    others share that of their images alone: with few of them, they are in every set.
+    A class with ``2 / (1 - level)`` held-out images or more has its own threshold, so that the
+    sets of a rare class hold it as often as those of a common one (Mondrian conformal
+    prediction: Vovk, arXiv 1209.2673). The other classes share one threshold, of their own
+    images alone. With few of these, they are in every set.
 
     Parameters
     ----------
     true_probs : (N,) float in [0, 1]
-        Probability that each held-out image was given for its true class.
+        Probability of the true class of each held-out image.
     labels : (N,) int in [0, K)
     n_classes : int
     level : float in (0, 1)
@@ -52,9 +61,13 @@ def class_set_thresholds(
 
 
 def label_sets(probs: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
-    """Return (N, K) bool: the classes at or above the threshold, the likeliest always.
+    """Label sets (N, K) bool: the classes at or above the threshold, the likeliest always.
 
-    `threshold` is one for all classes, or (K,).
+    Parameters
+    ----------
+    probs : (N, K) float
+    threshold : float or (K,) float
+        For all classes, or per class.
     """
     sets = probs >= threshold
     sets[np.arange(len(probs)), probs.argmax(axis=1)] = True
@@ -64,7 +77,7 @@ def label_sets(probs: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
 def crossed_coverage(
     probs: np.ndarray, labels: np.ndarray, units: np.ndarray, level: float
 ) -> tuple[float, float]:
-    """Return how often label sets hold the true class, and how many classes they hold.
+    """Coverage of the true class by label sets, and their mean size, by cross-validation.
 
     Measured on held-out images: the thresholds of each fifth of the units come from the others.
 
@@ -86,5 +99,5 @@ def crossed_coverage(
 
 
 def unit_parts(units: np.ndarray) -> np.ndarray:
-    """Deal units into five parts, each whole: (N,) int in [0, 5)."""
+    """Part numbers (N,) in [0, 5): units dealt into five parts, each whole."""
     return np.unique(units, return_inverse=True)[1] % _PARTS

@@ -1,4 +1,4 @@
-"""Guarantee (DESIGN §7.5): the lowest confidence threshold whose error is provably small."""
+"""Risk control: the lowest confidence threshold whose error is provably small."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _STEP = 1.15
 
 @dataclass(frozen=True)
 class Promise:
-    """What is promised about the assigned labels, and the evidence for it.
+    """Selective risk promised for the assigned labels, and the evidence for it.
 
     Attributes
     ----------
@@ -19,7 +19,7 @@ class Promise:
         With probability `level` (over the draw of held-out units) at most `max_error` of the
         assigned labels are wrong.
     threshold : float or None
-        Lowest confidence that is assigned; None: nothing can be promised.
+        Lowest confidence that is assigned; None: no threshold keeps the promise.
     bound : float or None
         Upper confidence bound of the error at that threshold.
     accepted, errors : int
@@ -29,8 +29,8 @@ class Promise:
     available, needed : int
         Units held out, and the fewest that could certify `max_error` (with no error at all).
     more : int or None
-        About how many more labelled units would let more images be assigned, if errors go on as
-        they were seen; 0: all are assigned already; None: errors are too many for that.
+        Estimated number of further labelled units with which more images can be assigned, at
+        the error rate seen; 0: all are assigned already; None: that rate is above `max_error`.
     unit : str
         ``"group"`` or ``"image"``.
     """
@@ -49,7 +49,7 @@ class Promise:
 
 
 def units_needed(max_error: float, level: float) -> int:
-    """Return the fewest error-free units that certify `max_error`: (1 − E)ⁿ ≤ δ.
+    """Fewest error-free units that certify `max_error`: the least n with (1 − E)ⁿ ≤ 1 − level.
 
     >>> units_needed(0.05, 0.9)
     45
@@ -58,16 +58,17 @@ def units_needed(max_error: float, level: float) -> int:
 
 
 def error_bound(losses: np.ndarray, level: float, binary: bool) -> float:
-    """Return an upper confidence bound on the mean of independent losses in [0, 1].
+    """Upper confidence bound in [0, 1] on the mean of independent losses in [0, 1].
 
     Parameters
     ----------
     losses : (n,) float in [0, 1]
     level : float in (0, 1)
     binary : bool
-        Losses can only be 0 or 1: then the bound is Clopper and Pearson's (1934), exact. Else it
-        is Hoeffding's (1963, theorem 1, in relative entropy). Both are the same where all
-        losses are 0. Which of the two holds must not be read off the losses themselves.
+        Losses can only be 0 or 1: the bound is the exact one of Clopper and Pearson (1934,
+        doi:10.1093/biomet/26.4.404). Else it is that of Hoeffding (1963, theorem 1, in relative
+        entropy, doi:10.1080/01621459.1963.10500830). Both are the same where all losses are 0.
+        The choice must not be read off the losses themselves.
 
     >>> round(error_bound(np.zeros(45), 0.9, binary=False), 3)
     0.05
@@ -96,14 +97,14 @@ def choose_threshold(
     level: float,
     grouped: bool | None = None,
 ) -> Promise:
-    """Choose the lowest threshold on confidence that keeps the error bound ≤ `max_error`.
+    """Promise with the lowest threshold on confidence that keeps the error bound ≤ `max_error`.
 
     Thresholds are tested in an order fixed by `max_error` and `level` alone (those that accept
     n, 1.15·n, … units, n being the fewest that can certify anything), and testing stops at the
     first that fails: fixed-sequence testing keeps the level without a correction
     (Learn-then-Test, arXiv 2110.01052; selective risk, SGR, arXiv 1705.08500).
     The error of a unit is the fraction of wrong labels among its accepted images, so with
-    groups the promise is about the mean error a group.
+    groups the promise is about the mean error per group.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def choose_threshold(
         Images of one unit share a number; units are drawn independently of each other.
     max_error, level : float in (0, 1)
     grouped : bool or None
-        Whether a unit may have several images; None: where one has.
+        A unit may have several images; None: True where one has.
     """
     available = len(np.unique(units))
     binary = available == len(units) if grouped is None else not grouped
@@ -123,31 +124,24 @@ def choose_threshold(
     ranked, wrong, unit_of = confidence[order], ~correct[order].astype(bool), units[order]
     _, first_seen = np.unique(unit_of, return_index=True)
     first_seen.sort()
-    chosen, more = None, max(0, needed - available)
+    chosen: tuple[float, float, int, int, int] | None = None
+    more: int | None = max(0, needed - available)
     for count in _sequence(needed, available):
-        threshold = ranked[first_seen[count - 1]]
-        accepted = int(np.searchsorted(-ranked, -threshold, side="right"))
-        _, index = np.unique(unit_of[:accepted], return_inverse=True)
-        losses = np.bincount(index, wrong[:accepted]) / np.bincount(index)
-        bound = error_bound(losses, level, binary)
-        if bound > max_error:
+        lowest = ranked[first_seen[count - 1]]
+        n = int(np.searchsorted(-ranked, -lowest, side="right"))
+        _, index = np.unique(unit_of[:n], return_inverse=True)
+        losses = np.bincount(index, wrong[:n]) / np.bincount(index)
+        highest = error_bound(losses, level, binary)
+        if highest > max_error:
             more = _more_units(losses, available, max_error, level)
             break
-        chosen = (float(threshold), bound, accepted, int(wrong[:accepted].sum()), len(losses))
+        chosen = (float(lowest), highest, n, int(wrong[:n].sum()), len(losses))
     threshold, bound, accepted, errors, used = chosen or (None, None, 0, 0, 0)
     return Promise(
-        max_error=max_error,
-        level=level,
-        threshold=threshold,
-        bound=bound,
-        accepted=accepted,
-        errors=errors,
-        units=used,
-        available=available,
-        needed=needed,
-        more=more,
+        max_error=max_error, level=level, threshold=threshold, bound=bound, accepted=accepted,
+        errors=errors, units=used, available=available, needed=needed, more=more,
         unit="image" if binary else "group",
-    )
+    )  # fmt: skip
 
 
 def choose_class_thresholds(
@@ -159,23 +153,19 @@ def choose_class_thresholds(
     level: float,
     n_classes: int,
 ) -> list[Promise]:
-    """Choose a threshold for each predicted class, so that all K promises hold together.
+    """Promises (K) with a threshold per predicted class, that all hold together.
 
-    Bonferroni: each is made at level ``1 − (1 − level) / K``. A rare class whose labels are
-    mostly wrong cannot hide behind a common one that is mostly right.
+    Bonferroni's correction: each is made at level ``1 − (1 − level) / K``. A rare class whose
+    labels are mostly wrong cannot hide behind a common one that is mostly right.
 
     Parameters
     ----------
     confidence, predicted, correct, units : (N,)
         See `choose_threshold`; predicted are class numbers in [0, K).
     n_classes : int
-
-    Returns
-    -------
-    K promises.
     """
     each = 1 - (1 - level) / n_classes
-    # A property of the data: not of which images happen to be predicted as one class.
+    # A property of the data, not of the images that happen to be predicted as one class.
     grouped = len(np.unique(units)) < len(units)
     promises = []
     for label in range(n_classes):
@@ -189,7 +179,7 @@ def choose_class_thresholds(
 
 
 def _more_units(losses: np.ndarray, available: int, max_error: float, level: float) -> int | None:
-    """About how many more units would certify losses like these, by Hoeffding's bound."""
+    """Estimated number of further units that certify losses like these, by Hoeffding's bound."""
     mean = float(np.mean(losses))
     if mean >= max_error:
         return None
@@ -198,6 +188,7 @@ def _more_units(losses: np.ndarray, available: int, max_error: float, level: flo
 
 
 def _sequence(needed: int, available: int) -> list[int]:
+    """Numbers of units to be accepted at the tested thresholds, rising."""
     counts, count = [], float(needed)
     while count < available:
         counts.append(math.ceil(count))
@@ -206,5 +197,6 @@ def _sequence(needed: int, available: int) -> list[int]:
 
 
 def _relative_entropy(p: float, q: float) -> float:
+    """Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
     first = p * math.log(p / q) if p > 0 else 0.0
     return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)

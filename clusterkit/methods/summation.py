@@ -1,4 +1,4 @@
-"""Sums over rows that come in parts, rounded as if they came at once."""
+"""Summation over rows that come in parts, rounded as if they came at once."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ PART = 4096
 
 
 def add_rows(total: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """Add the rows of a part (n, D) to a total (D,), one by one.
+    """Total (D,) with the rows of a part (n, D) added to it one by one.
 
-    Sums of parts would be rounded otherwise than the sum of all rows: so no result depends on how
-    many rows are in a part.
+    Sums of parts would be rounded otherwise than the sum of all rows. So the result does not
+    depend on the number of rows per part.
     """
     return np.concatenate([total[None], part]).sum(axis=0)

@@ -1,1 +1,1 @@
-"""Trainable parts in plain torch, and the run bundle that stores them."""
+"""Networks in plain torch: heads, the Siamese model and its factored form, and the quick forward."""

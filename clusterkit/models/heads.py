@@ -1,4 +1,4 @@
-"""Heads over pooled features: the classifier's and the Siamese model's, as fastai builds them."""
+"""Heads over pooled features, as fastai builds them: the classifier's and the Siamese model's."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ def pool(maps: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
     """Pool encoder maps, (B, C_d, h, w) for each depth, to features (B, 2C): maxima, then means.
 
     C is the sum of all C_d. For one depth the order is that of fastai's `AdaptiveConcatPool2d`.
-    Maps of any precision are summed in float32, and that is what features are.
+    Maps of any precision are summed in float32, and features are float32.
     """
     maps = [maps] if torch.is_tensor(maps) else maps
     means = [m.mean((2, 3), dtype=torch.float32) for m in maps]
@@ -21,7 +21,16 @@ def create_head(n_in: int, n_out: int, ps: float = 0.5) -> nn.Sequential:
     """Build fastai's `create_head` without its pooling: (B, n_in) → (B, n_out) logits.
 
     BatchNorm → Dropout(ps/2) → Linear → ReLU → BatchNorm → Dropout(ps) → Linear, the two
-    Linear layers without a bias. `n_in` counts pooled features (twice the channels).
+    Linear layers without a bias.
+
+    Parameters
+    ----------
+    n_in : int
+        Pooled features: twice the channels.
+    n_out : int
+        Logits.
+    ps : float in [0, 1)
+        Dropout before the last layer; half of it before the first.
     """
     head = nn.Sequential(
         nn.BatchNorm1d(n_in),
@@ -75,7 +84,7 @@ class Classifier(nn.Module):
 
 
 class SiameseModel(nn.Module):
-    """One encoder for both images and a head over both: the article's model.
+    """One encoder for both images and a head over both, as in "Image Similarity Finder".
 
     Forward takes two batches (B, 3, H, W) and returns logits (B, 1); the sigmoid is the
     probability that the two show the same class. It is not symmetric in its arguments.

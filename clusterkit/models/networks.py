@@ -1,4 +1,4 @@
-"""The trained parts of a run, and the one ref where pixels become features."""
+"""Networks of a run, and embedding: pixels to pooled features."""
 
 from dataclasses import dataclass, field
 
@@ -28,8 +28,8 @@ class Networks:
     siamese_encoder : nn.Module or None
         None: the Siamese model shares `encoder`.
     precision : {"float32", "bfloat16"}
-        That the encoders compute in for images that are asked about (`models.forward`). Weights,
-        heads and the features of labelled images are float32.
+        Of the encoders for new images (`models.forward`). Weights, heads and the features of
+        labelled images are float32.
     """
 
     encoder: nn.Module
@@ -37,10 +37,10 @@ class Networks:
     siamese_head: nn.Sequential
     siamese_encoder: nn.Module | None = None
     precision: str = FLOAT32
-    _prepared: dict[tuple, Forward] = field(default_factory=dict, repr=False, compare=False)
+    _prepared: dict[tuple[int, str, str], Forward] = field(default_factory=dict, repr=False, compare=False)
 
     def parts(self) -> dict[str, nn.Module]:
-        """Return the modules by the prefix of their tensors in `weights.safetensors`."""
+        """Modules by the prefix of their tensors in `weights.safetensors`."""
         parts = {
             "encoder": self.encoder,
             "classifier_head": self.classifier_head,
@@ -57,7 +57,7 @@ class Networks:
         return self
 
     def make_ready(self, device: torch.device | str) -> None:
-        """Prepare the encoders for a device now and not with the first images."""
+        """Prepare the encoders for a device before the first images come."""
         for encoder in (self.encoder, self.siamese_encoder):
             if encoder is not None:
                 self.forward_of(encoder, device)
@@ -65,7 +65,16 @@ class Networks:
     def forward_of(
         self, encoder: nn.Module, device: torch.device | str, precision: str | None = None
     ) -> Forward:
-        """Return the prepared forward of one of the encoders, whose training is over."""
+        """Prepared forward of one of the encoders, whose training is over.
+
+        Parameters
+        ----------
+        encoder : nn.Module
+            `encoder` or `siamese_encoder`.
+        device : device
+        precision : {"float32", "bfloat16"} or None
+            None: the networks' own.
+        """
         precision = precision or self.precision
         key = (id(encoder), precision, str(device))
         if key not in self._prepared:
@@ -75,7 +84,14 @@ class Networks:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Pooled features of N images: the classifier's (N, D) and the Siamese model's (N, D)."""
+    """Pooled features of N images.
+
+    Attributes
+    ----------
+    classifier, siamese : Tensor (N, D) float32
+        Of the classifier's and of the Siamese model's encoder; the very same tensor where these
+        share one.
+    """
 
     classifier: torch.Tensor
     siamese: torch.Tensor
@@ -95,7 +111,7 @@ def embed(
 ) -> Embeddings:
     """Encode uint8 RGB images (B, S, S, 3) once, and pool; results are on the CPU.
 
-    `precision` None: the networks' own, in which images are asked about.
+    `precision` None: the networks' own, which is that for new images.
     """
     batch = torch.as_tensor(images).to(device)
     return start_embedding(networks, batch, device, precision).cpu()
@@ -144,7 +160,8 @@ def embed_paths(
 
     Returns
     -------
-    Embeddings of M' images; None: none can be read.
+    Embeddings or None
+        Of the images that can be read, in order; None: none can be read.
     """
     parts, done = [], 0
     for batch in load_batches(refs, how, 32, workers_for(refs)):
@@ -164,7 +181,7 @@ def _join(parts: list[Embeddings]) -> Embeddings:
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn ``auto|cpu|cuda[:N]|mps`` into a device that is there.
+    """Device of a name ``auto|cpu|cuda[:N]|mps``, checked to be usable.
 
     Raises
     ------

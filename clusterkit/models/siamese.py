@@ -1,4 +1,4 @@
-"""The separable form of the Siamese head: each image once, each pair 512 multiply-adds."""
+"""Factored Siamese head: one projection per image, 512 multiply-adds per pair."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,18 @@ class FactoredSiamese:
     """`head(pair_features(a, b))` at inference as ``w · relu(U·a + V·b + c) + b``.
 
     BatchNorm acts channel by channel and the first Linear sums over channels, so both fold
-    into one matrix an image (DESIGN §2). Exact up to floating-point rounding.
+    into one matrix per image of a pair. Exact up to floating-point rounding.
 
     Attributes
     ----------
     first, second : Tensor (D, H)
-        U and V transposed: what the first and the second image of a pair are multiplied with.
+        U and V transposed: the projections of the first and the second image of a pair.
     shift : Tensor (H,)
+        c: the constant of the hidden layer.
     weight : Tensor (H,)
+        w: the last layer, with the second BatchNorm folded in.
     bias : float
+        b: the constant of the logit.
     """
 
     first: torch.Tensor
@@ -33,8 +36,18 @@ class FactoredSiamese:
 
     @classmethod
     def from_head(cls, head: nn.Sequential) -> "FactoredSiamese":
-        """Fold the BatchNorms of a head made by `create_head(2D, 1)`."""
+        """Factored form of a head made by `create_head(2D, 1)`.
+
+        Raises
+        ------
+        TypeError
+            The head has other layers.
+        """
         norm1, _, linear1, _, norm2, _, linear2 = (m.cpu() for m in head)
+        if not (isinstance(norm1, nn.BatchNorm1d) and isinstance(norm2, nn.BatchNorm1d)):
+            raise TypeError(f"not a head of create_head: {head}")
+        if not (isinstance(linear1, nn.Linear) and isinstance(linear2, nn.Linear)):
+            raise TypeError(f"not a head of create_head: {head}")
         with torch.no_grad():
             scale1, shift1 = _affine(norm1)
             scale2, shift2 = _affine(norm2)
@@ -51,7 +64,7 @@ class FactoredSiamese:
             )
 
     def project(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn features (N, D) into (u, v), each (N, H): all that a pair needs of an image."""
+        """Projections (u, v), each (N, H), of features (N, D): all that a pair needs of an image."""
         return features @ self.first + self.shift, features @ self.second
 
     def logits(
@@ -77,6 +90,9 @@ class FactoredSiamese:
 
 
 def _affine(norm: nn.BatchNorm1d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (scale, shift) with norm(x) = scale·x + shift at inference, in float64."""
-    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    return scale, norm.bias.double() - scale * norm.running_mean.double()
+    """Scale and shift with norm(x) = scale·x + shift at inference, in float64."""
+    mean, var = norm.running_mean, norm.running_var
+    if mean is None or var is None:
+        raise TypeError("a BatchNorm that keeps no running statistics cannot be folded")
+    scale = norm.weight.double() / torch.sqrt(var.double() + norm.eps)
+    return scale, norm.bias.double() - scale * mean.double()
