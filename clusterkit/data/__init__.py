@@ -1,1 +1,1 @@
-"""From files to a manifest (one row an image) and from a file to an array."""
+"""Data: from files to a manifest (one row per image), and from a file to an array."""

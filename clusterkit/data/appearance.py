@@ -1,8 +1,8 @@
-"""Plain numbers of an image's pixels, which no training can bend: what novelty is seen by."""
+"""Appearance: statistics of an image's pixels, which no training can bend, for novelty."""
 
 import numpy as np
 
-# Halvings of the image that its roughness is measured at: an image of 32 pixels has 2 left.
+# Scales of the roughness, each half the one before: of 32 pixels the last keeps 2.
 _SCALES = 5
 APPEARANCE = 12 + 3 * _SCALES
 
@@ -10,10 +10,10 @@ _LEAST_ENERGY = 1e-5
 
 
 def measure_appearance(images: np.ndarray) -> np.ndarray:
-    """Describe images by each channel's extremes, mean, spread, and roughness at five scales.
+    """Statistics (N, 27) per image: extremes, mean, spread and roughness of each channel.
 
     The roughness is the logarithm of the mean squared difference of neighbouring pixels, of the
-    image and of its halvings: fine grain, edges, large shapes.
+    image and of four successive halvings: fine grain, edges, large shapes.
 
     Parameters
     ----------
@@ -21,8 +21,9 @@ def measure_appearance(images: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (N, 27) float32: maxima, minima, means, standard deviations in [0, 1], then roughness in
-    [-11.6, 1], the finest scale first; three channels each.
+    (N, 27) float32
+        Maxima, minima, means, standard deviations in [0, 1], then roughness in [-11.6, 1], the
+        finest scale first; three channels each.
     """
     found = np.zeros((len(images), APPEARANCE), dtype=np.float32)
     for row, image in enumerate(images):
@@ -34,7 +35,7 @@ def _describe(image: np.ndarray) -> np.ndarray:
     # A channel's pixels side by side: sums over them are then several times quicker.
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     flat = planes.reshape(3, -1)
-    pixels = planes.astype(np.float32)
+    pixels: np.ndarray = planes.astype(np.float32)
     mean = flat.mean(axis=1, dtype=np.float64)
     spread = np.sqrt(_energy(pixels - mean.astype(np.float32)[:, None, None]))
     numbers = [flat.max(axis=1), flat.min(axis=1), mean, spread]
@@ -52,5 +53,5 @@ def _describe(image: np.ndarray) -> np.ndarray:
 
 
 def _energy(planes: np.ndarray) -> np.ndarray:
-    """Return the mean square (3,) of each of three planes (3, h, w)."""
+    """Mean square (3,) of each of three planes (3, h, w)."""
     return np.array([np.vdot(plane, plane) for plane in planes]) / planes[0].size

@@ -1,7 +1,8 @@
-"""Room for decoded images: in memory up to a bound, beyond it in a file that nobody sees."""
+"""Cache of decoded images: in memory up to a bound, beyond it in a nameless temporary file."""
 
 import os
 import tempfile
+from typing import IO
 
 import numpy as np
 
@@ -14,12 +15,21 @@ _PIECE = 8 * _MB
 
 
 def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
-    """Return an array for `count` images, (N, S, S, 3) uint8, whose contents are not set.
+    """Uninitialised array (N, S, S, 3) uint8 for `count` images.
 
     Up to `memory_mb` mebibytes it is an array in memory, beyond that one mapped to a temporary
     file: the system then keeps in memory what there is room for. The file has no name (on
     Windows: is deleted when it is closed), so that it is gone with the array or the process,
     however that ends.
+
+    Parameters
+    ----------
+    count : int
+        N.
+    size : int
+        S, in pixels.
+    memory_mb : int
+        Mebibytes of memory that it may take.
 
     Raises
     ------
@@ -44,7 +54,7 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
         ) from error
 
 
-def _reserve(file, total: int) -> None:
+def _reserve(file: IO[bytes], total: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, total)
         return

@@ -1,6 +1,6 @@
-"""What is in each file: its frames and, of DICOM, the patient and the header's elements.
+"""Frames of files: one row per image in a file, with the patient and elements of its header.
 
-Adapters list files; here a file becomes one row for each image in it.
+Adapters list files. Their rows are expanded here.
 """
 
 import logging
@@ -30,7 +30,6 @@ from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-
 _MAX_FRAMES = 100_000
 
 # PS3.5 9.1: numbers with points between them, at most 64 characters.
@@ -39,16 +38,16 @@ _UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+")
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says without its pixels.
+    """Header of a DICOM or TIFF file: frames, patient and elements.
 
     Attributes
     ----------
     frames : int or None
-        How many; None: the file holds one image.
+        Number of frames; None: the file holds one image.
     patient : str
-        PatientID as it is, "" where there is none. Never written as it is.
+        PatientID, "" where there is none. Never written to a file as it is.
     tags : dict of int to str
-        The elements that were asked for; "" where absent.
+        Values of the elements that were to be read; "" where absent.
     """
 
     frames: int | None = None
@@ -57,9 +56,15 @@ class Header:
 
 
 def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
-    """Read what a DICOM or TIFF file holds; None: it is neither, or cannot be read.
+    """Header of a DICOM or TIFF file; None: it is neither, or cannot be read.
 
-    Why a file cannot be read is said when its pixels are wanted.
+    The reason why a file cannot be read comes with its pixels.
+
+    Parameters
+    ----------
+    path : path
+    tags : tuple of int
+        DICOM elements to read.
     """
     try:
         # A pipe would block for ever.
@@ -76,19 +81,21 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
 
 
 def expand(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -> pd.DataFrame:
-    """Give each image of a file its row, its patient as its group, and the kept elements.
+    """Expand rows of files to rows of images, with patients as groups and the kept elements.
 
     Parameters
     ----------
     rows : DataFrame
-        image, path, label, group, frame (may be missing: None). A row with a frame stays one row.
+        Columns image, path, label, group, frame; None: not known. A row with a frame stays one
+        row.
     config : Config
         `image.frames`, `data.keep_tags`, `data.label_tag`, `data.key_file`.
 
     Returns
     -------
-    DataFrame with a column more for each element to keep, named as in the config. `group` of DICOM
-    rows without one is the hash of PatientID, or PatientID itself where that is to be kept.
+    DataFrame
+        With a column more for each element to keep, named as in the config. `group` of DICOM
+        rows without one is the hash of PatientID, or PatientID itself where that is to be kept.
 
     Raises
     ------
@@ -99,7 +106,7 @@ def expand(rows: pd.DataFrame, config: Config, progress: Progress | None = None)
     """
     data, wanted = config.data, _wanted(config)
     keep = [known_tag(name) for name in data.keep_tags]
-    headers = []
+    headers: list[Header | None] = []
     for number, path in enumerate(rows["path"], 1):
         headers.append(read_header(path, wanted))
         if progress and number % 100 == 0:
@@ -110,21 +117,27 @@ def expand(rows: pd.DataFrame, config: Config, progress: Progress | None = None)
     if data.label_tag:
         _take_labels(rows, headers, known_tag(data.label_tag), data.label_tag)
     _take_patients(rows, headers, config)
-    rows["frame"] = [_frames(row, headers[row.Index], config) for row in rows.itertuples()]
+    cells = zip(rows["image"], rows["frame"], headers, strict=True)
+    rows["frame"] = [_frames(image, cell, header, config) for image, cell, header in cells]
     rows = rows.explode("frame", ignore_index=True).astype(object)
     return rows.where(rows.notna(), None)
 
 
 def resolve_uids(root: Path, images: list[str]) -> list[str]:
-    """Put the file's path, relative to the root, where a SOPInstanceUID stands; others stay.
+    """Images with each SOPInstanceUID replaced by the path of its file, relative to the root.
 
-    The headers under the root are read only if something looks like a UID and is no file. A UID
-    that is in no file stays too, and is then a file that does not exist.
+    The headers under the root are read only if an image looks like a UID and is no file. A UID
+    that is in no file stays, and is then a file that does not exist.
+
+    Raises
+    ------
+    DataError
+        Two files have one of the UIDs.
     """
     wanted = {i for i in images if _UID.fullmatch(i) and not (root / i).exists()}
     if not wanted:
         return images
-    found = {}
+    found: dict[str, str] = {}
     for name in find_images(root):
         if maybe_dicom(name):
             try:
@@ -140,7 +153,7 @@ def resolve_uids(root: Path, images: list[str]) -> list[str]:
 
 
 def name_of(image: str, frame: str | None) -> str:
-    """Name one image of a file: its path, and ``#k`` for frame k.
+    """Name of one image of a file: the path, and ``#k`` for frame k.
 
     >>> name_of("a/b.dcm", "3"), name_of("a/b.png", None)
     ('a/b.dcm#3', 'a/b.png')
@@ -149,18 +162,18 @@ def name_of(image: str, frame: str | None) -> str:
 
 
 def names_of(rows: pd.DataFrame) -> np.ndarray:
-    """Return the names (N,) of a manifest's rows; see `name_of`."""
+    """Names (N,) of the images of a manifest's rows; see `name_of`."""
     pairs = zip(rows["image"], rows["frame"], strict=True)
     return np.array([name_of(i, f if isinstance(f, str) else None) for i, f in pairs], dtype=object)
 
 
 def files_of(image_ids: pd.Series) -> pd.Series:
-    """Return image ids without their frames: what is the same for all images of one file."""
+    """Image ids without their frames: the same for all images of one file."""
     return image_ids.astype(str).str.split("#").str[0]
 
 
 def frame_of(image_id: str) -> int:
-    """Return the frame that an image id names; 0 for files with one image.
+    """Frame that an image id names; 0 for files with one image.
 
     >>> frame_of("0123456789abcdef#7"), frame_of("0123456789abcdef")
     (7, 0)
@@ -170,7 +183,7 @@ def frame_of(image_id: str) -> int:
 
 
 def _wanted(config: Config) -> tuple[int, ...]:
-    """Return the elements to read, after refusing a personal one as a label."""
+    """Tags of the elements to read; a personal one is refused as a label."""
     data = config.data
     tags = [known_tag(name) for name in data.keep_tags]
     for name, tag in zip(data.keep_tags, tags, strict=True):
@@ -208,7 +221,8 @@ def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     )
 
 
-def _take_labels(rows: pd.DataFrame, headers: list, tag: int, name: str) -> None:
+def _take_labels(rows: pd.DataFrame, headers: list[Header | None], tag: int, name: str) -> None:
+    """Make the values of an element the labels of the rows."""
     labels = [header.tags.get(tag, "") if header else "" for header in headers]
     if not any(labels):
         raise DataError(
@@ -220,8 +234,8 @@ def _take_labels(rows: pd.DataFrame, headers: list, tag: int, name: str) -> None
     rows["label"] = [label or None for label in labels]
 
 
-def _take_patients(rows: pd.DataFrame, headers: list, config: Config) -> None:
-    """A patient's images stay together, also where nobody named a group."""
+def _take_patients(rows: pd.DataFrame, headers: list[Header | None], config: Config) -> None:
+    """Make patients the groups of images without one, so that a patient's images stay together."""
     ids = [header.patient if header else "" for header in headers]
     missing = [bool(i) and not g for i, g in zip(ids, rows["group"], strict=True)]
     if not any(missing):
@@ -234,10 +248,9 @@ def _take_patients(rows: pd.DataFrame, headers: list, config: Config) -> None:
         missing = [m and i not in named for i, m in zip(ids, missing, strict=True)]
     plain = "PatientID" in config.data.keep_tags
     key = b"" if plain else read_key(key_path(config.data.key_file))
-    named = [i if plain else hash_patient(i, key) for i in ids if i]
-    hashed = dict(zip([i for i in ids if i], named, strict=True))
+    groups = {i: i if plain else hash_patient(i, key) for i in ids if i}
     rows["group"] = [
-        hashed[i] if m else g for i, m, g in zip(ids, missing, rows["group"], strict=True)
+        groups[i] if m else g for i, m, g in zip(ids, missing, rows["group"], strict=True)
     ]
     if not plain:
         _warn_of_paths(rows["image"], ids)
@@ -252,17 +265,20 @@ def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
                     "files if runs and tables are to be passed on", inside)  # fmt: skip
 
 
-def _frames(row: tuple, header: Header | None, config: Config) -> list[str | None]:
-    asked = row.frame if isinstance(row.frame, str) else ""
-    if asked and not (asked.isdecimal() and len(asked) < 10):
-        raise DataError(f"image '{row.image}': frame '{asked:.20}' is not a whole number from 0; "
+def _frames(
+    image: str, cell: str | None, header: Header | None, config: Config
+) -> list[str | None]:
+    """Frames of a file that become rows: the one its row names, else those of the config."""
+    named = cell if isinstance(cell, str) else ""
+    if named and not (named.isdecimal() and len(named) < 10):
+        raise DataError(f"image '{image}': frame '{named:.20}' is not a whole number from 0; "
                         "leave it empty to take all")  # fmt: skip
-    if asked and (int(asked) or (header is not None and header.frames is not None)):
+    if named and (int(named) or (header is not None and header.frames is not None)):
         # Of a file with one image, a frame other than 0 fails when it is read, and says so.
-        return [str(int(asked))]
+        return [str(int(named))]
     if header is None or header.frames is None:
         return [None]
-    frames, choice = range(header.frames), config.image.frames
+    frames, choice = list(range(header.frames)), config.image.frames
     if choice == "middle":
         frames = [frames[len(frames) // 2]]
     elif isinstance(choice, int) and choice < len(frames):

@@ -19,7 +19,7 @@ log = logging.getLogger("clusterkit")
 
 @cache
 def image_extensions() -> frozenset[str]:
-    """Return the lower-case file endings that Pillow can read, with their dots."""
+    """File endings that Pillow can read, in lower case, with their dots."""
     from PIL import Image
 
     Image.init()
@@ -31,12 +31,14 @@ def image_extensions() -> frozenset[str]:
 
 
 def reading_processes(asked: int | None = None) -> int:
-    """Return how many processes read images: as asked for, else one a processor, at most 8."""
+    """Number of processes that read images: as given, else one per processor, at most 8."""
     return min(os.cpu_count() or 1, 8) if asked is None else asked
 
 
 def maybe_dicom(name: str) -> bool:
-    """Whether a file may be DICOM by its name: hospitals' files often have no ending, or a number.
+    """Return True where a file may be DICOM by its name.
+
+    Hospitals' files often have no ending, or a number for one.
 
     >>> [maybe_dicom(name) for name in ("scan.dcm", "IM0001", "1.2.840.9", "a.png")]
     [True, True, True, False]
@@ -62,7 +64,7 @@ def _is_image(folder: str, name: str) -> bool:
 
 
 def find_images(root: Path) -> list[str]:
-    """Return the images under a folder: sorted paths relative to it, with forward slashes.
+    """Paths of the images under a folder: sorted, relative to it, with forward slashes.
 
     Hidden files and folders are left out. A link that leads out of the folder is left out
     with a warning.
@@ -74,7 +76,8 @@ def find_images(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(f"folder {root} does not exist; give the folder that holds the images")
-    found, outside = [], []
+    found: list[str] = []
+    outside: list[str] = []
     resolved = root.resolve()
     for folder, names, files in os.walk(root):
         names[:] = sorted(n for n in names if not n.startswith("."))
@@ -99,7 +102,15 @@ def find_images(root: Path) -> list[str]:
 
 
 def inside_root(root: Path, image: str, where: str) -> Path:
-    """Return the path of `image` under `root`.
+    """Path of an image under its root.
+
+    Parameters
+    ----------
+    root : path
+    image : str
+        Relative path, with slashes of either kind.
+    where : str
+        Place of the path in the user's data, for the error message.
 
     Raises
     ------

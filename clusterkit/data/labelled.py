@@ -1,4 +1,4 @@
-"""The labelled images, decoded once."""
+"""Labelled images, decoded once, with labels and units."""
 
 import logging
 from dataclasses import dataclass
@@ -29,16 +29,17 @@ class Labelled:
     Attributes
     ----------
     rows : DataFrame (N)
-        Their rows of the manifest, and `near`: a number for each set of near duplicates, or -1.
+        Rows of the manifest, and a column `near`: a number per set of near duplicates, or -1.
     images : (N, S, S, 3) uint8
         In memory, or beyond `config.train.cache_mb` mapped to a temporary file.
     labels : (N,) int
         Index into `classes`.
     units : (N,) int
-        What must stay together: see `units_of`.
+        Images of one unit stay together in every split: see `units_of`.
     classes : list of str
+        Sorted.
     signatures : (N, SIGNATURE) int8, or None
-        What near duplicates are known by.
+        By which near duplicates are found.
     """
 
     rows: pd.DataFrame
@@ -50,7 +51,7 @@ class Labelled:
 
     @property
     def prior(self) -> np.ndarray:
-        """(K,) float: how often each class is among the labels."""
+        """Proportions (K,) of the classes among the labels."""
         return np.bincount(self.labels, minlength=len(self.classes)) / len(self.labels)
 
 
@@ -60,7 +61,7 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
     Raises
     ------
     DataError
-        What is left has fewer than two classes.
+        The readable images have fewer than two classes.
     """
     rows = manifest[manifest["label"].notna()].reset_index(drop=True)
     images = room_for_images(len(rows), config.image.size, config.train.cache_mb)
@@ -81,7 +82,7 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
         log.warning("%d labelled images are left out, e.g. %s: %s", bad.sum(),
                     rows["image"][first], errors[first])  # fmt: skip
     rows, signatures = rows[~bad].reset_index(drop=True), signatures[~bad]
-    # Whatever any verified pair connects stays together: a chain must not cross a split either.
+    # All that verified pairs connect stays together: a chain must not cross a split either.
     rows["near"] = near_chains(len(rows), near_pairs(signatures))
     _warn_of_near(rows)
     classes = check_labels(rows, config.data.max_classes)

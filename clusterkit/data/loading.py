@@ -23,6 +23,11 @@ log = logging.getLogger("clusterkit")
 # A file, and which of its frames ("0", "1", …); None where it holds one image.
 ImageRef = tuple[str, str | None]
 
+# An image's pixels, id, reason of failure and signature; and those of a slice of images, with
+# their appearance.
+_Read = tuple[np.ndarray, str, str, np.ndarray]
+_Slice = tuple[torch.Tensor, list[str], list[str], np.ndarray, np.ndarray]
+
 # Images that a worker reads at a time. The workers share each batch, so that one batch of huge
 # images does not keep the main process waiting for one of them while the others are done.
 _SLICE = 8
@@ -34,22 +39,22 @@ _NICE = 10
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """B images in a row of the input.
+    """B consecutive images of the input, decoded.
 
     Attributes
     ----------
     number : int
-        Which batch of the input this is.
+        Of the batch, from 0.
     images : (B, S, S, 3) uint8
         Zeros where the image could not be read.
     ids : (B,) str
         Image ids; "" where the file could not be read at all.
     errors : (B,) str
-        Why an image could not be read; "" where it could.
+        Reason why an image could not be read; "" where it could.
     signatures : (B, SIGNATURE) int8
-        What near duplicates are known by; zeros where the image could not be read.
+        By which near duplicates are found; zeros where the image could not be read.
     appearance : (B, APPEARANCE) float32
-        `appearance` of the images; that of a black one where the image could not be read.
+        See `measure_appearance`; that of a black image where the image could not be read.
     """
 
     number: int
@@ -64,7 +69,9 @@ def do_nothing() -> None:
     """Do nothing; unlike a lambda, it can be sent to a process that was not forked."""
 
 
-class _Images(Dataset):
+class _Images(Dataset[_Read]):
+    """Images at `refs`, decoded one by one; an unreadable one is black, with its reason."""
+
     def __init__(
         self, refs: list[ImageRef], how: ImageConfig, in_worker: Callable[[], None] = do_nothing
     ) -> None:
@@ -73,7 +80,7 @@ class _Images(Dataset):
     def __len__(self) -> int:
         return len(self.refs)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str, str, np.ndarray]:
+    def __getitem__(self, index: int) -> _Read:
         size, identity = self.how.size, ""
         path, frame = self.refs[index]
         try:
@@ -86,20 +93,20 @@ class _Images(Dataset):
 
 
 def image_refs(rows: pd.DataFrame) -> list[ImageRef]:
-    """Return where the images of a manifest's rows are."""
+    """References to the images of a manifest's rows."""
     frames = [frame if isinstance(frame, str) and frame else None for frame in rows["frame"]]
     return list(zip(rows["path"], frames, strict=True))
 
 
 def read_signatures(refs: list[ImageRef], how: ImageConfig) -> np.ndarray:
-    """Return the signatures (N, SIGNATURE) int8 of images; zeros where one cannot be read."""
+    """Signatures (N, SIGNATURE) int8 of images; zeros where one cannot be read."""
     parts = [np.zeros((0, SIGNATURE), dtype=np.int8)]
     parts += [batch.signatures for batch in load_batches(refs, how, 64, workers_for(refs))]
     return np.concatenate(parts)
 
 
 def workers_for(refs: list[ImageRef]) -> int:
-    """Return how many processes read so many images: starting them costs more than a few."""
+    """Number of processes that read the images; few images are read without any."""
     return 0 if len(refs) < 200 else reading_processes()
 
 
@@ -111,10 +118,22 @@ def load_batches(
     skip: frozenset[int] | set[int] = frozenset(),
     in_worker: Callable[[], None] = do_nothing,
 ) -> Iterator[ImageBatch]:
-    """Return the images at `refs` in order, in batches; those numbered in `skip` are left out.
+    """Batches of the images at `refs`, in order.
 
-    The workers begin at once, before the first batch is asked for; each calls `in_worker` first.
-    An unreadable image is a blank one with its reason in `errors`: it never stops the batch.
+    The workers begin at once, before the first batch is taken. An unreadable image is a black
+    one with its reason in `errors`: it never stops the batch.
+
+    Parameters
+    ----------
+    refs : list of ImageRef
+    how : ImageConfig
+    batch_size : int
+    workers : int
+        Processes that read; 0: this one reads.
+    skip : set of int
+        Numbers of batches that are left out.
+    in_worker : callable
+        Called first in each worker.
     """
     starts = range(0, len(refs), batch_size)
     numbers = [i for i in range(len(starts)) if i not in skip]
@@ -136,33 +155,37 @@ def load_batches(
 
 
 def _ahead(batch_size: int, workers: int) -> int:
-    """Slices that each worker reads ahead: two batches between them, and at least two each."""
+    """Number of slices that each worker reads ahead: two batches in all, at least two each."""
     return max(2, -(-2 * batch_size // (_SLICE * workers)))
 
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     os.nice(_NICE)
-    get_worker_info().dataset.in_worker()
+    info = get_worker_info()
+    if info is not None and isinstance(info.dataset, _Images):
+        info.dataset.in_worker()
 
 
-def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, np.ndarray]:
-    images, ids, errors, signatures = zip(*rows, strict=True)
-    images = np.stack(images)
+def _collate(rows: list[_Read]) -> _Slice:
+    images = np.stack([image for image, _, _, _ in rows])
+    ids = [identity for _, identity, _, _ in rows]
+    errors = [error for _, _, error, _ in rows]
+    signatures = np.stack([signature for _, _, _, signature in rows])
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
-    return torch.from_numpy(images), ids, errors, np.stack(signatures), measure_appearance(images)
+    return torch.from_numpy(images), ids, errors, signatures, measure_appearance(images)
 
 
 def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: int) -> ImageBatch:
-    """Return one batch of the images at `refs`, read in this process."""
+    """Batch of the images at `refs` by its number, read in this process."""
     images = _Images(refs, how)
     rows = range(number * batch_size, min((number + 1) * batch_size, len(refs)))
     return _join(number, [_collate([images[row] for row in rows])])
 
 
-def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[ImageBatch]:
-    """Put slices together that have the same number of a batch."""
-    parts: list[tuple] = []
+def _joined(numbers: list[int], slices: Iterator[_Slice]) -> Iterator[ImageBatch]:
+    """Batches of slices; consecutive slices of one number are one batch."""
+    parts: list[_Slice] = []
     for ref, (number, part) in enumerate(zip(numbers, slices, strict=True)):
         parts.append(part)
         if ref + 1 == len(numbers) or numbers[ref + 1] != number:
@@ -170,7 +193,7 @@ def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[ImageBatch]
             parts = []
 
 
-def _join(number: int, parts: list[tuple]) -> ImageBatch:
+def _join(number: int, parts: list[_Slice]) -> ImageBatch:
     images, ids, errors, signatures, appearance = zip(*parts, strict=True)
     return ImageBatch(
         number,

@@ -1,4 +1,4 @@
-"""The manifest (DESIGN §6): one row an image, checked before anything learns from it."""
+"""Manifest of a data set: one row per image, checked before anything learns from it."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger("clusterkit")
 
 COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
 
-# One image: its file, and which of the file's.
+# A file and a frame: one image.
 _KEY = ["path", "frame"]
 
 # A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
@@ -33,7 +33,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def image_id_of(data: bytes, frame: str | None = None) -> str:
-    """Return an image's id: the first 16 hex digits of the SHA-256 of its file's bytes.
+    """Id of an image: the first 16 hex digits of the SHA-256 of its file's bytes.
 
     Of a file with several images, ``#k`` for frame k is appended.
     """
@@ -41,9 +41,9 @@ def image_id_of(data: bytes, frame: str | None = None) -> str:
 
 
 def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, str]:
-    """Read an image's whole file; returns its bytes and the image's id.
+    """Bytes of an image's whole file, and the image's id.
 
-    Frames of one file follow each other: of a file with several, the last one read is kept, for
+    Frames of one file follow each other: the last file with several frames is kept in memory for
     as long as it does not change.
 
     Raises
@@ -88,7 +88,7 @@ def restore_csv_text(value: str) -> str:
 
 
 def default_source() -> Path:
-    """Return ``labeled/`` or ``labels.csv`` of the current folder.
+    """Path ``labeled/`` or ``labels.csv`` in the current folder.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def default_source() -> Path:
 
 
 def data_root(source: Path, config: DataConfig) -> Path:
-    """Return the folder that the manifest's image paths are relative to."""
+    """Folder that the manifest's image paths are relative to."""
     return Path(config.images or source.parent) if source.is_file() else source
 
 
@@ -114,7 +114,7 @@ def read_manifest(
     config: Config | DataConfig | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Read labelled images (and unlabelled ones among them) into a manifest.
+    """Manifest of a data set: its labelled images, and the unlabelled ones among them.
 
     Parameters
     ----------
@@ -128,13 +128,14 @@ def read_manifest(
 
     Returns
     -------
-    DataFrame with `COLUMNS`, sorted by image and frame, and a column for each element to keep;
-    label, group, split and frame are str or None.
+    DataFrame
+        With `COLUMNS`, and a column for each element to keep; sorted by image and frame. label,
+        group, split and frame are str or None.
 
     Raises
     ------
     DataError, ConfigError
-        One line for whatever makes the data set unusable.
+        The data set cannot be used; one line says why.
     """
     config = _whole(config)
     source = Path(source or config.data.source or default_source())
@@ -148,9 +149,9 @@ def read_manifest(
 def read_rows(
     source: Path, config: Config, progress: Progress | None = None, labels: bool = True
 ) -> pd.DataFrame:
-    """List the images of a data set, those of `data.unlabeled` last, as they are said to be.
+    """Rows of a data set as its source lists them, those of `data.unlabeled` last.
 
-    Nothing is checked but what makes the list unreadable: the same image may be there twice.
+    They are not checked: the same image may be there twice.
 
     Parameters
     ----------
@@ -159,8 +160,9 @@ def read_rows(
 
     Returns
     -------
-    DataFrame with `COLUMNS` but `image_id`, and the elements to keep; label, group, split and
-    frame are str or None.
+    DataFrame
+        With `COLUMNS` but `image_id`, and the elements to keep; label, group, split and frame
+        are str or None.
 
     Raises
     ------
@@ -186,7 +188,7 @@ def read_inputs(
     config: Config | DataConfig | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """List the images to assign; of files that can hold several, the header is read.
+    """Rows of the images to assign; of files that can hold several, the header is read.
 
     Parameters
     ----------
@@ -195,8 +197,15 @@ def read_inputs(
 
     Returns
     -------
-    DataFrame with columns image, path, group, frame and the elements to keep, sorted by image
-    and frame, each image once. A CSV's row whose file is missing stays: it becomes a `failed` row.
+    DataFrame
+        With columns image, path, group, frame and the elements to keep; sorted by image and
+        frame, each image once. A CSV's row whose file is missing stays: it becomes a `failed`
+        row.
+
+    Raises
+    ------
+    DataError
+        The source does not exist or cannot be listed, or an image is in two groups.
     """
     config = _without_labels(_whole(config))
     source = Path(source)
@@ -205,7 +214,8 @@ def read_inputs(
     rows = expand(_complete(_list_inputs(source, config.data)), config, progress)
     groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
     if (groups > 1).any():
-        image = rows["image"][rows["path"] == groups.idxmax()[0]].iloc[0]
+        path, _ = groups.index[int(groups.to_numpy().argmax())]
+        image = rows["image"][rows["path"] == path].iloc[0]
         raise DataError(f"{source}: image '{image}' is in two groups; keep one")
     rows = rows.sort_values("group", na_position="last", kind="stable")
     rows = _sorted(rows.drop_duplicates(["path", "frame"]))
@@ -231,18 +241,18 @@ def _whole(config: Config | DataConfig | None) -> Config:
 
 
 def _without_labels(config: Config) -> Config:
-    """What is to be assigned has no labels to read; columns of another CSV mean nothing here."""
+    """Configuration without a label tag: images to assign have no labels to read."""
     return replace(config, data=replace(config.data, label_tag=None))
 
 
 def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
-    """Return the classes, sorted.
+    """Classes of a manifest, sorted.
 
     Raises
     ------
     DataError
-        Nothing is labelled, there is one class only or more than `max_classes`, or a label
-        holds the separator of label sets.
+        No image is labelled, there is one class only or more than `max_classes`, or a label
+        holds ``|``, the separator of label sets.
     """
     counts = manifest["label"].dropna().value_counts().sort_index()
     if not len(counts):
@@ -280,7 +290,7 @@ def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
     repeated = rows[rows.duplicated(_KEY, keep=False)]
     for column in ("label", "group"):
         values = repeated.groupby(_KEY, dropna=False)[column].agg(lambda v: sorted(set(v.dropna())))
-        for (path, _), found in values.items():
+        for (path, _), found in zip(values.index, values, strict=True):
             if len(found) > 1:
                 image = repeated.loc[repeated["path"] == path, "image"].iloc[0]
                 raise DataError(f"{source}: image '{image}' has two {column}s, '{found[0]}' and "
@@ -292,17 +302,18 @@ def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
 
 def _image_ids(rows: pd.DataFrame, source: Path) -> list[str]:
     ids, missing = [], []
-    for row in rows.itertuples():
+    columns = (rows[name] for name in ("image", "path", "frame", "label"))
+    for image, path, frame, label in zip(*columns, strict=True):
         try:
-            ids.append(read_identified(row.path, row.frame)[1])
+            ids.append(read_identified(path, frame)[1])
         except ImageError as error:
             ids.append("")
-            missing.append((row.image, row.label, str(error)))
-    labelled = [m for m in missing if m[1] is not None]
-    if labelled:
+            if label is not None:
+                missing.append((image, str(error)))
+    if missing:
         raise DataError(
-            f"{source}: {len(labelled)} labelled images cannot be read, e.g. '{labelled[0][0]}' "
-            f"({labelled[0][2]}); check the paths or name their root with --images"
+            f"{source}: {len(missing)} labelled images cannot be read, e.g. '{missing[0][0]}' "
+            f"({missing[0][1]}); check the paths or name their root with --images"
         )
     return ids
 
@@ -313,8 +324,8 @@ def _drop_conflicts(rows: pd.DataFrame) -> pd.DataFrame:
     One of them is wrong and no program can know which; no label is better than a wrong one.
     """
     known = rows[rows["label"].notna() & (rows["image_id"] != "")]
-    clashes = known.groupby("image_id")["label"].nunique()
-    clashes = clashes.index[clashes > 1]
+    labels = known.groupby("image_id")["label"].nunique()
+    clashes = labels.index[labels > 1]
     if len(clashes):
         pair = known[known["image_id"] == clashes[0]].drop_duplicates("label").iloc[:2]
         (first, second), (one, other) = names_of(pair), pair["label"]

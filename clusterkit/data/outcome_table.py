@@ -1,4 +1,4 @@
-"""What became of patients: a CSV with a row a group, joined to the groups of a run."""
+"""Outcomes of patients: a CSV with one row per group, joined to the groups of a run."""
 
 import logging
 import re
@@ -14,6 +14,9 @@ from clusterkit.errors import DataError, nearest_name
 
 log = logging.getLogger("clusterkit")
 
+# An outcome as it is in the table: text, a number, or unknown.
+Cell = str | float | None
+
 # Not float(): it also takes "1_000", "nan" and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -24,12 +27,12 @@ _NO_NUMBER = {"", "na", "n/a", "nan", "null", "none", "unknown", "missing", "-",
 
 
 def group_key(name: str, key: bytes | None = None) -> tuple[str, ...]:
-    """Return the names under which a run may know the group that a person calls `name`.
+    """Names under which a run may have the group that a person calls `name`.
 
     Parameters
     ----------
     key : bytes or None
-        What the run's patient ids are hashed with (`data.patients`); None: they are not.
+        Key of the run's hashes of patient ids (`data.pseudonyms`); None: they are not hashed.
 
     >>> group_key("p07")
     ('p07',)
@@ -40,14 +43,14 @@ def group_key(name: str, key: bytes | None = None) -> tuple[str, ...]:
 
 
 def find_group(name: str, groups: set[str], key: bytes | None = None) -> str | None:
-    """Return the group of a run that a person calls `name`; None: there is none."""
+    """Group of a run that a person calls `name`; None: there is none."""
     return next((found for found in group_key(name, key) if found in groups), None)
 
 
 def read_outcomes(
     source: Path | str, group_column: str, groups: Iterable[str], key: bytes | None = None
 ) -> pd.DataFrame:
-    """Read the outcomes of a run's groups.
+    """Outcomes of a run's groups, one row per group.
 
     Parameters
     ----------
@@ -55,6 +58,7 @@ def read_outcomes(
         A CSV or TSV in UTF-8 with a column of groups and one or more of outcomes. An empty cell
         is an unknown outcome. Rows of groups that the run does not have are left out.
     group_column : str
+        Its column of groups.
     groups : iterable of str
         The run's.
     key : bytes or None
@@ -62,9 +66,10 @@ def read_outcomes(
 
     Returns
     -------
-    DataFrame, a row for each group that is in the CSV, with its name as index, and a column an
-    outcome: float where every cell that is not empty is a number (NaN: unknown), else str (None:
-    unknown).
+    DataFrame
+        A row per group that is in the CSV, with its name in the run as index, and a column per
+        outcome: float where every cell that is not empty is a number (NaN: unknown), else str
+        (None: unknown).
 
     Raises
     ------
@@ -77,7 +82,8 @@ def read_outcomes(
     places = _outcome_places(source, names, lines, group_column)
     values = {names[p]: [line[p].strip() for line in lines] for p in places}
     columns = {name: _typed(cells, name, source, numbers) for name, cells in values.items()}
-    own, found, strangers = names.index(group_column), {}, 0
+    own, left_out = names.index(group_column), 0
+    found: dict[str, dict[str, Cell]] = {}
     for row, (line, number) in enumerate(zip(lines, numbers, strict=True)):
         name = line[own].strip()
         if not name:
@@ -85,13 +91,13 @@ def read_outcomes(
                             "outcome this is, or remove the row")  # fmt: skip
         group = find_group(name, known, key)
         if group is None:
-            strangers += 1
+            left_out += 1
             continue
         cells = found.setdefault(group, dict.fromkeys(columns))
         for column, typed in columns.items():
             _merge(cells, column, typed[row], f"{source}, line {number}: group '{name}'")
-    if strangers:
-        log.info("%d rows of %s are of groups that the run does not have", strangers, source)
+    if left_out:
+        log.info("%d rows of %s are of groups that the run does not have", left_out, source)
     rows = list(found.values())
     table = pd.DataFrame(rows, index=list(found), columns=list(columns), dtype=object)
     for column, typed in columns.items():
@@ -103,6 +109,7 @@ def read_outcomes(
 def _outcome_places(
     source: Path, names: list[str], lines: list[list[str]], group_column: str
 ) -> list[int]:
+    """Places of the columns that are outcomes."""
     shown = ", ".join(names[:12])
     if group_column not in names:
         raise DataError(
@@ -126,8 +133,8 @@ def _outcome_places(
     return places
 
 
-def _typed(cells: list[str], name: str, source: Path, numbers: list[int]) -> list:
-    """Turn a column's cells into floats where all that are given are numbers."""
+def _typed(cells: list[str], name: str, source: Path, numbers: list[int]) -> list[Cell]:
+    """Cells of a column, as floats where all that are given are numbers."""
     given = [(cell, number) for cell, number in zip(cells, numbers, strict=True) if cell]
     are = [bool(_NUMBER.fullmatch(cell)) for cell, _ in given]
     if not any(are):
@@ -143,7 +150,8 @@ def _typed(cells: list[str], name: str, source: Path, numbers: list[int]) -> lis
     return [float(cell) if cell else None for cell in cells]
 
 
-def _merge(cells: dict, column: str, value: str | float | None, where: str) -> None:
+def _merge(cells: dict[str, Cell], column: str, value: Cell, where: str) -> None:
+    """Put a value into a group's cells; another one that is there already contradicts it."""
     if value is None:
         return
     if cells[column] is not None and cells[column] != value:

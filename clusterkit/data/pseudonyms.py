@@ -1,4 +1,4 @@
-"""Patient ids, which leave a header only as keyed hashes, and header elements that are personal.
+"""Pseudonyms of patients: keyed hashes of their ids, and header elements that are personal.
 
 The hash is HMAC-SHA256 (RFC 2104) of the id under a key that the user keeps: the same key gives
 the same hash in every run, and without it nobody can try ids until one fits.
@@ -24,7 +24,8 @@ _LEAST_BYTES = 16
 _DIGITS = 16
 _HASH = re.compile(r"patient-[0-9a-f]{16}")
 
-# What cannot tell who, where or when: codes and numbers, and some texts about the picture.
+# Value representations that cannot tell who, where or when: codes and numbers. Beside them some
+# texts about the picture.
 _PLAIN_VR = ("CS", "IS", "DS", "US", "SS", "UL", "SL", "FL", "FD")
 _PLAIN = {
     "Manufacturer",
@@ -38,7 +39,7 @@ _NO_TEXT = ("SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN")
 
 
 def hash_patient(identity: str, key: bytes) -> str:
-    """Return a patient's name in runs and tables: ``patient-`` and 16 hex digits.
+    """Pseudonym of a patient in runs and tables: ``patient-`` and 16 hex digits.
 
     >>> hash_patient("4711", b"sixteen bytes or more")
     'patient-645fc47328abdeed'
@@ -48,7 +49,7 @@ def hash_patient(identity: str, key: bytes) -> str:
 
 
 def key_path(key_file: str | None) -> Path:
-    """Return where the key is: the setting, else $CLUSTERKIT_KEY_FILE, else the user's config."""
+    """Path of the key: the setting, else $CLUSTERKIT_KEY_FILE, else in the user's config folder."""
     chosen = key_file or os.environ.get(KEY_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -58,7 +59,7 @@ def key_path(key_file: str | None) -> Path:
 
 @cache
 def read_key(path: Path) -> bytes:
-    """Read the key, or make one that only the user can read, and say so.
+    """Key of the file; one that only the user can read is made, with a warning, if there is none.
 
     Raises
     ------
@@ -81,9 +82,9 @@ def read_key(path: Path) -> bytes:
 
 
 def key_fingerprint(groups: Iterable[str | None], key_file: str | None) -> str | None:
-    """Return what tells keys apart without giving them away; None: no group is a hash.
+    """Fingerprint that tells keys apart without revealing them; None: no group is a pseudonym.
 
-    Two runs whose fingerprints differ give one patient two names.
+    Two runs whose fingerprints differ give one patient two pseudonyms.
     """
     if not any(isinstance(g, str) and _HASH.fullmatch(g) for g in groups):
         return None
@@ -107,7 +108,7 @@ def _make_key(path: Path) -> None:
 
 
 def known_tag(name: str) -> int:
-    """Return the tag of an element by its keyword or number: ``PatientAge``, ``(0010,1010)``.
+    """Tag of an element by its keyword or number: ``PatientAge``, ``(0010,1010)``.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def known_tag(name: str) -> int:
         There is no such keyword, or pydicom is not installed.
     """
     try:
-        from pydicom.datadict import DicomDictionary, tag_for_keyword
+        from pydicom.datadict import keyword_dict, tag_for_keyword
     except ImportError:
         raise ConfigError(f"the DICOM tag {name} needs pydicom: "
                           "pip install 'clusterkit[dicom]'") from None  # fmt: skip
@@ -125,15 +126,16 @@ def known_tag(name: str) -> int:
     digits = "".join(c for c in name if c not in "(), ")
     if re.fullmatch("[0-9A-Fa-f]{8}", digits):
         return int(digits, 16)
-    near = nearest_name(name, [entry[4] for entry in DicomDictionary.values()])
+    near = nearest_name(name, list(keyword_dict))
     raise ConfigError(f"'{name}' is no DICOM keyword{near}; give one, or a tag such as "
                       "(0010,1010)")  # fmt: skip
 
 
 def is_personal(tag: int) -> bool:
-    """Whether an element may tell who a patient is, or who treated them, where or when.
+    """Return True where an element may tell who a patient is, or who treated them, where or when.
 
-    All may but codes and numbers outside group 0010 (patient), and a few descriptions.
+    All elements may, except codes and numbers outside group 0010 (patient), and a few
+    descriptions.
     """
     from pydicom.datadict import dictionary_VR, keyword_for_tag
 
@@ -151,6 +153,7 @@ def check_plain(name: str, tag: int) -> None:
     Raises
     ------
     ConfigError
+        It is such an element.
     """
     from pydicom.datadict import dictionary_VR
 

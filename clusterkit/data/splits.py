@@ -1,4 +1,4 @@
-"""Splits that keep groups whole: a patient is never on both sides."""
+"""Splits into folds that keep groups whole: a patient is never on both sides."""
 
 import logging
 import warnings
@@ -16,11 +16,16 @@ log = logging.getLogger("clusterkit")
 
 
 def units_of(manifest: pd.DataFrame) -> np.ndarray:
-    """Number what must stay together: (N,) int.
+    """Unit numbers (N,) of a manifest's rows; rows of one unit stay together in every split.
 
-    A group is one unit, and so are byte-identical images, frames of one file, near duplicates
-    (column `near`, a number for each set of them, -1: none; may be missing), and whatever these
-    connect. An image without a group stands for itself.
+    A group is one unit, and so are byte-identical images, frames of one file, near duplicates,
+    and all that these connect. An image without a group is a unit of its own.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        Columns image_id, group, and optionally near: a number per set of near duplicates, -1:
+        none.
     """
     n = len(manifest)
     files = pd.factorize(files_of(manifest["image_id"]))[0]
@@ -39,9 +44,9 @@ def units_of(manifest: pd.DataFrame) -> np.ndarray:
 
 
 def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
-    """Deal labelled images into folds, stratified by label, units kept whole.
+    """Fold numbers of labelled images, stratified by label, units kept whole.
 
-    The same for the same seed and data, whatever order the rows come in.
+    The same for the same seed and data, in whatever order the rows come.
 
     Parameters
     ----------
@@ -49,10 +54,12 @@ def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
         Labelled rows.
     n_folds : int ≥ 2
         Lowered where there are fewer units than folds.
+    seed : int
 
     Returns
     -------
-    (N,) int in [0, n_folds). Fold numbers may be fewer than asked for.
+    (N,) int in [0, n_folds)
+        There may be fewer folds than `n_folds`.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def make_folds(manifest: pd.DataFrame, n_folds: int, seed: int) -> np.ndarray:
 
 
 def _without_copies(manifest: pd.DataFrame, valid: np.ndarray) -> np.ndarray:
-    """Let what is held out in the data's own split train where its copy trains."""
+    """Held-out rows (N,) bool of the data's own split, less those with a copy that trains."""
     units = units_of(manifest)
     both = valid & np.isin(units, units[~valid])
     if both.all(where=valid):
@@ -99,12 +106,11 @@ def _without_copies(manifest: pd.DataFrame, valid: np.ndarray) -> np.ndarray:
 
 
 def split_labelled(manifest: pd.DataFrame, valid_fraction: float, seed: int) -> np.ndarray:
-    """Split labelled images once; (N,) bool, True where held out for validation.
+    """Held-out rows (N,) bool of a single split of labelled images.
 
-    A `split` column with values in it is taken as it is, and what it leaves open trains; so do
-    copies of training images.
-    Else about `valid_fraction` of the images are held out; whatever holds the last images of a
-    class goes back to training.
+    A `split` column with values in it is taken as it is. Rows that it leaves empty train, and so
+    do copies of training images. Without such a column about `valid_fraction` of the images are
+    held out; units that hold the last images of a class go back to training.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Networks in plain torch: heads, the Siamese model and its factored form, and the quick forward."""
+"""Networks in plain torch: heads, the Siamese model and its factored form, the quick forward."""

@@ -37,7 +37,9 @@ class Networks:
     siamese_head: nn.Sequential
     siamese_encoder: nn.Module | None = None
     precision: str = FLOAT32
-    _prepared: dict[tuple[int, str, str], Forward] = field(default_factory=dict, repr=False, compare=False)
+    _prepared: dict[tuple[int, str, str], Forward] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def parts(self) -> dict[str, nn.Module]:
         """Modules by the prefix of their tensors in `weights.safetensors`."""

@@ -64,7 +64,7 @@ class FactoredSiamese:
             )
 
     def project(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Projections (u, v), each (N, H), of features (N, D): all that a pair needs of an image."""
+        """Projections (u, v), each (N, H), of features (N, D): all that a pair needs."""
         return features @ self.first + self.shift, features @ self.second
 
     def logits(

@@ -20,12 +20,11 @@ from clusterkit.errors import DataError
 
 log = logging.getLogger("clusterkit")
 
-BUILT_IN = (DicomdirAdapter, PatternAdapter, CsvAdapter, FolderAdapter)
 GROUP = "clusterkit.adapters"
 
 
 class Adapter(Protocol):
-    """What a user's own adapter has to offer."""
+    """Interface of an adapter, also of a user's own."""
 
     name: str
 
@@ -33,15 +32,20 @@ class Adapter(Protocol):
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
-        """Whether this adapter reads such a source."""
+        """Return True where this adapter reads such a source."""
 
     def read(self) -> pd.DataFrame:
-        """Return columns image, path, label, group (and split, frame where known)."""
+        """Rows with columns image, path, label, group, and split and frame where known."""
 
 
-def registered_adapters() -> list[type]:
-    """Return all adapters: those of other packages first, by name, then the built-in ones."""
-    others = []
+BUILT_IN: tuple[type[Adapter], ...] = (
+    DicomdirAdapter, PatternAdapter, CsvAdapter, FolderAdapter,
+)  # fmt: skip
+
+
+def registered_adapters() -> list[type[Adapter]]:
+    """All adapters: those of other packages first, by name, then the built-in ones."""
+    others: list[type[Adapter]] = []
     for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
         if point.value.startswith("clusterkit."):
             continue
@@ -53,7 +57,7 @@ def registered_adapters() -> list[type]:
 
 
 def find_adapter(source: Path, config: DataConfig) -> Adapter:
-    """Return the first adapter that accepts the source.
+    """First adapter that accepts the source.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A CSV or TSV with a row an image."""
+"""Adapter of a CSV or TSV with one row per image."""
 
 import csv
 from pathlib import Path
@@ -26,11 +26,18 @@ class CsvAdapter:
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
-        """A file ending in .csv, .tsv or .txt."""
+        """Return True for a file ending in .csv, .tsv or .txt."""
         return source.is_file() and source.suffix.lower() in _ENDINGS
 
     def read(self) -> pd.DataFrame:
-        """Return one row a line; the text of every cell is kept as it is, but for blanks around."""
+        """Rows, one per line; the text of a cell is kept, except blanks around it.
+
+        Raises
+        ------
+        DataError
+            See `read_table`; a column or the folder of the images is missing, a column is there
+            twice, or a path leaves that folder.
+        """
         names, lines, numbers = read_table(self.source)
         config, root = self.config, Path(self.config.images or self.source.parent)
         if not root.is_dir():
@@ -62,8 +69,10 @@ class CsvAdapter:
         columns = {"label": config.label_column, "group": config.group_column, "split": "split",
                    "frame": "frame"}  # fmt: skip
         for name, column in columns.items():
-            cells = self._column(names, lines, column) if column in names else None
-            out[name] = cells and [cell.strip() or None for cell in cells]
+            if column not in names:
+                out[name] = None
+                continue
+            out[name] = [cell.strip() or None for cell in self._column(names, lines, column)]
         return out
 
     def _column(self, names: list[str], lines: list[list[str]], column: str) -> list[str]:
@@ -74,9 +83,9 @@ class CsvAdapter:
 
 
 def read_table(source: Path, unit: str = "image") -> tuple[list[str], list[list[str]], list[int]]:
-    """Return the column names, the rows (as long as the names), and each row's last line.
+    """Column names, rows (as long as the names), and the number of each row's last line.
 
-    Not pandas: where rows have one cell more than the names, as with a comma at each line's
+    Not by pandas: where rows have one cell more than the names, as with a comma at each line's
     end, it takes the first column for an index, and every label moves to its neighbour.
 
     Raises
@@ -110,6 +119,7 @@ def read_table(source: Path, unit: str = "image") -> tuple[list[str], list[list[
 
 
 def _fitted(source: Path, cells: list[str], width: int, number: int) -> list[str]:
+    """Cells of a row, as many as there are columns; only empty ones may be too many."""
     extra = [cell for cell in cells[width:] if cell.strip()]
     if extra:
         raise DataError(

@@ -1,4 +1,4 @@
-"""A DICOMDIR: the table of contents that DICOM media carry."""
+"""Adapter of a DICOMDIR, the table of contents that DICOM media carry."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from clusterkit.errors import DataError, ImageError
 
 
 class DicomdirAdapter:
-    """The files that a DICOMDIR names; labels come from `label_tag`, or there are none."""
+    """Files that a DICOMDIR names; labels come from `label_tag`, or there are none."""
 
     name = "dicomdir"
 
@@ -21,11 +21,11 @@ class DicomdirAdapter:
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
-        """A file called DICOMDIR."""
+        """Return True for a file called DICOMDIR."""
         return source.is_file() and source.name.upper() == "DICOMDIR"
 
     def read(self) -> pd.DataFrame:
-        """Return one row a file, sorted; a file that is not there stays a row.
+        """Rows, one per file, sorted; a file that does not exist stays a row.
 
         Raises
         ------
@@ -58,6 +58,7 @@ class DicomdirAdapter:
         )
 
     def _path(self, image: str) -> Path:
+        """Path of a file that the DICOMDIR names, also where it is in lower case on the disk."""
         path = inside_root(self.source.parent, image, str(self.source))
         # The standard's names are upper case; many systems copy them in lower case.
         lower = inside_root(self.source.parent, image.lower(), str(self.source))

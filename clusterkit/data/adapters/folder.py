@@ -1,4 +1,4 @@
-"""A folder with one subfolder a class."""
+"""Adapter of a folder with one subfolder per class."""
 
 from pathlib import Path
 
@@ -18,11 +18,17 @@ class FolderAdapter:
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
-        """Any folder."""
+        """Return True for any folder."""
         return source.is_dir()
 
     def read(self) -> pd.DataFrame:
-        """Return one row an image; the label is the first folder of its path."""
+        """Rows, one per image; the label is the first folder of its path.
+
+        Raises
+        ------
+        DataError
+            The folder holds no image.
+        """
         images = find_images(self.source)
         return pd.DataFrame(
             {

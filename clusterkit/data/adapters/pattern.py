@@ -1,4 +1,4 @@
-"""A folder whose file names hold the labels, as in the article's Oxford-PETS."""
+"""Adapter of a folder whose file names hold the labels, as those of Oxford-IIIT Pet do."""
 
 import logging
 import re
@@ -14,9 +14,10 @@ log = logging.getLogger("clusterkit")
 
 
 class PatternAdapter:
-    """`config.label_pattern` is matched at the start of each file's name.
+    """Labels by `config.label_pattern`, matched at the start of each file's name.
 
-    One group is the label; or named groups ``label`` and, if wanted, ``group``.
+    The pattern has one group, which is the label, or named groups ``label`` and, if wanted,
+    ``group``.
     """
 
     name = "pattern"
@@ -37,11 +38,11 @@ class PatternAdapter:
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
-        """A folder, where a pattern is configured."""
+        """Return True for a folder, where a pattern is configured."""
         return source.is_dir() and config.label_pattern is not None
 
     def read(self) -> pd.DataFrame:
-        """Return one row an image; names that do not match are unlabelled.
+        """Rows, one per image; names that do not match are unlabelled.
 
         Raises
         ------
@@ -69,7 +70,7 @@ class PatternAdapter:
             dtype=object,
         )
 
-    def _part(self, match: re.Match | None, name: str, number: int | None) -> str | None:
+    def _part(self, match: re.Match[str] | None, name: str, number: int | None) -> str | None:
         if match is None:
             return None
         key = name if name in self.pattern.groupindex else number

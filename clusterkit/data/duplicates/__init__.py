@@ -1,1 +1,1 @@
-"""Near duplicates: signatures of pictures, and an index to find them by."""
+"""Near duplicates: signatures of images, an index to find them by, and their groups."""

@@ -1,27 +1,27 @@
-"""Groups and chains of near duplicates."""
+"""Grouping of near duplicates: connected components, and groups without chaining."""
 
 import numpy as np
 
 from clusterkit.data.duplicates.index import NearPairs
-from clusterkit.data.duplicates.signature import (
-    SAME,
-    all_scores,
-    pair_scores,
-)
+from clusterkit.data.duplicates.signature import SAME, all_scores, pair_scores
 
 # Members of one group must be at least this like each other. Two copies of one image, changed in
 # different ways, have noise twice: 99.8% of them still reach it on malaria, 97.8% reach SAME.
 ALIKE = 0.75
 
+# Of an image with hundreds of copies, the closest ones that all others are compared with.
+_FULL = 64
+
 
 def near_chains(n: int, pairs: NearPairs) -> np.ndarray:
-    """Number what pairs connect, however long the chain: (n,) int, -1: connected with nothing."""
+    """Numbers (n,) of connected components of pairs, however long the chain; -1: in no pair."""
     numbers = _components(n, pairs.first, pairs.second)
     alone = np.bincount(numbers, minlength=n)[numbers] < 2
     return np.where(alone, -1, numbers)
 
 
 def _components(n: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Numbers (n,) of the connected components of a graph with edges (P,)."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -30,7 +30,7 @@ def _components(n: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def near_groups(n: int, pairs: NearPairs, signatures: np.ndarray) -> np.ndarray:
-    """Group what is one picture, without chaining unlike images together.
+    """Group numbers (n,) of near duplicates, without chaining unlike images together.
 
     Of each connected component the medoid is the image with the highest sum of pair scores.
     A member stays if its score with the medoid is at least `SAME` and with every member that
@@ -45,8 +45,9 @@ def near_groups(n: int, pairs: NearPairs, signatures: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (n,) int, groups numbered from 0 in the order of their first image; -1: in no group. A
-    group has two images or more.
+    (n,) int
+        Groups of two images or more, numbered from 0 in the order of their first image; -1: in
+        no group.
     """
     groups = np.full(n, -1)
     first, second, score = pairs.first, pairs.second, pairs.score
@@ -72,10 +73,9 @@ def near_groups(n: int, pairs: NearPairs, signatures: np.ndarray) -> np.ndarray:
 
 
 def _all_alike(star: np.ndarray, signatures: np.ndarray) -> np.ndarray:
-    """Keep of a star, its medoid first and the rest by falling likeness, what fits together."""
+    """Members of a star that are all alike; the medoid is first, the rest by falling likeness."""
     if len(star) < 3:
         return star
-    # A picture with hundreds of copies: compared with the closest of them only.
     scores = all_scores(signatures[star], signatures[star[:_FULL]])
     kept: list[int] = []
     for place in range(len(star)):
@@ -85,7 +85,7 @@ def _all_alike(star: np.ndarray, signatures: np.ndarray) -> np.ndarray:
 
 
 def _renumber(groups: np.ndarray) -> np.ndarray:
-    """Number groups of two or more by their first image; the rest is -1."""
+    """Group numbers by the first image of each; -1 where a group has one image."""
     values, first, back, count = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
     )
@@ -93,6 +93,3 @@ def _renumber(groups: np.ndarray) -> np.ndarray:
     numbers = np.full(len(values), -1)
     numbers[np.flatnonzero(real)[np.argsort(first[real])]] = np.arange(real.sum())
     return numbers[back.reshape(-1)]
-
-
-_FULL = 64

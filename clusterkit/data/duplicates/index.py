@@ -1,18 +1,14 @@
-"""Near duplicates: images that are one picture turned, mirrored, resized or compressed anew.
+"""Index of near duplicates: copies that are turned, mirrored, resized or compressed anew.
 
 Candidates come from an inverted file over descriptors that no turn changes, so that time grows
-as N √N; every pair that is returned has been verified by its signatures' score.
+as N √N. Every pair that is returned has been verified by its signatures' score.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from clusterkit.data.duplicates.signature import (
-    invariants,
-    pair_scores,
-    threshold,
-)
+from clusterkit.data.duplicates.signature import invariants, pair_scores, threshold
 from clusterkit.progress import StageProgress
 
 # Closest descriptors that are verified, and cells of the inverted file that are looked into: 8
@@ -49,7 +45,7 @@ class NearPairs:
 def match(
     signatures: np.ndarray, others: np.ndarray, exclude_self: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each image its best verified near duplicate among others.
+    """Best verified near duplicate of each image among others.
 
     Parameters
     ----------
@@ -69,7 +65,7 @@ def match(
 
 
 class NearIndex:
-    """Images to match others with, prepared once; see `match`.
+    """Index of images that others are matched with, prepared once; see `match`.
 
     Parameters
     ----------
@@ -83,14 +79,14 @@ class NearIndex:
     def match(
         self, signatures: np.ndarray, exclude_self: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return index (B,) int and score (B,) float32 of `match`."""
+        """Index (B,) int and score (B,) float32 as of `match`."""
         index = np.full(len(signatures), -1)
         best = np.zeros(len(signatures), dtype=np.float32)
         if not len(signatures) or self._cells is None:
             return index, best
         rows, columns = self._cells.nearest(signatures, exclude_self)
         scores = pair_scores(signatures, self._others, rows, columns)
-        # Not by how many are asked at a time: batches of another size must give the same answers.
+        # Independent of the number of queries: batches of another size must match the same.
         kept = scores >= threshold(len(self._others) ** 2 / 2)
         rows, columns, scores = rows[kept], columns[kept], scores[kept]
         # The lowest row wins among equals; written last, it stays.
@@ -101,11 +97,12 @@ class NearIndex:
 
 
 def near_pairs(signatures: np.ndarray, progress: StageProgress | None = None) -> NearPairs:
-    """Find the near duplicates within a set.
+    """Near duplicates within a set.
 
-    Each image is verified against the 12 others whose descriptors are closest, so of a picture
-    with more copies than that not every pair is listed. Images of the very same signature are
-    searched for once and listed in a chain.
+    Each image is verified against the 12 others whose descriptors are closest: of an image with
+    more copies than that not every pair is listed. Images of the very same signature are
+    searched for once and listed in a chain. It takes about N √N steps; memory grows with N only
+    by the descriptors.
 
     Parameters
     ----------
@@ -116,19 +113,20 @@ def near_pairs(signatures: np.ndarray, progress: StageProgress | None = None) ->
     Returns
     -------
     NearPairs
-        Every one verified: it reaches the `threshold` for N² / 2 comparisons. About N √N steps;
-        memory grows with N only by the descriptors.
+        Each reaches the `threshold` for N² / 2 comparisons.
     """
     empty = np.zeros(0, dtype=int)
     if len(signatures) < 2 or not signatures.any():
         return NearPairs(empty, empty, empty.astype(np.float32))
     kept, leader = _distinct(signatures)
     distinct = signatures[kept]
-    # A signature of its own stands for all images that share it.
-    told = progress and (
-        lambda done, total: progress(done * len(signatures) // total, len(signatures))
-    )
-    rows, columns = _Cells(distinct).nearest(distinct, True, told)
+
+    def in_images(done: int, total: int) -> None:
+        # Each distinct signature stands for all images that share it.
+        if progress is not None:
+            progress(done * len(signatures) // total, len(signatures))
+
+    rows, columns = _Cells(distinct).nearest(distinct, True, in_images)
     low, high = np.minimum(rows, columns), np.maximum(rows, columns)
     low, high = np.divmod(np.unique(low * len(distinct) + high), len(distinct))
     scores = pair_scores(distinct, distinct, low, high)
@@ -144,7 +142,7 @@ def near_pairs(signatures: np.ndarray, progress: StageProgress | None = None) ->
 
 
 def _distinct(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first row of each signature (U,), and each row's own first (N,), -1: zero."""
+    """First rows of distinct signatures (U,), and the first row of each (N,), -1: zero."""
     seen: dict[bytes, int] = {}
     leader = np.full(len(signatures), -1)
     for row in np.flatnonzero(signatures.any(axis=1)):
@@ -153,7 +151,7 @@ def _distinct(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Cells:
-    """An inverted file: descriptors by the cell whose centre is nearest.
+    """Inverted file: descriptors by the cell whose centre is nearest.
 
     Jégou, Douze and Schmid, Product quantization for nearest neighbor search (2011), section
     IV, without the quantization.
@@ -186,7 +184,7 @@ class _Cells:
     def nearest(
         self, signatures: np.ndarray, exclude_self: bool, progress: StageProgress | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return candidate pairs (rows of the query, rows of this file), (P,) each."""
+        """Candidate pairs (rows of the query, rows of this file), (P,) each."""
         same = exclude_self and len(signatures) == len(self._points)
         queries = self._points if same else self._describe(signatures)
         shape = (len(queries), _CANDIDATES)
@@ -203,6 +201,7 @@ class _Cells:
         return rows, closest[rows, places]
 
     def _describe(self, signatures: np.ndarray) -> np.ndarray:
+        """Descriptors (N, D) along the principal axes."""
         parts = [
             (invariants(signatures[start : start + _BLOCK]) - self._mean) @ self._axes
             for start in range(0, len(signatures), _BLOCK)
@@ -210,7 +209,7 @@ class _Cells:
         return np.concatenate(parts)
 
     def _probes(self, queries: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """Each cell with the queries that look into it."""
+        """Cells with the queries that look into them."""
         count = min(_PROBES, len(self._centres))
         cells = np.concatenate([
             np.argpartition(_far(queries[start : start + _BLOCK], self._centres), count - 1, axis=1)
@@ -225,8 +224,16 @@ class _Cells:
             if starts[cell] < starts[cell + 1]
         ]
 
-    def _merge(self, queries, rows, members, exclude_self, closest, far) -> None:
-        """Let some queries (B,) look at the members of one cell, in blocks of those too."""
+    def _merge(
+        self,
+        queries: np.ndarray,
+        rows: np.ndarray,
+        members: np.ndarray,
+        exclude_self: bool,
+        closest: np.ndarray,
+        far: np.ndarray,
+    ) -> None:
+        """Update the closest candidates of queries (B,) by the members of one cell, in place."""
         for start in range(0, len(members), 8 * _BLOCK):
             some = members[start : start + 8 * _BLOCK]
             distance = _far(queries[rows], self._points[some])

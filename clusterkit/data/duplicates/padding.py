@@ -1,4 +1,4 @@
-"""Finding a picture within the even margin that padding or turning laid around it.
+"""Even margins around a picture, from padding or turning, and their removal.
 
 Images padded to one shape share the edges of their padding, and these edges are stronger than
 most of what is in a picture: left in, any two of them would look alike.
@@ -10,7 +10,7 @@ from PIL import Image
 # Sides are reduced to about this many pixels to look for the margin.
 _SIDE = 256
 # Grey levels by which the corners may differ, and those from which on a pixel is picture: the
-# lower for dark pictures, the higher for what compression leaves along the edges.
+# lower for dark pictures, the higher against traces of compression along the edges.
 _EVEN, _CONTENT = 8, (12, 40)
 # Parts of the area and of the side by which a rectangle may differ from a perfect one.
 _AREA, _CORNER = 0.04, 0.03
@@ -18,11 +18,11 @@ _RIGHT_ANGLE = 0.06
 
 
 def without_margin(image: Image.Image) -> Image.Image:
-    """Return the picture within an even margin, or the image itself.
+    """Picture within an even margin, or the image itself.
 
-    A margin is taken off only if all four corners are of one colour and what is not of that
-    colour is a full rectangle, upright (padding) or tilted (turned on a larger canvas): a round
-    cell on black stays as it is, whichever way it lies.
+    A margin is taken off only if all four corners are of one colour and the pixels of other
+    colours are a full rectangle, upright (padding) or tilted (turned on a larger canvas). A
+    round cell on black stays as it is.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def _rectangle(content: np.ndarray) -> np.ndarray | None:
 
 
 def _sharpen(corners: np.ndarray, content: np.ndarray) -> np.ndarray | None:
-    """Corners (4, 2) where lines fitted to the four sides meet, from corners roughly known.
+    """Corners (4, 2) at which lines fitted to the four sides meet, from roughly known corners.
 
-    The tip of a corner is a pixel or two off, which for a small picture is much.
+    The tip of a corner is a pixel or two off, which is much for a small picture.
     """
     height, width = content.shape
     outlines = {
@@ -115,7 +115,7 @@ def _sharpen(corners: np.ndarray, content: np.ndarray) -> np.ndarray | None:
 
 
 def _is_rectangle(corners: np.ndarray, area: float) -> bool:
-    """Whether corners (4, 2), in order, are those of a rectangle of that area."""
+    """Return True where corners (4, 2), in order, are those of a rectangle of that area."""
     one, two = corners[1] - corners[0], corners[3] - corners[0]
     lengths = np.linalg.norm(one), np.linalg.norm(two)
     if min(lengths) < 8:
@@ -130,6 +130,7 @@ def _is_rectangle(corners: np.ndarray, area: float) -> bool:
 
 
 def _upright(image: Image.Image, corners: np.ndarray, step: int) -> Image.Image:
+    """Picture within tilted corners (4, 2), turned upright."""
     # The outermost pixels are mixed with the margin.
     centre = corners.mean(axis=0)
     inward = 1 - 2 * step / np.linalg.norm(corners - centre, axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""A short picture of an image's texture that turning, mirroring, size and brightness leave alone.
+"""Signature of an image's texture, invariant to rotation, mirroring, size and brightness.
 
 The central disc of the image, its own blur taken away and its local contrast evened out, is
-sampled along rings. A turned copy is then the same rows shifted, a mirrored one the same rows
-backwards, and the best of all turns is one fast Fourier transform along the rings away.
+sampled along rings. A turned copy has the same rows shifted, a mirrored one the same rows
+backwards. One fast Fourier transform along the rings gives the best of all turns.
 """
 
 from functools import cache
@@ -21,16 +21,16 @@ SIGNATURE = RINGS * ANGLES
 # `python -m benchmarks.duplicates` measures all three.
 SAME = 0.82
 
-# So many pairs were compared where SAME was chosen; in drawn cells, ten times as many have a
-# highest chance score that is higher by this at most.
+# Pairs that were compared where SAME was chosen; and the rise of the highest chance score for each
+# factor of ten more pairs, at most, in drawn cells.
 _COMPARED, _DECADE = 3e6, 0.025
 
 # Pixels across the disc, and the two blurs whose difference is the band that is kept: finer
 # detail does not survive a JPEG of quality 30 or half the size, and coarser is mere outline.
 _ACROSS, _FINE, _COARSE, _LOCAL = 64, 1.6, 5.0, 6.0
-# Outside the disc a turned copy is filled with whatever the program chose.
+# Outside the disc a turned copy is filled with a colour of the program's choice.
 _DISC, _OUTER = 0.98, 0.95
-# How far flat parts are lifted when contrast is evened out, in parts of the whole's contrast.
+# Regularisation of the local contrast, in parts of the whole's: flat parts are not blown up.
 _FLOOR = 0.1
 # Ring means and low angular frequencies are the outline, in which all round cells agree.
 _LOW = (0.0, 0.0, 0.3, 0.6, 0.8)
@@ -44,7 +44,7 @@ _PAIRS = 2048
 
 
 def signature(image: Image.Image) -> np.ndarray:
-    """Return the signature of an image: (SIGNATURE,) int8.
+    """Signature (SIGNATURE,) int8 of an image.
 
     Parameters
     ----------
@@ -55,8 +55,9 @@ def signature(image: Image.Image) -> np.ndarray:
 
     Returns
     -------
-    (SIGNATURE,) int8, `RINGS` rows of `ANGLES` values. All zeros: there is no structure (a
-    constant image, or circles around the centre and no more), which is like nothing.
+    (SIGNATURE,) int8
+        `RINGS` rows of `ANGLES` values. All zeros, which match nothing, where there is no
+        structure: a constant image, or circles around the centre and no more.
     """
     grey = _disc(without_margin(image))
     inside = _inside()
@@ -79,10 +80,10 @@ def signature(image: Image.Image) -> np.ndarray:
 
 
 def threshold(comparisons: float) -> float:
-    """Return the score from which on a pair counts, where so many pairs are compared.
+    """Score from which on two images are near duplicates, among so many comparisons.
 
-    `SAME` up to 3 million pairs, 0.025 more for each factor of ten: chance finds the highest
-    scores among the most pairs, as in any test that is made many times over.
+    `SAME` up to 3 million pairs, 0.025 more for each factor of ten: the more pairs, the higher
+    the highest chance score, as in any multiple testing.
 
     >>> threshold(1000)
     0.82
@@ -93,7 +94,7 @@ def threshold(comparisons: float) -> float:
 
 
 def spectra(signatures: np.ndarray) -> np.ndarray:
-    """Return signatures (N, SIGNATURE) as unit vectors transformed along each ring.
+    """Spectra of signatures (N, SIGNATURE): unit vectors, transformed along each ring.
 
     Returns
     -------
@@ -109,14 +110,15 @@ def spectra(signatures: np.ndarray) -> np.ndarray:
 def pair_scores(
     signatures: np.ndarray, others: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """Score chosen pairs, row `first[p]` of `signatures` with row `second[p]` of `others`.
+    """Scores of chosen pairs, row `first[p]` of `signatures` with row `second[p]` of `others`.
 
     Normalised correlation, the highest over `ANGLES` turns and both mirror senses, by the
     correlation theorem: ``irfft(sum over rings of A conj(B))``.
 
     Returns
     -------
-    (P,) float32 in [0, 1]; 1: one is the other, turned or mirrored. 0 with a zero signature.
+    (P,) float32 in [0, 1]
+        1: one image is the other, turned or mirrored. 0 with a zero signature.
     """
     scores = np.empty(len(first), dtype=np.float32)
     for start in range(0, len(first), _PAIRS):
@@ -129,7 +131,7 @@ def pair_scores(
 
 
 def all_scores(signatures: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Score every row of `signatures` (B) with every row of `others` (N): (B, N) float32."""
+    """Scores (B, N) float32 in [0, 1] of all rows of `signatures` (B) and of `others` (N)."""
     a = spectra(signatures).transpose(2, 0, 1)  # (M, B, RINGS)
     b = spectra(others).transpose(2, 1, 0)
     scores = np.empty((a.shape[1], b.shape[2]), dtype=np.float32)
@@ -144,13 +146,14 @@ def all_scores(signatures: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def invariants(signatures: np.ndarray) -> np.ndarray:
-    """Describe signatures (N, SIGNATURE) by what no turn and no mirror changes.
+    """Descriptors of signatures (N, SIGNATURE) that no turn and no mirror changes.
 
     The magnitudes of the transform along each ring: a turn changes only phases.
 
     Returns
     -------
-    (N, RINGS * ANGLES // 2) float32, rows of length 1, or 0 for zero signatures.
+    (N, RINGS * ANGLES // 2) float32
+        Rows of length 1, or 0 for zero signatures.
     """
     # The root keeps the few strongest waves from drowning the rest.
     sizes = np.sqrt(np.abs(spectra(signatures)[:, :, 1:])).reshape(len(signatures), -1)
@@ -159,13 +162,14 @@ def invariants(signatures: np.ndarray) -> np.ndarray:
 
 
 def _best(turned: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """Highest correlations over all turns, by cross-spectra (..., ANGLES // 2 + 1)."""
     best = fft.irfft(turned, n=ANGLES, axis=-1).max(axis=-1)
     best = np.maximum(best, fft.irfft(mirrored, n=ANGLES, axis=-1).max(axis=-1))
     return np.clip(best, 0, 1)
 
 
 def _disc(image: Image.Image) -> np.ndarray:
-    """The central square in grey, (_ACROSS, _ACROSS) float64."""
+    """Central square in grey, (_ACROSS, _ACROSS) float64."""
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
@@ -174,7 +178,8 @@ def _disc(image: Image.Image) -> np.ndarray:
     if coarser > 1:
         # Whole numbers of pixels first: floats of a huge image would fill the memory.
         grey = grey.reduce(coarser)
-        box = tuple(edge / coarser for edge in box)
+        left, top, right, bottom = (edge / coarser for edge in box)
+        box = (left, top, right, bottom)
     filtering = Image.Resampling.BILINEAR if side > _ACROSS else Image.Resampling.BICUBIC
     box = (box[0], box[1], min(box[2], grey.width), min(box[3], grey.height))
     small = grey.convert("F").resize((_ACROSS, _ACROSS), filtering, box=box)
@@ -183,6 +188,7 @@ def _disc(image: Image.Image) -> np.ndarray:
 
 @cache
 def _inside() -> np.ndarray:
+    """Disc (_ACROSS, _ACROSS): 1 inside, 0 outside."""
     centre = (_ACROSS - 1) / 2
     y, x = np.mgrid[:_ACROSS, :_ACROSS] - centre
     return ((y**2 + x**2) <= (_DISC * _ACROSS / 2) ** 2).astype(float)
@@ -190,7 +196,7 @@ def _inside() -> np.ndarray:
 
 @cache
 def _gaussian(sigma: float) -> np.ndarray:
-    """Return (_ACROSS, _ACROSS): times a column, its Gaussian mean; beyond the edges is nothing."""
+    """Matrix (_ACROSS, _ACROSS) that gives a column's Gaussian mean; zeros beyond the edges."""
     away = np.subtract.outer(np.arange(_ACROSS), np.arange(_ACROSS))
     reach = round(4 * sigma)
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -200,11 +206,12 @@ def _gaussian(sigma: float) -> np.ndarray:
 
 @cache
 def _cover(sigma: float) -> np.ndarray:
+    """Share of each pixel's Gaussian that lies inside the disc."""
     return np.maximum(_gaussian(sigma) @ _inside() @ _gaussian(sigma), 1e-6)
 
 
 def _blur(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian mean of what lies inside the disc, nothing else."""
+    """Gaussian mean of the pixels inside the disc alone."""
     return _gaussian(sigma) @ (values * _inside()) @ _gaussian(sigma) / _cover(sigma)
 
 
@@ -216,10 +223,10 @@ def _spread(rings: np.ndarray) -> float:
 
 @cache
 def _places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where rings are sampled, and their weights, (RINGS, 1), at most 1.
+    """Pixels and shares (4, RINGS, ANGLES) that sample the rings, and weights (RINGS, 1) ≤ 1.
 
-    By bilinear interpolation: the four pixels of each place and their shares, (4, RINGS, ANGLES)
-    both, pixels counted through the flat (_ACROSS, _ACROSS) picture.
+    Bilinear interpolation takes four pixels per place, each by its share. Pixels are counted
+    through the flat (_ACROSS, _ACROSS) picture.
     """
     radius = (np.arange(RINGS) + 0.5) / RINGS * _OUTER * _ACROSS / 2
     angle = np.arange(ANGLES) * 2 * np.pi / ANGLES

@@ -1,1 +1,1 @@
-"""Reading image files: any format and bit depth to 8-bit RGB."""
+"""Image files: any format and bit depth read to 8-bit RGB."""

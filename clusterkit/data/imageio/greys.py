@@ -1,9 +1,9 @@
-"""Grey values deeper than a screen's 256: how they become bytes, the same at fit and assign.
+"""Grey values of more than 8 bits: windows and ranges by which they become bytes.
 
 A window maps its lower edge to 0 and its upper edge to 255 (DICOM PS3.3 C.11.2.1.2, function
-LINEAR), so that one byte means one value in every image. Where no window says otherwise, the
-image's own percentiles (`config.image.percentiles`, lowest and highest value by default) become
-0 and 255. Either way the order of values is kept: nothing wraps around.
+LINEAR), so that one byte means one value in every image. Without a window, the image's own
+percentiles (`config.image.percentiles`, lowest and highest value by default) become 0 and 255.
+Either way the order of values is kept: nothing wraps around.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from clusterkit.config import PRESETS, ImageConfig
 _PART = 4_000_000
 
 
-def window_of(setting: str | list) -> tuple[float, float] | None:
-    """Return centre and width of a configured window; None for ``auto``.
+def window_of(setting: str | list[float]) -> tuple[float, float] | None:
+    """Centre and width of a configured window; None for ``auto``.
 
     >>> window_of("lung"), window_of([40, 80]), window_of("auto")
     ((-600, 1500), (40, 80), None)
@@ -26,7 +26,7 @@ def window_of(setting: str | list) -> tuple[float, float] | None:
 
 
 def describe(how: ImageConfig) -> str:
-    """Say in words how deep greys become bytes.
+    """English words for the settings by which deep greys become bytes.
 
     >>> describe(ImageConfig(window="lung"))
     'window lung: centre -600, width 1500'
@@ -42,7 +42,7 @@ def describe(how: ImageConfig) -> str:
 
 
 def apply_window(values: np.ndarray, centre: float, width: float, exact: bool) -> np.ndarray:
-    """Scale values of any shape to uint8 by a linear window.
+    """Values of any shape scaled to uint8 by a linear window.
 
     ``(v - (centre - 0.5)) / (width - 1) + 0.5`` of DICOM PS3.3 C.11.2.1.2, times 255; a window
     of width 1 is a step at its centre. That counts whole numbers; `exact` is for values that are
@@ -54,7 +54,7 @@ def apply_window(values: np.ndarray, centre: float, width: float, exact: bool) -
 
 
 def own_range(values: np.ndarray, percentiles: list[float]) -> tuple[float, float] | None:
-    """Return the values at two percentiles of the finite ones; None: they are all one value.
+    """Values at two percentiles of the finite values; None: these are all the same.
 
     Percentiles other than 0 and 100 are taken over at most some four million values, evenly
     spaced.
@@ -75,7 +75,7 @@ def own_range(values: np.ndarray, percentiles: list[float]) -> tuple[float, floa
 
 
 def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale values of any shape to uint8: `low` and what is below it to 0, `high` to 255.
+    """Values of any shape scaled to uint8: from `low` and below, 0, to `high` and above, 255.
 
     Infinities stand at the ends of the range; a missing value (NaN) counts as the lowest.
     """
@@ -91,7 +91,7 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def to_bytes(
     values: np.ndarray, window: tuple[float, float] | None, percentiles: list[float], exact: bool
 ) -> np.ndarray:
-    """Scale values to uint8 by a window, or without one by their own range; constant: zeros."""
+    """Values scaled to uint8 by a window, or without one by their own range; constant: zeros."""
     if window is not None:
         return apply_window(values, *window, exact)
     ends = own_range(values, percentiles)

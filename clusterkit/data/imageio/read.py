@@ -1,8 +1,8 @@
-"""From a file of any kind to one array with stated semantics.
+"""Decoding of image files: any format and depth to RGB of 8 bits.
 
-Whatever the format and depth, an image becomes RGB of 8 bits. Eight-bit values are taken as they
-are. Deeper ones (DICOM, 16-bit PNG, TIFF of any type) become bytes by a window, or by the image's
-own range: `data.greys` says how, and `config.image` holds the settings, which a run keeps.
+Eight-bit values are taken as they are. Deeper ones (DICOM, 16-bit PNG, TIFF of any type) become
+bytes by a window, or by the image's own range: see `imageio.greys`. `config.image` holds the
+settings, which a run keeps.
 """
 
 import io
@@ -46,7 +46,7 @@ _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Read a whole file.
+    """Bytes of a whole file.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def decode(
 
     EXIF orientation is applied. Grey values deeper than 8 bits are scaled by `how`: a window, or
     the image's own percentiles, by default lowest to 0 and highest to 255; colours of 16 bits
-    likewise, all channels by one range. Transparency is laid over black, which is what stands
-    outside the scanned field in most medical pictures. DICOM: see `data.dicom`.
+    likewise, all channels by one range. Transparency is laid over black, which stands outside
+    the scanned field in most medical pictures. DICOM: see `imageio.dicom`.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def decode(
     Raises
     ------
     ImageError
-        With a short reason: empty, not an image, truncated, too large.
+        The file is empty, no image, damaged, truncated or too large; a short reason.
     """
     if not data:
         raise ImageError("empty file (0 bytes)")
@@ -132,14 +132,20 @@ def decode(
 def load_image(
     path: Path | str, size: int | None = None, how: ImageConfig | None = None, frame: int = 0
 ) -> Image.Image:
-    """Read and decode one file to RGB; see `decode`."""
+    """Read and decode one file to RGB.
+
+    Raises
+    ------
+    ImageError
+        As `read_bytes` and `decode`.
+    """
     return decode(read_bytes(path), size, how, frame)
 
 
 def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0) -> tuple[int, int]:
-    """Return width and height in pixels of what `load_image` gives.
+    """Width and height in pixels of the image that `load_image` returns.
 
-    The header says it, for most files; DICOM, TIFF and frames are decoded.
+    Read from the header of most files; DICOM, TIFF and frames are decoded.
 
     Raises
     ------
@@ -161,13 +167,13 @@ def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0)
                         turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
                         return image.size[::-1] if turned else image.size
     except Exception as error:
-        # What is wrong with the file, decoding says better.
+        # Decoding gives a better reason.
         log.debug("no size in the header of %s: %s", path, error)
     return load_image(path, how=how, frame=frame).size
 
 
 def _may_be_turned(path: Path) -> bool:
-    """Whether a PNG has a chunk that may hold EXIF; Pillow decodes all pixels to know."""
+    """Return True where a PNG has a chunk that may hold EXIF; Pillow decodes all pixels to know."""
     with path.open("rb") as file:
         file.seek(8)
         while len(start := file.read(8)) == 8:
@@ -179,7 +185,7 @@ def _may_be_turned(path: Path) -> bool:
 
 
 def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:
-    """Resize an RGB image to a uint8 array (size, size, 3).
+    """Array (size, size, 3) uint8 of an RGB image, resized.
 
     Parameters
     ----------
@@ -188,7 +194,8 @@ def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarra
     size : int
         Pixels a side.
     resize : {"squish", "crop", "pad"}
-        Change the aspect; keep it and cut the longer side; keep it and fill with black.
+        squish: change the aspect ratio. crop: keep it and cut the longer side. pad: keep it and
+        fill with black.
     """
     box = (size, size)
     if resize == "crop":
@@ -226,11 +233,11 @@ def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Imag
 
 
 def _colour_png(data: bytes, image: Image.Image) -> np.ndarray:
-    """Return all 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only."""
+    """All 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only."""
     image.load()
     high = np.asarray(image).astype(np.uint16)
     with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-        # Read as if the bytes were in the other order, what is kept is the low byte.
+        # Read as if the bytes were in the other order, the low byte is kept.
         again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
         again.load()
         return high << 8 | np.asarray(again)
@@ -243,7 +250,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _shrunk(image: Image.Image, size: int | None) -> Image.Image:
-    """Shrink a far larger image by a whole factor (box average), before it is copied about."""
+    """Image shrunk by a whole factor (box average) where it is far larger, before it is copied."""
     factor = min(image.size) // (2 * size) if size else 1
     if factor < 2 or image.mode not in ("L", "RGB"):
         return image
@@ -251,10 +258,11 @@ def _shrunk(image: Image.Image, size: int | None) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """Image turned as its EXIF orientation says."""
     # ImageOps.exif_transpose also writes the EXIF block anew, which fails on a damaged one
     # and would lose an image whose pixels are whole.
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 0))
     except Exception:
         turn = None
     return image if turn is None else image.transpose(turn)
@@ -273,6 +281,7 @@ def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
 
 
 def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
+    """RGB image of values (H, W) or (H, W, 3) of any type."""
     if values.dtype == np.uint8:
         return _shrunk(Image.fromarray(values), size).convert("RGB")
     # A window is in the units of a grey scanner; colours have no such units.

@@ -1,13 +1,17 @@
-"""TIFF: the page list, and the depths that Pillow would wrap around or refuse."""
+"""TIFF files: the page list, and the depths that Pillow would wrap around or refuse."""
 
 import io
 import logging
 import struct
 from mmap import mmap
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterkit.errors import ImageError
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -22,9 +26,9 @@ _SUBFILE_TYPE = 254
 
 
 def list_pages(data: bytes | mmap) -> list[int]:
-    """Return the numbers, from 0, of the pages that are images of their own.
+    """Numbers, from 0, of the pages that are images of their own.
 
-    Reduced copies (bit 0 of NewSubfileType) are left out, unless there is nothing else.
+    Reduced copies (bit 0 of NewSubfileType) are left out, unless there are no other pages.
 
     Raises
     ------
@@ -34,7 +38,8 @@ def list_pages(data: bytes | mmap) -> list[int]:
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     offset_type, count_type, count_size, entry = ("Q", "Q", 8, 20) if big else ("I", "H", 2, 12)
-    reduced, seen = [], set()
+    reduced: list[bool] = []
+    seen: set[int] = set()
     try:
         (offset,) = struct.unpack_from(order + offset_type, data, 8 if big else 4)
         while offset:
@@ -57,13 +62,23 @@ def list_pages(data: bytes | mmap) -> list[int]:
 
 
 def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
-    """Return the values of a page that Pillow reads badly; None: it reads the page well.
+    """Values of a page that Pillow reads badly; None: it reads the page well.
 
-    Those are depths of more than 8 unsigned bits, and large files (BigTIFF) of big-endian words.
+    Badly read are depths of more than 8 unsigned bits, and BigTIFF of big-endian words.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's contents.
+    page : int
+        Of those in `list_pages`.
+    max_pixels : int
+        Beyond it a file is refused before it is decoded.
 
     Returns
     -------
-    (H, W), or (H, W, 3) for colour, of the type that the file stores; white-is-zero is inverted.
+    (H, W), or (H, W, 3) for colour, or None
+        Of the type that the file stores; white-is-zero is inverted.
 
     Raises
     ------
@@ -73,15 +88,19 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
     import tifffile
 
     logger = logging.getLogger("tifffile")
-    # It reports damage to the terminal; here damage is an error with a reason.
+    # It reports damage to the terminal; here damage is an error with its reason.
     logger.disabled = True
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             part = file.pages[page]
+            # Frames are pages whose tags were not read, which was not asked for.
+            assert isinstance(part, tifffile.TiffPage)
             kind = part.dtype
             shallow = kind is None or (kind.kind in "bu" and part.bitspersample <= 8)
             if shallow and data[:4] != _ONLY_TIFFFILE:
                 return None
+            if kind is None:
+                raise ImageError("damaged or truncated TIFF: its values are of no known type")
             pixels = part.imagewidth * part.imagelength
             if pixels > max_pixels:
                 raise ImageError(
@@ -95,16 +114,19 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
                 raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
             if 0 in part.databytecounts:
                 raise ImageError("damaged or truncated TIFF: a part of it is empty")
-            return _values(part)
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        return _through_pillow(str(error), kind, part.samplesperpixel)
+            try:
+                return _values(part)
+            except ValueError as error:
+                if "imagecodecs" not in str(error):
+                    raise
+                _through_pillow(str(error), kind, part.samplesperpixel)
+                return None
     finally:
         logger.disabled = False
 
 
-def _values(part) -> np.ndarray:
+def _values(part: "TiffPage") -> np.ndarray:
+    """Values (H, W) or (H, W, 3) of a page, in which black is the lowest."""
     import tifffile
 
     values = part.asarray()
@@ -121,7 +143,13 @@ def _values(part) -> np.ndarray:
 
 
 def _through_pillow(error: str, kind: np.dtype, samples: int) -> None:
-    """Leave to Pillow what it reads in the right order, though compressed in its own ways."""
+    """Pass where Pillow reads a page well, though it is compressed in a way of its own.
+
+    Raises
+    ------
+    ImageError
+        Pillow does not.
+    """
     if samples == 1 and kind in (np.uint16, np.int16, np.int32, np.float32):
         return
     if samples in (3, 4) and kind == np.uint16:
@@ -130,7 +158,8 @@ def _through_pillow(error: str, kind: np.dtype, samples: int) -> None:
                      f"pip install imagecodecs ({error})")  # fmt: skip
 
 
-def _is_reduced(data: bytes, order: str, first: int, count: int, entry: int) -> bool:
+def _is_reduced(data: bytes | mmap, order: str, first: int, count: int, entry: int) -> bool:
+    """Return True where a page's NewSubfileType marks it as a reduced copy."""
     for place in range(first, first + count * entry, entry):
         (tag,) = struct.unpack_from(order + "H", data, place)
         if tag == _SUBFILE_TYPE:

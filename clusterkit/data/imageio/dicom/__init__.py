@@ -1,10 +1,10 @@
-"""DICOM: from a file's bytes and a frame's number to the picture that a viewer would show.
+"""DICOM files: frames decoded to the picture that a viewer would show.
 
 The order is the standard's (PS3.3 C.11, PS3.4 N.2): stored values → modality LUT or rescale →
 VOI LUT or window → 8 bits; MONOCHROME1 is inverted; palettes and YCbCr become RGB. In enhanced
 files, rescale and window come from the frame's functional groups. Overlays are not drawn. pydicom
-and its plug-ins decode; what they lack (frames deflated one by one, 1-bit RLE, a file without its
-meta header) is prepared so that they can.
+and its plug-ins decode. Frames deflated one by one, 1-bit RLE and files without a meta header,
+which they do not know, are prepared for them.
 """
 
 import warnings
@@ -21,8 +21,8 @@ from clusterkit.errors import ImageError
 
 __all__ = ["frames_of", "is_dicom", "read_dataset", "read_elements", "read_frame"]
 
-# The last file of several frames: its bytes, and what was parsed of them.
-_last: list = []
+# The last file of several frames: its bytes, and the data set parsed from them.
+_last: list[Any] = []
 
 
 def read_frame(
@@ -44,8 +44,8 @@ def read_frame(
     Raises
     ------
     ImageError
-        With a reason: no pixel data, too large, truncated, a window of no width, a decoder that is
-        not installed.
+        The file has no pixel data, is too large or truncated, its window has no width, or its
+        decoder is not installed.
     """
     dataset = _parse(data, max_bytes)
     check_header(dataset, frame, max_pixels)
@@ -58,7 +58,7 @@ def read_frame(
 
 
 def _parse(data: bytes, max_bytes: int) -> Any:
-    """Parse a file, or return what the last call made of the very same bytes.
+    """Data set of a file; that of the last call where the bytes are the very same object.
 
     Frames follow each other, and parsing copies all their pixels.
     """

@@ -1,4 +1,4 @@
-"""What a compressed stream says of its own size, read before a decoder believes it."""
+"""Size that a compressed stream declares, checked before a decoder allocates it."""
 
 import struct
 
@@ -12,7 +12,7 @@ _J2K = b"\xff\x4f\xff\x51"
 
 
 def check_codestream(coded: bytes, width: int, height: int, samples: int) -> None:
-    """Refuse a stream that declares more than the file around it, or does not say.
+    """Refuse a stream that declares a larger size than the file around it, or none.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def check_codestream(coded: bytes, width: int, height: int, samples: int) -> Non
 
 
 def _j2k_size(coded: bytes) -> tuple[int, int, int] | None:
-    """Return width, height and components of a JPEG 2000 stream, bare or in the boxes of JP2."""
+    """Width, height and components of a JPEG 2000 stream, bare or in the boxes of JP2."""
     start = 0
     if coded[4:8] == b"jP  ":
         while coded[start + 4 : start + 8] != b"jp2c":
@@ -49,6 +49,7 @@ def _j2k_size(coded: bytes) -> tuple[int, int, int] | None:
 
 
 def _jpeg_size(coded: bytes) -> tuple[int, int, int] | None:
+    """Largest width, height and components among the frames of a JPEG or JPEG-LS stream."""
     place, largest = 2, None
     while place + 4 <= len(coded):
         if coded[place] != 0xFF:
@@ -63,7 +64,7 @@ def _jpeg_size(coded: bytes) -> tuple[int, int, int] | None:
         else:
             if marker in _FRAMES:
                 height, width, components = struct.unpack_from(">HHB", coded, place + 5)
-                # A height of 0 is told after the scan, which is too late to refuse it.
+                # A height of 0 is given after the scan, which is too late to refuse it.
                 if not height or not width:
                     return None
                 before = largest or (0, 0, 0)

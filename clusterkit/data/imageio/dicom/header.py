@@ -1,11 +1,11 @@
-"""A DICOM file's header: read with pydicom, within bounds, into plain values."""
+"""Header of a DICOM file: read with pydicom, within bounds, into plain values."""
 
 import io
 import re
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clusterkit.errors import ImageError
 
@@ -16,16 +16,16 @@ INSTALL = "pip install 'clusterkit[dicom]'"
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
-# So many bytes hold a file's meta header, which names the transfer syntax.
+# Bytes that hold a file's meta header, which names the transfer syntax.
 _HEAD = 2000
 _LONGEST = 200
 
-# What any deflated file may inflate to; beyond it, so many times its own size.
+# Bytes that any deflated file may inflate to; to these, 20 times its own size is added.
 _INFLATED = 100_000_000
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell from the first 132 bytes whether a file is DICOM.
+    """Return True where a file is DICOM, by its first 132 bytes.
 
     A file without preamble is recognised where it opens with an element of group 2 or 8.
     """
@@ -37,10 +37,10 @@ def is_dicom(head: bytes) -> bool:
     return bool(re.match(rb"[A-Z]{2}", head[4:6])) or int.from_bytes(head[4:8], "little") < 1024
 
 
-def read_dataset(source: bytes | Path, max_bytes: int, **options) -> "Dataset":
-    """Parse a file, or its bytes; `options` go to `pydicom.dcmread`.
+def read_dataset(source: bytes | Path, max_bytes: int, **options: Any) -> "Dataset":
+    """Data set of a file, or of its bytes; `options` go to `pydicom.dcmread`.
 
-    The size of what a deflated file inflates to is checked in bytes only: give those.
+    The size that a deflated file inflates to is checked where its bytes are given, not its path.
 
     Raises
     ------
@@ -55,19 +55,19 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options) -> "Dataset":
         # Odd values are common in real headers; what matters is checked where it is used.
         warnings.simplefilter("ignore")
         if isinstance(source, bytes):
-            source = io.BytesIO(_inflated(source, max_bytes))
+            return dcmread(io.BytesIO(_inflated(source, max_bytes)), force=True, **options)
         return dcmread(source, force=True, **options)
 
 
 def read_elements(
     source: bytes | Path, max_bytes: int, tags: list[str | int]
 ) -> dict[str | int, str] | None:
-    """Read some elements of a file, or of its bytes, without pixels; None: it is no DICOM file.
+    """Elements of a file, or of its bytes, without pixels; None: it is no DICOM file.
 
     Returns
     -------
-    dict from the tags asked for to their values on one line of at most 200 characters; "" where
-    absent.
+    dict or None
+        From `tags` to their values, each on one line of at most 200 characters; "" where absent.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _head_of(path: Path) -> bytes:
 
 
 def frames_of(header: "Dataset | dict") -> int:
-    """Return the number of frames that a header declares, at least 1.
+    """Number of frames that a header declares, at least 1.
 
     >>> [frames_of({"NumberOfFrames": n}) for n in ("12", None, "many")]
     [12, 1, 1]
@@ -113,17 +113,18 @@ def frames_of(header: "Dataset | dict") -> int:
 
 
 def _text(value: object) -> str:
+    """Value of an element as printable text on one line."""
     text = "" if value is None else " ".join(str(value).split())
     return "".join(c for c in text if c.isprintable())[:_LONGEST]
 
 
 def short(error: BaseException) -> str:
-    """Name an error by its kind alone: a library's words may quote the header, even a name."""
+    """Name of an error's type alone: a library's message may quote the header, even a name."""
     return type(error).__name__
 
 
 def _inflated(data: bytes, max_bytes: int) -> bytes:
-    """Return a deflated file's data set inflated, within bounds; other files as they are.
+    """Data set of a deflated file, inflated within bounds; other files as they are.
 
     pydicom would inflate it whole: a few kilobytes could become gigabytes.
     """
@@ -135,12 +136,12 @@ def _inflated(data: bytes, max_bytes: int) -> bytes:
     plain = inflater.decompress(data[start:], most + 1)
     if len(plain) > most:
         raise ImageError(f"deflated, and larger than {most:,} bytes when inflated")
-    # Without a meta header, pydicom takes it for what it is: explicit VR, little endian.
+    # Without a meta header, pydicom takes it rightly for explicit VR, little endian.
     return plain
 
 
 def _meta(data: bytes) -> tuple[str, int]:
-    """Return the transfer syntax that group 0002 names, and where the group ends.
+    """Transfer syntax that group 0002 names, and the place where the group ends.
 
     The group is explicit VR, little endian (PS3.10 7.1); its own length is not relied upon.
     """

@@ -1,4 +1,4 @@
-"""From a frame's stored values to the greys or colours that a viewer would show."""
+"""Rendering of a frame: stored values to the greys or colours that a viewer would show."""
 
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from clusterkit.errors import ImageError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-# What the standard lets stand for each frame, and its place in a frame's functional groups.
+# Elements that the standard allows per frame, and their sequences in the functional groups.
 _GROUPS = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
     "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
@@ -21,7 +21,7 @@ _GROUPS = {
 
 
 def render(dataset: "Dataset", frame: int, values: np.ndarray, how: ImageConfig) -> Image.Image:
-    """Turn stored values (H, W) or (H, W, 3) of a frame into an image of mode L or RGB.
+    """Image of mode L or RGB from stored values (H, W) or (H, W, 3) of a frame.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def render(dataset: "Dataset", frame: int, values: np.ndarray, how: ImageConfig)
 
 
 def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
-    """Return the elements that turn values into a picture, as they hold for one frame."""
+    """Elements that turn values into a picture, as they hold for one frame."""
     from pydicom import Dataset
 
     view = Dataset()
@@ -64,7 +64,7 @@ def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
 
 
 def _grey(view: "Dataset", values: np.ndarray, how: ImageConfig) -> np.ndarray:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     real, exact = apply_modality_lut(values, view), values.dtype.kind == "f"
     chosen = window_of(how.window)
@@ -80,7 +80,7 @@ def _grey(view: "Dataset", values: np.ndarray, how: ImageConfig) -> np.ndarray:
 
 
 def _declared_top(view: "Dataset", values: np.ndarray, how: ImageConfig) -> int | None:
-    """Return what becomes white in unsigned values without any unit or window; None: not such.
+    """Value that becomes white in unsigned values without unit or window; None: not such values.
 
     The full range of the bits stored, halved for as long as the image fits: a picture that uses
     its bits looks as it was stored, whatever its own darkest and brightest places are, and one
@@ -96,11 +96,11 @@ def _declared_top(view: "Dataset", values: np.ndarray, how: ImageConfig) -> int 
 
 
 def _windowed(view: "Dataset", real: np.ndarray, exact: bool) -> np.ndarray:
-    """Apply the file's first window; its edges become 0 and 255, whatever the image fills."""
+    """Values under the file's first window; its edges become 0 and 255, also where none is near."""
     from pydicom import Dataset
-    from pydicom.pixels import apply_windowing
+    from pydicom.pixels.processing import apply_windowing
 
-    # pydicom spreads the window over the range of the stored type: a plain one is told here.
+    # pydicom spreads the window over the range of the stored type: 8 bits are declared here.
     plain = Dataset()
     plain.BitsStored, plain.PixelRepresentation = 8, 0
     for name in ("WindowCenter", "WindowWidth", "VOILUTFunction", "PhotometricInterpretation"):
@@ -122,7 +122,8 @@ def _lut_range(lut: "Dataset") -> tuple[float, float]:
 
 
 def _palette(dataset: "Dataset", values: np.ndarray) -> Image.Image:
-    from pydicom.pixels import apply_color_lut
+    """RGB image of indices (H, W) into the file's palette."""
+    from pydicom.pixels.processing import apply_color_lut
 
     table = _palette_of(dataset)
     coloured = apply_color_lut(values, table)[..., :3]
@@ -134,13 +135,14 @@ def _palette(dataset: "Dataset", values: np.ndarray) -> Image.Image:
 
 
 def _uses_words(dataset: "Dataset") -> bool:
-    """Whether any entry of a palette is larger than a byte."""
+    """Return True where an entry of a palette is larger than a byte."""
     tables = [dataset.get(f"{c}PaletteColorLookupTableData") for c in ("Red", "Green", "Blue")]
     # Segmented tables are of 16 bits by definition.
     return not all(isinstance(t, bytes) and not any(t[1::2]) for t in tables)
 
 
 def _palette_of(dataset: "Dataset") -> "Dataset":
+    """Data set whose plain palettes are little-endian."""
     # pydicom reads a plain table as little-endian whatever the file is; segmented ones it turns.
     if dataset.original_encoding[1] is not False:
         return dataset

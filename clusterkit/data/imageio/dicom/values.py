@@ -1,4 +1,4 @@
-"""A frame's stored values: decoded by pydicom and its plug-ins, and what they lack by hand."""
+"""Stored values of a frame: decoded by pydicom and its plug-ins, two rare encodings by hand."""
 
 import re
 import zlib
@@ -21,7 +21,7 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def check_header(dataset: "Dataset", frame: int, max_pixels: int) -> None:
-    """Refuse a header from which no picture can come, before anything is decoded.
+    """Refuse a header that cannot describe a picture, before anything is decoded.
 
     Raises
     ------
@@ -48,12 +48,13 @@ def _whole(dataset: "Dataset", name: str) -> int:
 
 
 def stored_values(dataset: "Dataset", frame: int) -> np.ndarray:
-    """Return a frame's stored values, (H, W) or (H, W, 3), YCbCr as RGB.
+    """Stored values of a frame, (H, W) or (H, W, 3), YCbCr as RGB.
 
     Raises
     ------
     ImageError
-        The stream is damaged, larger than its header says, or needs a decoder that is not here.
+        The stream is damaged, larger than its header says, or needs a decoder that is not
+        installed.
     """
     syntax = _transfer_syntax(dataset)
     if syntax in _NATIVE:
@@ -64,15 +65,15 @@ def stored_values(dataset: "Dataset", frame: int) -> np.ndarray:
     if syntax == _RLE:
         bits = dataset.BitsAllocated == 1
         return _rle_bits(dataset, frame) if bits else _decoded(dataset, frame, syntax)
-    # What the header declares was checked; the compressed stream has a size of its own.
+    # The size in the header was checked; the compressed stream has a size of its own.
     samples = _whole(dataset, "SamplesPerPixel")
     check_codestream(coded, dataset.Columns, dataset.Rows, samples)
     return _decoded(dataset, frame, syntax)
 
 
 def _decoded(dataset: "Dataset", frame: int, syntax: str) -> np.ndarray:
-    """Let pydicom decode, and turn whatever it or a plug-in raises into a reason."""
-    from pydicom.pixels import pixel_array
+    """Values as pydicom decodes them; all that it or a plug-in raises becomes a reason."""
+    from pydicom.pixels.utils import pixel_array
 
     try:
         return pixel_array(dataset, index=frame)
@@ -88,7 +89,7 @@ def _decoded(dataset: "Dataset", frame: int, syntax: str) -> np.ndarray:
 
 
 def _transfer_syntax(dataset: "Dataset") -> str:
-    """Return the transfer syntax; where it is not said, the uncompressed one that parsed."""
+    """Transfer syntax; where the file has none, the uncompressed one by which it was parsed."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -111,7 +112,7 @@ def _encapsulated(dataset: "Dataset", frame: int) -> bytes:
 
 
 def _inflate_frame(dataset: "Dataset", coded: bytes) -> np.ndarray:
-    """Decode Deflated Image Frame Compression (PS3.5 A.4.14), which pydicom does not know."""
+    """Values of Deflated Image Frame Compression (PS3.5 A.4.14), which pydicom does not know."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     bits = _whole(dataset, "SamplesPerPixel") * _whole(dataset, "BitsAllocated")
     size = -(-dataset.Rows * dataset.Columns * bits // 8)
@@ -122,7 +123,7 @@ def _inflate_frame(dataset: "Dataset", coded: bytes) -> np.ndarray:
 
 
 def _rle_bits(dataset: "Dataset", frame: int) -> np.ndarray:
-    """Decode 1-bit RLE as bytes, a row of them, and take the bits apart (PS3.5 G)."""
+    """Values of 1-bit RLE (PS3.5 G), decoded as one row of bytes that are then unpacked."""
     from pydicom import Dataset
     from pydicom.pixels.utils import unpack_bits
 
@@ -136,11 +137,12 @@ def _rle_bits(dataset: "Dataset", frame: int) -> np.ndarray:
     packed.PixelData = dataset.PixelData
     packed["PixelData"].VR = "OB"
     found = _decoded(packed, frame, _RLE)
-    return unpack_bits(found.tobytes())[:pixels].reshape(dataset.Rows, dataset.Columns)
+    bits = np.asarray(unpack_bits(found.tobytes()))
+    return bits[:pixels].reshape(dataset.Rows, dataset.Columns)
 
 
 def _native(dataset: "Dataset", plain: bytes) -> np.ndarray:
-    """Let pydicom read one frame's bytes as if they had never been compressed."""
+    """Values that pydicom reads from one frame's bytes as if they had never been compressed."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
@@ -152,6 +154,7 @@ def _native(dataset: "Dataset", plain: bytes) -> np.ndarray:
 
 
 def _missing_decoder(syntax: str, error: str) -> str:
+    """Reason, in the user's words, of an error of pydicom about its decoders."""
     from pydicom.uid import UID
 
     name = UID(syntax).name
