@@ -93,7 +93,7 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             part = file.pages[page]
-            # Frames are pages whose tags were not read, which was not asked for.
+            # The other kind, a frame, comes of an option that is not set here.
             assert isinstance(part, tifffile.TiffPage)
             kind = part.dtype
             shallow = kind is None or (kind.kind in "bu" and part.bitspersample <= 8)
@@ -101,19 +101,7 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
                 return None
             if kind is None:
                 raise ImageError("damaged or truncated TIFF: its values are of no known type")
-            pixels = part.imagewidth * part.imagelength
-            if pixels > max_pixels:
-                raise ImageError(
-                    f"{part.imagewidth}x{part.imagelength} is more than {max_pixels:,} pixels"
-                )
-            if part.samplesperpixel > 8 or part.imagedepth > 1:
-                raise ImageError(f"a TIFF of {part.samplesperpixel} channels and depth "
-                                 f"{part.imagedepth} is no picture")  # fmt: skip
-            size = pixels * part.samplesperpixel * kind.itemsize
-            if size > max_pixels * 8:
-                raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
-            if 0 in part.databytecounts:
-                raise ImageError("damaged or truncated TIFF: a part of it is empty")
+            _check_size(part, kind, max_pixels)
             try:
                 return _values(part)
             except ValueError as error:
@@ -123,6 +111,21 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
                 return None
     finally:
         logger.disabled = False
+
+
+def _check_size(part: "TiffPage", kind: np.dtype, max_pixels: int) -> None:
+    """Refuse a page that is too large or no picture, before it is decoded."""
+    pixels = part.imagewidth * part.imagelength
+    if pixels > max_pixels:
+        raise ImageError(f"{part.imagewidth}x{part.imagelength} is more than {max_pixels:,} pixels")
+    if part.samplesperpixel > 8 or part.imagedepth > 1:
+        raise ImageError(f"a TIFF of {part.samplesperpixel} channels and depth "
+                         f"{part.imagedepth} is no picture")  # fmt: skip
+    size = pixels * part.samplesperpixel * kind.itemsize
+    if size > max_pixels * 8:
+        raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
+    if 0 in part.databytecounts:
+        raise ImageError("damaged or truncated TIFF: a part of it is empty")
 
 
 def _values(part: "TiffPage") -> np.ndarray:

@@ -1,17 +1,10 @@
-"""The order in which a person is asked, and what is said of the clusters."""
-
-import json
+"""Active learning: the order in which a person is asked."""
 
 import numpy as np
-import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clusterkit import assign, read_assignments
-from clusterkit.cli import _main
-from clusterkit.inference.cluster_summaries import summarise_clusters
-from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.active_learning import order_questions
 
 
@@ -114,75 +107,6 @@ def test_copies_are_one_question_and_nothing_breaks_on_no_or_many_images():
     rng = np.random.default_rng(3)
     order = ask(rng.dirichlet([1, 1], 6000), rng.normal(size=(6000, 8)), most=20)
     assert order.max() == 20
-
-
-def test_cluster_summaries_against_a_plain_loop():
-    rng = np.random.default_rng(4)
-    reduced = rng.normal(size=(20, 3))
-    table = pd.DataFrame(
-        {
-            "image": [f"{i}.png" for i in range(20)],
-            "image_id": [f"id{i}" for i in range(20)],
-            "cluster": pd.array([*[0] * 8, *[1] * 5, 2, 3, *[None] * 5], dtype="Int64"),
-            "predicted_label": rng.choice(["a", "b"], 20),
-        }
-    )
-    found = summarise_clusters(table, Evidence({"reduced": reduced}))
-    assert [(c["cluster"], c["size"]) for c in found] == [(0, 8), (1, 5)]
-    for cluster in found:
-        rows = [i for i in range(20) if table["cluster"][i] is not pd.NA
-                and table["cluster"][i] == cluster["cluster"]]  # fmt: skip
-        mean = sum(reduced[i] for i in rows) / len(rows)
-        best = min(rows, key=lambda i: ((reduced[i] - mean) ** 2).sum())
-        assert (cluster["medoid"], cluster["medoid_id"]) == (f"{best}.png", f"id{best}")
-        counts = {x: sum(table["predicted_label"][i] == x for i in rows) for x in "ab"}
-        assert cluster["labels"] == {k: v for k, v in counts.items() if v}
-        assert list(cluster["labels"].values()) == sorted(cluster["labels"].values(), reverse=True)
-
-
-def test_order_in_assignments(assignment, run, config, sample, tmp_path):
-    table = read_assignments(assignment.path)
-    assert table.columns[-1] == "order"
-    asked = table[table["order"].notna()]
-    assert len(asked) > 5
-    assert set(asked["status"]) <= {"review", "novel"}
-    assert sorted(asked["order"]) == list(range(1, len(asked) + 1))
-    assert not asked["image_id"].duplicated().any()
-    summary = json.loads(assignment.path.with_suffix(".json").read_text())
-    sizes = table["cluster"].value_counts()
-    assert {c["cluster"]: c["size"] for c in summary["cluster_summaries"]} == {
-        int(n): int(size) for n, size in sizes.items() if size >= 2
-    }
-    # Everything is assigned: there is nothing to ask.
-    from clusterkit.config import override
-
-    all_of_it = override(config, assign__max_error="none")
-    result = assign(run, sample / "unlabeled.csv", config=all_of_it, out=tmp_path / "a.csv")
-    assert result.table["order"].isna().all()
-
-
-def test_an_older_file_without_order_is_read(assignment, tmp_path):
-    old = pd.read_csv(assignment.path, dtype=str, keep_default_na=False).drop(columns="order")
-    old.to_csv(tmp_path / "old.csv", index=False)
-    table = read_assignments(tmp_path / "old.csv")
-    assert table["order"].isna().all()
-    assert len(table) == len(assignment.table)
-
-
-def test_ask_prints_the_first_questions(run, sample, assignment, tmp_path, capsys):
-    arguments = ["assign", str(sample / "unlabeled.csv"), "--run", str(run.path), "--ask", "3",
-                 "--out", str(tmp_path / "a.csv")]  # fmt: skip
-    assert _main([*arguments, "--json"]) == 0
-    asked = json.loads(capsys.readouterr().out)["ask"]
-    table = read_assignments(tmp_path / "a.csv").set_index("order")
-    assert [q["image"] for q in asked] == [table.loc[n, "image"] for n in (1, 2, 3)]
-    assert list(asked[0]) == ["order", "image", "image_id", "predicted_label", "confidence",
-                              "label_set"]  # fmt: skip
-    assert _main(arguments) == 0
-    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ask ")]
-    assert [line.split()[2] for line in lines] == [q["image"] for q in asked]
-    assert _main([*arguments[:4], *arguments[6:], "--json"]) == 0
-    assert "ask" not in json.loads(capsys.readouterr().out)
 
 
 def test_benchmark_orders_choose_distinct_rows():
