@@ -80,10 +80,10 @@ def assignment(run, sample, config):
 @pytest.fixture
 def command(capsys):
     """Run a command in this process; returns (exit code, stdout, stderr)."""
-    from clusterkit.cli import _main
+    from clusterkit.cli import run_command
 
     def call(*arguments):
-        code = _main([str(a) for a in arguments])
+        code = run_command([str(a) for a in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

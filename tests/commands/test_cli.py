@@ -307,8 +307,8 @@ def test_every_shipped_config_is_read():
 
 HEAVY = """
 import sys
-from clusterkit.cli import _main
-code = _main(sys.argv[1:])
+from clusterkit.cli import run_command
+code = run_command(sys.argv[1:])
 print(code, "torch" in sys.modules, "fastai" in sys.modules)
 """
 
