@@ -1,7 +1,8 @@
-"""A small sample and a run fitted to it, made once for all tests."""
+"""A small sample and a run fitted to it, made once for all tests; what was not run, and why."""
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,37 @@ SETTINGS = {
     "assign": {"max_error": 0.4, "batch_size": 16, "workers": 0},
     "audit": {"limit": 12},
 }
+
+
+# A test that uses one of these needs what the marker stands for.
+NEEDS = {"real_data": "data", "cuda": "gpu", "browser": "browser"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for fixture, marker in NEEDS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(marker)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Count what was skipped by marker and reason: a green run may have tested little."""
+    markers = {*NEEDS.values(), "slow"}
+    skipped = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        own = sorted(markers & set(getattr(report, "keywords", ())))
+        skipped[", ".join(own) or "no marker", reason.removeprefix("Skipped: ")] += 1
+    deselected = terminalreporter.stats.get("deselected", [])
+    slow = sum(item.get_closest_marker("slow") is not None for item in deselected)
+    if not skipped and not slow:
+        return
+    terminalreporter.section("not run")
+    for (marker, reason), count in sorted(skipped.items()):
+        terminalreporter.line(f"{count} skipped ({marker}): {reason}")
+    if slow:
+        terminalreporter.line(f"{slow} left out (slow): pytest -m slow runs them")
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +122,7 @@ def command(capsys):
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("CLUSTERKIT_DATA")
     if not folder:
@@ -98,6 +130,17 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def cuda() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return "cuda"
+
+
+# Not for the session: while Playwright is open its event loop runs in this thread, and tests that
+# have one of their own, as the notebook's, fail.
 @pytest.fixture(scope="module")
 def browser():
     with open_browser() as found:

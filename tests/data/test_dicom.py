@@ -400,16 +400,12 @@ def test_a_dicomdir_lists_its_files(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory):
+def cells(tmp_path_factory, real_data):
     """Malaria cells as PNG and, byte for byte the same greys, as a DICOM tree; two CSVs."""
-    import os
-
     import pandas as pd
     from PIL import Image
 
-    if not os.environ.get("CLUSTERKIT_DATA"):
-        pytest.skip("CLUSTERKIT_DATA is not set: no real data")
-    source = Path(os.environ["CLUSTERKIT_DATA"]) / "malaria"
+    source = real_data / "malaria"
     table = pd.read_csv(source / "labels.csv", dtype=str)
     patients = table["group"].drop_duplicates().sample(30, random_state=0)
     table = table[table["group"].isin(patients)].sort_values("image").reset_index(drop=True)

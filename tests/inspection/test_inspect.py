@@ -444,8 +444,8 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
 
 
 def test_inspect_needs_no_torch_and_leaves_pythons_inspect_alone(clean):
-    code = ("import sys, inspect; from clusterkit.cli import run_command; run_command(sys.argv[1:]); "
-            "print('torch' in sys.modules, flush=True); from clusterkit import *; "
+    code = ("import sys, inspect; from clusterkit.cli import run_command; "
+            "run_command(sys.argv[1:]); print('torch' in sys.modules, flush=True); from clusterkit import *; "
             "print(inspect.isfunction(print))")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, "inspect", str(clean / "labels.csv")],
                           capture_output=True, text=True, check=True)  # fmt: skip
@@ -453,6 +453,7 @@ def test_inspect_needs_no_torch_and_leaves_pythons_inspect_alone(clean):
     assert inspect is inspect_function
 
 
+@pytest.mark.browser
 def test_page_in_chromium(planted, tmp_path):
     """A real browser shows every picture from disk and its console stays silent."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -1,8 +1,5 @@
 """Novelty and clusters: what the statistics promise, and that the classes left out are found."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -230,11 +227,10 @@ def test_many_images_are_clustered_in_little_memory():
 # --- real images --------------------------------------------------------------------------
 
 
-@pytest.mark.skipif("CLUSTERKIT_DATA" not in os.environ, reason="CLUSTERKIT_DATA is not set")
-def test_each_class_of_bccd_left_out_is_found_by_its_appearance():
+def test_each_class_of_bccd_left_out_is_found_by_its_appearance(real_data):
     from clusterkit.data.imageio.read import load_image, to_array
 
-    folder = Path(os.environ["CLUSTERKIT_DATA"]) / "bccd"
+    folder = real_data / "bccd"
     classes = ("Platelets", "RBC", "WBC")
     images, labels = [], np.repeat(np.arange(3), 60)
     for name in classes:
