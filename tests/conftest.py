@@ -21,6 +21,8 @@ SETTINGS = {
 }
 
 
+# How many tests were left out as slow.
+SLOW = pytest.StashKey[int]()
 # A test that uses one of these needs what the marker stands for.
 NEEDS = {"real_data": "data", "cuda": "gpu", "browser": "browser"}
 
@@ -33,6 +35,25 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(marker)
 
 
+def pytest_deselected(items):
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config = slow[0].config
+        config.stash[SLOW] = config.stash.get(SLOW, 0) + len(slow)
+
+
+def pytest_sessionfinish(session):
+    # A worker of pytest-xdist tells the process that writes the summary.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["slow"] = session.config.stash.get(SLOW, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    # Each worker has left out the same ones.
+    node.config.stash[SLOW] = getattr(node, "workeroutput", {}).get("slow", 0)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Count what was skipped by marker and reason: a green run may have tested little."""
     markers = {*NEEDS.values(), "slow"}
@@ -41,8 +62,7 @@ def pytest_terminal_summary(terminalreporter):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         own = sorted(markers & set(getattr(report, "keywords", ())))
         skipped[", ".join(own) or "no marker", reason.removeprefix("Skipped: ")] += 1
-    deselected = terminalreporter.stats.get("deselected", [])
-    slow = sum(item.get_closest_marker("slow") is not None for item in deselected)
+    slow = terminalreporter.config.stash.get(SLOW, 0)
     if not skipped and not slow:
         return
     terminalreporter.section("not run")

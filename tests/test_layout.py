@@ -168,7 +168,8 @@ def replaces_private(call: ast.Call, known: set[str]) -> bool:
 
 def test_tests_use_no_private_names():
     """A test that knows the inside breaks when only the inside changes."""
-    assert sorted(use for path in TESTS for use in private_uses(path)) == []
+    others = [path for path in TESTS if path != Path(__file__)]
+    assert sorted(use for path in others for use in private_uses(path)) == []
 
 
 @pytest.mark.parametrize(

@@ -445,8 +445,8 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
 
 def test_inspect_needs_no_torch_and_leaves_pythons_inspect_alone(clean):
     code = ("import sys, inspect; from clusterkit.cli import run_command; "
-            "run_command(sys.argv[1:]); print('torch' in sys.modules, flush=True); from clusterkit import *; "
-            "print(inspect.isfunction(print))")  # fmt: skip
+            "run_command(sys.argv[1:]); print('torch' in sys.modules, flush=True); "
+            "from clusterkit import *; print(inspect.isfunction(print))")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, "inspect", str(clean / "labels.csv")],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.splitlines()[-2:] == ["False", "False"]
