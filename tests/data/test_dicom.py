@@ -437,6 +437,7 @@ def cells(tmp_path_factory, real_data):
     return root
 
 
+@pytest.mark.slow
 def test_a_dicom_tree_is_labelled_as_its_pngs_are(cells, command, tmp_path, real_data):
     """fit → assign → audit; and nothing personal in any file that they write."""
     from clusterkit import read_assignments
@@ -481,6 +482,7 @@ def test_a_dicom_tree_is_labelled_as_its_pngs_are(cells, command, tmp_path, real
     assert set(table["StudyDate"]) == {"20011031"}
 
 
+@pytest.mark.slow
 def test_frames_go_through_fit_assign_audit_and_review(tmp_path, command, config):
     """A stack's frames are rows of their own, find their pictures again, and can be reviewed."""
     from clusterkit import assign, audit, fit, read_assignments
