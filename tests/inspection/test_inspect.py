@@ -415,7 +415,7 @@ def test_worker_processes_see_the_same(clean, monkeypatch):
     """More images than one process takes: the findings do not depend on how many work."""
     import clusterkit.inspection.scan as module
 
-    monkeypatch.setattr(module, "_MANY", 10)
+    monkeypatch.setattr(module, "MANY", 10)
     many = inspect(clean / "labels.csv", config=config_from_dict({"assign": {"workers": 2}}))
     one = inspect(clean / "labels.csv", config=config_from_dict({"assign": {"workers": 0}}))
     pd.testing.assert_frame_equal(many.findings, one.findings)
@@ -435,7 +435,7 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
 
     if sys.platform != "linux":
         pytest.skip("needs forked workers, which inherit the planted function")
-    monkeypatch.setattr(module, "_MANY", 10)
+    monkeypatch.setattr(module, "MANY", 10)
     monkeypatch.setattr(module, "look", deadly)
     result = inspect(clean / "labeled", config=config_from_dict({"assign": {"workers": 2}}))
     (image,) = images_of(result, "unreadable")

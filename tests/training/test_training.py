@@ -228,7 +228,7 @@ def test_a_full_disk_is_one_line(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clusterkit.data.cache._reserve", full)
+    monkeypatch.setattr("clusterkit.data.cache.reserve", full)
     with pytest.raises(DataError, match=r"^9 images of 64 pixels .* \(No space left on device\); "
                                         r".*TMPDIR.*train\.cache_mb$"):  # fmt: skip
         room_for_images(9, 64, 0)
