@@ -31,7 +31,7 @@ for _command in (fit, assign, review, audit, similar, inspect, export, demo):
 
 
 def main() -> None:
-    """Run the command line; the exit code is DESIGN §5's."""
+    """Run the command line, and exit with its code: 0, 1 error, 2 wrong usage, 130 interrupted."""
     # Importing torch makes a million objects that stay: looking through them again and again for
     # cycles takes a fifth of the time until the first batch.
     gc.set_threshold(100_000, 20, 20)
@@ -39,10 +39,11 @@ def main() -> None:
     # tenth quicker without, several times on a machine that does something else too. OpenMP reads
     # this once, when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(run_command(sys.argv[1:]))
 
 
-def _main(arguments: list[str]) -> int:
+def run_command(arguments: list[str]) -> int:
+    """Run one command in this process; returns its exit code."""
     detailed = (
         sum(a.count("v") for a in arguments if a.startswith("-v")) + arguments.count("--verbose")
         > 1

@@ -1,7 +1,8 @@
-"""A small sample and a run fitted to it, made once for all tests."""
+"""A small sample and a run fitted to it, made once for all tests; what was not run, and why."""
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,57 @@ SETTINGS = {
     "assign": {"max_error": 0.4, "batch_size": 16, "workers": 0},
     "audit": {"limit": 12},
 }
+
+
+# How many tests were left out as slow.
+SLOW = pytest.StashKey[int]()
+# A test that uses one of these needs what the marker stands for.
+NEEDS = {"real_data": "data", "cuda": "gpu", "browser": "browser"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        for fixture, marker in NEEDS.items():
+            if fixture in item.fixturenames:
+                item.add_marker(marker)
+
+
+def pytest_deselected(items):
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config = slow[0].config
+        config.stash[SLOW] = config.stash.get(SLOW, 0) + len(slow)
+
+
+def pytest_sessionfinish(session):
+    # A worker of pytest-xdist tells the process that writes the summary.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["slow"] = session.config.stash.get(SLOW, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    # Each worker has left out the same ones.
+    node.config.stash[SLOW] = getattr(node, "workeroutput", {}).get("slow", 0)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Count what was skipped by marker and reason: a green run may have tested little."""
+    markers = {*NEEDS.values(), "slow"}
+    skipped = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        own = sorted(markers & set(getattr(report, "keywords", ())))
+        skipped[", ".join(own) or "no marker", reason.removeprefix("Skipped: ")] += 1
+    slow = terminalreporter.config.stash.get(SLOW, 0)
+    if not skipped and not slow:
+        return
+    terminalreporter.section("not run")
+    for (marker, reason), count in sorted(skipped.items()):
+        terminalreporter.line(f"{count} skipped ({marker}): {reason}")
+    if slow:
+        terminalreporter.line(f"{slow} left out (slow): pytest -m slow runs them")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +98,7 @@ def own_key(tmp_path_factory):
 def _few_cams_checked():
     """Audits of the tests check a handful of CAMs; the checks have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clusterkit.auditing.audit._CHECKED", 4)
+        patch.setattr("clusterkit.auditing.audit.CHECKED", 4)
         yield
 
 
@@ -80,17 +132,17 @@ def assignment(run, sample, config):
 @pytest.fixture
 def command(capsys):
     """Run a command in this process; returns (exit code, stdout, stderr)."""
-    from clusterkit.cli import _main
+    from clusterkit.cli import run_command
 
     def call(*arguments):
-        code = _main([str(a) for a in arguments])
+        code = run_command([str(a) for a in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("CLUSTERKIT_DATA")
     if not folder:
@@ -98,6 +150,17 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def cuda() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return "cuda"
+
+
+# Not for the session: while Playwright is open its event loop runs in this thread, and tests that
+# have one of their own, as the notebook's, fail.
 @pytest.fixture(scope="module")
 def browser():
     with open_browser() as found:

@@ -89,7 +89,7 @@ def _until_first_batch(run: Path, pictures: Path, out: Path) -> float:
 
 def _help_imports_torch() -> bool:
     code = (
-        "import sys; from clusterkit.cli import _main; _main(['--help']);"
+        "import sys; from clusterkit.cli import run_command; run_command(['--help']);"
         "print('torch' in sys.modules, file=sys.stderr)"
     )
     found = subprocess.run(_python(code), check=True, capture_output=True, text=True)

@@ -27,7 +27,7 @@ from clusterkit.progress import Progress
 log = logging.getLogger("clusterkit")
 
 # Cards of which some are checked, and how many: all of them where places are known.
-_SAMPLE, _CHECKED = 48, 24
+_SAMPLE, CHECKED = 48, 24
 
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -141,7 +141,7 @@ def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
         np.stack([p.exemplar for p in pairs]) if pairs else blank,
         np.array([p.label for p in pairs], dtype=int),
         places=known,
-        n=_CHECKED if places is None else _SAMPLE,
+        n=CHECKED if places is None else _SAMPLE,
         seed=run.info["seed"],
     )
 

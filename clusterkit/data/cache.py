@@ -43,7 +43,7 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
         return np.empty(shape, dtype=np.uint8)
     try:
         with tempfile.TemporaryFile(prefix="clusterkit-") as file:
-            _reserve(file, total)
+            reserve(file, total)
             # The map holds the file open by itself.
             return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
     except OSError as error:
@@ -54,7 +54,7 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
         ) from error
 
 
-def _reserve(file: IO[bytes], total: int) -> None:
+def reserve(file: IO[bytes], total: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, total)
         return

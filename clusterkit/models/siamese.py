@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 # Floats that one block of pairs may hold (64 MB in float32).
-_BLOCK = 16_000_000
+BLOCK = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class FactoredSiamese:
         """
         (query_u, query_v), (exemplar_u, exemplar_v) = queries, exemplars
         result = torch.empty(len(query_u), len(exemplar_u))
-        width = max(1, _BLOCK // max(1, len(query_u) * query_u.shape[1]))
+        width = max(1, BLOCK // max(1, len(query_u) * query_u.shape[1]))
         for start in range(0, len(exemplar_u), width):
             part = slice(start, start + width)
             forward = torch.relu(query_u[:, None] + exemplar_v[None, part]) @ self.weight

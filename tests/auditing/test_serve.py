@@ -24,15 +24,22 @@ from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews
 
 
-@pytest.fixture
-def served(run, assignment, tmp_path):
-    """A copy of the run, its page and a server; gives (server, reviews.csv)."""
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def audited(run, assignment, tmp_path_factory):
+    """A copy of the run with its page."""
+    folder = tmp_path_factory.mktemp("audited") / "run"
     shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("audit"))
-    page = audit(run, out=folder / "audit")
+    audit(run, out=folder / "audit")
+    return folder
+
+
+@pytest.fixture
+def served(run, audited, tmp_path):
+    """A copy of the audited run and a server of its page; gives (server, reviews.csv)."""
+    folder = shutil.copytree(audited, tmp_path / "run")
     reviews = folder / "reviews.csv"
     file = ReviewFile(reviews, load_assigned(folder / "assignments.csv"), run.manifest)
-    server = ReviewServer(page.parent, file, 0)
+    server = ReviewServer(folder / "audit", file, 0)
     thread = threading.Thread(target=lambda: server.run(lambda url: None))
     thread.start()
     yield server, reviews

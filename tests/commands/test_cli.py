@@ -251,16 +251,20 @@ def test_mistakes_about_runs(failing, run, sample, tmp_path, monkeypatch):
     info = json.loads((newer / "run.json").read_text())
     (newer / "run.json").write_text(json.dumps(info | {"format": 99}))
     assert "upgrade clusterkit" in failing("assign", data, "--run", newer)
-    for damage in ('{"format": 1}', "[]", "{", json.dumps(info | {"config": {"x": 1}}),
-                   json.dumps(info | {"classes": ["a"]})):  # fmt: skip
+    for damage, message in [
+        ('{"format": 1}', "has run format 1"),
+        ("[]", "holds no JSON object"),
+        ("{", "cannot be read as JSON"),
+        (json.dumps(info | {"config": {"x": 1}}), "unknown key 'x'"),
+        (json.dumps(info | {"classes": ["a"]}), "is damaged"),
+    ]:
         (newer / "run.json").write_text(damage)
-        failing("assign", data, "--run", newer)
+        assert message in failing("assign", data, "--run", newer)
     (newer / "run.json").write_text(json.dumps(info))
     (newer / "weights.safetensors").write_bytes(b"\x80\x04K\x01.")
     assert "damaged" in failing("assign", data, "--run", newer)
-    assert "not empty" in failing("fit", sample / "labels.csv", "--run", run.path).replace(
-        "not an empty", "not empty"
-    )
+    line = failing("fit", sample / "labels.csv", "--run", run.path)
+    assert line == f"error: {run.path} exists and is not an empty folder; give another --run"
 
 
 def test_mistakes_in_config(failing, tmp_path):
@@ -307,8 +311,8 @@ def test_every_shipped_config_is_read():
 
 HEAVY = """
 import sys
-from clusterkit.cli import _main
-code = _main(sys.argv[1:])
+from clusterkit.cli import run_command
+code = run_command(sys.argv[1:])
 print(code, "torch" in sys.modules, "fastai" in sys.modules)
 """
 

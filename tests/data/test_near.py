@@ -236,7 +236,7 @@ def test_inverted_file_finds_what_brute_force_finds(many, monkeypatch):
     scores = np.triu(all_scores(many, many), 1)
     every = {(int(a), int(b)) for a, b in np.argwhere(scores >= SAME)}
     assert len(every) >= 95
-    monkeypatch.setattr("clusterkit.data.duplicates.index._ONE_CELL", 100)
+    monkeypatch.setattr("clusterkit.data.duplicates.index.ONE_CELL", 100)
     pairs = near_pairs(many)
     found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert found <= every
@@ -245,7 +245,7 @@ def test_inverted_file_finds_what_brute_force_finds(many, monkeypatch):
 
 
 def test_the_same_input_gives_the_same_groups(many, monkeypatch):
-    monkeypatch.setattr("clusterkit.data.duplicates.index._ONE_CELL", 100)
+    monkeypatch.setattr("clusterkit.data.duplicates.index.ONE_CELL", 100)
     done = []
     first = near_pairs(many, lambda count, total: done.append((count, total)))
     again = near_pairs(many)

@@ -1,8 +1,5 @@
 """Novelty: p-values of the combined score, and what is found by features or appearance."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -148,11 +145,10 @@ def test_appearance_sees_another_stain_and_another_sharpness():
         assert model.score(measure_appearance(strange)).min() > known.max()
 
 
-@pytest.mark.skipif("CLUSTERKIT_DATA" not in os.environ, reason="CLUSTERKIT_DATA is not set")
-def test_each_class_of_bccd_left_out_is_found_by_its_appearance():
+def test_each_class_of_bccd_left_out_is_found_by_its_appearance(real_data):
     from clusterkit.data.imageio.read import load_image, to_array
 
-    folder = Path(os.environ["CLUSTERKIT_DATA"]) / "bccd"
+    folder = real_data / "bccd"
     classes = ("Platelets", "RBC", "WBC")
     images, labels = [], np.repeat(np.arange(3), 60)
     for name in classes:

@@ -62,7 +62,7 @@ def test_large_blocks_give_the_same_logits(monkeypatch):
     siamese = FactoredSiamese.from_head(shaken_head(8, 2))
     a, b = siamese.project(torch.randn(9, 8)), siamese.project(torch.randn(30, 8))
     whole = siamese.logits(a, b)
-    monkeypatch.setattr("clusterkit.models.siamese._BLOCK", 9 * 512 * 4)
+    monkeypatch.setattr("clusterkit.models.siamese.BLOCK", 9 * 512 * 4)
     assert torch.allclose(whole, siamese.logits(a, b), atol=1e-6)
 
 

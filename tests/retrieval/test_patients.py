@@ -460,6 +460,7 @@ def test_names_that_a_picture_must_not_take_for_formulas(sample, run, tmp_path):
     assert not (tmp_path / "gone.png").exists()
 
 
+@pytest.mark.slow
 def test_patients_of_dicom_files_are_known_by_their_ids(
     sample, config, own_key, monkeypatch, caplog, tmp_path
 ):

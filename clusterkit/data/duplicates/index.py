@@ -17,7 +17,7 @@ from clusterkit.progress import StageProgress
 _CANDIDATES, _PROBES = 12, 20
 _DIMENSIONS = 64
 # Fewer images than this are one cell: the search is then complete.
-_ONE_CELL = 3000
+ONE_CELL = 3000
 _SAMPLE = 20_000
 _BLOCK = 1024
 
@@ -167,7 +167,7 @@ class _Cells:
         self._axes = np.ascontiguousarray(axes[:, ::-1][:, :_DIMENSIONS], dtype=np.float32)
         self._points = self._describe(signatures)
         self._centres = self._points.mean(axis=0, keepdims=True)
-        if n > _ONE_CELL:
+        if n > ONE_CELL:
             # Few runs have so many labelled images; the others need not wait for the import.
             from sklearn.cluster import MiniBatchKMeans
 

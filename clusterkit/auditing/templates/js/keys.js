@@ -1,7 +1,7 @@
 // The keyboard: letters act on the card or cluster that j and k have come to.
 function here() {
   // A card that was reached with Tab or the mouse is the one that is meant.
-  const box = document.activeElement && document.activeElement.closest("#cards > *");
+  const box = document.activeElement?.closest("#cards > *");
   if (box) {
     const at = state.page * perPage() + [...find("cards").children].indexOf(box);
     if (at !== state.at) state.ended = false;

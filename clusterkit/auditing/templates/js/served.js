@@ -25,7 +25,10 @@ async function flush() {
 // As many rows as are sent at once: a request has a size.
 function nextRows() {
   let size = 0;
-  const count = waiting.findIndex((row) => (size += JSON.stringify(row).length) > 1e6);
+  const count = waiting.findIndex((row) => {
+    size += JSON.stringify(row).length;
+    return size > 1e6;
+  });
   return waiting.slice(0, Math.max(1, Math.min(most, count < 0 ? waiting.length : count)));
 }
 

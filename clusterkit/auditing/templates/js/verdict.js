@@ -18,7 +18,7 @@ function showVerdict(box) {
   row.append(action("reject", "x", () => reject(card)), action("skip", "s", () => skip(card)),
     action("label…", "l", () => openLabel(card)));
   const noted = verdicts.get(card.image_id);
-  if (noted && noted.note) status.append(make("span", "noted", ` “${noted.note}”`));
+  if (noted?.note) status.append(make("span", "noted", ` “${noted.note}”`));
   place.replaceChildren(status, row);
 }
 
@@ -67,7 +67,7 @@ function openLabel(card) {
   labelling = card;
   find("label-of").textContent = card.image;
   const own = verdicts.get(card.image_id);
-  find("label-text").value = own && own.label ? own.label : "";
+  find("label-text").value = own?.label ? own.label : "";
   find("label-note").value = own ? own.note : "";
   find("label-error").textContent = "";
   find("label-dialog").showModal();
