@@ -76,7 +76,7 @@ def audit(
         The run or the CSV cannot be used, or `out` holds other files.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    config = config or run.config
+    config = run.config_with(config)
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):

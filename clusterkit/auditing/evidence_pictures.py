@@ -88,7 +88,7 @@ def evidence(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
-    found = picture_rows(Predictor(run, config or run.config), rows, batch.root)
+    found = picture_rows(Predictor(run, run.config_with(config)), rows, batch.root)
     lines = []
     for seen in found:
         first = seen.matches[0] if seen.matches else MatchPictures(Match("", "", None), *[None] * 3)

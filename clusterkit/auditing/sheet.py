@@ -107,7 +107,7 @@ def write_sheet(
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     position, source = find_row(batch, str(image))
     row = batch.table.iloc[[position]]
-    sheet = gather(Predictor(run, config or run.config), batch, row, source)
+    sheet = gather(Predictor(run, run.config_with(config)), batch, row, source)
     name = file_stem(row["image_id"].iloc[0]) or f"row-{position + 1}"
     out = Path(out) if out else run.path / "audit" / "sheets" / f"{name}.png"
     try:

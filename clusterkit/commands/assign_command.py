@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 import click
 
 from clusterkit.commands.options import (
-    Bar,
+    CommonOptions,
     common,
+    config_option,
+    images_option,
     keep_tags_option,
-    load_run,
     print_summary,
     run_option,
 )
-from clusterkit.config import Config, override
+from clusterkit.config import override
 from clusterkit.errors import ClusterkitError, ConfigError
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ if TYPE_CHECKING:
     metavar="FILE.csv",
     help="Default: assignments.csv in the run.",
 )
-@click.option(
+@config_option(
     "--max-error",
+    key="assign.max_error",
     metavar="E|none",
-    help="Largest part of wrong labels; default 0.05. none: assign everything.",
+    help="Largest part of wrong labels, or none: assign everything",
 )
-@click.option("--confidence", type=float, help="Of that promise; default 0.9.")
+@config_option("--confidence", key="assign.confidence", type=float, help="Of that promise")
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
-@click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
+@images_option
 @keep_tags_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
@@ -45,10 +47,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
 @common
 def assign(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     unlabeled: Path,
     run: Path | None,
     out: Path | None,
@@ -73,13 +72,15 @@ def assign(
     from clusterkit.inference.assign import assign as assign_images
 
     error = _error_value(max_error)
-    loaded, config = load_run(run, config, chosen)
+    loaded, config = common.load_run(run)
     config = override(config, assign__max_error=error, data__images=images,
                       data__keep_tags=keep_tags,
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip
-    result = assign_images(loaded, unlabeled, config=config, out=out, fresh=fresh, progress=bar)
-    bar.close()
+    result = assign_images(
+        loaded, unlabeled, config=config, out=out, fresh=fresh, progress=common.bar
+    )
+    common.bar.close()
     status = result.summary["status"]
     questions = _questions(result.table, ask)
     asked = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
@@ -87,7 +88,7 @@ def assign(
     if ask and not questions:
         asked = ["ask        nothing: no image was refused"]
     summary = {"assignments": str(result.path), **result.summary}
-    print_summary(summary | ({"ask": questions} if ask else {}), as_json, [
+    print_summary(summary | ({"ask": questions} if ask else {}), common.as_json, [
         f"written    {result.path}: {result.summary['images']} images, "
         f"{result.summary['images_per_second']:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),

@@ -1,12 +1,21 @@
 """`audit`: the page, or one picture, that shows why each image got its label."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
-from clusterkit.config import Config, override
+from clusterkit.commands.options import (
+    CommonOptions,
+    common,
+    config_option,
+    print_summary,
+    run_option,
+)
+from clusterkit.config import override
+
+if TYPE_CHECKING:
+    from clusterkit.formats.run import Run
 
 
 @click.command()
@@ -17,8 +26,8 @@ from clusterkit.config import Config, override
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: audit/ in the run."
 )
-@click.option("--limit", type=int, help="Images with CAMs; default 200.")
-@click.option("--method", type=click.Choice(["cam", "gradcam"]), help="Default: cam.")
+@config_option("--limit", key="audit.limit", type=int, help="Images with CAMs")
+@config_option("--method", key="audit.method", help="Of the CAMs")
 @click.option(
     "--image",
     metavar="FILE",
@@ -33,40 +42,47 @@ from clusterkit.config import Config, override
 @click.option("--port", type=click.IntRange(1, 65535), help="With --serve; default 8642, if free.")
 @common
 def audit(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     run: Path | None,
+    assignments: Path | None,
+    out: Path | None,
     limit: int | None,
     method: str | None,
     image: str | None,
     serve: bool,
     port: int | None,
-    **places: Path | None,
 ) -> None:
     """Write one HTML page that shows why each image got its label, and to correct it in."""
     if image is not None and serve:
         raise click.UsageError("--image draws one picture, --serve shows the page; give one")
-    loaded, config = load_run(run, config, chosen)
+    loaded, config = common.load_run(run)
     config = override(config, audit__limit=limit, audit__method=method)
     if image is not None:
         from clusterkit.auditing.sheet import write_sheet
 
-        sheet = write_sheet(loaded, image, config=config, **places)
-        print_summary({"picture": str(sheet)}, as_json, [f"picture    {sheet}"])
+        sheet = write_sheet(loaded, image, config=config, assignments=assignments, out=out)
+        print_summary({"picture": str(sheet)}, common.as_json, [f"picture    {sheet}"])
         return
     from clusterkit.auditing.audit import audit as audit_run
 
-    page = audit_run(loaded, config=config, keep=serve, progress=bar, **places)
-    bar.close()
+    page = audit_run(
+        loaded,
+        assignments=assignments,
+        out=out,
+        config=config,
+        keep=serve,
+        progress=common.bar,
+    )
+    common.bar.close()
     if not serve:
-        print_summary({"page": str(page)}, as_json, [f"open       {page}"])
+        print_summary({"page": str(page)}, common.as_json, [f"open       {page}"])
         return
-    _serve(loaded, page, places["assignments"], port, as_json)
+    _serve(loaded, page, assignments, port, common.as_json)
 
 
-def _serve(run: Any, page: Path, assignments: Path | None, port: int | None, as_json: bool) -> None:
+def _serve(
+    run: "Run", page: Path, assignments: Path | None, port: int | None, as_json: bool
+) -> None:
     from clusterkit.auditing.serve import ReviewFile, ReviewServer
     from clusterkit.formats.assignments import load_assigned
 

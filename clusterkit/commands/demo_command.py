@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.commands.options import Bar, common, print_summary
-from clusterkit.config import Config, override
+from clusterkit.commands.options import CommonOptions, common, print_summary
+from clusterkit.config import config_from_dict, override
 
 
 @click.command()
@@ -18,18 +18,18 @@ from clusterkit.config import Config, override
     metavar="DIR",
 )
 @common
-def demo(config: Config, bar: Bar, as_json: bool, chosen: Path | None, out: Path) -> None:
+def demo(common: CommonOptions, out: Path) -> None:
     """Make a sample of cell pictures, fit, assign, audit, and say where to look."""
-    from clusterkit.config import config_from_dict
     from clusterkit.demo import DEMO
     from clusterkit.demo import demo as run_demo
 
+    config = common.config
     settings = override(config_from_dict(DEMO), device=config.device, seed=config.seed)
-    result = run_demo(out, config=settings, progress=bar)
-    bar.close()
+    result = run_demo(out, config=settings, progress=common.bar)
+    common.bar.close()
     n = result.counts
     summary = {"page": str(result.page), "assignments": str(result.assignments), **n}
-    print_summary(summary, as_json, [
+    print_summary(summary, common.as_json, [
         f"labelled   {n['right'] + n['wrong']} of {n['images']} images: {n['right']} right, "
         f"{n['wrong']} wrong",
         f"refused    {n['refused']}, among them {n['refused_unknown_class']} of the "

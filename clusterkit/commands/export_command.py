@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
-from clusterkit.config import Config
+from clusterkit.commands.options import CommonOptions, common, print_summary, run_option
 
 
 @click.command()
@@ -53,10 +52,7 @@ from clusterkit.config import Config
 @click.option("--name", help="fiftyone: of the dataset; default clusterkit- and the run's name.")
 @common
 def export(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     run: Path | None,
     to: str,
     **options: Any,
@@ -68,9 +64,9 @@ def export(
     """
     from clusterkit.exporting.export import export as export_run
 
-    loaded, _ = load_run(run, config, chosen)
-    result = export_run(loaded, to, progress=bar, **options)
-    bar.close()
+    loaded, _ = common.load_run(run)
+    result = export_run(loaded, to, progress=common.bar, **options)
+    common.bar.close()
     summary = {
         "to": to,
         "path": str(result.path),
@@ -81,7 +77,7 @@ def export(
         "next": result.next,
     }
     counts = ", ".join(f"{n} {status}" for status, n in result.counts.items())
-    print_summary(summary, as_json, [
+    print_summary(summary, common.as_json, [
         f"exported   {summary['images']} images to {to}: {counts}",
         f"status     {','.join(result.statuses)}",
         *(f"left out   {n}: {reason}" for reason, n in result.left_out.items()),

@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from clusterkit.commands.options import (
-    Bar,
+    CommonOptions,
     common,
+    config_option,
     data_options,
     data_settings,
     print_summary,
 )
-from clusterkit.config import Config, override
+from clusterkit.config import override
 
 
 @click.command()
@@ -26,16 +27,22 @@ from clusterkit.config import Config, override
     metavar="CSV|JSON",
     help="A person's corrections, as labels; may be given again, later ones win.",
 )
-@click.option("--backbone", help="A torchvision classification network; default resnet34.")
-@click.option("--weights", metavar="auto|none|FILE", help="Pretrained weights; default auto.")
-@click.option("--size", type=int, help="Pixels a side; default 224.")
-@click.option("--epochs", type=int, help="Of fine-tuning; default by strategy.")
-@click.option(
-    "--encoder",
-    type=click.Choice(["shared", "separate"]),
-    help="One encoder for both models, or one each (when fine-tuning).",
+@config_option("--backbone", key="model.backbone", help="A torchvision classification network")
+@config_option(
+    "--weights", key="model.weights", metavar="auto|none|FILE", help="Pretrained weights"
 )
-@click.option("--max-classes", type=int, help="More classes than this are an error.")
+@config_option("--size", key="image.size", type=int, help="Pixels per side")
+@config_option(
+    "--epochs", key="train.epochs", type=int, help="Of fine-tuning", otherwise="by strategy"
+)
+@config_option(
+    "--encoder",
+    key="model.encoder",
+    help="One encoder for both models, or one each (when fine-tuning)",
+)
+@config_option(
+    "--max-classes", key="data.max_classes", type=int, help="More classes than this are an error"
+)
 @click.option(
     "--run",
     type=click.Path(path_type=Path),
@@ -44,10 +51,7 @@ from clusterkit.config import Config, override
 )
 @common
 def fit(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     data: Path | None,
     run: Path | None,
     reviews: tuple[Path, ...],
@@ -55,13 +59,13 @@ def fit(
 ) -> None:
     """Learn from labelled images and write a run.
 
-    DATA is a folder with one subfolder a class, a CSV with columns image and label, or a
+    DATA is a folder with one subfolder per class, a CSV with columns image and label, or a
     folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
     """
     from clusterkit.training.fit import fit as fit_run
 
     config = override(
-        config,
+        common.config,
         **data_settings(options),
         data__max_classes=options["max_classes"],
         model__backbone=options["backbone"],
@@ -70,8 +74,8 @@ def fit(
         image__size=options["size"],
         train__epochs=options["epochs"],
     )
-    result = fit_run(data, config=config, run=run, reviews=reviews, progress=bar)
-    bar.close()
+    result = fit_run(data, config=config, run=run, reviews=reviews, progress=common.bar)
+    common.bar.close()
     info, metrics = result.info, result.info["metrics"]
     summary = {
         "run": str(result.path),
@@ -81,7 +85,7 @@ def fit(
         "metrics": metrics,
         **({"reviews": info["reviews"]} if info["reviews"] else {}),
     }
-    print_summary(summary, as_json, [
+    print_summary(summary, common.as_json, [
         f"run        {result.path}",
         f"learned    {len(info['classes'])} classes from {info['data']['images']} images; "
         f"{info['backbone']}, {info['weights']} weights",

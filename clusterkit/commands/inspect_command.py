@@ -5,8 +5,14 @@ from typing import Any
 
 import click
 
-from clusterkit.commands.options import Bar, common, data_options, data_settings, print_summary
-from clusterkit.config import Config, override
+from clusterkit.commands.options import (
+    CommonOptions,
+    common,
+    data_options,
+    data_settings,
+    print_summary,
+)
+from clusterkit.config import override
 from clusterkit.errors import ClusterkitError
 
 # Classes and sizes that the summary names.
@@ -31,10 +37,7 @@ _NAMED = 6
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is a problem; notes are none.")
 @common
 def inspect(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     data: Path | None,
     run: Path | None,
     out: Path | None,
@@ -49,19 +52,19 @@ def inspect(
     """
     from clusterkit.inspection.inspect import inspect as inspect_data
 
-    config = override(config, **data_settings(options))
-    result = inspect_data(data, config=config, run=run, out=out, progress=bar)
-    bar.close()
+    config = override(common.config, **data_settings(options))
+    result = inspect_data(data, config=config, run=run, out=out, progress=common.bar)
+    common.bar.close()
     records = result.findings.astype(object).where(result.findings.notna(), None)
     summary = result.summary | {"page": str(result.page) if result.page else None}
-    if as_json:
+    if common.as_json:
         summary["found"] = records.to_dict("records")
     lines = [*_counts(result.summary), *_found(result.summary)]
     lines += [f"remark     {text}" for text in result.summary["remarks"]]
     lines.append(f"labels     {result.summary['label_errors']}")
     lines += [f"written    {out}", f"open       {result.page}"] if result.page else []
     # A file may be called anything: what is no printable letter must not reach the terminal.
-    print_summary(summary, as_json, ["".join(c if c.isprintable() else " " for c in line)
+    print_summary(summary, common.as_json, ["".join(c if c.isprintable() else " " for c in line)
                                      for line in lines])  # fmt: skip
     if strict and result.problems:
         raise ClusterkitError(f"{result.problems} problems were found (--strict)")

@@ -4,14 +4,31 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.config import Config, load_config, override
+from clusterkit.config import (
+    Config,
+    Setting,
+    config_from_dict,
+    default_file,
+    override,
+    read_toml,
+    settings,
+)
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from clusterkit.formats.run import Run
+
+# Any function that click turns into a command.
+Command = Callable[..., Any]
 
 # What a stage counts, if not images.
 _UNITS = {"fit": " models", "headers": " files"}
@@ -21,7 +38,8 @@ class Bar:
     """Turns (stage, done, total) into a tqdm bar on a terminal, with speed and time left."""
 
     def __init__(self, quiet: bool) -> None:
-        self.quiet, self.bar, self.stage = quiet or not sys.stderr.isatty(), None, None
+        self.quiet, self.stage = quiet or not sys.stderr.isatty(), ""
+        self.bar: tqdm | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self.quiet:
@@ -48,8 +66,90 @@ class _Stderr(logging.Handler):
         click.echo(prefix + record.getMessage(), err=True)
 
 
-def common(function: Callable) -> Callable:
-    """Add the options that all commands take; the command gets `config`, `bar`, `as_json`."""
+def setting_of(key: str) -> Setting:
+    """Return the description of a key of the config, e.g. ``image.size``."""
+    return next(setting for setting in settings() if setting.key == key)
+
+
+class ConfigOption(click.Option):
+    """An option that stands for a key of the config; its help ends with the key's default.
+
+    Parameters
+    ----------
+    names : sequence of str
+    key : str
+        E.g. ``image.size``.
+    help : str
+        One line without the default.
+    otherwise : str
+        The words for a default of None, e.g. ``by strategy``.
+    """
+
+    def __init__(
+        self, names: Sequence[str], *, key: str, help: str, otherwise: str = "none", **options: Any
+    ) -> None:
+        self.key = key
+        setting = setting_of(key)
+        default = otherwise if setting.default is None else setting.default_text
+        if setting.choices:
+            options.setdefault("type", click.Choice(setting.choices))
+        super().__init__(names, help=f"{help}; default {default}.", **options)
+
+
+def config_option(*names: str, key: str, help: str, **options: Any) -> Callable[[Command], Command]:
+    """Add an option that stands for a key of the config; see `ConfigOption`."""
+    return click.option(*names, cls=ConfigOption, key=key, help=help, **options)
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """Options that all commands take, read.
+
+    Attributes
+    ----------
+    config : Config
+        The settings file over the defaults, and options over both.
+    bar : Bar
+    as_json : bool
+        The summary is printed as JSON.
+    file : Path or None
+        The settings file.
+    values : dict
+        What it holds.
+    seed : int or None
+        Of the command line.
+    """
+
+    config: Config
+    bar: Bar
+    as_json: bool
+    file: Path | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+    @classmethod
+    def read(
+        cls, file: Path | None, device: str | None, seed: int | None, bar: Bar, as_json: bool
+    ) -> "CommonOptions":
+        """Read the settings file that is named, else ``./clusterkit.toml`` if there is one."""
+        file = file or default_file()
+        values = read_toml(file) if file else {}
+        config = override(config_from_dict(values, where=str(file)), device=device, seed=seed)
+        return cls(config, bar, as_json, file, values, seed)
+
+    def load_run(self, run: Path | None) -> "tuple[Run, Config]":
+        """Load a run, else the newest; the settings file and options are laid over its settings."""
+        from clusterkit.formats.run import Run, find_run
+        from clusterkit.formats.run_settings import with_file
+
+        loaded = Run.load(run or find_run())
+        config = with_file(loaded.config, self.values, str(self.file))
+        # A run may be used on another machine than where it was fitted.
+        return loaded, override(config, device=self.config.device, seed=self.seed)
+
+
+def common(function: Command) -> Command:
+    """Add the options that all commands take; the command gets them as `common`."""
 
     @click.option(
         "--config",
@@ -58,7 +158,7 @@ def common(function: Callable) -> Callable:
         metavar="FILE.toml",
         help="Settings; default ./clusterkit.toml if there is one.",
     )
-    @click.option("--device", help="auto, cpu, cuda, cuda:N or mps.")
+    @config_option("--device", key="device", help="auto, cpu, cuda, cuda:N or mps")
     @click.option("--seed", type=int, help="Same seed and data: same result.")
     @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
     @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
@@ -74,10 +174,10 @@ def common(function: Callable) -> Callable:
         **kwargs: Any,
     ) -> None:
         set_up(quiet, verbose)
-        config = override(load_config(config_file), device=device, seed=seed)
         bar = Bar(quiet)
+        options = CommonOptions.read(config_file, device, seed, bar, as_json)
         try:
-            function(config=config, chosen=config_file, bar=bar, as_json=as_json, **kwargs)
+            function(common=options, **kwargs)
         finally:
             bar.close()
 
@@ -89,19 +189,31 @@ _DATA = ("images", "label_pattern", "image_column", "label_column", "group_colum
          "keep_tags", "unlabeled")  # fmt: skip
 
 
-def data_options(function: Callable) -> Callable:
+def data_options(function: Command) -> Command:
     """Add the options that say where images and labels are; see `data_settings`."""
 
-    @click.option("--images", help="Root of a CSV's image paths; default: the CSV's folder.")
-    @click.option(
-        "--label-pattern", metavar="REGEX", help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'."
+    @images_option
+    @config_option(
+        "--label-pattern",
+        key="data.label_pattern",
+        metavar="REGEX",
+        help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'",
     )
-    @click.option("--image-column", help="Default: image.")
-    @click.option("--label-column", help="Default: label; empty: unlabelled.")
-    @click.option("--group-column", help="Default: group; e.g. the patient.")
-    @click.option("--label-tag", metavar="TAG", help="DICOM: the element that holds the label.")
+    @config_option("--image-column", key="data.image_column", help="Of a CSV: the images' paths")
+    @config_option(
+        "--label-column", key="data.label_column", help="Of a CSV: labels, empty where unlabelled"
+    )
+    @config_option("--group-column", key="data.group_column", help="Of a CSV: e.g. the patient")
+    @config_option(
+        "--label-tag",
+        key="data.label_tag",
+        metavar="TAG",
+        help="DICOM: the element that holds the label",
+    )
     @keep_tags_option
-    @click.option("--unlabeled", metavar="DIR", help="More images, without labels.")
+    @config_option(
+        "--unlabeled", key="data.unlabeled", metavar="DIR", help="More images, without labels"
+    )
     @wraps(function)
     def wrapped(**kwargs: Any) -> None:
         function(**kwargs)
@@ -114,32 +226,31 @@ def data_settings(options: dict[str, Any]) -> dict[str, Any]:
     return {f"data__{name}": options[name] for name in _DATA}
 
 
-def run_option(function: Callable) -> Callable:
+def run_option(function: Command) -> Command:
     """Add --run, for commands that read one."""
     return click.option("--run", type=click.Path(path_type=Path), metavar="DIR",
                         help="Default: the newest run under ./runs.")(function)  # fmt: skip
 
 
-def keep_tags_option(function: Callable) -> Callable:
+def images_option(function: Command) -> Command:
+    """Add --images, for commands that read a CSV of images."""
+    text = "Root of a CSV's image paths"
+    return config_option("--images", key="data.images", help=text, otherwise="the CSV's folder")(
+        function
+    )
+
+
+def keep_tags_option(function: Command) -> Command:
     """Add --keep-tags, for commands that read DICOM headers into tables."""
 
     def split(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
         # A tag's number, (0010,1010), has a comma of its own.
-        found = re.findall(r"\([^)]*\)|[^,()\s]+", text or "")
-        return None if text is None else list(dict.fromkeys(found))
+        tags = re.findall(r"\([^)]*\)|[^,()\s]+", text or "")
+        return None if text is None else list(dict.fromkeys(tags))
 
+    # The default, an empty list, in words.
     text = "DICOM elements to add as columns; none is written unless named."
     return click.option("--keep-tags", callback=split, metavar="TAG,…", help=text)(function)
-
-
-def load_run(run: Path | None, config: Config, chosen: Path | None) -> tuple[Any, Config]:
-    """Load a run; its own settings hold unless a config file says otherwise."""
-    from clusterkit.formats.run import Run, find_run
-
-    loaded = Run.load(run or find_run())
-    if chosen is None and not Path("clusterkit.toml").is_file():
-        config = override(loaded.config, device=config.device)
-    return loaded, config
 
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 import click
 
 from clusterkit.commands.options import (
-    Bar,
+    CommonOptions,
     common,
     print_summary,
     run_option,
 )
-from clusterkit.config import Config
 
 
 @click.command()
@@ -24,10 +23,7 @@ from clusterkit.config import Config
 )
 @common
 def review(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     reviews: Path,
     run: Path | None,
     out: Path | None,
@@ -43,7 +39,7 @@ def review(
     from clusterkit.reviewing import review as check
 
     summary = check(reviews, run, out)
-    print_summary(summary, as_json, [
+    print_summary(summary, common.as_json, [
         f"against    {summary['against']}",
         *describe(summary),
         *([f"wrote      {out}"] if out else []),

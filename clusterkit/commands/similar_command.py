@@ -1,12 +1,15 @@
 """`similar`: the labelled images or patients that look most like one."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clusterkit.commands.options import Bar, common, load_run, print_summary, run_option
+from clusterkit.commands.options import CommonOptions, common, print_summary, run_option
 from clusterkit.config import Config
+
+if TYPE_CHECKING:
+    from clusterkit.formats.run import Run
 
 # Values that none of the nearest has: as many are shown for comparison.
 _OTHERS = 5
@@ -45,10 +48,7 @@ _OTHERS = 5
 )
 @common
 def similar(
-    config: Config,
-    bar: Bar,
-    as_json: bool,
-    chosen: Path | None,
+    common: CommonOptions,
     image: str,
     run: Path | None,
     k: int,
@@ -66,24 +66,24 @@ def similar(
     the mean over the images of either patient, and of both means.
     """
     if by == "group":
-        loaded, config = load_run(run, config, chosen)
-        _similar_groups(loaded, image, k, outcomes, cams, config, as_json)
+        loaded, config = common.load_run(run)
+        _similar_groups(loaded, image, k, outcomes, cams, config, common.as_json)
         return
     if outcomes is not None:
         raise click.UsageError("--outcomes counts patients; add --by group")
     from clusterkit.retrieval.finder import similar as find_similar
 
-    loaded, config = load_run(run, config, chosen)
+    loaded, config = common.load_run(run)
     found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
     lines = [
         f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}"
         for row in found.itertuples()
     ]
-    print_summary({"image": image, "similar": found.to_dict("records")}, as_json, lines)
+    print_summary({"image": image, "similar": found.to_dict("records")}, common.as_json, lines)
 
 
 def _similar_groups(
-    run: Any,
+    run: "Run",
     query: str,
     k: int,
     outcomes: Path | None,

@@ -20,6 +20,7 @@ from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
+from clusterkit.formats.run_settings import with_config
 from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
@@ -76,6 +77,14 @@ class Run:
     def data_root(self) -> Path:
         """Where the labelled images were when the run was written."""
         return Path(os.path.normpath(self.path / self.info["data"]["root"]))
+
+    def config_with(self, config: Config | None) -> Config:
+        """Return a caller's settings for use with this run; None: all are the run's.
+
+        Those that the calibration rests on (images, models, gate, exemplars) are always the run's;
+        one warning names those of the caller that are ignored.
+        """
+        return with_config(self.config, config)
 
     def part_of_gallery(self, name: str) -> dict[str, torch.Tensor]:
         """Return the tensors of `gallery` whose names begin with ``<name>.``, without that."""

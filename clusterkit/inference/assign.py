@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -67,7 +67,8 @@ def assign(
     source : path
         A folder (searched to the bottom), a CSV with a column image, or one image.
     config : Config or None
-        None: the run's. Its sections `engine`, `assign` and `data` matter here.
+        None: the run's. Its sections `assign` and `data` matter here, and of `engine` what the
+        run's calibration does not rest on; see `Run.config_with`.
     out : path or None
         The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
     fresh : bool
@@ -81,10 +82,10 @@ def assign(
         The run or input cannot be used. Single unreadable images are `failed` rows instead.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    config = config or run.config
+    config = run.config_with(config)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    inputs = read_inputs(source, replace(config, image=run.config.image), progress)
+    inputs = read_inputs(source, config, progress)
     _check_key(run, inputs, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(out, _key(run, inputs, config), fresh)
@@ -150,7 +151,7 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
         "inputs": listed.hexdigest(),
         "device": str(choose_device(config.device)),
         "batch_size": batch_size_of(config, choose_device(config.device)),
-        "pool_top": config.engine.pool_top,
+        "pool_top": run.config.engine.pool_top,
     }
 
 

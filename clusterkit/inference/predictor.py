@@ -29,7 +29,7 @@ class Predictor:
     ----------
     run : Run
     config : Config
-        Device and engine settings.
+        Of it, the device; what the calibration rests on is the run's.
     """
 
     def __init__(self, run: Run, config: Config) -> None:
@@ -39,7 +39,7 @@ class Predictor:
         siamese = FactoredSiamese.from_head(run.networks.siamese_head)
         self.networks = run.networks.to(self.device)
         self.calibration = Calibration.from_dict(run.calibration)
-        labels, stored, pool_top = run.labels, run.gallery, config.engine.pool_top
+        labels, stored, pool_top = run.labels, run.gallery, run.config.engine.pool_top
         exemplars = stored["exemplar"].numpy().astype(bool)
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)

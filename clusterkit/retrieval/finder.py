@@ -45,7 +45,7 @@ class SimilarityFinder:
 
     def __init__(self, run: Run | Path | str, config: Config | None = None) -> None:
         self.run = run if isinstance(run, Run) else Run.load(run)
-        self._predictor = Predictor(self.run, config or self.run.config)
+        self._predictor = Predictor(self.run, self.run.config_with(config))
 
     def predict(self, image: Path | str, compare_n: int | None = 15) -> Path:
         """Return the file of the most similar labelled image.

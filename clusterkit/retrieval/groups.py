@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +149,7 @@ def similar_groups(
     if k < 1:
         raise ValueError(f"k = {k} must be at least 1")
     run = run if isinstance(run, Run) else Run.load(run)
-    config = config or run.config
+    config = run.config_with(config)
     if not (run.manifest["group"] != "").any():
         raise ClusterkitError("this run has no groups; fit with a group column to compare patients")
     key = _key_of(run, config)
@@ -207,7 +207,7 @@ def _read_query(predictor: Predictor, path: Path, config: Config) -> _Query:
     how = "give an image, a folder of one patient's images, or the name of a group"
     if CsvAdapter.accepts(path, config.data):
         raise DataError(f"{path} is a table and not a patient; {how}")
-    rows = read_inputs(path, replace(config, image=predictor.run.config.image))
+    rows = read_inputs(path, config)
     refs, names = image_refs(rows), names_of(rows).tolist()
     features, ids, errors, near = [], [], [], set()
     known = predictor.run.manifest["image_id"].to_numpy()
