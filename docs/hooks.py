@@ -5,6 +5,7 @@ CHANGELOG.md, so none of them can say something else than the code does. They ar
 """
 
 import html
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,10 @@ that does not exist, and a value out of its range, is an error that names what i
 has no null: write `"none"` to switch an optional setting off. The folder `configs/` has files to
 start from.
 
-A run keeps the settings that it was fitted with, and commands that read a run start from them.
+A run keeps the settings that it was fitted with. Commands that read a run lay the file over them,
+key by key. What the run's calibration was measured with always comes from the run: all of `[image]`
+and `[model]`, and of `[engine]` the keys `pool_top`, `gate_mass`, `gate_max` and `max_exemplars`. A
+file that says otherwise is told so in one line.
 """
 
 
@@ -52,8 +56,16 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put the public names into the page on Python (an event of mkdocs)."""
-    return markdown.replace("<!-- names -->", public_names())
+    """Put public names and layers where pages ask for them (an event of mkdocs)."""
+    return markdown.replace("<!-- names -->", public_names()).replace("<!-- layers -->", layers())
+
+
+def layers() -> str:
+    """Return the layers that import-linter checks, the highest first."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    found = [layer for c in contracts if c["type"] == "layers" for layer in c["layers"]]
+    return "\n".join(["```text", *found, "```"])
 
 
 def public_names() -> str:
@@ -161,7 +173,9 @@ def configuration_page() -> str:
         if where != section:
             section = where
             title = f"`[{where}]`" if where else "Without a section"
-            parts.append(f"\n## {title}\n\n| key | type | default | allowed | |\n|---|---|---|---|---|")
+            parts.append(
+                f"\n## {title}\n\n| key | type | default | allowed | |\n|---|---|---|---|---|"
+            )
         cells = [_code(setting.key), _text(str(setting.type)), _code(_toml(setting.default)),
                  _text(str(setting.allowed or "")), _text(str(setting.help or ""))]  # fmt: skip
         parts.append("| " + " | ".join(cells) + " |")
@@ -183,7 +197,9 @@ def _settings() -> list:
             whole = inner is not field
             value = getattr(default, inner.name) if whole else default
             key = f"{field.name}.{inner.name}" if whole else field.name
-            out.append(SimpleNamespace(key=key, type=inner.type, default=value, allowed="", help=""))
+            out.append(
+                SimpleNamespace(key=key, type=inner.type, default=value, allowed="", help="")
+            )
     return out
 
 
