@@ -1,9 +1,12 @@
 """What `import clusterkit` offers, and that it costs nothing until it is used."""
 
+import ast
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import clusterkit
 
@@ -19,6 +22,40 @@ def test_exports():
     # Left out of a star import, where it would hide Python's own module.
     assert clusterkit.inspect.__module__ == "clusterkit.inspection.inspect"
     assert "inspect" in dir(clusterkit)
+
+
+def test_type_checkers_are_shown_the_same_names():
+    package = Path(clusterkit.__file__).parent
+    assert (package / "py.typed").is_file()
+    stub = ast.parse((package / "__init__.pyi").read_text(encoding="utf-8"))
+    shown = {
+        # `import … as` the same name: only that passes a name on from a stub.
+        alias.name: (node.module, alias.asname)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert shown == {name: (where, name) for name, where in clusterkit._EXPORTS.items()}
+
+
+@pytest.mark.slow
+def test_mypy_knows_the_types_of_a_call(tmp_path, monkeypatch):
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed")
+    user = tmp_path / "user.py"
+    user.write_text(
+        "import clusterkit\n"
+        "reveal_type(clusterkit.fit('labels.csv'))\n"
+        "reveal_type(clusterkit.assign('run', 'images').table)\n"
+        "clusterkit.fit(3)\n"
+    )
+    # With the project's settings and cache: `make static` has read torch's types already.
+    monkeypatch.chdir(Path(__file__).parents[1])
+    out, _, _ = api.run([str(user)])
+    said = [line for line in out.splitlines() if "user.py:" in line]
+    assert 'user.py:2: note: Revealed type is "clusterkit.formats.run.Run"' in said[0]
+    assert "user.py:3: note: Revealed type is" in said[1]
+    assert "DataFrame" in said[1]
+    assert "user.py:4: error" in said[2]
 
 
 def test_functions_stay_functions_after_their_modules_are_imported(run, assignment, tmp_path):

@@ -1,0 +1,77 @@
+"""The commands of the tutorial, run in order as they are written there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("demo.md", "own-images.md")
+
+# The same commands with settings that take seconds: heads on random features of small pictures.
+SETTINGS = """
+[image]
+size = 48
+[model]
+backbone = "resnet18"
+weights = "none"
+[train]
+strategy = "head"
+siamese_epochs = 4
+folds = 3
+[audit]
+limit = 8
+"""
+COMMAND = """
+import sys, tomllib
+import clusterkit.auditing.audit, clusterkit.demo
+from clusterkit.cli import main
+clusterkit.auditing.audit._CHECKED = 4
+clusterkit.demo.DEMO.update(tomllib.loads({settings!r}))
+sys.argv[0] = "clusterkit"
+main()
+"""
+
+
+def shell_blocks(page: str) -> list[str]:
+    text = (ROOT / "docs" / "tutorial" / page).read_text(encoding="utf-8")
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+
+
+def test_tutorial_has_commands_for_every_step():
+    text = "\n".join(block for page in PAGES for block in shell_blocks(page))
+    for command in ("demo", "inspect", "fit", "assign", "audit", "similar", "review", "export"):
+        assert re.search(rf"^clusterkit {command}\b", text, re.M), command
+
+
+@pytest.mark.slow
+def test_tutorial_commands_run_in_order(tmp_path):
+    programs, work = tmp_path / "bin", tmp_path / "work"
+    programs.mkdir()
+    work.mkdir()
+    (programs / "command.py").write_text(COMMAND.format(settings=SETTINGS))
+    for name, arguments in (
+        ("clusterkit", f'"{programs / "command.py"}" "$@"'),
+        ("python", '"$@"'),
+    ):
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}\n')
+        (programs / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    for block in (block for page in PAGES for block in shell_blocks(page)):
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=work,
+                              env=environment, capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        if (work / "work").is_dir():
+            # Read by every command that is given in this folder.
+            (work / "work" / "clusterkit.toml").write_text(SETTINGS)
+    own = work / "work"
+    for name in ("check/index.html", "runs/first/audit/index.html", "why.png",
+                 "runs/second/export/folders/index.csv"):  # fmt: skip
+        assert (own / name).is_file(), name
+    assert "rosette" in (own / "runs/second/assignments.csv").read_text(encoding="utf-8")
