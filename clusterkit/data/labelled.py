@@ -1,7 +1,7 @@
 """The labelled images, decoded once."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -37,8 +37,8 @@ class Labelled:
     units : (N,) int
         What must stay together: see `units_of`.
     classes : list of str
-    signatures : (N, SIGNATURE) int8, or None
-        What near duplicates are known by.
+    signatures : (N, SIGNATURE) int8
+        Of near-duplicate search; empty where no images are compared.
     """
 
     rows: pd.DataFrame
@@ -46,7 +46,7 @@ class Labelled:
     labels: np.ndarray
     units: np.ndarray
     classes: list[str]
-    signatures: np.ndarray | None = None
+    signatures: np.ndarray = field(default_factory=lambda: np.zeros((0, SIGNATURE), dtype=np.int8))
 
     @property
     def prior(self) -> np.ndarray:

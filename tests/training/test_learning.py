@@ -22,12 +22,11 @@ from clusterkit.models.heads import pair_features
 from clusterkit.models.networks import Networks, embed_paths
 from clusterkit.models.siamese import FactoredSiamese
 from clusterkit.progress import silent
-from clusterkit.training.crossfit import held_out_folds, learn
-from clusterkit.training.learners import History
+from clusterkit.training.crossfit import cross_fit, held_out_folds
+from clusterkit.training.frozen import FrozenFeatures
 from clusterkit.training.linear import fit_linear_head
 from clusterkit.training.pair_head import fit_pair_head
 from clusterkit.training.pairs import draw_pairs
-from clusterkit.training.trainer import Trainer
 
 
 def blobs(n: int, width: int, apart: float, seed: int, n_classes: int = 2) -> tuple:
@@ -181,10 +180,11 @@ def taught(backbone, apart: float, **settings) -> tuple:
                     ["a", "b"])  # fmt: skip
     config = override(Config(), **{"device": "cpu", "assign__max_error": 0.1, **settings})
     folds, _ = held_out_folds(data, config, "head")
-    trainer = Trainer(data, [], config, backbone, "head", History())
-    trainer.take_features(features[None, :120], features[120:], folds)
+    strategy = FrozenFeatures.given(
+        data, features[None, :120], features[120:], folds, config, backbone
+    )
     appearance = np.random.default_rng(0).random((120, 27))
-    learned = learn(data, appearance, trainer, folds, config, silent)
+    learned = cross_fit(data, appearance, strategy, folds, config, silent)
     return learned, features[120:], labels[120:]
 
 

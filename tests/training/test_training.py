@@ -23,9 +23,11 @@ from clusterkit.errors import DataError
 from clusterkit.methods.calibration import HeldOut, calibrate, clearly_likelier
 from clusterkit.methods.fusion import Scores
 from clusterkit.models.networks import Networks, embed_all
+from clusterkit.training.cached_features import CachedFeatures
 from clusterkit.training.callbacks import KeepBest
-from clusterkit.training.head_start import StartFeatures
-from clusterkit.training.learners import Data, History, finetune_siamese
+from clusterkit.training.history import History
+from clusterkit.training.learners import finetune_siamese
+from clusterkit.training.loaders import TrainingSplit
 from clusterkit.training.pairs import all_pairs, join_all, mixed_batches, pair_weights
 from clusterkit.training.stopping import keep_back
 
@@ -110,7 +112,8 @@ def test_siamese_model_learns_pairs_of_images_that_it_has_not_seen():
     config = config_from_dict({"device": "cpu", "train": {"batch_size": 15}})
     torch.manual_seed(0)
     encoder, seen = _Small(), []
-    data, history = Data(images, labels, np.arange(90), np.arange(90, 120), True), History()
+    data = TrainingSplit(images, labels, np.arange(90), np.arange(90, 120), True)
+    history = History()
     head = finetune_siamese(encoder, data, config, 10, history, lambda *step: seen.append(step))
     assert max(row["valid_accuracy"] for row in history.rows) > 0.9
     assert seen[-1][0] == seen[-1][1]
@@ -133,17 +136,17 @@ class _Losses:
         return self.losses[self.epoch], 0.5
 
 
-def _train_on(losses, choosing):
+def _train_on(losses, early_stopping):
     model = torch.nn.Linear(1, 1)
     rows = [(torch.ones(1), torch.ones(1))] * 4
     loaders = DataLoaders(DataLoader(rows, bs=2), DataLoader(rows, bs=2))
-    record, weights, watch = [], [], _Losses(losses)
+    record, weights, validation = [], [], _Losses(losses)
 
     def note(*row):
         record.append(row)
         weights.append(model.weight.item())
 
-    keep = KeepBest(watch, len(losses), choosing, note)
+    keep = KeepBest(validation, len(losses), early_stopping, note)
     learner = Learner(loaders, model, loss_func=torch.nn.functional.mse_loss, cbs=keep)
     with learner.no_bar(), learner.no_logging():
         learner.fit(len(losses))
@@ -152,7 +155,7 @@ def _train_on(losses, choosing):
 
 def test_best_weights_are_kept_and_no_gain_ends_training():
     losses = [9, 8, 7, 6, 2, 3, 3, 3, 3, 3, 3, 1]
-    last, weights, record = _train_on(losses, choosing=True)
+    last, weights, record = _train_on(losses, early_stopping=True)
     assert last == weights[4]
     assert [row[2] for row in record] == losses[:8]
     assert len(set(weights)) == 8
@@ -160,12 +163,12 @@ def test_best_weights_are_kept_and_no_gain_ends_training():
 
 def test_losses_before_the_rate_peaks_do_not_end_training():
     losses = [1, 5, 5, 5, 5, 0.5, 5, 5, 5, 5, 5, 5]
-    last, weights, record = _train_on(losses, choosing=True)
+    last, weights, record = _train_on(losses, early_stopping=True)
     assert (last, len(record)) == (weights[5], 9)
 
 
 def test_what_calibration_measures_on_chooses_no_epoch():
-    last, weights, record = _train_on([1, 2, 3, 4, 5, 6], choosing=False)
+    last, weights, record = _train_on([1, 2, 3, 4, 5, 6], early_stopping=False)
     assert last == weights[-1]
     assert [row[2] for row in record] == [1, 2, 3, 4, 5, 6]
 
@@ -193,7 +196,7 @@ def test_images_kept_back_are_whole_patients_and_leave_every_class(patients, eac
 def test_features_to_start_from_are_computed_once_and_are_those_of_each_view():
     images = np.random.default_rng(0).integers(0, 256, (5, 48, 48, 3), dtype=np.uint8)
     encoder, calls = empty_encoder("squeezenet1_1").eval(), []
-    start = StartFeatures(encoder, images, "cpu", lambda *step: calls.append(step))
+    start = CachedFeatures(encoder, images, "cpu", lambda *step: calls.append(step))
     whole = start.views(AugmentConfig(flip_horizontal=True, flip_vertical=True))
     assert calls == [(20, 20)]
     for across, down in np.ndindex(2, 2):
