@@ -23,9 +23,8 @@ from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.models.networks import Embeddings, Networks, embed_all
 from clusterkit.progress import silent
-from clusterkit.training.crossfit import Learned, held_out_folds, learn
-from clusterkit.training.learners import History
-from clusterkit.training.trainer import Trainer
+from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
+from clusterkit.training.frozen import FrozenFeatures
 from clusterkit.training.transforms import flipped_views
 
 # Manifest below the data folder, and pixels a side.
@@ -114,13 +113,10 @@ class Features:
         images = np.empty((len(rows), 0, 0, 3), dtype=np.uint8)
         data = Labelled(rows, images, index, units_of(rows), classes)
         config = override(config, device="cpu")
-        trainer = Trainer(data, [], config, self.backbone, "head", History())
         folds, _ = held_out_folds(data, config, "head")
-        trainer.take_features(
-            self.views[:, labelled], None if pool is None else self.views[0, pool], folds
-        )
-        appearance = self.appearance[labelled]
-        return learn(data, appearance, trainer, folds, config, silent)
+        views, of_pool = self.views[:, labelled], None if pool is None else self.views[0, pool]
+        strategy = FrozenFeatures.given(data, views, of_pool, folds, config, self.backbone)
+        return cross_fit(data, self.appearance[labelled], strategy, folds, config, silent)
 
 
 def score_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:

@@ -340,11 +340,11 @@ def test_other_frames_of_a_labelled_file_do_not_join_the_pool(tmp_path, config):
     rows += [f"free.tif,{k}," for k in range(3)]
     (tmp_path / "l.csv").write_text("\n".join(rows) + "\n")
     from clusterkit.reviewing import apply_reviews
-    from clusterkit.training.fit import _choose_pool
+    from clusterkit.training.pool import choose_pool
 
     manifest = read_manifest(tmp_path / "l.csv")
     data = load_labelled(manifest, config, lambda *_: None)
-    pool = _choose_pool(apply_reviews(manifest, [], tmp_path).manifest, data, config)
+    pool = choose_pool(apply_reviews(manifest, [], tmp_path).manifest, data, config)
     assert {os.path.basename(path) for path, _ in pool} <= {"free.tif"}
 
 

@@ -1,7 +1,7 @@
 """Labelled images, decoded once, with labels and units."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -38,8 +38,8 @@ class Labelled:
         Images of one unit stay together in every split: see `units_of`.
     classes : list of str
         Sorted.
-    signatures : (N, SIGNATURE) int8, or None
-        By which near duplicates are found.
+    signatures : (N, SIGNATURE) int8
+        By which near duplicates are found; empty where no images are compared.
     """
 
     rows: pd.DataFrame
@@ -47,7 +47,7 @@ class Labelled:
     labels: np.ndarray
     units: np.ndarray
     classes: list[str]
-    signatures: np.ndarray | None = None
+    signatures: np.ndarray = field(default_factory=lambda: np.zeros((0, SIGNATURE), dtype=np.int8))
 
     @property
     def prior(self) -> np.ndarray:

@@ -12,8 +12,8 @@ from torch.amp import GradScaler
 from clusterkit.models.forward import BFLOAT16, quick_precision
 from clusterkit.progress import StageProgress
 
-# (loss, accuracy) of a model on images that do not train it; None: there are none.
-Watch = Callable[[], tuple[float, float] | None]
+# (loss, accuracy) of a model on the validation images; None: there are none.
+Validation = Callable[[], tuple[float, float] | None]
 
 # The share of the epochs after which no gain ends the training.
 _PATIENCE = 0.2
@@ -65,40 +65,49 @@ class HalfPrecision(MixedPrecision):
 
 
 class KeepBest(Callback):
-    """Watches images that do not train, and where asked to keeps the weights best on them.
+    """Validates after each epoch, and with early stopping keeps the weights of the best one.
 
     Training runs under the one-cycle schedule whether it may be stopped or not: its falling rate
     is worth more than epochs saved, and one that is not stopped is fastai's own. No epoch counts
-    against patience before the rate has peaked: while it rises, losses go up and down without
-    saying anything. Thereafter a fifth of the epochs (at least 2) without a lower loss ends the
+    against patience before the rate has peaked: while it rises, the loss goes up and down without
+    meaning. Thereafter a fifth of the epochs (at least 2) without a lower loss ends the
     training. The weights of the best epoch, held in memory, are loaded.
 
     Parameters
     ----------
-    watch : callable
+    validation : callable
         Returns (loss, accuracy), or None.
     epochs : int
-    choosing : bool
-        Whether the loss watched may choose the epoch. It must not where the images are those
+    early_stopping : bool
+        Whether the validation loss may choose the epoch. It must not where the images are those
         that calibration measures on.
     record : callable
-        Called with (epoch, training loss, loss watched or None, accuracy watched or None).
+        Called with (epoch, training loss, validation loss or None, validation accuracy or None).
     """
 
     order = 70
 
-    def __init__(self, watch: Watch, epochs: int, choosing: bool, record: Callable) -> None:
-        self.watch, self.choosing, self.record = watch, choosing, record
+    def __init__(
+        self,
+        validation: Validation,
+        epochs: int,
+        early_stopping: bool,
+        record: Callable[[int, float, float | None, float | None], None],
+    ) -> None:
+        self.validation, self.record = validation, record
+        self.early_stopping = early_stopping
         self.first = math.ceil(_PEAK * epochs)
         self.patience = max(2, math.ceil(_PATIENCE * epochs))
-        self.best, self.state, self.since = math.inf, None, 0
+        self.best, self.since = math.inf, 0
+        self.state: dict[str, torch.Tensor] | None = None
 
     def before_validate(self) -> None:
         """Measure in place of fastai's loop, which knows only batches with targets."""
-        found = self.watch()
-        self.record(self.epoch, float(self.smooth_loss), *(found or (None, None)))
-        if found and self.choosing:
-            self._keep(found[0])
+        found = self.validation()
+        loss, accuracy = found or (None, None)
+        self.record(self.epoch, float(self.smooth_loss), loss, accuracy)
+        if loss is not None and self.early_stopping:
+            self._keep(loss)
         raise CancelValidException
 
     def after_epoch(self) -> None:
@@ -121,11 +130,12 @@ class KeepBest(Callback):
             self.since += 1
 
 
-class Count(Callback):
-    """Calls `report` with (images trained on, images in all)."""
+class CountImages(Callback):
+    """Calls `progress` with (images trained on, images in all)."""
 
-    def __init__(self, report: StageProgress) -> None:
-        self.report = report
+    def __init__(self, progress: StageProgress) -> None:
+        # `progress` would hide the learner's callback of that name.
+        self.notify = progress
 
     def before_fit(self) -> None:
         """Count from nothing."""
@@ -135,8 +145,8 @@ class Count(Callback):
         """Count a batch that trained."""
         if self.training:
             self.done += len(self.yb[0])
-            self.report(self.done, len(self.dls.train) * self.dls.train.bs * self.n_epoch)
+            self.notify(self.done, len(self.dls.train) * self.dls.train.bs * self.n_epoch)
 
     def after_fit(self) -> None:
-        """Say that all is done, if it was stopped early."""
-        self.report(self.done, self.done)
+        """Report all images as done if training was stopped early."""
+        self.notify(self.done, self.done)

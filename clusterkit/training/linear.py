@@ -58,8 +58,6 @@ def fit_linear_head(
     """
     features = views.flatten(0, 1).numpy()
     targets = np.tile(labels, len(views))
-    head = create_linear_head(features.shape[1], len(prior))
-    norm, linear = head
     mean, var = features.mean(0), features.var(0)
     weights = _class_weights(targets, prior)
     if extra is not None and len(extra[1]):
@@ -68,22 +66,43 @@ def fit_linear_head(
         scale = min(1.0, len(targets) / len(extra[1]))
         weights = np.r_[weights, scale * _class_weights(extra[1], prior)]
         targets = np.r_[targets, extra[1]]
-    scaled = (features - mean) / np.sqrt(var + norm.eps)
-    weight, bias = np.zeros(linear.weight.shape), np.zeros(len(prior))
+    head = create_linear_head(features.shape[1], len(prior))
+    scaled = (features - mean) / np.sqrt(var + nn.BatchNorm1d(1).eps)
+    weight, bias = _mean_regression(scaled, targets, weights, len(prior), depths, inverse_l2)
+    parameters = {"0.running_mean": mean, "0.running_var": var, "1.weight": weight, "1.bias": bias}
+    tensors = {name: torch.from_numpy(values) for name, values in parameters.items()}
+    head.load_state_dict(head.state_dict() | tensors)
+    return head.eval()
+
+
+def _mean_regression(
+    scaled: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    n_classes: int,
+    depths: list[int],
+    inverse_l2: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean weights (K, D) and biases (K,) of one regression per entry of `nested_columns`.
+
+    Parameters
+    ----------
+    scaled : (n, D) float
+        Standardised features.
+    targets : (n,) int
+    weights : (n,) float
+        Of the samples.
+    """
+    weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
     for columns in nested_columns(depths):
         with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
             rotated, axes = _row_space(scaled[:, columns])
             model = LogisticRegression(C=inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
-        part, shift = _all_classes(model, len(prior))
+        part, shift = _all_classes(model, n_classes)
         weight[:, columns] += part @ axes.T / len(depths)
         bias += shift / len(depths)
-    with torch.no_grad():
-        norm.running_mean.copy_(torch.from_numpy(mean))
-        norm.running_var.copy_(torch.from_numpy(var))
-        linear.weight.copy_(torch.from_numpy(weight))
-        linear.bias.copy_(torch.from_numpy(bias))
-    return head.eval()
+    return weight, bias
 
 
 def nested_columns(depths: list[int]) -> list[np.ndarray]:

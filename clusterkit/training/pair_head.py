@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.models.heads import HIDDEN, create_head, pair_features
+from clusterkit.training.one_cycle import train_one_cycle
 from clusterkit.training.pairs import draw_pairs
 
 # Principal axes that pairs are compared in. With N images the features span at most N − 1
@@ -19,9 +20,6 @@ _PAIRS = 128
 _LEAST_STEPS = 100
 _LEAST_SPREAD = 1e-5
 
-# Steps that one row of the history covers.
-_EPOCH = 10
-
 
 def fit_pair_head(
     views: torch.Tensor,
@@ -30,7 +28,7 @@ def fit_pair_head(
     lr: float,
     weight_decay: float,
     seed: int,
-    record: Callable[[int, float], None] = lambda epoch, loss: None,
+    record: Callable[[int, float], None] | None = None,
 ) -> nn.Sequential:
     """Fit the article's head (`create_head`) on pairs of images, half of them of one class.
 
@@ -47,10 +45,9 @@ def fit_pair_head(
     epochs : int
         Passes over the images; there are at least 100 steps of 128 pairs.
     lr, weight_decay : float
-        Of AdamW under a one-cycle schedule (Smith and Topin, arXiv 1708.07120).
     seed : int
-    record : callable
-        Called with (epoch, mean loss) every 10 steps.
+    record : callable or None
+        See `train_one_cycle` for these.
 
     Returns
     -------
@@ -71,7 +68,8 @@ def fit_pair_head(
     rest = create_head(2, 1)[3:]
     model = nn.Sequential(nn.Dropout(0.25), first, *rest)
     steps = max(_LEAST_STEPS, math.ceil(epochs * len(labels) / _PAIRS))
-    _train(model, reduced, labels, steps, lr, weight_decay, generator, record)
+    loss = _pair_loss(model, reduced, labels, generator)
+    train_one_cycle(model, loss, steps, lr, weight_decay, record)
     return _unfold(first, rest, mean, variance, axes).eval()
 
 
@@ -84,34 +82,19 @@ def _principal_axes(standardised: torch.Tensor, most: int) -> torch.Tensor:
     return axes[:count].T / first
 
 
-def _train(
-    model: nn.Module,
-    reduced: torch.Tensor,
-    labels: np.ndarray,
-    steps: int,
-    lr: float,
-    weight_decay: float,
-    generator: torch.Generator,
-    record: Callable[[int, float], None],
-) -> None:
+def _pair_loss(
+    model: nn.Module, reduced: torch.Tensor, labels: np.ndarray, generator: torch.Generator
+) -> Callable[[], torch.Tensor]:
+    """Return what draws a batch of pairs of features (V, N, P) and gives the loss on it."""
     classes = torch.as_tensor(np.unique(labels, return_inverse=True)[1])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    model.train()
-    losses = []
-    for step in range(steps):
+
+    def batch_loss() -> torch.Tensor:
         first, second, same = draw_pairs(classes, _PAIRS, generator)
-        seen = torch.randint(len(reduced), (2, _PAIRS), generator=generator)
-        pairs = torch.cat([reduced[seen[0], first], reduced[seen[1], second]], dim=1)
-        loss = binary_cross_entropy_with_logits(model(pairs)[:, 0], same.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-        if len(losses) == _EPOCH or step == steps - 1:
-            record(step // _EPOCH, float(np.mean(losses)))
-            losses = []
+        drawn = torch.randint(len(reduced), (2, _PAIRS), generator=generator)
+        pairs = torch.cat([reduced[drawn[0], first], reduced[drawn[1], second]], dim=1)
+        return binary_cross_entropy_with_logits(model(pairs)[:, 0], same.float())
+
+    return batch_loss
 
 
 def _unfold(
@@ -123,10 +106,16 @@ def _unfold(
     head = create_head(2 * size, 1)
     norm, _, linear, _, norm2, _, linear2 = head
     with torch.no_grad():
-        norm.running_mean.copy_(pair_features(mean[None], mean[None])[0])
-        norm.running_var.copy_(pair_features(variance[None], variance[None])[0])
         of_first, of_second = first.weight[:, :count], first.weight[:, count:]
-        linear.weight.copy_(pair_features(of_first @ axes.T, of_second @ axes.T))
-        norm2.load_state_dict(rest[1].state_dict())
-        linear2.weight.copy_(rest[3].weight)
+        weight = pair_features(of_first @ axes.T, of_second @ axes.T)
+    norm.load_state_dict(
+        norm.state_dict()
+        | {
+            "running_mean": pair_features(mean[None], mean[None])[0],
+            "running_var": pair_features(variance[None], variance[None])[0],
+        }
+    )
+    linear.load_state_dict({"weight": weight})
+    norm2.load_state_dict(rest[1].state_dict())
+    linear2.load_state_dict(rest[3].state_dict())
     return head

@@ -101,7 +101,8 @@ def all_pairs(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
     block = torch.arange(count) // _BLOCK
     near = (block[:, None] == block) & ~torch.eye(count, dtype=torch.bool)
-    return near.nonzero(as_tuple=True)
+    first, second = near.nonzero(as_tuple=True)
+    return first, second
 
 
 def pair_weights(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

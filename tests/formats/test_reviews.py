@@ -393,7 +393,7 @@ def test_a_rejected_image_is_neither_labelled_nor_learned_from(sample, config, t
     from clusterkit import read_manifest
     from clusterkit.data.labelled import load_labelled
     from clusterkit.reviewing import apply_reviews
-    from clusterkit.training.fit import _choose_pool
+    from clusterkit.training.pool import choose_pool
 
     settings = override(config, data__unlabeled=str(sample / "unlabeled"))
     manifest = read_manifest(sample / "labels.csv", settings)
@@ -405,7 +405,7 @@ def test_a_rejected_image_is_neither_labelled_nor_learned_from(sample, config, t
     assert ids[1] in set(data.rows["image_id"])
     assert ids[0] not in set(data.rows["image_id"])
     by_id = manifest.set_index("image_id")["path"]
-    pool = [path for path, _ in _choose_pool(applied.manifest, data, settings)]
+    pool = [path for path, _ in choose_pool(applied.manifest, data, settings)]
     assert by_id[ids[0]] not in pool
     assert by_id[ids[1]] not in pool
     assert by_id[ids[2]] in pool

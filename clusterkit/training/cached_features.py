@@ -1,6 +1,4 @@
-"""What fine-tuning starts from: features of the untrained encoder, and heads fitted to them."""
-
-import math
+"""Features of the encoder that training starts from, computed once."""
 
 import numpy as np
 import torch
@@ -13,10 +11,6 @@ from clusterkit.training.transforms import flipped_views
 
 # Images embedded between two calls of `progress`; their mirror images are all that is copied.
 _CHUNK = 128
-
-_BATCH = 64
-_LEAST_STEPS = 100
-_EPOCHS = 10
 
 
 def embed_views(
@@ -35,7 +29,7 @@ def embed_views(
     augment : AugmentConfig
     device : str
     progress : callable
-        Called with (images embedded, images in all), each mirror image counting as one.
+        Called with (done, total) in images; each mirror image counts as one.
 
     Returns
     -------
@@ -51,8 +45,8 @@ def embed_views(
     return torch.cat(parts, dim=1)
 
 
-class StartFeatures:
-    """Features of the encoder that training starts from, computed once for all that ask.
+class CachedFeatures:
+    """Features of the encoder that training starts from, computed once per set of views.
 
     Both networks, all folds and, where fine-tuning is compared with heads on frozen features,
     both strategies start from the same weights.
@@ -90,41 +84,3 @@ class StartFeatures:
                 found = embed_views(self.encoder, self.images, augment, self.device, self.progress)
                 self._views[key] = found
         return self._views[key]
-
-
-def warm_head(
-    head: nn.Sequential,
-    views: torch.Tensor,
-    labels: np.ndarray,
-    loss: nn.Module,
-    lr: float,
-    weight_decay: float,
-) -> None:
-    """Train a new head in place on cached features, before the encoder is trained with it.
-
-    A random head's gradients would undo what the encoder has learned. Ten passes over features
-    take less time than one over images.
-
-    Parameters
-    ----------
-    head : (B, D) → (B, K) logits
-    views : (V, N, D) float Tensor
-        Pooled features of every view of N ≥ 2 images.
-    labels : (N,) int
-    loss : nn.Module
-        (logits, labels) → scalar.
-    lr, weight_decay : float
-        Of AdamW under a one-cycle schedule; at least 100 steps of 64 images.
-    """
-    targets = torch.as_tensor(labels)
-    steps = max(_LEAST_STEPS, math.ceil(_EPOCHS * len(labels) / _BATCH))
-    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    head.train()
-    for _ in range(steps):
-        rows = torch.randperm(len(targets))[:_BATCH]
-        seen = torch.randint(len(views), rows.shape)
-        optimizer.zero_grad()
-        loss(head(views[seen, rows]), targets[rows]).backward()
-        optimizer.step()
-        schedule.step()

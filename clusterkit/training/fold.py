@@ -1,0 +1,167 @@
+"""One model of a cross-fitting, and what the images that it holds out say of it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from clusterkit.config import Config, EngineConfig
+from clusterkit.data.labelled import Labelled
+from clusterkit.inference.scorer import Reduction, Scorer
+from clusterkit.methods.calibration import Calibration, HeldOut, calibrate
+from clusterkit.methods.novelty import NoveltyModel
+from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.training.history import History
+from clusterkit.training.strategy import Strategy
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A trained model, its scorer, and the rows of the labelled images on either side.
+
+    Attributes
+    ----------
+    train, test : (n,) int
+        Rows that it was trained on, and that it is tested on.
+    embeddings : Embeddings
+        Of all labelled images, in float32: learned from and compared with.
+    for_assign : Embeddings or None
+        Of the same images in the precision of `assign`; None: that is float32 too.
+    pool : Embeddings or None
+    scorer : Scorer
+        Its exemplars are training images.
+    history : History
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    embeddings: Embeddings
+    for_assign: Embeddings | None
+    pool: Embeddings | None
+    scorer: Scorer
+    history: History
+
+    def with_networks(self, networks: Networks, data: Labelled, engine: EngineConfig) -> "Fold":
+        """Return the fold with other networks over the same features."""
+        return replace(self, scorer=self._score_with(networks, self.train, data, engine))
+
+    def with_exemplars(self, rows: np.ndarray, data: Labelled, engine: EngineConfig) -> "Fold":
+        """Return the fold with the labelled images of `rows` (n,) as exemplars."""
+        return replace(self, scorer=self._score_with(self.scorer.networks, rows, data, engine))
+
+    def _score_with(
+        self, networks: Networks, rows: np.ndarray, data: Labelled, engine: EngineConfig
+    ) -> Scorer:
+        exemplars, reduction = take_rows(self.embeddings, rows), self.scorer.reduction
+        return Scorer.of(
+            networks, exemplars, data.labels[rows], len(data.classes), self.pool, reduction, engine
+        )
+
+    def held_out(self, number: int, data: Labelled, appearance: np.ndarray) -> HeldOut:
+        """Score the test images against exemplars that the model was trained on.
+
+        Parameters
+        ----------
+        number : int
+            Of the fold.
+        data : Labelled
+        appearance : (N, 27) float
+            Of the labelled images.
+        """
+        train, test = self.train, self.test
+        float32 = take_rows(self.embeddings, test)
+        tested, plain = float32, None
+        if self.for_assign is not None:
+            tested = take_rows(self.for_assign, test)
+            plain, _, _ = self.scorer.compare(float32)
+        scores, _, _ = self.scorer.compare(tested)
+        novelty = NoveltyModel.of(
+            self.embeddings.siamese[train], appearance[train], data.labels[train]
+        )
+        return HeldOut(
+            rows=test,
+            scores=scores,
+            plain=plain,
+            novelty=novelty.score(tested.siamese, appearance[test]),
+            labels=data.labels[test],
+            units=data.units[test],
+            folds=np.full(len(test), number),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """The model of all labelled images, the models of the folds, and what the latter measured.
+
+    Attributes
+    ----------
+    final : Fold
+        With one fold, that fold's.
+    folds : list of Fold
+    calibration : Calibration
+    """
+
+    final: Fold
+    folds: list[Fold]
+    calibration: Calibration
+
+    @classmethod
+    def calibrated(
+        cls,
+        final: Fold,
+        folds: list[Fold],
+        data: Labelled,
+        appearance: np.ndarray,
+        engine: EngineConfig,
+    ) -> "CrossFit":
+        """Calibrate on the test images of all folds."""
+        parts = [fold.held_out(number, data, appearance) for number, fold in enumerate(folds)]
+        held_out = HeldOut.joined(parts)
+        calibration = calibrate(held_out, data.prior, engine.gate_mass, engine.gate_max)
+        return cls(final, folds, calibration)
+
+
+def train_fold(
+    strategy: Strategy,
+    train: np.ndarray,
+    test: np.ndarray,
+    data: Labelled,
+    reduction: Reduction | None,
+    history: History,
+    config: Config,
+) -> Fold:
+    """Train one model.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    train, test : (n,) int
+        Rows of the labelled images.
+    data : Labelled
+    reduction : Reduction or None
+        None: it is found from this model's own features.
+    history : History
+        Gets the losses.
+    config : Config
+    """
+    networks = strategy.train(train, test, history)
+    embeddings, pool = strategy.embed(networks), strategy.embed_pool(networks)
+    for_assign = strategy.embed_for_assign(networks)
+    if reduction is None:
+        of_pool = None if pool is None else pool.siamese
+        reduction = fit_reduction(embeddings.siamese, of_pool, config.seed)
+    exemplars, labels = take_rows(embeddings, train), data.labels[train]
+    scorer = Scorer.of(
+        networks, exemplars, labels, len(data.classes), pool, reduction, config.engine
+    )
+    return Fold(train, test, embeddings, for_assign, pool, scorer, history)
+
+
+def fit_reduction(labelled: torch.Tensor, pool: torch.Tensor | None, seed: int) -> Reduction:
+    """Return the principal axes of features (N, D) of labelled images and (M, D) of the pool."""
+    return Reduction.of(torch.cat([labelled] if pool is None else [labelled, pool]), seed)
+
+
+def take_rows(embeddings: Embeddings, rows: np.ndarray) -> Embeddings:
+    """Return the features of some rows (n,)."""
+    return Embeddings(embeddings.classifier[rows], embeddings.siamese[rows])

@@ -1,0 +1,204 @@
+"""Heads on the features of one encoder that is not trained: the strategy ``head``."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from fastai.torch_core import set_seed
+from scipy.special import log_softmax
+
+from clusterkit.config import AugmentConfig, Config
+from clusterkit.data.labelled import Labelled
+from clusterkit.encoders.torchvision import Backbone
+from clusterkit.inference.scorer import Reduction
+from clusterkit.methods.calibration import unit_weights
+from clusterkit.models.forward import FLOAT32
+from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.progress import Progress, within
+from clusterkit.training.fold import fit_reduction
+from clusterkit.training.history import History
+from clusterkit.training.linear import fit_linear_head
+from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.strategy import TrainingSet
+
+# Mirror images, and how many of `flipped_views` each choice takes: the fewest first.
+_ALL = AugmentConfig(flip_horizontal=True, flip_vertical=True)
+_VIEWS = {"as they are": 1, "mirrored left to right": 2, "mirrored both ways": 4}
+
+_SIAMESE_EPOCHS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenFeatures:
+    """A linear classifier and a Siamese head on cached features; see `Strategy`.
+
+    Made by `encoded` or, where the features are there already, by `given`.
+
+    Attributes
+    ----------
+    labelled : Labelled
+        N images.
+    config : Config
+    backbone : Backbone
+    views : str
+        The mirror images that are learned from.
+    features : (V, N, D) float32 Tensor
+        Of the labelled images and of these mirror images.
+    pool : (M, D) float32 Tensor or None
+    for_assign : (N, D) float32 Tensor or None
+        Of the labelled images, encoded in `precision`; None: that is float32.
+    precision : {"float32", "bfloat16"}
+        Of the encoder in `assign`, see `Networks`.
+    """
+
+    labelled: Labelled
+    config: Config
+    backbone: Backbone
+    views: str
+    features: torch.Tensor
+    pool: torch.Tensor | None
+    for_assign: torch.Tensor | None = None
+    precision: str = FLOAT32
+
+    @classmethod
+    def encoded(
+        cls,
+        training_set: TrainingSet,
+        folds: np.ndarray,
+        config: Config,
+        precision: str,
+        progress: Progress,
+    ) -> "FrozenFeatures":
+        """Encode the labelled images, their mirror images, and the pool.
+
+        Parameters
+        ----------
+        training_set : TrainingSet
+        folds : (N,) int
+            The fold each image is held out in; -1: never.
+        config : Config
+        precision : {"float32", "bfloat16"}
+        progress : callable
+            Called with (stage, done, total) in images; the stages are embed and embed pool.
+        """
+        labelled, device = training_set.labelled, config.device
+        allowed = _ALL if config.augment.views == "auto" else config.augment
+        features = training_set.features.views(allowed)
+        encoder = training_set.backbone.encoder
+        networks = Networks(encoder, torch.nn.Identity(), torch.nn.Sequential(), None, precision)
+        networks.to(device)
+        pool = None
+        if training_set.pool:
+            found = embed_paths(
+                networks, training_set.pool, config.image, device, within(progress, "embed pool")
+            )
+            pool = None if found is None else found.classifier
+        strategy = cls.given(labelled, features, pool, folds, config, training_set.backbone)
+        if precision == FLOAT32:
+            return strategy
+        own = embed_all(networks, labelled.images, device, progress=within(progress, "embed"))
+        return replace(strategy, for_assign=own.siamese, precision=precision)
+
+    @classmethod
+    def given(
+        cls,
+        labelled: Labelled,
+        features: torch.Tensor,
+        pool: torch.Tensor | None,
+        folds: np.ndarray,
+        config: Config,
+        backbone: Backbone,
+    ) -> "FrozenFeatures":
+        """Take features in float32, and choose the mirror images to learn from.
+
+        Parameters
+        ----------
+        labelled : Labelled
+            N images, whose pixels are not used.
+        features : (V, N, D) float32 Tensor
+            Of the labelled images and their mirror images, in the order of `flipped_views`.
+        pool : (M, D) float32 Tensor or None
+        folds : (N,) int
+            The fold each image is held out in; -1: never.
+        config : Config
+        backbone : Backbone
+            The encoder that the features are of.
+        """
+        views, count = "as allowed", len(features)
+        if config.augment.views == "auto":
+            fits = {
+                name: _held_out_fit(features[:most], labelled, folds, config.train.C)
+                for name, most in _VIEWS.items()
+            }
+            views = max(fits, key=lambda name: fits[name])
+            count = _VIEWS[views]
+        return cls(labelled, config, backbone, views, features[:count], pool)
+
+    def train(self, rows: np.ndarray, valid: np.ndarray, history: History) -> Networks:
+        """Fit both heads on `rows`; nothing is validated, for no epoch is chosen."""
+        config, train = self.config, self.config.train
+        set_seed(config.seed, reproducible=True)
+        classifier = self._fit_classifier(rows)
+        siamese = fit_pair_head(
+            self.features[:, rows],
+            self.labelled.labels[rows],
+            train.siamese_epochs or _SIAMESE_EPOCHS,
+            train.lr,
+            train.weight_decay,
+            config.seed,
+            partial(history.add, "siamese"),
+        )
+        networks = Networks(self.backbone.encoder, classifier, siamese, None, self.precision)
+        return networks.to(config.device)
+
+    def refit_classifier(
+        self, networks: Networks, rows: np.ndarray, chosen: np.ndarray, labels: np.ndarray
+    ) -> Networks:
+        """Fit the linear head anew with some of the pool (m,) under the labels given."""
+        if self.pool is None:
+            return networks
+        head = self._fit_classifier(rows, (self.pool[chosen], labels))
+        return replace(networks, classifier_head=head)
+
+    def embed(self, networks: Networks) -> Embeddings:
+        """Features of the labelled images, not mirrored: the same for all networks."""
+        return Embeddings(self.features[0], self.features[0])
+
+    def embed_for_assign(self, networks: Networks) -> Embeddings | None:
+        """Return `for_assign`, the same for all networks."""
+        return None if self.for_assign is None else Embeddings(self.for_assign, self.for_assign)
+
+    def embed_pool(self, networks: Networks) -> Embeddings | None:
+        """Return `pool`, the same for all networks."""
+        return None if self.pool is None else Embeddings(self.pool, self.pool)
+
+    def shared_reduction(self) -> Reduction:
+        """Return the reduction of all features, labelled and of the pool."""
+        return fit_reduction(self.features[0], self.pool, self.config.seed)
+
+    def _fit_classifier(
+        self, rows: np.ndarray, extra: tuple[torch.Tensor, np.ndarray] | None = None
+    ) -> torch.nn.Sequential:
+        data, depths = self.labelled, self.backbone.encoder.depths
+        return fit_linear_head(
+            self.features[:, rows], data.labels[rows], data.prior, depths, self.config.train.C,
+            extra,
+        )  # fmt: skip
+
+
+def _held_out_fit(
+    features: torch.Tensor, data: Labelled, folds: np.ndarray, inverse_l2: float
+) -> float:
+    """Mean log-likelihood, each unit counting once, of held-out images that are not mirrored."""
+    depths = [features.shape[2] // 2]
+    total, weights = 0.0, unit_weights(data.units)
+    for fold in np.unique(folds[folds >= 0]):
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        head = fit_linear_head(
+            features[:, train], data.labels[train], data.prior, depths, inverse_l2
+        )
+        with torch.inference_mode():
+            log_probs = log_softmax(head(features[0, test]).numpy(), axis=1)
+        total += weights[test] @ log_probs[np.arange(len(test)), data.labels[test]]
+    return float(total)

@@ -1,0 +1,99 @@
+"""What cross-fitting asks of a training strategy, and what all strategies train from."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.config import Config
+from clusterkit.data.appearance import measure_appearance
+from clusterkit.data.labelled import Labelled
+from clusterkit.data.loading import ImageRef
+from clusterkit.encoders.torchvision import Backbone
+from clusterkit.inference.scorer import Reduction
+from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.progress import Progress, within
+from clusterkit.training.cached_features import CachedFeatures
+from clusterkit.training.history import History
+from clusterkit.training.pool import choose_pool
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Labelled images, the pool, and the encoder that training starts from.
+
+    Attributes
+    ----------
+    labelled : Labelled
+        N images.
+    appearance : (N, 27) float
+        Of the labelled images.
+    pool : list of (path, frame)
+        Where the unlabelled images are.
+    backbone : Backbone
+    features : CachedFeatures
+        Of the backbone and the labelled images, shared by all strategies and folds.
+    """
+
+    labelled: Labelled
+    appearance: np.ndarray
+    pool: list[ImageRef]
+    backbone: Backbone
+    features: CachedFeatures
+
+    @classmethod
+    def of(
+        cls,
+        manifest: pd.DataFrame,
+        labelled: Labelled,
+        backbone: Backbone,
+        config: Config,
+        progress: Progress,
+    ) -> "TrainingSet":
+        """Choose the pool among the unlabelled rows of a manifest; `config.device` is there."""
+        pool = choose_pool(manifest, labelled, config)
+        appearance = measure_appearance(labelled.images)
+        features = CachedFeatures(
+            backbone.encoder, labelled.images, config.device, within(progress, "embed")
+        )
+        return cls(labelled, appearance, pool, backbone, features)
+
+
+class Strategy(Protocol):
+    """From labelled images to networks, and to the features that these give."""
+
+    @property
+    def views(self) -> str:
+        """The mirror images that are learned from, as the run's decisions name them."""
+
+    def train(self, rows: np.ndarray, valid: np.ndarray, history: History) -> Networks:
+        """Train on `rows` (n,), always from the same start; `history` gets the losses.
+
+        The held-out rows `valid` are only measured on, never learned from or stopped by.
+        """
+
+    def embed(self, networks: Networks) -> Embeddings:
+        """Return features of the labelled images in float32."""
+
+    def embed_for_assign(self, networks: Networks) -> Embeddings | None:
+        """Return features of the labelled images in the precision of `assign`.
+
+        None: that is float32 too.
+        """
+
+    def embed_pool(self, networks: Networks) -> Embeddings | None:
+        """Return features of the readable images of the pool; None: there are none."""
+
+    def shared_reduction(self) -> Reduction | None:
+        """Return the one reduction of all models' features; None: each model has its own."""
+
+
+@runtime_checkable
+class RefitsClassifier(Protocol):
+    """A strategy whose classifier can be fitted anew with images of the pool."""
+
+    def refit_classifier(
+        self, networks: Networks, rows: np.ndarray, chosen: np.ndarray, labels: np.ndarray
+    ) -> Networks:
+        """Return networks with a classifier of `rows` and of the pool's `chosen` (m,) `labels`."""

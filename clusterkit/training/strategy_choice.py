@@ -1,0 +1,126 @@
+"""Choosing between fine-tuning and frozen features, and between precisions."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.config import Config
+from clusterkit.data.labelled import Labelled
+from clusterkit.encoders.torchvision import Backbone
+from clusterkit.methods.calibration import clearly_likelier
+from clusterkit.models.forward import FLOAT32, quick_precision
+from clusterkit.progress import Progress
+from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
+from clusterkit.training.finetune import FineTuning
+from clusterkit.training.frozen import FrozenFeatures
+from clusterkit.training.strategy import Strategy, TrainingSet
+
+log = logging.getLogger("clusterkit")
+
+# Fewer labelled images than this are too few to fine-tune a pretrained encoder safely.
+_FINETUNE_IMAGES = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """The outcome of the strategy that was chosen.
+
+    Attributes
+    ----------
+    strategy : {"head", "finetune"}
+    reason : str
+        Why it was chosen.
+    learned : Learned
+    folds : (N,) int
+        The fold each labelled image was held out in; -1: never.
+    appearance : (N, 27) float
+        Of the labelled images.
+    """
+
+    strategy: str
+    reason: str
+    learned: Learned
+    folds: np.ndarray
+    appearance: np.ndarray
+
+    @property
+    def n_folds(self) -> int:
+        """How many models were measured."""
+        return int(self.folds.max()) + 1
+
+    @property
+    def split(self) -> np.ndarray:
+        """(N,) str: ``valid`` where the model that is kept did not learn from the image."""
+        held_out = (self.folds >= 0) & (self.n_folds == 1)
+        return np.where(held_out, "valid", "train")
+
+
+def train_best(
+    manifest: pd.DataFrame, data: Labelled, backbone: Backbone, config: Config, progress: Progress
+) -> Training:
+    """Train by the strategy that fits the data, or that held-out images are likelier with.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        Whose unlabelled rows the pool is chosen from; with `provenance`.
+    data : Labelled
+    backbone : Backbone
+    config : Config
+        With a device that is there.
+    progress : callable
+        Called with (stage, done, total).
+    """
+    strategy, reason = choose_strategy(config, backbone, len(data.labels))
+    log.info("strategy %s: %s", strategy, reason)
+    training_set = TrainingSet.of(manifest, data, backbone, config, progress)
+    learned, folds = _fit_in_precision(strategy, training_set, config, progress)
+    if strategy == "finetune" and backbone.pretrained:
+        frozen, frozen_folds = _fit_in_precision("head", training_set, config, progress)
+        if not clearly_likelier(learned.calibration, frozen.calibration):
+            learned, folds, strategy = frozen, frozen_folds, "head"
+            reason = "fine-tuning was tried, and held-out images were not clearly likelier with it"
+            log.warning("%s: heads on frozen features are used", reason)
+    return Training(strategy, reason, learned, folds, training_set.appearance)
+
+
+def choose_strategy(config: Config, backbone: Backbone, n: int) -> tuple[str, str]:
+    """Return the strategy for `n` labelled images, and why."""
+    if config.train.strategy != "auto":
+        return config.train.strategy, "asked for in the config"
+    if not backbone.pretrained:
+        return "finetune", "random weights have to be trained"
+    if config.device == "cpu":
+        return "head", "pretrained weights and no GPU: heads on cached features take seconds"
+    if n < _FINETUNE_IMAGES:
+        return "head", f"{n} labelled images are too few to fine-tune a pretrained encoder safely"
+    return "finetune", f"{n} labelled images and a GPU"
+
+
+def _fit_in_precision(
+    name: str, training_set: TrainingSet, config: Config, progress: Progress
+) -> tuple[Learned, np.ndarray]:
+    """Cross-fit in the configured precision; ``auto`` is the quick one if it changes no label."""
+    if config.model.precision != "auto":
+        return _fit(name, config.model.precision, training_set, config, progress)
+    quick = quick_precision(config.device)
+    learned, folds = _fit(name, quick, training_set, config, progress)
+    if learned.calibration.precision.agrees:
+        return learned, folds
+    log.info("too much hangs on the rounding of %s: float32 is used", quick)
+    return _fit(name, FLOAT32, training_set, config, progress)
+
+
+def _fit(
+    name: str, precision: str, training_set: TrainingSet, config: Config, progress: Progress
+) -> tuple[Learned, np.ndarray]:
+    data, appearance = training_set.labelled, training_set.appearance
+    folds, _ = held_out_folds(data, config, name)
+    strategy: Strategy
+    if name == "head":
+        strategy = FrozenFeatures.encoded(training_set, folds, config, precision, progress)
+    else:
+        strategy = FineTuning(training_set, config, precision, progress)
+    return cross_fit(data, appearance, strategy, folds, config, progress), folds

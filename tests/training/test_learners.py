@@ -1,0 +1,40 @@
+"""fastai learners on images."""
+
+import numpy as np
+import torch
+
+from clusterkit.config import config_from_dict
+from clusterkit.training.history import History
+from clusterkit.training.learners import finetune_siamese
+from clusterkit.training.loaders import TrainingSplit
+from clusterkit.training.pairs import join_all, pair_weights
+from tests.training.features import features_of
+
+
+class _Small(torch.nn.Sequential):
+    channels = 8
+
+    def __init__(self):
+        super().__init__(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU())
+
+
+def test_siamese_model_learns_pairs_of_images_that_it_has_not_seen():
+    """From random weights: held-out pairs of three colours in noise."""
+    rng = np.random.default_rng(0)
+    labels = np.tile(np.arange(3), 40)
+    images = rng.integers(0, 180, (120, 32, 32, 3), dtype=np.uint8)
+    images[np.arange(120), :, :, labels] += 70
+    config = config_from_dict({"device": "cpu", "train": {"batch_size": 15}})
+    torch.manual_seed(0)
+    encoder, seen = _Small(), []
+    data = TrainingSplit(images, labels, np.arange(90), np.arange(90, 120), True)
+    history = History()
+    head = finetune_siamese(encoder, data, config, 10, history, lambda *step: seen.append(step))
+    assert max(row["valid_accuracy"] for row in history.rows) > 0.9
+    assert seen[-1][0] == seen[-1][1]
+    # Each image once an epoch, not once for each of its pairs.
+    assert seen[-1][0] == 90 * len(history.rows)
+    with torch.inference_mode():
+        logits = head(join_all(features_of(encoder, images[90:])))[:, 0]
+    same, weights = pair_weights(torch.as_tensor(labels[90:]))
+    assert weights[(logits > 0) == same].sum() > 0.9
