@@ -30,11 +30,6 @@ def image_extensions() -> frozenset[str]:
     return frozenset(readable - others)
 
 
-def reading_processes(asked: int | None = None) -> int:
-    """Return how many processes read images: as asked for, else one a processor, at most 8."""
-    return min(os.cpu_count() or 1, 8) if asked is None else asked
-
-
 def maybe_dicom(name: str) -> bool:
     """Whether a file may be DICOM by its name: hospitals' files often have no ending, or a number.
 
@@ -74,7 +69,8 @@ def find_images(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise DataError(f"folder {root} does not exist; give the folder that holds the images")
-    found, outside = [], []
+    found: list[str] = []
+    outside: list[str] = []
     resolved = root.resolve()
     for folder, names, files in os.walk(root):
         names[:] = sorted(n for n in names if not n.startswith("."))

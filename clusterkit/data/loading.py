@@ -1,21 +1,20 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
-from clusterkit.data.files import reading_processes
 from clusterkit.data.imageio.read import decode, to_array
 from clusterkit.data.manifest import read_identified
+from clusterkit.data.processes import give_way, reading_processes, start_method
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -26,10 +25,6 @@ ImageRef = tuple[str, str | None]
 # Images that a worker reads at a time. The workers share each batch, so that one batch of huge
 # images does not keep the main process waiting for one of them while the others are done.
 _SLICE = 8
-
-# The main process leads: a worker that takes its turn away from a forward pass stops all of that
-# pass's threads, and what is read ahead fills the gaps.
-_NICE = 10
 
 
 @dataclass(frozen=True)
@@ -60,20 +55,21 @@ class ImageBatch:
     appearance: np.ndarray
 
 
-def do_nothing() -> None:
-    """Do nothing; unlike a lambda, it can be sent to a process that was not forked."""
+# Of one image: itself (S, S, 3), its id, why it could not be read, and its signature.
+_Read = tuple[np.ndarray, str, str, np.ndarray]
+
+# Of the images of a slice: themselves, ids, reasons, signatures and appearance.
+_Slice = tuple[torch.Tensor, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
 
 
-class _Images(Dataset):
-    def __init__(
-        self, refs: list[ImageRef], how: ImageConfig, in_worker: Callable[[], None] = do_nothing
-    ) -> None:
-        self.refs, self.how, self.in_worker = refs, how, in_worker
+class _Images(Dataset[_Read]):
+    def __init__(self, refs: list[ImageRef], how: ImageConfig) -> None:
+        self.refs, self.how = refs, how
 
     def __len__(self) -> int:
         return len(self.refs)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, str, str, np.ndarray]:
+    def __getitem__(self, index: int) -> _Read:
         size, identity = self.how.size, ""
         path, frame = self.refs[index]
         try:
@@ -109,11 +105,10 @@ def load_batches(
     batch_size: int,
     workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
-    in_worker: Callable[[], None] = do_nothing,
 ) -> Iterator[ImageBatch]:
     """Return the images at `refs` in order, in batches; those numbered in `skip` are left out.
 
-    The workers begin at once, before the first batch is asked for; each calls `in_worker` first.
+    The workers begin at once, before the first batch is asked for.
     An unreadable image is a blank one with its reason in `errors`: it never stops the batch.
     """
     starts = range(0, len(refs), batch_size)
@@ -124,13 +119,15 @@ def load_batches(
         for end in [min(starts[number] + batch_size, len(refs))]
         for start in range(starts[number], end, _SLICE)
     ]
+    workers = min(workers, len(slices))
     loader = DataLoader(
-        _Images(refs, how, in_worker),
+        _Images(refs, how),
         batch_sampler=[list(rows) for _, rows in slices],
-        num_workers=min(workers, len(slices)),
-        prefetch_factor=_ahead(batch_size, workers) if workers and slices else None,
+        num_workers=workers,
+        prefetch_factor=_ahead(batch_size, workers) if workers else None,
         collate_fn=_collate,
         worker_init_fn=_start_worker if workers else None,
+        multiprocessing_context=start_method() if workers else None,
     )
     return _joined([number for number, _ in slices], iter(loader))
 
@@ -142,13 +139,12 @@ def _ahead(batch_size: int, workers: int) -> int:
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    os.nice(_NICE)
-    get_worker_info().dataset.in_worker()
+    give_way()
 
 
-def _collate(rows: list[tuple]) -> tuple[torch.Tensor, list, list, np.ndarray, np.ndarray]:
-    images, ids, errors, signatures = zip(*rows, strict=True)
-    images = np.stack(images)
+def _collate(rows: list[_Read]) -> _Slice:
+    found, ids, errors, signatures = zip(*rows, strict=True)
+    images = np.stack(found)
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
     return torch.from_numpy(images), ids, errors, np.stack(signatures), measure_appearance(images)
 
@@ -160,9 +156,9 @@ def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: 
     return _join(number, [_collate([images[row] for row in rows])])
 
 
-def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[ImageBatch]:
+def _joined(numbers: list[int], slices: Iterator[_Slice]) -> Iterator[ImageBatch]:
     """Put slices together that have the same number of a batch."""
-    parts: list[tuple] = []
+    parts: list[_Slice] = []
     for ref, (number, part) in enumerate(zip(numbers, slices, strict=True)):
         parts.append(part)
         if ref + 1 == len(numbers) or numbers[ref + 1] != number:
@@ -170,7 +166,7 @@ def _joined(numbers: list[int], slices: Iterator[tuple]) -> Iterator[ImageBatch]
             parts = []
 
 
-def _join(number: int, parts: list[tuple]) -> ImageBatch:
+def _join(number: int, parts: list[_Slice]) -> ImageBatch:
     images, ids, errors, signatures, appearance = zip(*parts, strict=True)
     return ImageBatch(
         number,

@@ -1,6 +1,7 @@
 """The trained parts of a run, and the one ref where pixels become features."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,10 @@ class Networks:
     siamese_encoder: nn.Module | None = None
     precision: str = FLOAT32
     _prepared: dict[tuple, Forward] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Prepared forwards cannot be sent to another process, and are known by this one's ids.
+        return self.__dict__ | {"_prepared": {}}
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the modules by the prefix of their tensors in `weights.safetensors`."""
