@@ -9,9 +9,11 @@ import pandas as pd
 
 from clusterkit.data.files import inside_root
 from clusterkit.data.imageio.read import read_bytes
-from clusterkit.data.manifest import image_id_of, safe_csv_text
+from clusterkit.data.manifest import image_id_of
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.atomic import write_bytes
+from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.reviews import (
     REVIEW_COLUMNS,
     Assigned,
@@ -100,14 +102,11 @@ def write_reviews(rows: pd.DataFrame, path: Path) -> None:
     content = table.to_csv(index=False, lineterminator="\n").encode()
     if path.is_dir() or not path.name:
         raise DataError(f"{path} is a folder; give --out a file, e.g. reviews.csv")
-    partial = path.with_name(path.name + ".partial")
     try:
         if path.exists() and (not path.is_file() or path.read_bytes() != content):
             raise DataError(f"{path} exists and holds something else; give another --out")
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_bytes(path, content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 
 

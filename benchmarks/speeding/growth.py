@@ -168,7 +168,7 @@ def measure(quick: bool = False, folder: Path | None = None) -> dict[str, float]
 
 
 def _memory(run: Path, folders: dict[int, Path], sizes: list[int], out: Path) -> dict[str, float]:
-    from clusterkit.data.files import reading_processes
+    from clusterkit.data.processes import reading_processes
 
     found: dict[str, float] = {}
     main, tree = [], []

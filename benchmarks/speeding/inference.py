@@ -16,8 +16,8 @@ from benchmarks.speeding.forwards import bare_forwards, rate
 from benchmarks.speeding.scene import draw_folder, fit_run, has_compiler
 from clusterkit import assign
 from clusterkit.config import ImageConfig
-from clusterkit.data.files import reading_processes
 from clusterkit.data.loading import load_batches
+from clusterkit.data.processes import reading_processes
 from clusterkit.formats.run import Run
 from clusterkit.models.siamese import FactoredSiamese
 

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import logging
-import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.config import Config
 from clusterkit.errors import ClusterkitError
+from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
 from clusterkit.progress import Progress
@@ -114,7 +115,7 @@ def _write(
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (artist.missing or artist.changed or artist.unmatched)
-    _write_json(out / "metrics.json", metrics | {"key": key if whole else ""})
+    write_json(out / "metrics.json", metrics | {"key": key if whole else ""})
     _remove_others(out / pictures)
     return page
 
@@ -159,7 +160,9 @@ def _check_free(out: Path, run: Run) -> None:
         raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
     if not out.is_dir() or out.resolve() == (run.path / "audit").resolve():
         return
-    if any(out.iterdir()) and "risk_coverage" not in _read_metrics(out):
+    # What a killed audit left half written is no file of the user's.
+    found = any(final_name(path.name) == path.name for path in out.iterdir())
+    if found and "risk_coverage" not in _read_metrics(out):
         raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
 
 
@@ -205,12 +208,13 @@ def _lost(artist: Artist, batch: AuditBatch) -> list[str]:
 def _remove_others(pictures: Path) -> None:
     """Remove what earlier audits drew, and nothing else: the page does not show it any more."""
     for old in pictures.parent.glob("*"):
-        if old == pictures or old.is_symlink():
+        if old.is_symlink():
+            continue
+        if old == pictures:
+            _remove_pictures(old, is_abandoned)
             continue
         if old.is_dir() and _FOLDER.fullmatch(old.name):
-            for picture in old.iterdir():
-                if _PICTURE.fullmatch(picture.name):
-                    picture.unlink(missing_ok=True)
+            _remove_pictures(old)
             # Somebody's own file in it keeps the folder.
             with suppress(OSError):
                 old.rmdir()
@@ -218,7 +222,7 @@ def _remove_others(pictures: Path) -> None:
             old.unlink(missing_ok=True)
 
 
-def _write_json(path: Path, values: dict) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def _remove_pictures(folder: Path, which: Callable[[Path], bool] = Path.is_file) -> None:
+    for path in folder.iterdir():
+        if _PICTURE.fullmatch(final_name(path.name)) and which(path):
+            path.unlink(missing_ok=True)

@@ -4,13 +4,14 @@ import base64
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from clusterkit.formats.atomic import write_text
 
 # In the order in which they use each other.
 _SCRIPTS = ("base", "store", "files", "served", "cards", "verdict", "filters", "clusters", "keys",
@@ -161,10 +162,8 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     path = out / "index.html"
-    partial = out / "index.html.partial"
     # Names that are no valid Unicode (as some file systems allow) must not stop the page.
-    partial.write_text(html, encoding="utf-8", errors="backslashreplace")
-    os.replace(partial, path)
+    write_text(path, html, errors="backslashreplace")
     return path
 
 

@@ -1,7 +1,5 @@
 """Thumbnails and CAM overlays as files."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from clusterkit.errors import ClusterkitError
+from clusterkit.formats.atomic import replacing
 
 _SOFTWARE = "clusterkit"
 
@@ -81,12 +80,11 @@ def file_stem(image_id: str) -> str:
 def save_picture(image: Image.Image, path: Path) -> None:
     """Write a picture of the page through a temporary name: a heat map as PNG, others as JPEG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    if path.suffix == ".png":
-        image.save(partial, format="PNG", transparency=image.info.get("transparency"))
-    else:
-        image.save(partial, format="JPEG", quality=88)
-    os.replace(partial, path)
+    with replacing(path, "wb", sync=False) as file:
+        if path.suffix == ".png":
+            image.save(file, format="PNG", transparency=image.info.get("transparency"))
+        else:
+            image.save(file, format="JPEG", quality=88)
 
 
 def save_png(image: Image.Image, path: Path) -> None:
@@ -101,15 +99,12 @@ def save_png(image: Image.Image, path: Path) -> None:
         raise ClusterkitError(
             f"{path} exists and is no picture that clusterkit wrote; give another file"
         )
-    partial = path.with_name(path.name + ".partial")
     text = PngInfo()
     text.add_text("Software", _SOFTWARE)
     try:
-        image.save(partial, format="PNG", pnginfo=text)
-        os.replace(partial, path)
+        with replacing(path, "wb") as file:
+            image.save(file, format="PNG", pnginfo=text)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise ClusterkitError(f"cannot write {path}: {error.strerror or error}") from error
 
 

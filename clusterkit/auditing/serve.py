@@ -1,6 +1,5 @@
 """`audit --serve`: the page from this machine to this machine, with decisions saved at once."""
 
-import fcntl
 import hmac
 import json
 import logging
@@ -8,7 +7,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -16,10 +15,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pandas as pd
+from filelock import FileLock
 
 from clusterkit.data.adapters.csv import read_table
-from clusterkit.data.manifest import safe_csv_text
 from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.formats.atomic import replacing
+from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, read_reviews, spread_reviews
 
 log = logging.getLogger("clusterkit")
@@ -104,35 +105,37 @@ class ReviewFile:
         DataError
             A row cannot be used; nothing is written.
         """
-        partial = self.path.with_name(self.path.name + ".partial")
-        with self._lock, _locked(self.path.parent):
+        with self._lock, _locked(self.path):
             # Raw cells: a column of the user's own, and his spelling, stay as they are.
             names, lines = self._table()
             names = [*names, *(c for c in REVIEW_COLUMNS if c not in names)]
             lines = [[*line, *[""] * (len(names) - len(line))] for line in lines]
             lines += [[safe_csv_text(row.get(name, "")) for name in names] for row in rows]
             table = pd.DataFrame(lines, columns=names)
+            partial = ""
             try:
-                table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
-                spread_reviews(partial, self.assigned, self.labelled)
-                os.replace(partial, self.path)
+                with replacing(self.path) as file:
+                    partial = file.name
+                    table.to_csv(file, index=False, lineterminator="\n")
+                    file.flush()
+                    spread_reviews(partial, self.assigned, self.labelled)
             except UnicodeError as error:
                 raise DataError("a label or note is no valid text; write it anew") from error
             except DataError as error:
-                raise DataError(str(error).replace(str(partial), self.path.name)) from error
-            finally:
-                partial.unlink(missing_ok=True)
+                raise DataError(str(error).replace(partial, self.path.name)) from error
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing reviews in a folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same reviews."""
+    lock = path.with_name(f".{path.name}.lock")
+    with FileLock(lock, thread_local=False):
+        try:
+            yield
+        finally:
+            # Whoever waits for a file that is gone makes a new one; Windows removes it by itself.
+            with suppress(OSError):
+                lock.unlink()
 
 
 class ReviewServer(ThreadingHTTPServer):

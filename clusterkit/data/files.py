@@ -30,11 +30,6 @@ def image_extensions() -> frozenset[str]:
     return frozenset(readable - others)
 
 
-def reading_processes(asked: int | None = None) -> int:
-    """Number of processes that read images: as given, else one per processor, at most 8."""
-    return min(os.cpu_count() or 1, 8) if asked is None else asked
-
-
 def maybe_dicom(name: str) -> bool:
     """Return True where a file may be DICOM by its name.
 

@@ -1,21 +1,20 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
-from clusterkit.data.files import reading_processes
 from clusterkit.data.imageio.read import decode, to_array
 from clusterkit.data.manifest import read_identified
+from clusterkit.data.processes import give_way, reading_processes, start_method
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -31,10 +30,6 @@ _Slice = tuple[torch.Tensor, list[str], list[str], np.ndarray, np.ndarray]
 # Images that a worker reads at a time. The workers share each batch, so that one batch of huge
 # images does not keep the main process waiting for one of them while the others are done.
 _SLICE = 8
-
-# The main process leads: a worker that takes its turn away from a forward pass stops all of that
-# pass's threads, and what is read ahead fills the gaps.
-_NICE = 10
 
 
 @dataclass(frozen=True)
@@ -65,17 +60,18 @@ class ImageBatch:
     appearance: np.ndarray
 
 
-def do_nothing() -> None:
-    """Do nothing; unlike a lambda, it can be sent to a process that was not forked."""
+# Of one image: itself (S, S, 3), its id, why it could not be read, and its signature.
+_Read = tuple[np.ndarray, str, str, np.ndarray]
+
+# Of the images of a slice: themselves, ids, reasons, signatures and appearance.
+_Slice = tuple[torch.Tensor, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
 
 
 class _Images(Dataset[_Read]):
     """Images at `refs`, decoded one by one; an unreadable one is black, with its reason."""
 
-    def __init__(
-        self, refs: list[ImageRef], how: ImageConfig, in_worker: Callable[[], None] = do_nothing
-    ) -> None:
-        self.refs, self.how, self.in_worker = refs, how, in_worker
+    def __init__(self, refs: list[ImageRef], how: ImageConfig) -> None:
+        self.refs, self.how = refs, how
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -116,7 +112,6 @@ def load_batches(
     batch_size: int,
     workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
-    in_worker: Callable[[], None] = do_nothing,
 ) -> Iterator[ImageBatch]:
     """Batches of the images at `refs`, in order.
 
@@ -132,8 +127,6 @@ def load_batches(
         Processes that read; 0: this one reads.
     skip : set of int
         Numbers of batches that are left out.
-    in_worker : callable
-        Called first in each worker.
     """
     starts = range(0, len(refs), batch_size)
     numbers = [i for i in range(len(starts)) if i not in skip]
@@ -143,13 +136,15 @@ def load_batches(
         for end in [min(starts[number] + batch_size, len(refs))]
         for start in range(starts[number], end, _SLICE)
     ]
+    workers = min(workers, len(slices))
     loader = DataLoader(
-        _Images(refs, how, in_worker),
+        _Images(refs, how),
         batch_sampler=[list(rows) for _, rows in slices],
-        num_workers=min(workers, len(slices)),
-        prefetch_factor=_ahead(batch_size, workers) if workers and slices else None,
+        num_workers=workers,
+        prefetch_factor=_ahead(batch_size, workers) if workers else None,
         collate_fn=_collate,
         worker_init_fn=_start_worker if workers else None,
+        multiprocessing_context=start_method() if workers else None,
     )
     return _joined([number for number, _ in slices], iter(loader))
 
@@ -161,10 +156,7 @@ def _ahead(batch_size: int, workers: int) -> int:
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    os.nice(_NICE)
-    info = get_worker_info()
-    if info is not None and isinstance(info.dataset, _Images):
-        info.dataset.in_worker()
+    give_way()
 
 
 def _collate(rows: list[_Read]) -> _Slice:

@@ -27,10 +27,6 @@ COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
 # A file and a frame: one image.
 _KEY = ["path", "frame"]
 
-# A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
-# too, so that reading gives back exactly what was written.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-
 
 def image_id_of(data: bytes, frame: str | None = None) -> str:
     """Id of an image: the first 16 hex digits of the SHA-256 of its file's bytes.
@@ -67,24 +63,6 @@ def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, 
 def _read_once(path: str, stamp: tuple[int, int] | None) -> tuple[bytes, str]:
     data = read_bytes(path)
     return data, image_id_of(data)
-
-
-def safe_csv_text(value: str) -> str:
-    """Write text so that no spreadsheet runs it as a formula.
-
-    >>> safe_csv_text("=1+1"), safe_csv_text("benign")
-    ("'=1+1", 'benign')
-    """
-    return "'" + value if value.startswith(_FORMULA) else value
-
-
-def restore_csv_text(value: str) -> str:
-    """Undo `safe_csv_text`.
-
-    >>> restore_csv_text("'=1+1"), restore_csv_text("'tis")
-    ('=1+1', "'tis")
-    """
-    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
 
 
 def default_source() -> Path:

@@ -93,18 +93,37 @@ def key_fingerprint(groups: Iterable[str | None], key_file: str | None) -> str |
 
 def _make_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(secrets.token_hex(32) + "\n")
+    key = secrets.token_hex(32) + "\n"
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    _write_new(partial, key)
     try:
         # Whole or not at all; of two processes at once, the first one's is the key.
         os.link(partial, path)
     except FileExistsError:
         return
+    except OSError:
+        # Some file systems give a file one name only.
+        try:
+            _write_new(path, key)
+        except FileExistsError:
+            return
     finally:
         partial.unlink()
     log.warning("made a key for patient ids: %s; keep it, and keep it secret: the same key gives "
                 "the same hashes in the next run", path)  # fmt: skip
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that only the user can read, and that must not be there yet."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+    except BaseException:
+        path.unlink()
+        raise
 
 
 def known_tag(name: str) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from clusterkit.data.manifest import safe_csv_text
 from clusterkit.errors import DataError, ImageError, shown
 from clusterkit.exporting.output_folder import MARKER, Names, write_png
 from clusterkit.exporting.selection import UNREADABLE, ExportBatch
+from clusterkit.formats.csv_text import safe_csv_text
 
 INDEX = "index.csv"
 OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from clusterkit.data.manifest import restore_csv_text, safe_csv_text
 from clusterkit.errors import DataError, nearest_name
+from clusterkit.formats.atomic import replacing
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.reviews import Assigned
 
 log = logging.getLogger("clusterkit")
@@ -33,12 +34,10 @@ _PART = 4096
 def write_assignments(table: pd.DataFrame, path: Path) -> None:
     """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text)."""
     columns = [*COLUMNS, *(c for c in table if c not in COLUMNS)]
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
+    with replacing(path, newline="") as file:
         for start in range(0, max(1, len(table)), _PART):
             part = _written(table.iloc[start : start + _PART][columns])
             part.to_csv(file, index=False, header=not start, lineterminator="\n")
-    os.replace(partial, path)
 
 
 def _written(part: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.data.adapters.csv import read_table
-from clusterkit.data.manifest import restore_csv_text
 from clusterkit.errors import DataError, nearest_name, shown
+from clusterkit.formats.csv_text import restore_csv_text
 from clusterkit.formats.label_studio import looks_like_json, read_label_studio
 
 REVIEW_COLUMNS = ("image_id", "image", "label", "decision", "reviewer", "time", "note")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,11 @@ from clusterkit.config import Config, config_from_dict
 from clusterkit.data.contents import files_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.imageio.read import load_image, read_bytes
-from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
+from clusterkit.data.manifest import image_id_of
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
+from clusterkit.formats.atomic import new_folder, write_json
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.run_settings import with_config
 from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
@@ -180,14 +181,8 @@ class Run:
         if self.path.exists() and any(self.path.iterdir()):
             raise RunError(f"{self.path} exists and is not empty; give another --run")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            self._write(partial)
-            os.replace(partial, self.path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with new_folder(self.path) as folder:
+            self._write(folder)
 
     def _write(self, folder: Path) -> None:
         tensors = {
@@ -205,8 +200,8 @@ class Run:
             table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
         table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
         self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
-        _write_json(folder / "calibration.json", self.calibration)
-        _write_json(folder / "run.json", self.info)
+        write_json(folder / "calibration.json", self.calibration)
+        write_json(folder / "run.json", self.info)
 
 
 def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
@@ -270,7 +265,3 @@ def _read_json(path: Path) -> dict:
     if not isinstance(values, dict):
         raise RunError(f"{path} holds no JSON object; fit the run again")
     return values
-
-
-def _write_json(path: Path, values: dict) -> None:
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from clusterkit.data.loading import image_refs
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.formats.assignments import STATUSES, write_assignments
+from clusterkit.formats.atomic import write_json
 from clusterkit.formats.run import Run
 from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
@@ -100,7 +101,7 @@ def assign(
         seconds = time.perf_counter() - started
         summary |= {"seconds": round(seconds, 3), "images_per_second": len(table) / seconds}
         write_assignments(table, out)
-        _write_json(out.with_suffix(".json"), summary)
+        write_json(out.with_suffix(".json"), summary)
     except BaseException:
         journal.close()
         raise
@@ -119,7 +120,7 @@ def _embed_missing(
     if finished >= len(inputs):
         return len(done)
     refs = image_refs(inputs)
-    for number, evidence in compute(Predictor(run, config), refs, batch_size, done, journal.leave):
+    for number, evidence in compute(Predictor(run, config), refs, batch_size, done):
         journal.write(number, evidence)
         finished += len(evidence["ids"])
         if progress:
@@ -193,10 +194,3 @@ def _summary(
             "python": platform.python_version(),
         },
     }
-
-
-def _write_json(path: Path, values: dict) -> None:
-    partial = path.with_name(path.name + ".partial")
-    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

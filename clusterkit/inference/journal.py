@@ -1,17 +1,18 @@
 """The journal that an interrupted `assign` resumes from, and that rows are made from."""
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from clusterkit.errors import RunError
 from clusterkit.inference.evidence import Evidence, Part
@@ -19,6 +20,30 @@ from clusterkit.methods.summation import PART
 
 # Seconds of work that a power failure may cost; waiting for the disk after each batch costs more.
 _SYNC = 2.0
+
+# The file that keeps others from a journal.
+_LOCK = "lock"
+
+# Seconds that a lock is waited for: a process that is done may be removing its journal just now.
+_PATIENCE = 0.2
+
+
+class StoredBatch(NamedTuple):
+    """Where a batch is in a journal's files.
+
+    Attributes
+    ----------
+    first : int
+        Its first row in the file ``rows``.
+    rows : int
+        How many rows it has.
+    line : int
+        Byte of the file ``batches`` at which its line begins.
+    """
+
+    first: int
+    rows: int
+    line: int
 
 
 class Journal:
@@ -52,21 +77,18 @@ class Journal:
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         marker = self.folder / "key"
         if fresh or not marker.is_file() or marker.read_bytes() != self.fingerprint.encode():
-            for old in self.folder.iterdir():
-                if old.name != "lock" and not old.is_dir():
-                    old.unlink()
+            self._empty()
             marker.write_text(self.fingerprint)
         self._rows = open(self.folder / "rows", "a+b")  # noqa: SIM115
         self._batches = open(self.folder / "batches", "a+b")  # noqa: SIM115
         self._form: np.dtype | None = None
         self._synced = time.monotonic()
-        # Number of each finished batch: its first row in the file, rows, and where its line is.
-        self._places: dict[int, tuple[int, int, int]] = {}
+        self._stored: dict[int, StoredBatch] = {}
         self._recover()
 
     def done(self) -> set[int]:
         """Return the numbers of the batches that are finished."""
-        return set(self._places)
+        return set(self._stored)
 
     def write(self, number: int, arrays: dict[str, np.ndarray]) -> None:
         """Keep one finished batch: (B, …) arrays of numbers, and (B,) of text."""
@@ -78,7 +100,7 @@ class Journal:
             rows[name] = array
         described = [[k, a.dtype.str, a.shape[1:]] for k, a in numbers.items()]
         line = {"batch": number, "rows": len(rows), "form": described, "texts": texts}
-        place = self._batches.seek(0, os.SEEK_END)
+        start = self._batches.seek(0, os.SEEK_END)
         first = self._rows.seek(0, os.SEEK_END) // form.itemsize
         self._rows.write(rows.tobytes())
         # The line says that the rows are there, so they go first.
@@ -87,7 +109,7 @@ class Journal:
         self._batches.flush()
         if time.monotonic() > self._synced + _SYNC:
             self._sync()
-        self._form, self._places[number] = form, (first, len(rows), place)
+        self._form, self._stored[number] = form, StoredBatch(first, len(rows), start)
 
     def _sync(self) -> None:
         os.fsync(self._rows.fileno())
@@ -96,29 +118,42 @@ class Journal:
 
     def evidence(self) -> "StoredEvidence":
         """Return all finished batches, joined in the order of their numbers."""
-        places = [self._places[number] for number in sorted(self._places)]
-        return StoredEvidence(self.folder, self._form or np.dtype([]), places)
-
-    def leave(self) -> None:
-        """Let go of the lock in a process that was forked: this one's end alone gives it back."""
-        self._lock.close()
+        stored = [self._stored[number] for number in sorted(self._stored)]
+        return StoredEvidence(self.folder, self._form or np.dtype([]), stored)
 
     def close(self) -> None:
         """Let the lock go and keep the batches."""
         # The lock last, and even if a full disk has no room for what is left to be written.
-        with self._lock, self._rows, self._batches:
-            pass
+        try:
+            with self._rows, self._batches:
+                pass
+        finally:
+            self._lock.release()
 
     def remove(self) -> None:
         """Delete the journal: the CSV is whole."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.close()
+        # Closed first: Windows deletes no open file. The lock last: whoever finds none takes over.
+        try:
+            with suppress(OSError), self._rows, self._batches:
+                pass
+            with suppress(OSError):
+                self._empty()
+                (self.folder / _LOCK).unlink()
+        finally:
+            self._lock.release()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _empty(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != _LOCK and not path.is_dir():
+                path.unlink()
 
     def _recover(self) -> None:
         """Find the finished batches, and cut off what follows them."""
         self._rows.seek(0)
         self._batches.seek(0)
-        place = first = 0
+        start = first = 0
         left = os.fstat(self._rows.fileno()).st_size
         for text in self._batches:
             try:
@@ -133,35 +168,30 @@ class Journal:
             rows = self._rows.read(size)
             if _signed(text[9:-1], rows) != text:
                 break
-            self._form, self._places[number] = form, (first, count, place)
-            first, place, left = first + count, place + len(text), left - size
+            self._form, self._stored[number] = form, StoredBatch(first, count, start)
+            first, start, left = first + count, start + len(text), left - size
         self._rows.truncate(first * (self._form.itemsize if self._form else 0))
-        self._batches.truncate(place)
+        self._batches.truncate(start)
 
 
-def _locked(folder: Path, out: Path) -> TextIO:
-    """Make a folder and return its file ``lock``, which no other process has."""
+def _locked(folder: Path, out: Path) -> FileLock:
+    """Make a folder, and hold the lock on a file in it until it is released or this ends."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = open(folder / "lock", "w")  # noqa: SIM115
+        except FileExistsError as error:
+            raise RunError(f"{folder} is in the way; move it, or give another --out") from error
+        lock = FileLock(folder / _LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
         except FileNotFoundError:
             # Another process was done and took the folder away just now.
             continue
-        except FileExistsError as error:
-            raise RunError(f"{folder} is in the way; move it, or give another --out") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / "lock")):
-                return lock
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            lock.close()
+        except Timeout as error:
             raise RunError(
                 f"another clusterkit is writing {out}; wait for it or give another --out"
             ) from error
-        lock.close()
+        return lock
 
 
 def _signed(line: bytes, rows: bytes) -> bytes:
@@ -176,13 +206,12 @@ class StoredEvidence(Evidence):
     folder : Path
     form : dtype
         Of a row in the file ``rows``.
-    places : list of (int, int, int)
-        For each batch: its first row in that file, how many it has, and where its line is.
+    stored : list of StoredBatch
     """
 
-    def __init__(self, folder: Path, form: np.dtype, places: list[tuple[int, int, int]]) -> None:
-        self._folder, self._form, self._places = folder, form, places
-        self._n = sum(count for _, count, _ in places)
+    def __init__(self, folder: Path, form: np.dtype, stored: list[StoredBatch]) -> None:
+        self._folder, self._form, self._stored = folder, form, stored
+        self._n = sum(batch.rows for batch in stored)
 
     def __len__(self) -> int:
         return self._n
@@ -193,38 +222,46 @@ class StoredEvidence(Evidence):
         texts = [name for name in names if name not in numbers]
         start = 0
         with open(self._folder / "rows", "rb") as rows, open(self._folder / "batches", "rb") as b:
-            for places in self._grouped():
-                count = sum(n for _, n, _ in places)
-                part = self._numbers(rows, places, numbers, count) if numbers else {}
-                part |= _texts(b, places, texts) if texts else {}
+            for stored in self._grouped():
+                count = sum(batch.rows for batch in stored)
+                part = self._numbers(rows, stored, numbers) if numbers else {}
+                part |= _texts(b, stored, texts) if texts else {}
                 yield slice(start, start + count), part
                 start += count
 
-    def _grouped(self) -> Iterator[list[tuple[int, int, int]]]:
-        group: list[tuple[int, int, int]] = []
-        for place in self._places:
-            if group and sum(n for _, n, _ in group) + place[1] > PART:
+    def _grouped(self) -> Iterator[list[StoredBatch]]:
+        """Yield batches that make a part together."""
+        group: list[StoredBatch] = []
+        for batch in self._stored:
+            if group and sum(one.rows for one in group) + batch.rows > PART:
                 yield group
                 group = []
-            group.append(place)
+            group.append(batch)
         if group:
             yield group
 
-    def _numbers(self, file, places: list, names: list[str], count: int) -> dict[str, np.ndarray]:
-        found = np.empty(count, dtype=self._form)
-        raw, done = memoryview(found.view(np.uint8)), 0
-        for first, n, _ in places:
-            file.seek(first * self._form.itemsize)
-            end = done + n * self._form.itemsize
-            file.readinto(raw[done:end])
+    def _numbers(
+        self, file: BufferedReader, stored: list[StoredBatch], names: list[str]
+    ) -> dict[str, np.ndarray]:
+        size = self._form.itemsize
+        raw = bytearray(size * sum(batch.rows for batch in stored))
+        view, done = memoryview(raw), 0
+        for batch in stored:
+            file.seek(batch.first * size)
+            end = done + batch.rows * size
+            file.readinto(view[done:end])
             done = end
+        found = np.frombuffer(raw, dtype=self._form)
         return {name: np.ascontiguousarray(found[name]) for name in names}
 
 
-def _texts(file, places: list, names: list[str]) -> dict[str, np.ndarray]:
+def _texts(
+    file: BufferedReader, stored: list[StoredBatch], names: list[str]
+) -> dict[str, np.ndarray]:
     found: dict[str, list[str]] = {name: [] for name in names}
-    for *_, place in places:
-        file.seek(place + 9)
+    for batch in stored:
+        # Behind the checksum and a blank.
+        file.seek(batch.line + 9)
         texts = json.loads(file.readline())["texts"]
         for name in names:
             found[name] += texts[name]

@@ -1,6 +1,6 @@
 """Evidence on many images, batch by batch, by whatever the machine has.
 
-On a CPU every process reads, encodes and weighs whole batches with one thread: nothing waits for
+On a CPU every process reads, encodes and scores whole batches with one thread: nothing waits for
 another process's thread, and no pixels travel. Measured on 2 cores (resnet34, 224 pixels), this
 labels 54 images a second where one process that computes and two that read reach 44, for each
 turn that a reader takes away from one thread of a forward pass stops the other thread too. On a
@@ -8,19 +8,20 @@ GPU one process computes and the others read.
 """
 
 import multiprocessing
-import sys
+import pickle
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import Config
-from clusterkit.data.files import reading_processes
-from clusterkit.data.loading import ImageBatch, ImageRef, do_nothing, load_batches, read_batch
+from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch
+from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ClusterkitError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.networks import Embeddings
@@ -32,13 +33,19 @@ _CPU_BATCH, _GPU_BATCH = 16, 64
 # More processes would need more memory than they save time.
 _MOST_PROCESSES = 16
 
+# Batches that are done sooner than workers are started: one that is not forked loads torch anew.
+_FEW = {"fork": 2, "spawn": 8}
+
 # Batches that each worker is ahead by: with one it would wait while another finishes its own.
 _AHEAD = 2
 
 # A batch of huge images keeps no other process waiting. Older versions of torch know one order.
-_ANY_ORDER = {"in_order": False} if "in_order" in signature(DataLoader).parameters else {}
+_ANY_ORDER: dict[str, Any] = (
+    {"in_order": False} if "in_order" in signature(DataLoader).parameters else {}
+)
 
-Found = tuple[int, dict[str, np.ndarray]]
+# A batch's number, and the evidence on its images.
+NumberedEvidence = tuple[int, dict[str, np.ndarray]]
 
 
 def batch_size_of(config: Config, device: torch.device) -> int:
@@ -54,8 +61,7 @@ def compute(
     refs: list[ImageRef],
     batch_size: int,
     skip: set[int],
-    in_worker: Callable[[], None] = do_nothing,
-) -> Iterator[Found]:
+) -> Iterator[NumberedEvidence]:
     """Yield (number, evidence) of the batches of images but those in `skip`, as they are done.
 
     Parameters
@@ -65,25 +71,23 @@ def compute(
     batch_size : int
     skip : set of int
         Numbers of batches that are done.
-    in_worker : callable
-        Called once in each process that works.
     """
-    total, asked = -(-len(refs) // batch_size), predictor.config.assign.workers
-    # Starting workers costs more than a handful of images; a daemon may not have any.
-    few = total <= 2 or multiprocessing.current_process().daemon
+    asked = predictor.config.assign.workers
+    few = -(-len(refs) // batch_size) <= _FEW[start_method()]
+    # A daemon may not have processes of its own.
+    few = few or multiprocessing.current_process().daemon
     predictor.networks.make_ready(predictor.device)
-    # Without fork every process would have to load the run anew.
-    if predictor.device.type == "cpu" and sys.platform == "linux":
+    if predictor.device.type == "cpu":
         workers = min(torch.get_num_threads(), _MOST_PROCESSES) if asked is None else asked
-        work = _Work(predictor, refs, batch_size, skip, in_worker)
+        work = _Batches(predictor, refs, batch_size, skip)
         yield from _each_alone(work, 0 if few else workers)
     else:
         how, readers = predictor.run.config.image, 0 if few else reading_processes(asked)
-        batches = load_batches(refs, how, batch_size, readers, skip, in_worker)
+        batches = load_batches(refs, how, batch_size, readers, skip)
         yield from _overlapped(predictor, batches)
 
 
-def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
+def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
     """Let processes do whole batches with one thread each; with none, do them here likewise.
 
     One thread also here: with several, sums are rounded otherwise.
@@ -103,8 +107,8 @@ def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
         collate_fn=_as_it_is,
         num_workers=min(workers, len(work)),
         prefetch_factor=_AHEAD,
-        worker_init_fn=_start,
-        multiprocessing_context="fork",
+        worker_init_fn=_use_one_thread,
+        multiprocessing_context=start_method(),
         **_ANY_ORDER,
     )
     try:
@@ -121,7 +125,7 @@ def _each_alone(work: "_Work", workers: int) -> Iterator[Found]:
         ) from error
 
 
-def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator[Found]:
+def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator[NumberedEvidence]:
     """On a GPU, start the next batch before this one is finished: it never waits for the CPU."""
     ahead = 1 if predictor.device.type == "cuda" else 0
     running: deque[tuple[ImageBatch, Embeddings]] = deque()
@@ -134,30 +138,38 @@ def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator
         yield first.number, predictor.finish(first, started)
 
 
-class _Work(Dataset):
+class _Batches(Dataset[NumberedEvidence | Exception]):
+    """The batches of `refs` that are to be done: an item is the evidence on one."""
+
     def __init__(
         self,
         predictor: Predictor,
         refs: list[ImageRef],
         batch_size: int,
         skip: set[int],
-        in_worker: Callable[[], None],
     ) -> None:
         self.predictor, self.refs, self.batch_size = predictor, refs, batch_size
         self.numbers = [i for i in range(-(-len(refs) // batch_size)) if i not in skip]
-        self.in_worker = in_worker
+
+    def __getstate__(self) -> dict[str, Any]:
+        # As bytes: torch would hand each tensor over in shared memory, which a container has
+        # little of.
+        return {"pickled": pickle.dumps(self.__dict__)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = pickle.loads(state["pickled"])
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> Found | Exception:
+    def __getitem__(self, index: int) -> NumberedEvidence | Exception:
         try:
             return self.do(index)
         except (ClusterkitError, MemoryError) as error:
             # Raised here, it would reach the user wrapped in a traceback.
             return error
 
-    def do(self, index: int) -> Found:
+    def do(self, index: int) -> NumberedEvidence:
         """Return one batch's evidence."""
         number = self.numbers[index]
         how = self.predictor.run.config.image
@@ -165,11 +177,11 @@ class _Work(Dataset):
         return number, self.predictor.evidence(batch)
 
 
-def _start(_: int) -> None:
+def _use_one_thread(_: int) -> None:
     torch.set_num_threads(1)
     threadpool_limits(1)
-    get_worker_info().dataset.in_worker()
 
 
-def _as_it_is(found: Found | Exception) -> Found | Exception:
+def _as_it_is(found: Any) -> Any:
+    """An item as it came; torch would make tensors of its arrays."""
     return found

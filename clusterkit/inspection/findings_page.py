@@ -1,7 +1,6 @@
 """The page: one HTML file with the pictures of each finding side by side."""
 
 import logging
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from clusterkit.config import Config
 from clusterkit.data.contents import name_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import ImageError
+from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
 from clusterkit.inspection.findings import KINDS, Found, Kind
 from clusterkit.inspection.scan import Scan, open_image
 
@@ -76,9 +76,8 @@ def render_page(
         css=Markup(environment.loader.get_source(environment, "page.css")[0]),
         generator=Markup(GENERATOR),
     )
-    path, partial = out / "index.html", out / "index.html.partial"
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)
+    path = out / "index.html"
+    write_text(path, html)
     # Only now: until here the earlier page was there, and showed them.
     thumbs.drop_others()
     return path
@@ -130,9 +129,8 @@ class _Thumbs:
             return None
         self.folder.mkdir(exist_ok=True)
         image.thumbnail((_THUMB, _THUMB), Image.Resampling.LANCZOS)
-        partial = self.folder / (name + ".partial")
-        image.save(partial, format="JPEG", quality=88)
-        os.replace(partial, self.folder / name)
+        with replacing(self.folder / name, "wb", sync=False) as file:
+            image.save(file, format="JPEG", quality=88)
         return f"thumbs/{name}"
 
     def drop_others(self) -> None:
@@ -140,5 +138,7 @@ class _Thumbs:
         kept = {Path(path).name for path in self.drawn.values() if path}
         if self.folder.is_dir():
             for path in self.folder.iterdir():
-                if _OWN.fullmatch(path.name) and path.name not in kept:
+                name = final_name(path.name)
+                dropped = is_abandoned(path) if path.name != name else name not in kept
+                if dropped and _OWN.fullmatch(name):
                     path.unlink(missing_ok=True)

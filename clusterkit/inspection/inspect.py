@@ -1,8 +1,6 @@
 """`inspect`: read the rows, scan the files, find what is wrong, write it down."""
 
-import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.manifest import default_source, read_rows, safe_csv_text
+from clusterkit.data.manifest import default_source, read_rows
 from clusterkit.errors import DataError
+from clusterkit.formats.atomic import write_json, write_text
+from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.inspection.counts import count_all
 from clusterkit.inspection.findings import COLUMNS, KINDS, Found, find_all, to_table
 from clusterkit.inspection.findings_page import GENERATOR, render_page
@@ -191,13 +191,6 @@ def _write(out: Path, table: pd.DataFrame, summary: dict, render: Callable[[], P
     for column in ("image", "label", "group", "split", "detail"):
         safe[column] = [safe_csv_text(value) for value in safe[column]]
     csv = safe.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    _replace(out / "findings.csv", csv)
-    text = json.dumps(summary, indent=1, ensure_ascii=False)
-    _replace(out / "summary.json", text + "\n")
+    write_text(out / "findings.csv", csv)
+    write_json(out / "summary.json", summary)
     return render()
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    os.replace(partial, path)

@@ -3,7 +3,6 @@
 import io
 import logging
 import multiprocessing
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,10 +14,10 @@ from PIL import Image
 
 from clusterkit.config import Config
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
-from clusterkit.data.files import reading_processes
 from clusterkit.data.imageio.dicom import read_elements
 from clusterkit.data.imageio.read import MAX_BYTES, decode
 from clusterkit.data.manifest import read_identified
+from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs
 from clusterkit.progress import Progress
@@ -215,6 +214,5 @@ def _one_by_one(part: list, config: Config) -> tuple[list[Facts], np.ndarray]:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Where it can be forked, a script that calls inspect needs no `if __name__ == "__main__"`.
-    how = "fork" if sys.platform == "linux" else None
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(how))
+    context = multiprocessing.get_context(start_method())
+    return ProcessPoolExecutor(workers, mp_context=context)

@@ -1,6 +1,7 @@
 """Networks of a run, and embedding: pixels to pooled features."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,10 @@ class Networks:
     _prepared: dict[tuple[int, str, str], Forward] = field(
         default_factory=dict, repr=False, compare=False
     )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Prepared forwards cannot be sent to another process, and are known by this one's ids.
+        return self.__dict__ | {"_prepared": {}}
 
     def parts(self) -> dict[str, nn.Module]:
         """Modules by the prefix of their tensors in `weights.safetensors`."""

@@ -14,14 +14,9 @@ from PIL import Image
 from clusterkit import read_manifest
 from clusterkit.config import DataConfig
 from clusterkit.data.adapters import registered_adapters
-from clusterkit.data.manifest import (
-    COLUMNS,
-    check_labels,
-    read_inputs,
-    restore_csv_text,
-    safe_csv_text,
-)
+from clusterkit.data.manifest import COLUMNS, check_labels, read_inputs
 from clusterkit.errors import ConfigError, DataError
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 
 
 def picture(path, value=0):

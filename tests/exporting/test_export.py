@@ -19,13 +19,14 @@ from PIL import Image
 
 from clusterkit import read_assignments
 from clusterkit.data.imageio.read import image_size, load_image
-from clusterkit.data.manifest import image_id_of, restore_csv_text, safe_csv_text
+from clusterkit.data.manifest import image_id_of
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.export import TARGETS, export
 from clusterkit.exporting.label_studio_tasks import labeling_config
 from clusterkit.exporting.output_folder import Names, new_folder
 from clusterkit.exporting.voxel51 import load_fiftyone
 from clusterkit.formats.assignments import COLUMNS, write_assignments
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.reviews import read_reviews
 
 SDK_PYTHON = "CLUSTERKIT_LABEL_STUDIO_PYTHON"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import clusterkit
 from clusterkit import fit, read_assignments, review
 from clusterkit.config import override
-from clusterkit.data.manifest import safe_csv_text
 from clusterkit.errors import DataError
 from clusterkit.formats.assignments import write_assignments
+from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.reviews import Assigned, describe, settle, spread_reviews, summarise
 
 HEADER = ["image_id", "image", "label", "decision", "reviewer", "time", "note"]

@@ -1,5 +1,7 @@
 """`fit` on real cells."""
 
+import pytest
+
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import config_from_dict
 

@@ -1,6 +1,7 @@
 """Which strategy is chosen, and when fine-tuning is kept."""
 
 import numpy as np
+import pytest
 import torch
 import torchvision
 

@@ -1,6 +1,5 @@
 """What every plot shares: one canvas, colours told apart without colour vision, fonts, saving."""
 
-import os
 import unicodedata
 import warnings
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
+
+from clusterkit.formats.atomic import replacing
 
 # Okabe and Ito's palette: told apart without colour vision too.
 COLOURS = {
@@ -61,10 +62,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG through a temporary name."""
     for text in figure.findobj(Text):
         text.set_fontfamily(FONTS)
-    partial = path.with_name(path.name + ".partial")
-    with any_script():
-        figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    with any_script(), replacing(path, "wb", sync=False) as file:
+        figure.savefig(file, format="png")
 
 
 @contextmanager

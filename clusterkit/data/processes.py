@@ -1,0 +1,30 @@
+"""Worker processes: how many, how they are started, and how they give way to the main one."""
+
+import multiprocessing
+import os
+import sys
+
+# The main process leads: a worker that takes its turn away from a forward pass stops all of that
+# pass's threads, and what is read ahead fills the gaps.
+_NICE = 10
+
+
+def reading_processes(asked: int | None = None) -> int:
+    """Return how many processes read images: as asked for, else one a processor, at most 8."""
+    return min(os.cpu_count() or 1, 8) if asked is None else asked
+
+
+def start_method() -> str:
+    """Return how processes are started: ``fork`` on Linux unless ``spawn`` was chosen, else that.
+
+    Forked processes begin at once and share what is loaded, and a script needs no
+    ``if __name__ == "__main__"``; macOS has fork too, but its libraries may hang after one.
+    """
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return "fork" if sys.platform == "linux" and chosen != "spawn" else "spawn"
+
+
+def give_way() -> None:
+    """Lower this process's priority, where the system knows of that (Windows does not)."""
+    if hasattr(os, "nice"):
+        os.nice(_NICE)

@@ -1,0 +1,166 @@
+"""Files and folders written whole or not at all: the one place where the package does so.
+
+A file is written under a temporary name in its own folder, brought to the disk, and renamed. The
+name is nobody else's, so that two processes that write one file leave the one version or the
+other, never a mixture.
+"""
+
+import glob
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+_PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{8}\.partial")
+
+# File systems allow 255 bytes a name; a character takes up to four.
+_LONGEST_NAME = 50
+
+# Seconds after which nobody writes a temporary file any more: a killed process left it.
+_ABANDONED = 3600.0
+
+
+@contextmanager
+def replacing(
+    path: Path,
+    mode: str = "w",
+    *,
+    newline: str | None = "\n",
+    errors: str | None = None,
+    sync: bool = True,
+) -> Iterator[IO[Any]]:
+    """Yield a file that takes the place of `path` when the block ends without an exception.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder exists. A link is replaced, not what it points to.
+    mode : {"w", "wb"}
+        Text is UTF-8.
+    newline, errors : str or None
+        Of text, as `open` has them.
+    sync : bool
+        Wait until the disk has it, so that a power failure leaves the old file or the new one.
+        False for the hundreds of pictures of a page, which can be drawn again.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; `path` is as it was, and nothing else is left.
+    """
+    if sync:
+        _remove_abandoned(path)
+    partial = _partial_path(path)
+    text = "b" not in mode
+    try:
+        # Not by `tempfile`, whose files only their owner may read.
+        with open(
+            partial,
+            mode.replace("w", "x"),
+            encoding="utf-8" if text else None,
+            newline=newline if text else None,
+            errors=errors,
+        ) as file:
+            yield file
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def write_text(path: Path, text: str, *, errors: str | None = None) -> None:
+    """Write text as UTF-8 with the line ends that it has; see `replacing`."""
+    with replacing(path, newline="", errors=errors) as file:
+        file.write(text)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes; see `replacing`."""
+    with replacing(path, "wb") as file:
+        file.write(data)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON as UTF-8, indented by one, with a line end at its end; see `replacing`."""
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `path` when the block ends without an exception.
+
+    Parameters
+    ----------
+    path : Path
+        Nothing, or an empty folder; the folder that it is in exists.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, or there is something at `path`; that is as it was, and nothing else
+        is left.
+    """
+    partial = _partial_path(path)
+    try:
+        partial.mkdir()
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if os.name == "nt" and path.is_dir():
+            # Windows puts no folder in the place of another, not even of an empty one.
+            path.rmdir()
+        os.replace(partial, path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def final_name(name: str) -> str:
+    """Return the name that a temporary file was to get; any other name as it is.
+
+    >>> final_name(".page.html.0a1b2c3d.partial"), final_name("page.html")
+    ('page.html', 'page.html')
+    """
+    match = _PARTIAL.fullmatch(name)
+    return match[1] if match else name
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether a file is a temporary one whose process was killed long ago."""
+    try:
+        return final_name(path.name) != path.name and _age(path) > _ABANDONED
+    except OSError:
+        return False
+
+
+def _partial_path(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_LONGEST_NAME]}.{secrets.token_hex(4)}.partial")
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of this file: it may hold what is personal."""
+    pattern = f".{glob.escape(path.name[:_LONGEST_NAME])}.*.partial"
+    for left in path.parent.glob(pattern):
+        if is_abandoned(left):
+            with suppress(OSError):
+                left.unlink()
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _sync(path: Path) -> None:
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
