@@ -161,8 +161,8 @@ def _start_worker(_: int) -> None:
 
 def _collate(rows: list[_Read]) -> _Slice:
     images = np.stack([image for image, _, _, _ in rows])
-    ids = [identity for _, identity, _, _ in rows]
-    errors = [error for _, _, error, _ in rows]
+    ids = tuple(identity for _, identity, _, _ in rows)
+    errors = tuple(error for _, _, error, _ in rows)
     signatures = np.stack([signature for _, _, _, signature in rows])
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
     return torch.from_numpy(images), ids, errors, signatures, measure_appearance(images)
@@ -178,9 +178,9 @@ def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: 
 def _joined(numbers: list[int], slices: Iterator[_Slice]) -> Iterator[ImageBatch]:
     """Batches of slices; consecutive slices of one number are one batch."""
     parts: list[_Slice] = []
-    for ref, (number, part) in enumerate(zip(numbers, slices, strict=True)):
+    for position, (number, part) in enumerate(zip(numbers, slices, strict=True)):
         parts.append(part)
-        if ref + 1 == len(numbers) or numbers[ref + 1] != number:
+        if position + 1 == len(numbers) or numbers[position + 1] != number:
             yield _join(number, parts)
             parts = []
 
