@@ -1,4 +1,4 @@
-"""The protocol of the benchmarks: k labelled images a class by whole groups, all else unlabelled.
+"""The protocol of the benchmarks: k labelled images per class by whole groups, all else unlabelled.
 
 Groups in random order; from each whole group images are taken as labelled until every class has
 k. A group that gave a labelled image gives no unlabelled one; all images of the other groups are
@@ -43,7 +43,7 @@ def weights_file() -> Path:
 
 
 def draw(manifest: pd.DataFrame, k: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (labelled, rest): k images a class from whole groups, and all other groups."""
+    """Return (labelled, rest): k images per class from whole groups, and all other groups."""
     known = manifest[manifest["label"].notna()]
     groups = known["group"].where(known["group"].notna(), known["image"])
     missing = dict.fromkeys(sorted(known["label"].unique()), k)

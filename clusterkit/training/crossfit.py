@@ -34,7 +34,7 @@ class Learned:
         Of the labelled images.
     calibration : Calibration
     decisions : dict
-        What held-out labels decided: views, inputs, self-training; and the size of the pool.
+        Choices that held-out labels made (views, inputs, self-training), and the pool's size.
     history : list of dict
         One row per epoch of every model: see `History`.
     """

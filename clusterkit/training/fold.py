@@ -1,4 +1,4 @@
-"""One model of a cross-fitting, and what the images that it holds out say of it."""
+"""One model of a cross-fitting, and its scores of the images that it holds out."""
 
 from dataclasses import dataclass, replace
 
@@ -91,7 +91,7 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """The model of all labelled images, the models of the folds, and what the latter measured.
+    """The model of all labelled images, the models of the folds, and their calibration.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ _Metrics = Callable[[torch.Tensor], tuple[float, float]]
 
 @dataclass(frozen=True)
 class _Objective:
-    """What a model is trained for.
+    """A loss, and the metrics of validation.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class _Objective:
 
 
 class _FineTuned(nn.Module):
-    """Encoder, pooling, and a head over what `join` makes of a batch's features (B, 2C).
+    """Encoder, pooling, and a head over a batch's features (B, 2C), or what `join` makes of them.
 
     Each image is encoded once. The head computes in float32 whatever the encoder does.
     """
@@ -189,7 +189,7 @@ def _pair_metrics(head: nn.Module, labels: np.ndarray, seed: int) -> _Metrics | 
 
 
 def _validation(model: _FineTuned, loaders: DataLoaders, metrics: _Metrics | None) -> Validation:
-    """Return what measures the model, in evaluation mode, on the validation images."""
+    """Return the validation of a model in evaluation mode."""
 
     def validate() -> tuple[float, float] | None:
         if metrics is None:

@@ -29,7 +29,7 @@ def fit_linear_head(
     """Fit standardisation and scikit-learn's `LogisticRegression` as a head.
 
     With some dozens of labelled images the article's head of two layers follows their noise
-    (malaria, 20 a class: accuracy 0.71 against 0.78), and this one has no seed to be lucky with.
+    (malaria, 20 per class: accuracy 0.71 against 0.78), and this one has no seed to be lucky with.
 
     One regression is fitted on the features of all depths, one without the shallowest, and so
     on to the deepest alone; the head is their mean (which is linear too). Shallow texture tells

@@ -35,7 +35,7 @@ def fit_pair_head(
     Trained in the space of the first principal axes of the standardised features and folded
     back exactly into a head over all of them: 40 times fewer weights, so that the heads of
     all folds take seconds, and a few dozen images do not get lost in 10,000 directions (malaria,
-    20 a class: the nearest class is right for 78%, with all directions for 70%).
+    20 per class: the nearest class is right for 78%, with all directions for 70%).
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _principal_axes(standardised: torch.Tensor, most: int) -> torch.Tensor:
 def _pair_loss(
     model: nn.Module, reduced: torch.Tensor, labels: np.ndarray, generator: torch.Generator
 ) -> Callable[[], torch.Tensor]:
-    """Return what draws a batch of pairs of features (V, N, P) and gives the loss on it."""
+    """Return the loss, as a function of nothing, on pairs drawn anew of features (V, N, P)."""
     classes = torch.as_tensor(np.unique(labels, return_inverse=True)[1])
 
     def batch_loss() -> torch.Tensor:

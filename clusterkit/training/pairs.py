@@ -73,7 +73,7 @@ def mixed_batches(labels: np.ndarray, size: int, rng: np.random.Generator) -> np
 
 
 def _mend(batch: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
-    """Put what a batch (B,) lacks in place of its last rows."""
+    """Replace the last rows of a batch (B,) by a pair of the kind that it lacks."""
     classes, counts = np.unique(labels[batch], return_counts=True)
     if len(classes) == 1:
         others = np.flatnonzero(labels != classes[0])
@@ -129,7 +129,7 @@ def pair_weights(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def join_all(features: torch.Tensor) -> torch.Tensor:
-    """Return what the Siamese head takes, (P, 4C), of `all_pairs` of features (B, 2C)."""
+    """Return the Siamese head's input (P, 4C): `all_pairs` of features (B, 2C)."""
     first, second = (side.to(features.device) for side in all_pairs(len(features)))
     return pair_features(features[first], features[second])
 

@@ -1,4 +1,4 @@
-"""Which training images say when to stop: never those that calibration measures on."""
+"""Validation images for early stopping: never those that calibration measures on."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from clusterkit.data.splits import make_folds
 # A share of 1 / 8 of the training images is kept back.
 _PARTS = 8
 
-# With fewer units, or fewer images kept back, what they say of an epoch is mostly chance.
+# With fewer units, or fewer images kept back, their loss is mostly chance.
 _LEAST_UNITS = 10
 _LEAST_IMAGES = 20
 
 
 def keep_back(data: Labelled, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Choose training images by which training is stopped.
+    """Choose training images for early stopping.
 
     About an eighth of `rows`, by whole units (patients), stratified by label. None where there
     are fewer than 10 units, where fewer than 20 images would be kept back, or where a class

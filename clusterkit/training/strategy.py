@@ -1,4 +1,4 @@
-"""What cross-fitting asks of a training strategy, and what all strategies train from."""
+"""The interface of a training strategy, and the data that all strategies train from."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""Batch transforms: what training may do to an image is what the config allows."""
+"""Batch transforms: augmentation as far as the config allows it."""
 
 import numpy as np
 import torch
