@@ -100,12 +100,12 @@ def _write(
     places: pd.DataFrame | None,
     progress: Progress,
 ) -> Path:
-    chosen = choose_rows(batch.table, config.audit.limit, run.info["seed"], typical_rows(batch))
+    chosen = choose_rows(batch.table, config.audit.limit, run.info.seed, typical_rows(batch))
     # An earlier audit's page shows its own pictures until this one is written.
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
     artist = Artist(Predictor(run, config), config.audit.method, batch.root, out, pictures)
-    sampled = _sample(batch.table, chosen, run.info["seed"])
+    sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(artist.draw(batch.table, chosen, progress, sampled))
     checks = _check(artist, run, places)
     notes = batch.notes + _lost(artist, batch) + checks.warnings()
@@ -131,7 +131,7 @@ def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
-    pairs, size = artist.pairs, run.info["size"]
+    pairs, size = artist.pairs, run.info.size
     blank = np.zeros((0, size, size, 3), dtype=np.uint8)
     known = None
     if places is not None:
@@ -143,7 +143,7 @@ def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
         np.array([p.label for p in pairs], dtype=int),
         places=known,
         n=CHECKED if places is None else _SAMPLE,
-        seed=run.info["seed"],
+        seed=run.info.seed,
     )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 from clusterkit.auditing.page import Cluster
 from clusterkit.data.contents import names_of
 from clusterkit.errors import DataError
+from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord
 from clusterkit.formats.assignments import STATUSES, input_root, read_assignments, read_record
 from clusterkit.formats.run import Run
 
@@ -31,8 +31,8 @@ class AuditBatch:
     csv : Path
     table : DataFrame
         Its rows.
-    record : dict
-        `assignments.json`; {} where it is missing.
+    record : AssignmentRecord
+        `assignments.json`; an empty record where it is missing.
     root : Path
         Where its images were.
     key : str
@@ -43,43 +43,41 @@ class AuditBatch:
 
     csv: Path
     table: pd.DataFrame
-    record: dict
+    record: AssignmentRecord
     root: Path
     key: str
     notes: list[str] = field(default_factory=list)
 
     @property
     def promise(self) -> str:
-        """What was promised, in words."""
-        text = self.record.get("promise_text")
-        return text if isinstance(text, str) else "There is no record of what was promised."
+        """The promise in words."""
+        text = self.record.promise_text
+        return "There is no record of what was promised." if text is None else text
 
     @property
     def threshold(self) -> float | None:
         """The confidence from which on labels were assigned; None: there is no record of it."""
-        return self._promised("threshold")
+        return self._promise.threshold
 
     @property
     def max_error(self) -> float | None:
         """The promised error."""
-        return self._promised("max_error")
+        return self._promise.max_error
 
     @property
     def unit(self) -> str:
         """What was counted: group or image."""
-        unit = _object(self.record.get("promise")).get("unit")
-        return unit if isinstance(unit, str) else "image"
+        return self._promise.unit or "image"
 
     def shares(self, classes: list[str]) -> np.ndarray | None:
         """Return the estimated share (K,) of each class; None: there is no record of it."""
-        found = _object(_object(self.record.get("class_shares")).get("estimated"))
-        values = [found.get(c) for c in classes]
-        known = all(isinstance(v, float | int) and 0 <= v <= 1 for v in values)
-        return np.array(values, dtype=float) if known else None
+        estimated = self.record.class_shares.estimated
+        values = [estimated.get(c, -1.0) for c in classes]
+        return np.array(values) if all(0 <= v <= 1 for v in values) else None
 
-    def _promised(self, name: str) -> float | None:
-        value = _object(self.record.get("promise")).get(name)
-        return float(value) if isinstance(value, float | int) and math.isfinite(value) else None
+    @property
+    def _promise(self) -> PromiseRecord:
+        return self.record.promise or PromiseRecord()
 
 
 def read_batch(run: Run, csv: Path) -> AuditBatch:
@@ -95,16 +93,16 @@ def read_batch(run: Run, csv: Path) -> AuditBatch:
     notes = _edits(run, table, record)
     for note in notes:
         log.warning("%s: %s", csv.name, note)
-    digest = hashlib.sha256(csv.read_bytes() + str(run.info["id"]).encode()).hexdigest()
+    digest = hashlib.sha256(csv.read_bytes() + str(run.info.id).encode()).hexdigest()
     return AuditBatch(csv, table, record, input_root(csv, record), digest[:16], notes)
 
 
-def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: dict) -> None:
-    made_by = record.get("run")
-    if made_by is not None and made_by != run.info["id"]:
+def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None:
+    made_by = record.run
+    if made_by is not None and made_by != run.info.id:
         raise DataError(
             f"{csv} was made by the run with id {str(made_by)[:40]!r}, and {run.path} has id "
-            f"{run.info['id']!r}; give the run that made it, or run `clusterkit assign` again"
+            f"{run.info.id!r}; give the run that made it, or run `clusterkit assign` again"
         )
     nearest = set(table["nearest_image"]) - {""}
     if nearest and not nearest & set(names_of(run.manifest)):
@@ -114,11 +112,11 @@ def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: dict) -> None:
         )
 
 
-def _edits(run: Run, table: pd.DataFrame, record: dict) -> list[str]:
+def _edits(run: Run, table: pd.DataFrame, record: AssignmentRecord) -> list[str]:
     """Say what was changed by hand since `assign`, as far as it shows."""
     notes = []
-    written = record.get("images")
-    if isinstance(written, int) and written != len(table):
+    written = record.images
+    if written is not None and written != len(table):
         notes.append(
             f"The table has {len(table):,} rows and assign wrote {written:,}: rows were removed or "
             "added since. The promise was made for all of them."
@@ -132,10 +130,6 @@ def _edits(run: Run, table: pd.DataFrame, record: dict) -> list[str]:
             "it. There is no classifier CAM for it. Corrections belong in reviews.csv."
         )
     return notes
-
-
-def _object(value: object) -> dict:
-    return value if isinstance(value, dict) else {}
 
 
 def choose_rows(
@@ -186,13 +180,11 @@ def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
     """
     table = batch.table
     shown = table["cluster"].iloc[chosen].value_counts()
-    found = batch.record.get("cluster_summaries")
     # A record may be edited, and be of before the table was.
-    medoids = {str(_object(f).get("cluster")): _object(f).get("medoid_id")
-               for f in (found if isinstance(found, list) else [])}  # fmt: skip
+    medoids = {found.cluster: found.medoid_id for found in batch.record.cluster_summaries}
     out = []
     for number, members in table[table["cluster"].notna()].groupby("cluster"):
-        same = members[members["image_id"] == str(medoids.get(str(number)))]
+        same = members[members["image_id"] == str(medoids.get(number))]
         medoid = (same if len(same) else members).iloc[0]
         labels = members["predicted_label"][members["predicted_label"] != ""].value_counts()
         counted = sorted(labels.items(), key=lambda item: (-item[1], item[0]))

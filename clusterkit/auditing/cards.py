@@ -192,7 +192,7 @@ class Artist:
 
     @property
     def _side(self) -> int:
-        return self.run.info["size"]
+        return self.run.info.size
 
     def _matches(self, row, features: torch.Tensor) -> list[tuple[int | None, float | None]]:
         """Return the labelled images to show: rows of the manifest and their similarities.
@@ -305,7 +305,7 @@ class Artist:
             return None
 
     def _see(self, data: bytes, frame: int, name: str) -> Seen:
-        how, size = self.run.config.image, self.run.info["size"]
+        how, size = self.run.config.image, self.run.info.size
         image = decode(data, size, how, frame)
         pixels = to_array(image, size, how.resize)
         # Decoded for a small model, a large image is too coarse for an eye.

@@ -138,7 +138,7 @@ def _with_nearest(run: Run, seen: Pictured) -> Pictured:
     except DataError:
         thumb = None
     else:
-        size, resize = run.info["size"], run.config.image.resize
+        size, resize = run.info.size, run.config.image.resize
         thumb = thumbnail(image, to_array(image, size, resize), resize)
     match = Match(card.nearest_image, card.nearest_label, card.nearest_similarity)
     return replace(seen, matches=[MatchPictures(match, thumb, None, None)])

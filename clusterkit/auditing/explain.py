@@ -161,7 +161,7 @@ class Explainer:
     @classmethod
     def plain(cls, predictor: Predictor) -> "Explainer":
         """Make one for a run that measures from 0; no image is read."""
-        offsets = cam.field_offsets(predictor.run.info["backbone"])
+        offsets = cam.field_offsets(predictor.run.info.backbone)
         return cls(predictor.networks, predictor.gallery.siamese, predictor.device, offsets)
 
     def measured_from(self, images: np.ndarray, labels: np.ndarray) -> "Explainer":
@@ -265,8 +265,8 @@ def reference_images(run: Run, limit: int = REFERENCE_IMAGES) -> tuple[np.ndarra
     -------
     uint8 (N, S, S, 3) and their classes (N,); those that cannot be read are left out.
     """
-    size, resize = run.info["size"], run.config.image.resize
-    labels, rng = run.labels, np.random.default_rng(run.info["seed"])
+    size, resize = run.info.size, run.config.image.resize
+    labels, rng = run.labels, np.random.default_rng(run.info.seed)
     usable = run.gallery["exemplar"].numpy().astype(bool)
     queues = [rng.permutation(np.flatnonzero(usable & (labels == c))).tolist()
               for c in range(len(run.classes))]  # fmt: skip

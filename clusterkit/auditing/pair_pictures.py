@@ -53,10 +53,10 @@ def picture_pair(
         The class that they are compared as: that of the labelled image.
     """
     pair, resize = (first, second), run.config.image.resize
-    seen = [to_array(image, run.info["size"], resize) for image in pair]
+    seen = [to_array(image, run.info.size, resize) for image in pair]
     encoded = [explainer.encode(image[None]) for image in seen]
     classes = np.array([run.classes.index(label)])
-    heats = explainer.pair_heats(*encoded, classes, run.info["size"])
+    heats = explainer.pair_heats(*encoded, classes, run.info.size)
     plain = tuple(thumbnail(i, s, resize) for i, s in zip(pair, seen, strict=True))
     cams = tuple(overlay(p, heat[0]) for p, heat in zip(plain, heats, strict=True))
     return PairPicture(plain, cams)

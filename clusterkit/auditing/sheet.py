@@ -154,8 +154,8 @@ def gather(
         promise=batch.promise,
         level=_level(batch, run),
         lack=lack,
-        origin=f"run {run.path.name!r}, fitted {run.info['created'][:10]} · "
-        f"{run.info['backbone']} · clusterkit {clusterkit.__version__}",
+        origin=f"run {run.path.name!r}, fitted {run.info.created[:10]} · "
+        f"{run.info.backbone} · clusterkit {clusterkit.__version__}",
     )
 
 
@@ -329,18 +329,13 @@ def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None
 
 
 def _threshold(batch: AuditBatch, label: str) -> float | None:
-    if batch.threshold is not None:
-        return batch.threshold
-    found = batch.record.get("promise")
-    for key in ("per_class", label, "threshold"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else None
+    threshold = batch.record.threshold(label)
+    return threshold if threshold is not None and 0 <= threshold <= 1 else None
 
 
 def _level(batch: AuditBatch, run: Run) -> float:
-    level = batch.record.get("confidence")
-    known = isinstance(level, int | float) and 0 < level < 1
-    return float(level) if known else run.config.assign.confidence
+    level = batch.record.confidence
+    return level if level is not None and 0 < level < 1 else run.config.assign.confidence
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -56,14 +56,14 @@ def summarise(
     """
     counts = batch.table["status"].value_counts()
     facts = [
-        ("Backbone", f"{run.info['backbone']} ({run.info['weights']} weights)"),
-        ("Training", f"{run.info['strategy']}: {run.info['strategy_reason']}"),
-        ("Image size", f"{run.info['size']} px"),
+        ("Backbone", f"{run.info.backbone} ({run.info.weights} weights)"),
+        ("Training", f"{run.info.strategy}: {run.info.strategy_reason}"),
+        ("Image size", f"{run.info.size} px"),
         ("Deep greys", describe(run.config.image)),
-        ("Labelled images", f"{run.info['data']['images']:,}"),
-        ("Seed", str(run.info["seed"])),
-        ("Made", run.info["created"]),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in run.info["versions"].items())),
+        ("Labelled images", f"{run.info.data.images:,}"),
+        ("Seed", str(run.info.seed)),
+        ("Made", run.info.created),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in run.info.versions.items())),
     ]
     held_out = [
         ("Accuracy", f"{metrics['accuracy']:.1%}",
@@ -81,7 +81,7 @@ def summarise(
     return Summary(
         title="clusterkit audit",
         run=run.path.name,
-        created=run.info["created"],
+        created=run.info.created,
         key=batch.key,
         classes=run.classes,
         clusters=clusters_of(batch, chosen),

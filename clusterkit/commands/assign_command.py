@@ -81,19 +81,20 @@ def assign(
         loaded, unlabeled, config=config, out=out, fresh=fresh, progress=common.bar
     )
     common.bar.close()
-    status = result.summary["status"]
+    record = result.record
+    status = record.status
     questions = _questions(result.table, ask)
-    asked = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
+    lines = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
              f"{q['label_set']}" for q in questions]  # fmt: skip
     if ask and not questions:
-        asked = ["ask        nothing: no image was refused"]
+        lines = ["ask        nothing: no image was refused"]
     summary = {"assignments": str(result.path), **result.summary}
     print_summary(summary | ({"ask": questions} if ask else {}), common.as_json, [
-        f"written    {result.path}: {result.summary['images']} images, "
-        f"{result.summary['images_per_second']:.1f} a second",
+        f"written    {result.path}: {record.images} images, "
+        f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
-        f"promise    {result.summary['promise_text']}",
-        *asked,
+        f"promise    {record.promise_text}",
+        *lines,
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip
     if strict and status["failed"]:
@@ -102,9 +103,9 @@ def assign(
 
 def _questions(table: "DataFrame", count: int | None) -> list[dict]:
     """Return the first so many rows in the order to be asked."""
-    asked = table[table["order"].notna()].sort_values("order").head(count or 0)
+    first = table[table["order"].notna()].sort_values("order").head(count or 0)
     columns = ["order", "image", "image_id", "predicted_label", "confidence", "label_set"]
-    return asked[columns].astype({"order": int}).to_dict("records")
+    return first[columns].astype({"order": int}).to_dict("records")
 
 
 def _error_value(text: str | None) -> float | str | None:

@@ -76,29 +76,29 @@ def fit(
     )
     result = fit_run(data, config=config, run=run, reviews=reviews, progress=common.bar)
     common.bar.close()
-    info, metrics = result.info, result.info["metrics"]
+    info, metrics = result.info, result.info.metrics
     summary = {
         "run": str(result.path),
-        "classes": info["classes"],
-        "images": info["data"]["images"],
-        "strategy": info["strategy"],
+        "classes": info.classes,
+        "images": info.data.images,
+        "strategy": info.strategy,
         "metrics": metrics,
-        **({"reviews": info["reviews"]} if info["reviews"] else {}),
+        **({"reviews": info.reviews} if info.reviews else {}),
     }
     print_summary(summary, common.as_json, [
         f"run        {result.path}",
-        f"learned    {len(info['classes'])} classes from {info['data']['images']} images; "
-        f"{info['backbone']}, {info['weights']} weights",
-        *_reviewed(info["reviews"], result.path),
-        f"strategy   {info['strategy']}: {info['strategy_reason']}",
+        f"learned    {len(info.classes)} classes from {info.data.images} images; "
+        f"{info.backbone}, {info.weights} weights",
+        *_reviewed(info.reviews, result.path),
+        f"strategy   {info.strategy}: {info.strategy_reason}",
         f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
         f"{metrics['held_out_units']} groups that the models had not seen",
         f"next       clusterkit assign UNLABELED --run {result.path}",
     ])  # fmt: skip
 
 
-def _reviewed(summary: dict, run: Path) -> list[str]:
-    """Say what reviews changed, and which assignments they were taken to be about."""
+def _reviewed(summary: dict[str, Any], run: Path) -> list[str]:
+    """Return lines on what reviews changed, and on the assignments that they are about."""
     if not summary:
         return []
     from clusterkit.formats.reviews import describe

@@ -114,7 +114,7 @@ def export(
     run = run if isinstance(run, Run) else Run.load(run)
     out = Path(out) if out else run.path / "export" / to
     batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
-    with new_folder(out, {"to": to, "run": run.info["id"], "status": list(statuses)}) as folder:
+    with new_folder(out, {"to": to, "run": run.info.id, "status": list(statuses)}) as folder:
         if to == "label-studio":
             root = options.get("root")
             lines = write_label_studio(

@@ -73,7 +73,7 @@ def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: s
     partial = f"{name}.partial-{os.getpid()}"
     dataset = fo.Dataset(partial)
     try:
-        dataset.info[_OWN] = batch.run.info["id"]
+        dataset.info[_OWN] = batch.run.info.id
         for start in range(0, len(samples), _AT_ONCE):
             part = samples[start : start + _AT_ONCE]
             dataset.add_samples([_sample(fo, *s) for s in part], progress=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.errors import DataError, nearest_name
+from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.reviews import Assigned
@@ -115,8 +116,8 @@ def _numbers(cells: pd.Series, path: Path, low: float, high: float) -> pd.Series
     return numbers
 
 
-def read_record(path: Path) -> dict:
-    """Read the JSON beside an `assignments.csv`; {}: there is none.
+def read_record(path: Path) -> AssignmentRecord:
+    """Read the JSON beside an `assignments.csv`; an empty record: there is none.
 
     Raises
     ------
@@ -126,17 +127,17 @@ def read_record(path: Path) -> dict:
     path = path.with_suffix(".json")
     if not path.is_file():
         log.warning("%s is missing: images are looked for beside the CSV", path)
-        return {}
+        return AssignmentRecord()
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); run assign again") from error
     if not isinstance(record, dict):
         raise DataError(f"{path} holds no JSON object; run assign again")
-    return record
+    return AssignmentRecord.fitting(record)
 
 
-def input_root(csv: Path, record: dict) -> Path:
+def input_root(csv: Path, record: AssignmentRecord) -> Path:
     """Return the folder that the images of an `assignments.csv` are relative to.
 
     Raises
@@ -144,7 +145,7 @@ def input_root(csv: Path, record: dict) -> Path:
     DataError
         The record says something that `assign` never writes.
     """
-    root = record.get("input_root", ".")
+    root = record.input_root
     if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():
         raise DataError(f"{csv.with_suffix('.json')} has an input_root that assign never writes "
                         f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
@@ -164,5 +165,5 @@ def load_assigned(path: Path) -> Assigned:
         record = read_record(path)
     except DataError:
         # The images may still be among those that fit is given.
-        record = {}
+        record = AssignmentRecord()
     return Assigned(table, input_root(path, record), str(path))

@@ -1,9 +1,10 @@
-"""The run bundle (DESIGN §6): plain tensors and JSON, written whole or not at all."""
+"""The run bundle: plain tensors, tables and JSON, written whole or not at all."""
 
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,12 @@ from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
+from clusterkit.formats.run_info import RunInfo
 from clusterkit.formats.run_settings import with_config
 from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 
-FORMAT = 4
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
 
@@ -37,7 +38,7 @@ class Run:
     Attributes
     ----------
     path : Path
-    info : dict
+    info : RunInfo
         `run.json`: versions, backbone, classes, data summary, metrics, decisions.
     config : Config
     networks : Networks
@@ -48,26 +49,27 @@ class Run:
         ``features`` (E, D) and ``signatures`` (E, SIGNATURE) of the labelled images in the order
         of `manifest`, ``exemplar`` (E,) 1 where compared with,
         ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters, ``novelty.*``
-        (`NoveltyModel`); with a pool also ``neighbours.*`` (`Neighbourhood`).
+        (`NoveltyModel`); with a pool also ``neighbours.*`` (`Neighbourhood`). Format 3 has
+        ``appearance`` (E, 27) instead of ``novelty.*``.
     calibration : dict
-        `calibration.json`; see `engine.calibrate.Calibration.from_dict`.
+        `calibration.json`; see `methods.calibration.Calibration.from_dict`.
     history : DataFrame
-        One row an epoch.
+        One row per epoch.
     """
 
     path: Path
-    info: dict
+    info: RunInfo
     config: Config
     networks: Networks
     manifest: pd.DataFrame
     gallery: dict[str, torch.Tensor]
-    calibration: dict
+    calibration: dict[str, Any]
     history: pd.DataFrame
 
     @property
     def classes(self) -> list[str]:
         """Class names, in the order of every probability column."""
-        return self.info["classes"]
+        return self.info.classes
 
     @property
     def labels(self) -> np.ndarray:
@@ -77,7 +79,7 @@ class Run:
     @property
     def data_root(self) -> Path:
         """Where the labelled images were when the run was written."""
-        return Path(os.path.normpath(self.path / self.info["data"]["root"]))
+        return Path(os.path.normpath(self.path / self.info.data.root))
 
     def config_with(self, config: Config | None) -> Config:
         """Return a caller's settings for use with this run; None: all are the run's.
@@ -106,7 +108,7 @@ class Run:
             It is in none of the places that the run knows, or its name leads out of them.
         """
         image = self._file_of(image)[0]
-        roots = [Path(os.path.normpath(self.path / r)) for r in self.info["data"].get("roots", [])]
+        roots = [Path(os.path.normpath(self.path / r)) for r in self.info.data.roots]
         if len(roots) < 2:
             return inside_root(self.data_root, image, str(self.path))
         ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
@@ -131,8 +133,8 @@ class Run:
     def _file_of(self, image: str) -> tuple[str, str | None]:
         """Take a name apart; a file may itself be called ``a#1.png``, so the manifest decides."""
         file, _, frame = image.rpartition("#")
-        frames = self.manifest["frame"][self.manifest["image"] == file] if file else []
-        return (file, frame) if frame in set(frames) else (image, None)
+        frames = set(self.manifest["frame"][self.manifest["image"] == file]) if file else set()
+        return (file, frame) if frame in frames else (image, None)
 
     @classmethod
     def load(cls, path: Path | str) -> "Run":
@@ -141,25 +143,18 @@ class Run:
         Raises
         ------
         RunError
-            The folder is no run, is of a newer format, or a file in it is damaged.
+            The folder is no run, is of a newer format or one older than 3, or a file is damaged.
         """
         path = Path(path)
         if not (path / "run.json").is_file():
             raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
                            "`clusterkit fit` wrote")  # fmt: skip
-        info = _read_json(path / "run.json")
-        version = info.get("format")
-        if version != FORMAT:
-            newer = isinstance(version, int) and version > FORMAT
-            what = "upgrade clusterkit" if newer else "fit the run again"
-            raise RunError(
-                f"{path} has run format {version!r}, this clusterkit reads {FORMAT}; {what}"
-            )
+        info = RunInfo.of_run(_read_json(path / "run.json"), where=str(path))
         try:
             return cls(
                 path=path,
                 info=info,
-                config=config_from_dict(info["config"], where=str(path / "run.json")),
+                config=config_from_dict(info.config, where=str(path / "run.json")),
                 networks=_read_networks(path, info),
                 manifest=read_run_manifest(path),
                 gallery=load_file(path / "gallery.safetensors"),
@@ -201,7 +196,7 @@ class Run:
         table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
         self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
         write_json(folder / "calibration.json", self.calibration)
-        write_json(folder / "run.json", self.info)
+        write_json(folder / "run.json", self.info.to_dict())
 
 
 def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
@@ -232,16 +227,16 @@ def read_run_manifest(path: Path | str) -> pd.DataFrame:
     return table if "provenance" in table else table.assign(provenance="given")
 
 
-def _read_networks(path: Path, info: dict) -> Networks:
+def _read_networks(path: Path, info: RunInfo) -> Networks:
     state = load_file(path / "weights.safetensors")
-    name = info["backbone"]
+    name = info.backbone
     encoder = empty_encoder(name)
     features = 2 * encoder.channels
     networks = Networks(
         encoder=encoder,
-        classifier_head=HEADS[info["classifier_head"]](features, len(info["classes"])),
+        classifier_head=HEADS[info.classifier_head](features, len(info.classes)),
         siamese_head=create_head(2 * features, 1),
-        siamese_encoder=empty_encoder(name) if info["encoder"] == "separate" else None,
+        siamese_encoder=empty_encoder(name) if info.encoder == "separate" else None,
         precision=_precision(info),
     )
     for prefix, part in networks.parts().items():
@@ -250,17 +245,17 @@ def _read_networks(path: Path, info: dict) -> Networks:
     return networks.to("cpu")
 
 
-def _precision(info: dict) -> str:
-    used = info["precision"]["used"]
+def _precision(info: RunInfo) -> str:
+    used = info.precision["used"]
     if used not in (FLOAT32, BFLOAT16):
         raise ValueError(f"unknown precision {used!r}")
-    return used
+    return FLOAT32 if used == FLOAT32 else BFLOAT16
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}); fit the run again") from error
     if not isinstance(values, dict):
         raise RunError(f"{path} holds no JSON object; fit the run again")

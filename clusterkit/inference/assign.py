@@ -6,8 +6,9 @@ import logging
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,6 +18,7 @@ from clusterkit.config import Config
 from clusterkit.data.loading import image_refs
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.run import Run
@@ -24,6 +26,7 @@ from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
+from clusterkit.inference.promise_text import promise_text
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
@@ -34,21 +37,26 @@ log = logging.getLogger("clusterkit")
 
 @dataclass(frozen=True)
 class Assignment:
-    """What `assign` wrote.
+    """The result of `assign`, as it was written.
 
     Attributes
     ----------
     table : DataFrame
         The rows of `assignments.csv`.
-    summary : dict
+    record : AssignmentRecord
         What is in `assignments.json`.
     path : Path
         The CSV.
     """
 
     table: pd.DataFrame
-    summary: dict
+    record: AssignmentRecord
     path: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What is in `assignments.json`, as plain values."""
+        return self.record.to_dict()
 
 
 def assign(
@@ -95,18 +103,21 @@ def assign(
         evidence = journal.evidence()
         rule = DecisionRule.of(run, config, evidence)
         table = build_table(inputs, evidence, rule)
-        summary = _summary(run, source, out, inputs, table, rule)
-        summary["cluster_summaries"] = summarise_clusters(table, evidence)
-        summary |= {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
+        record = replace(
+            _record(run, source, out, table, rule),
+            cluster_summaries=summarise_clusters(table, evidence),
+            fingerprint=journal.fingerprint,
+            resumed_batches=resumed,
+        )
         seconds = time.perf_counter() - started
-        summary |= {"seconds": round(seconds, 3), "images_per_second": len(table) / seconds}
+        record = replace(record, seconds=round(seconds, 3), images_per_second=len(table) / seconds)
         write_assignments(table, out)
-        write_json(out.with_suffix(".json"), summary)
+        write_json(out.with_suffix(".json"), record.to_dict())
     except BaseException:
         journal.close()
         raise
     journal.remove()
-    return Assignment(table, summary, out)
+    return Assignment(table, record, out)
 
 
 def _embed_missing(
@@ -129,26 +140,26 @@ def _embed_missing(
 
 
 def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
-    known = run.info["data"].get("patient_key")
+    known = run.info.data.patient_key
     if known and key_fingerprint(inputs["group"], config.data.key_file) not in (known, None):
         log.warning("patient ids are hashed with another key than when the run was fitted: one "
                     "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
-def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
+def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
     """Everything that decides what is in the journal's batches."""
     listed = hashlib.sha256()
     for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
         try:
-            found = os.stat(path)
-            stamp = (found.st_size, found.st_mtime_ns)
+            state = os.stat(path)
+            stamp = (state.st_size, state.st_mtime_ns)
         except OSError:
             stamp = None
         listed.update(json.dumps([path, frame, stamp]).encode())
     return {
         "clusterkit": clusterkit.__version__,
         "torch": torch.__version__,
-        "run": run.info["id"],
+        "run": run.info.id,
         "inputs": listed.hexdigest(),
         "device": str(choose_device(config.device)),
         "batch_size": batch_size_of(config, choose_device(config.device)),
@@ -156,41 +167,35 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict:
     }
 
 
-def _summary(
-    run: Run,
-    source: Path | str,
-    out: Path,
-    inputs: pd.DataFrame,
-    table: pd.DataFrame,
-    rule: DecisionRule,
-) -> dict:
+def _record(
+    run: Run, source: Path | str, out: Path, table: pd.DataFrame, rule: DecisionRule
+) -> AssignmentRecord:
+    """Return what `assignments.json` says of the table and the rule."""
     source = Path(source)
-    data = rule.config.data
-    root = Path(data.images or source.parent) if source.is_file() else source
+    root = Path(rule.config.data.images or source.parent) if source.is_file() else source
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
-    return {
-        "images": len(table),
-        "status": {s: int(counts.get(s, 0)) for s in STATUSES},
-        "assigned_by_class": {c: int((labels == c).sum()) for c in run.classes},
-        "clusters": int(table["cluster"].nunique()),
-        "near_duplicates": int(
-            ((table["duplicate_of"] != "") & (table["status"] != "duplicate")).sum()
+    near = (table["duplicate_of"] != "") & (table["status"] != "duplicate")
+    return AssignmentRecord(
+        images=len(table),
+        status={s: int(counts.get(s, 0)) for s in STATUSES},
+        assigned_by_class={c: int((labels == c).sum()) for c in run.classes},
+        clusters=int(table["cluster"].nunique()),
+        near_duplicates=int(near.sum()),
+        class_shares=ClassShares(
+            labelled=dict(zip(run.classes, rule.calibration.prior.round(6).tolist(), strict=True)),
+            estimated=dict(zip(run.classes, rule.prior.round(6).tolist(), strict=True)),
         ),
-        "class_shares": {
-            "labelled": dict(zip(run.classes, rule.calibration.prior.round(6), strict=True)),
-            "estimated": dict(zip(run.classes, rule.prior.round(6), strict=True)),
-        },
-        "promise": rule.to_dict(),
-        "promise_text": rule.text,
-        "confidence": rule.config.assign.confidence,
-        "run": run.info["id"],
+        promise=rule.record(),
+        promise_text=promise_text(rule),
+        confidence=rule.config.assign.confidence,
+        run=run.info.id,
         # Relative, so that a run and its data can move together and no absolute path is kept.
-        "input_root": os.path.relpath(root, out.parent),
-        "device": str(choose_device(rule.config.device)),
-        "versions": {
+        input_root=os.path.relpath(root, out.parent),
+        device=str(choose_device(rule.config.device)),
+        versions={
             "clusterkit": clusterkit.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
-    }
+    )

@@ -44,11 +44,11 @@ class Predictor:
         self.gallery = Gallery(siamese, stored["features"], labels, len(run.classes), exemplars)
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
         self.scorer = Scorer(self.networks, self.gallery, reduction, neighbours, pool_top)
-        self.precision = Precision.from_dict(run.info["precision"])
+        self.precision = Precision.from_dict(run.info.precision)
         on_gpu = self.device.type == "cuda"
         self._copying = torch.cuda.Stream(self.device) if on_gpu else None
         self.near = NearIndex(stored["signatures"].numpy())
-        self.novelty = NoveltyModel.from_tensors(run.part_of_gallery("novelty"))
+        self.novelty = _novelty(run)
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K).
@@ -116,6 +116,15 @@ def score_batch(
         "novelty": novelty.score(embeddings.siamese, appearance),
         "reduced": scorer.reduction(embeddings.siamese),
     }
+
+
+def _novelty(run: Run) -> NoveltyModel:
+    stored = run.part_of_gallery("novelty")
+    if stored:
+        return NoveltyModel.from_tensors(stored)
+    # Runs of format 3 keep what the model is made from.
+    appearance = run.gallery["appearance"].numpy()
+    return NoveltyModel.of(run.gallery["features"], appearance, run.labels)
 
 
 def _neighbours(run: Run) -> Neighbourhood | None:

@@ -1,6 +1,37 @@
 """The promise of an assign in words, for a person."""
 
+from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.methods.risk_control import Promise
+
+
+def promise_text(rule: DecisionRule) -> str:
+    """Return the promise in words, or why there is none."""
+    if not rule.promises:
+        return "Nothing is promised: every readable image was assigned, as asked for."
+    if not rule.config.assign.per_class:
+        return _sentence(rule.promises[0]) + _unmeasured(rule)
+    level = _percent(rule.config.assign.confidence)
+    parts = [
+        f"{label} {_class_part(promise)}"
+        for label, promise in zip(rule.run.classes, rule.promises, strict=True)
+    ]
+    return (
+        f"At most {_percent(rule.max_error)} of the labels assigned to each class are wrong"
+        f"{_per(rule.promises[0])}, with {level} confidence for all at "
+        f"once: {'; '.join(parts)}. Images of a class that nobody labelled are not covered."
+        + _unmeasured(rule)
+    )
+
+
+def _unmeasured(rule: DecisionRule) -> str:
+    """Return a sentence on classes of which no image was held out; "": there are none."""
+    missing = [c for c, m in zip(rule.run.classes, rule.measured, strict=True) if not m]
+    if not missing:
+        return ""
+    return (
+        f" Nothing is assigned as {', '.join(missing)}: none of its images could be held out "
+        "to measure errors on."
+    )
 
 
 def _sentence(promise: Promise) -> str:

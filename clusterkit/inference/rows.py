@@ -52,7 +52,7 @@ def _whole(numbers: np.ndarray, given: np.ndarray) -> pd.arrays.IntegerArray:
 
 
 class _RowBuilder:
-    """Describes rows, given their evidence and what was decided about all."""
+    """Columns of rows, from their evidence and the decisions on all."""
 
     def __init__(self, rule: DecisionRule, found: Decisions) -> None:
         self.rule, self.found = rule, found

@@ -83,7 +83,7 @@ class SimilarityFinder:
             If given: only the first so many of the predicted class.
         """
         query = _open_query(image, self.run.config.image)
-        self._seen = to_array(query, self.run.info["size"], self.run.config.image.resize)
+        self._seen = to_array(query, self.run.info.size, self.run.config.image.resize)
         self._query = query
         features, logits = self._predictor.features(self._seen[None])
         probs = self._predictor.calibration.fusion.classifier_probs(logits)[0]

@@ -173,7 +173,7 @@ def similar_groups(
 
 def _key_of(run: Run, config: Config) -> bytes | None:
     """Return the key that the run's patient ids are hashed with, where it is here."""
-    fingerprint, path = run.info["data"].get("patient_key"), key_path(config.data.key_file)
+    fingerprint, path = run.info.data.patient_key, key_path(config.data.key_file)
     if not fingerprint or not path.is_file():
         return None
     if key_fingerprint(run.manifest["group"], config.data.key_file) == fingerprint:

@@ -5,7 +5,7 @@ import os
 import platform
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.encoders.torchvision import Backbone
-from clusterkit.formats.run import FORMAT
+from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.reviewing import Applied
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from clusterkit.training.crossfit import Learned
 
 
-def review_record(applied: Applied, path: Path) -> dict:
-    """What the run keeps of its reviews, with how many labels came from where."""
+def review_record(applied: Applied, path: Path) -> dict[str, Any]:
+    """Return the summary of the reviews that a run keeps, with the origin of its labels."""
     if not applied.summary:
         return {}
     counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
@@ -37,6 +37,7 @@ def review_record(applied: Applied, path: Path) -> dict:
 def gallery_tensors(
     learned: "Learned", appearance: np.ndarray, signatures: np.ndarray
 ) -> dict[str, torch.Tensor]:
+    """Return the tensors that a run keeps of its labelled images; see `Run.gallery`."""
     scorer = learned.scorer
     novelty = NoveltyModel.of(learned.embeddings.siamese, appearance, scorer.gallery.labels)
     tensors = {
@@ -54,9 +55,61 @@ def gallery_tensors(
 
 
 def run_info(
-    source: Path, path: Path, config: Config, data: Labelled, backbone: Backbone, extra: dict
-) -> dict:
-    counts = data.rows["label"].value_counts()
+    source: Path,
+    path: Path,
+    config: Config,
+    data: Labelled,
+    backbone: Backbone,
+    extra: dict[str, Any],
+) -> RunInfo:
+    """Return what `run.json` will hold.
+
+    Parameters
+    ----------
+    source : Path
+        Not kept: it is a path of this machine.
+    path : Path
+        Where the run will be.
+    config : Config
+        As the caller gave it.
+    data : Labelled
+    backbone : Backbone
+    extra : dict
+        strategy, strategy_reason, folds, decisions, precision, metrics, reviews; and of the data
+        roots and unlabelled.
+    """
+    strategy = extra["strategy"]
+    separate = config.model.encoder == "separate" and strategy == "finetune"
+    return RunInfo(
+        format=FORMAT,
+        id=uuid.uuid4().hex[:16],
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        versions={
+            "clusterkit": clusterkit.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        config=_saved(config, backbone),
+        classes=data.classes,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        encoder="separate" if separate else "shared",
+        classifier_head="linear" if strategy == "head" else "mlp",
+        size=config.image.size,
+        seed=config.seed,
+        data=_data_summary(data, config, extra["roots"], extra["unlabelled"]),
+        strategy=strategy,
+        strategy_reason=extra["strategy_reason"],
+        folds=extra["folds"],
+        decisions=TrainingDecisions(**extra["decisions"]),
+        precision=extra["precision"],
+        metrics=extra["metrics"],
+        reviews=extra["reviews"],
+    )
+
+
+def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
+    """Return the settings without what is of one machine or of one call."""
     saved = config.to_dict()
     # No absolute path goes into a run: it may be handed to a stranger.
     saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
@@ -64,38 +117,21 @@ def run_info(
     saved["data"] |= {"keep_tags": [], "label_tag": None}
     if saved["model"]["weights"] not in ("auto", "none"):
         saved["model"]["weights"] = backbone.weights
-    return {
-        "format": FORMAT,
-        "id": uuid.uuid4().hex[:16],
-        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "clusterkit": clusterkit.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-        "config": saved,
-        "classes": data.classes,
-        "backbone": backbone.name,
-        "weights": backbone.weights,
-        "encoder": "separate"
-        if config.model.encoder == "separate" and extra["strategy"] == "finetune"
-        else "shared",
-        "classifier_head": "linear" if extra["strategy"] == "head" else "mlp",
-        "size": config.image.size,
-        "seed": config.seed,
-        "data": {
-            "root": extra["roots"][0],
-            # Where else reviewed images are, tried in this order.
-            "roots": extra.pop("roots"),
-            "images": len(data.rows),
-            "patient_key": key_fingerprint(data.rows["group"], config.data.key_file),
-            "unlabelled": extra.pop("unlabelled"),
-            "units": int(data.units.max()) + 1,
-            # Patients may have images of several classes; then they are never split between folds.
-            "units_of_several_classes": int(
-                (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
-            ),
-            "by_class": {c: int(counts[c]) for c in data.classes},
-        },
-        **extra,
-    }
+    return saved
+
+
+def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: int) -> DataSummary:
+    counts = data.rows["label"].value_counts()
+    # Patients may have images of several classes; then they are never split between folds.
+    mixed = (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
+    return DataSummary(
+        root=roots[0],
+        # Where else reviewed images are, tried in this order.
+        roots=roots,
+        images=len(data.rows),
+        patient_key=key_fingerprint(data.rows["group"], config.data.key_file),
+        unlabelled=unlabelled,
+        units=int(data.units.max()) + 1,
+        units_of_several_classes=int(mixed),
+        by_class={c: int(counts[c]) for c in data.classes},
+    )

@@ -235,7 +235,8 @@ def test_captum_explains_the_logit_that_labels_rest_on(predictor, pairs):
 
 
 def test_one_class_is_said(predictor, pairs, monkeypatch):
-    monkeypatch.setitem(predictor.run.info, "classes", predictor.run.classes[:1])
+    one = replace(predictor.run.info, classes=predictor.run.classes[:1])
+    monkeypatch.setattr(predictor.run, "info", one)
     zeros = replace(
         predictor.run, manifest=predictor.run.manifest.assign(label=predictor.run.classes[0])
     )

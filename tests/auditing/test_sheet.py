@@ -16,6 +16,7 @@ from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import Paper
 from clusterkit.auditing.sheet import draw_sheet, gather, write_sheet
 from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.inference.predictor import Predictor
 
 HOSTILE = "שלום $x_2$ \\frac{1}{2} 病理 \n new\tline \x00 \udcff " + "W" * 300 + " end.png"
@@ -146,9 +147,12 @@ def test_sheet_shows_the_classifiers_probabilities_and_up_to_three_matches(batch
 def test_threshold_of_a_promise_for_each_class(batch, predictor):
     row = first(batch, "review")
     promise = {"per_class": {row["predicted_label"]: {"threshold": 0.25}}}
-    each = replace(batch, record=batch.record | {"promise": promise})
+    each = replace(batch, record=AssignmentRecord.fitting({"promise": promise}))
     assert gather(predictor, each, batch.table.loc[[row.name]]).threshold == 0.25
-    none = replace(batch, record={"promise": {"per_class": {row["predicted_label"]: "x"}}})
+    none = replace(
+        batch,
+        record=AssignmentRecord.fitting({"promise": {"per_class": {row["predicted_label"]: "x"}}}),
+    )
     assert gather(predictor, none, batch.table.loc[[row.name]]).threshold is None
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
@@ -288,7 +289,7 @@ def test_hostile_classes_and_files(run, tmp_path, monkeypatch):
     classes = ["../x", "x", "X", "a/b", "a_b", "CON", "con", "", "nul.txt", "n" * 400, "n" * 401,
                "line\nbreak", "_review", "index.csv", ".", "..", "...", " ", "=1+1", "tail. ",
                "e\u0301", "\u00e9", "\u202egnp", "C:\\w"]  # fmt: skip
-    monkeypatch.setitem(run.info, "classes", classes)
+    monkeypatch.setattr(run, "info", replace(run.info, classes=classes))
     files = ["a/one.png", "b/one.png", "c/ONE.PNG", "d/-rf", "e/=cmd.png", "f/con.png"]
     rows = []
     for i, label in enumerate(classes):

@@ -39,7 +39,7 @@ def test_what_is_learned_is_the_same_in_both_precisions(quick_run, run, sample, 
 
 def test_close_calls_are_encoded_again_in_float32(quick_run, sample, tmp_path):
     def table(close: float, used: str = BFLOAT16) -> pd.DataFrame:
-        info = quick_run.info | {"precision": {"used": used, "close": close}}
+        info = replace(quick_run.info, precision={"used": used, "close": close})
         run = replace(quick_run, info=info)
         run.networks = replace(run.networks, precision=used, _prepared={})
         return assign(run, sample / "unlabeled.csv", out=tmp_path / "a.csv", fresh=True).table

@@ -1,0 +1,129 @@
+"""`assignments.json`: what `assign` promised, counted and was called with."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from clusterkit.formats.json_record import JsonRecord
+
+# Of a promise for each class, what is said of all.
+_OF_ALL = ("max_error", "level", "unit", "per_class")
+
+
+@dataclass(frozen=True)
+class PromiseRecord(JsonRecord):
+    """A promise as it is kept; see `methods.risk_control.Promise`.
+
+    Attributes
+    ----------
+    per_class : dict of str to PromiseRecord, or None
+        One for each class, under one error, level and unit; None: this is one for all.
+    """
+
+    max_error: float | None = None
+    level: float | None = None
+    threshold: float | None = None
+    bound: float | None = None
+    accepted: int | None = None
+    errors: int | None = None
+    units: int | None = None
+    available: int | None = None
+    needed: int | None = None
+    more: int | None = None
+    unit: str | None = None
+    per_class: "dict[str, PromiseRecord] | None" = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: of each class, or of the one promise."""
+        values = super().to_dict()
+        if self.per_class is None:
+            del values["per_class"]
+            return values
+        return {name: values[name] for name in _OF_ALL} | self.other
+
+
+@dataclass(frozen=True)
+class ClassShares(JsonRecord):
+    """Share of each class: among labelled images, and as estimated of the batch."""
+
+    labelled: dict[str, float] = field(default_factory=dict)
+    estimated: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterSummary(JsonRecord):
+    """One cluster of refused images.
+
+    Attributes
+    ----------
+    cluster, size : int
+    medoid, medoid_id : str
+        The image nearest the mean of the cluster.
+    labels : dict of str to int
+        How many members lean to each label.
+    """
+
+    cluster: int | None = None
+    size: int | None = None
+    medoid: str | None = None
+    medoid_id: str | None = None
+    labels: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AssignmentRecord(JsonRecord):
+    """What `assignments.json` holds; None and empty: it does not say.
+
+    Attributes
+    ----------
+    images : int
+    status : dict of str to int
+        Images of each status.
+    assigned_by_class : dict of str to int
+    clusters, near_duplicates : int
+    class_shares : ClassShares
+    promise : PromiseRecord or None
+        None: none was asked for.
+    promise_text : str
+        The promise in words.
+    confidence : float
+        Of the promise and of label sets.
+    run : str
+        Id of the run.
+    input_root : str
+        Folder that images are relative to, itself relative to this file.
+    device : str
+    versions : dict of str to str
+    cluster_summaries : list of ClusterSummary
+    fingerprint : str
+        Of everything that decided the table.
+    resumed_batches : int
+        Batches that an interrupted call had left.
+    seconds, images_per_second : float
+    """
+
+    images: int | None = None
+    status: dict[str, int] = field(default_factory=dict)
+    assigned_by_class: dict[str, int] = field(default_factory=dict)
+    clusters: int | None = None
+    near_duplicates: int | None = None
+    class_shares: ClassShares = field(default_factory=ClassShares)
+    promise: PromiseRecord | None = None
+    promise_text: str | None = None
+    confidence: float | None = None
+    # Of any type: what is no id of a run must not pass for no id.
+    run: Any = None
+    input_root: Any = "."
+    device: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    cluster_summaries: list[ClusterSummary] = field(default_factory=list)
+    fingerprint: str | None = None
+    resumed_batches: int | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+
+    def threshold(self, label: str) -> float | None:
+        """Return the confidence from which on a label was assigned; None: it does not say."""
+        promise = self.promise
+        if promise is not None and promise.per_class is not None:
+            promise = promise.per_class.get(label)
+        return None if promise is None else promise.threshold

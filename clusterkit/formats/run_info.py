@@ -1,0 +1,150 @@
+"""`run.json`: what a run was fitted on, with what, and what was measured."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from clusterkit.errors import RunError
+from clusterkit.formats.json_record import JsonRecord
+
+FORMAT = 4
+# Still read: it has no precision, and the labelled images' appearance instead of a novelty model.
+OLDEST = 3
+
+
+@dataclass(frozen=True)
+class DataSummary(JsonRecord):
+    """The labelled images of a run.
+
+    Attributes
+    ----------
+    root : str
+        Their folder, relative to the run.
+    roots : list of str
+        All folders that labelled images are in, tried in this order.
+    images : int
+    patient_key : str or None
+        Fingerprint of the key by which patient ids were hashed.
+    unlabelled : int
+        Further images that were learned from.
+    units : int
+        Groups, and images without one.
+    units_of_several_classes : int
+        Groups with images of several classes; they are never split between folds.
+    by_class : dict of str to int
+        Images of each class.
+    """
+
+    root: str
+    roots: list[str] = field(default_factory=list)
+    images: int = 0
+    patient_key: str | None = None
+    unlabelled: int = 0
+    units: int = 0
+    units_of_several_classes: int = 0
+    by_class: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingDecisions(JsonRecord):
+    """Decisions that `fit` took by measuring on held-out images.
+
+    Attributes
+    ----------
+    views : str
+        Mirror images that heads on cached features learned from.
+    inputs : str
+        What the fusion weighs, e.g. ``classifier+similarity``.
+    pool : int
+        Unlabelled images that were learned from.
+    self_training : dict
+        ``rounds``, and why no more.
+    """
+
+    views: str = ""
+    inputs: str = ""
+    pool: int = 0
+    self_training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunInfo(JsonRecord):
+    """What `run.json` holds. Plain values as there: ``info["data"]["images"]``.
+
+    Attributes
+    ----------
+    format : int
+    id : str
+        16 hex digits.
+    created : str
+        ISO 8601, UTC.
+    versions : dict of str to str
+    config : dict
+        The settings, without paths of the machine where it was fitted.
+    classes : list of str
+        In the order of every probability column.
+    backbone, weights : str
+        The network, and ``imagenet``, ``none`` or the name of a file.
+    encoder : {"shared", "separate"}
+    classifier_head : {"linear", "mlp"}
+    size : int
+        Pixels per side.
+    seed : int
+    data : DataSummary
+    strategy, strategy_reason : str
+        ``head`` or ``finetune``, and why.
+    folds : int
+        1: one split.
+    decisions : TrainingDecisions
+    precision : dict
+        See `methods.precision.Precision`.
+    metrics : dict
+        Figures of held-out images; see `Calibration.metrics`.
+    reviews : dict
+        A person's corrections that were used; empty: none.
+    """
+
+    format: int
+    id: str
+    created: str
+    versions: dict[str, str]
+    config: dict[str, Any]
+    classes: list[str]
+    backbone: str
+    weights: str
+    encoder: str
+    classifier_head: str
+    size: int
+    seed: int
+    data: DataSummary
+    strategy: str
+    strategy_reason: str
+    folds: int
+    decisions: TrainingDecisions
+    precision: dict[str, Any]
+    metrics: dict[str, Any]
+    reviews: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, values: dict[str, Any], where: str) -> Self:
+        """Read a `run.json` of this format or of an older one that is still read.
+
+        Raises
+        ------
+        RunError
+            It is of a newer or a much older format, or damaged.
+        """
+        version = values.get("format")
+        if type(version) is not int or not OLDEST <= version <= FORMAT:
+            newer = type(version) is int and version > FORMAT
+            what = "upgrade clusterkit" if newer else "fit the run again"
+            raise RunError(
+                f"{where} has run format {version!r:.80}, this clusterkit reads {FORMAT}; {what}"
+            )
+        if version == OLDEST:
+            values = {"precision": {"used": "float32"}} | values
+        try:
+            return cls.from_dict(values)
+        except (KeyError, ValueError) as error:
+            raise RunError(
+                f"run {where} is damaged ({type(error).__name__}: {error}); fit it again"
+            ) from error
