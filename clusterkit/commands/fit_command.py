@@ -97,7 +97,7 @@ def _reviewed(summary: dict, run: Path) -> list[str]:
     """Say what reviews changed, and which assignments they were taken to be about."""
     if not summary:
         return []
-    from clusterkit.formats.reviews import describe
+    from clusterkit.formats.review_settling import describe
 
     against = [os.path.normpath(run / a) for a in summary["against"] if a]
     lines = [f"reviewed   {', '.join(summary['files'])}"]

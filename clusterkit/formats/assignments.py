@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -85,11 +86,11 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
         )
     for column in [c for c in table if c not in NUMBERS + WHOLE]:
         table[column] = [restore_csv_text(v) for v in table[column]]
-    strange = table[~table["status"].isin(STATUSES)]
-    if len(strange):
-        value = strange["status"].iloc[0]
+    unknown = table[~table["status"].isin(STATUSES)]
+    if len(unknown):
+        value = unknown["status"].iloc[0]
         raise DataError(
-            f"{path}, row {strange.index[0] + 1}: status {value[:40]!r}"
+            f"{path}, row {unknown.index[0] + 1}: status {value[:40]!r}"
             f"{nearest_name(value[:40], STATUSES)} is none of {', '.join(STATUSES)}; "
             "correct it, or run `clusterkit assign` again"
         )
@@ -115,7 +116,7 @@ def _numbers(cells: pd.Series, path: Path, low: float, high: float) -> pd.Series
     return numbers
 
 
-def read_record(path: Path) -> dict:
+def read_record(path: Path) -> dict[str, Any]:
     """Read the JSON beside an `assignments.csv`; {}: there is none.
 
     Raises
@@ -136,13 +137,13 @@ def read_record(path: Path) -> dict:
     return record
 
 
-def input_root(csv: Path, record: dict) -> Path:
+def input_root(csv: Path, record: dict[str, Any]) -> Path:
     """Return the folder that the images of an `assignments.csv` are relative to.
 
     Raises
     ------
     DataError
-        The record says something that `assign` never writes.
+        The record holds something that `assign` never writes.
     """
     root = record.get("input_root", ".")
     if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():
