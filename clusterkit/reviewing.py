@@ -4,6 +4,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,14 +15,8 @@ from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.csv_text import safe_csv_text
-from clusterkit.formats.reviews import (
-    REVIEW_COLUMNS,
-    Assigned,
-    Reviews,
-    settle,
-    spread_reviews,
-    summarise,
-)
+from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
+from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, Reviews, spread_reviews
 from clusterkit.formats.run import find_run, read_run_manifest
 
 log = logging.getLogger("clusterkit")
@@ -41,33 +36,33 @@ class Applied:
     roots : list of Path
         Folders outside the data root that labelled images are relative to.
     summary : dict
-        See `data.reviews.summarise`; {} without reviews.
+        See `formats.review_settling.summarise`; {} without reviews.
     """
 
     manifest: pd.DataFrame
     roots: list[Path] = field(default_factory=list)
-    summary: dict = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
 
 
 def review(
     reviews: Path | str, run: Path | str | None = None, out: Path | str | None = None
-) -> dict:
-    """Check a reviews file against a run, and say what it would change.
+) -> dict[str, Any]:
+    """Check a reviews file against a run, and return what it would change.
 
     Parameters
     ----------
     reviews : path
-        See DESIGN §6; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
+        A `reviews.csv`; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
         a project that `export` prepared.
     run : path or None
         None: where an assignments.csv lies beside the reviews, else the newest run under
         ``runs/`` that has one.
     out : path or None
-        Write the checked rows there, as a CSV of DESIGN §6; None: nothing is written.
+        Write the checked rows there, as a `reviews.csv`; None: nothing is written.
 
     Returns
     -------
-    dict: see `data.reviews.summarise`; and `against`, the assignments that were used.
+    dict: see `formats.review_settling.summarise`; and `against`, the assignments that were used.
 
     Raises
     ------
@@ -82,8 +77,8 @@ def review(
     assigned = load_assigned(folder / ASSIGNMENTS)
     labelled = _labelled_of(folder)
     spread = [spread_reviews(reviews, assigned, labelled)]
-    verdicts = settle(spread, labelled)
-    summary = summarise(spread, verdicts, labelled) | {"against": assigned.where}
+    settled = settle(spread, labelled)
+    summary = summarise(spread, settled, labelled) | {"against": assigned.where}
     if out is not None:
         write_reviews(spread[0].rows, Path(out))
         summary["out"] = str(out)
@@ -91,7 +86,7 @@ def review(
 
 
 def write_reviews(rows: pd.DataFrame, path: Path) -> None:
-    """Write reviews as the CSV of DESIGN §6, whole or not at all.
+    """Write reviews as a `reviews.csv`, whole or not at all.
 
     Raises
     ------
@@ -141,13 +136,13 @@ def apply_reviews(
         return Applied(manifest)
     known = manifest[manifest["image_id"] != ""]
     spread = [spread_reviews(path, _assigned_for(Path(path)), known) for path in paths]
-    verdicts = settle(spread, known)
-    summary = summarise(spread, verdicts, known)
+    settled = settle(spread, known)
+    summary = summarise(spread, settled, known)
     summary["against"] = [s.assigned.where if s.assigned else None for s in spread]
     roots: list[Path] = []
-    manifest = _set_known(manifest, verdicts, spread, roots, (root, unlabeled))
-    there = verdicts["image_id"].isin(manifest["image_id"])
-    new = _find_new(verdicts[~there & (verdicts["label"] != "")], spread, roots, root)
+    manifest = _set_known(manifest, settled, spread, roots, (root, unlabeled))
+    there = settled["image_id"].isin(manifest["image_id"])
+    new = _find_new(settled[~there & (settled["label"] != "")], spread, roots, root)
     manifest = pd.concat([manifest, new], ignore_index=True)
     _keep_split(manifest)
     for label, near in summary["new_classes"].items():
@@ -183,15 +178,15 @@ def _labelled_of(folder: Path) -> pd.DataFrame:
 
 def _set_known(
     manifest: pd.DataFrame,
-    verdicts: pd.DataFrame,
+    settled: pd.DataFrame,
     spread: list[Reviews],
     roots: list[Path],
-    places: tuple[Path, Path | None],
+    given_roots: tuple[Path, Path | None],
 ) -> pd.DataFrame:
     """Label or unlabel the images that are in the manifest."""
-    groups = {v.image_id: _group(v, spread) for v in verdicts.itertuples()}
-    rows = manifest["image_id"].isin(verdicts["image_id"])
-    found = verdicts.set_index("image_id").loc[manifest["image_id"][rows]]
+    groups = {row.image_id: _group_of(row, spread) for row in settled_rows(settled)}
+    rows = manifest["image_id"].isin(settled["image_id"])
+    found = settled.set_index("image_id").loc[manifest["image_id"][rows]]
     rejected = (found["decision"] == "reject").to_numpy()
     fresh = rows & manifest["label"].isna() & manifest["image_id"].isin(found.index[~rejected])
     manifest.loc[rows, "label"] = [label or None for label in found["label"]]
@@ -200,7 +195,7 @@ def _set_known(
         group or groups[identity]
         for group, identity in zip(manifest["group"][rows], found.index, strict=True)
     ]
-    root, unlabeled = places
+    root, unlabeled = given_roots
     named = [_named(Path(path), root, unlabeled or root) for path in manifest["path"][fresh]]
     manifest.loc[fresh, "image"] = [image for image, _ in named]
     roots += [own for _, own in named if own is not None]
@@ -208,17 +203,21 @@ def _set_known(
 
 
 def _find_new(
-    verdicts: pd.DataFrame, spread: list[Reviews], roots: list[Path], root: Path
+    settled: pd.DataFrame, spread: list[Reviews], roots: list[Path], root: Path
 ) -> pd.DataFrame:
     """Return manifest rows of reviewed images that fit was not given."""
-    rows, missing = [], []
-    for verdict in verdicts.itertuples():
-        assigned = spread[verdict.file].assigned
-        image = assigned.table["image"].iloc[verdict.position]
+    rows = []
+    missing: list[tuple[str, Path, DataError]] = []
+    for row in settled_rows(settled):
+        assigned = spread[row.file].assigned
+        if assigned is None:
+            # Without assignments only images of the manifest can be named.
+            continue
+        image = assigned.table["image"].iloc[row.position]
         try:
             path = inside_root(assigned.root, image, assigned.where).absolute()
-            frame = verdict.image_id.partition("#")[2] or None
-            if image_id_of(read_bytes(path), frame) != verdict.image_id:
+            frame = row.image_id.partition("#")[2] or None
+            if image_id_of(read_bytes(path), frame) != row.image_id:
                 raise DataError("it is not the file that was reviewed: its bytes have changed")
         except DataError as error:
             missing.append((image, assigned.root, error))
@@ -226,14 +225,14 @@ def _find_new(
         name, own = _named(path, root, assigned.root)
         if own is not None:
             roots.append(own)
-        rows.append({"image": name, "image_id": verdict.image_id, "path": str(path),
-                     "label": verdict.label, "group": _group(verdict, spread), "frame": frame,
-                     "provenance": verdict.provenance})  # fmt: skip
+        rows.append({"image": name, "image_id": row.image_id, "path": str(path),
+                     "label": row.label, "group": _group_of(row, spread), "frame": frame,
+                     "provenance": row.provenance})  # fmt: skip
     if missing:
-        image, folder, error = missing[0]
+        image, folder, reason = missing[0]
         raise DataError(
             f"{len(missing)} reviewed images cannot be used, e.g. '{image}' under {folder} "
-            f"({error}); put them back, give their folder with --unlabeled, or remove their rows"
+            f"({reason}); put them back, give their folder with --unlabeled, or remove their rows"
         )
     columns = ["image", "image_id", "path", "label", "group", "split", "frame", "provenance"]
     table = pd.DataFrame(rows, columns=columns, dtype=object)
@@ -251,10 +250,11 @@ def _named(path: Path, root: Path, own: Path) -> tuple[str, Path | None]:
     return path.relative_to(own.parent).as_posix(), own.parent
 
 
-def _group(verdict: tuple, spread: list[Reviews]) -> str | None:
-    if verdict.position < 0:
+def _group_of(row: SettledReview, spread: list[Reviews]) -> str | None:
+    assigned = spread[row.file].assigned
+    if assigned is None or row.position < 0:
         return None
-    return spread[verdict.file].assigned.table["group"].iloc[verdict.position] or None
+    return assigned.table["group"].iloc[row.position] or None
 
 
 def _warn_of_groups(manifest: pd.DataFrame) -> None:
@@ -272,8 +272,8 @@ def _warn_of_groups(manifest: pd.DataFrame) -> None:
 
 def _keep_split(manifest: pd.DataFrame) -> None:
     """A reviewed image of a patient that is held out by the data's own split is held out too."""
-    sides = manifest.dropna(subset=["split", "group"]).drop_duplicates("group")
-    sides = sides.set_index("group")["split"]
+    split = manifest.dropna(subset=["split", "group"]).drop_duplicates("group")
+    sides = dict(zip(split["group"], split["split"], strict=True))
     added = ~manifest["provenance"].isin(["given"]) & manifest["split"].isna()
-    added &= manifest["group"].isin(sides.index)
+    added &= manifest["group"].isin(sides)
     manifest.loc[added, "split"] = manifest["group"][added].map(sides)

@@ -101,7 +101,7 @@ def _reviewed(summary: dict[str, Any], run: Path) -> list[str]:
     """Return lines on what reviews changed, and on the assignments that they are about."""
     if not summary:
         return []
-    from clusterkit.formats.reviews import describe
+    from clusterkit.formats.review_settling import describe
 
     against = [os.path.normpath(run / a) for a in summary["against"] if a]
     lines = [f"reviewed   {', '.join(summary['files'])}"]

@@ -35,7 +35,7 @@ def review(
     JSON that Label Studio exports of a project from `clusterkit export`. Without --run it is about
     the assignments.csv beside it, else that of the newest run under ./runs.
     """
-    from clusterkit.formats.reviews import describe
+    from clusterkit.formats.review_settling import describe
     from clusterkit.reviewing import review as check
 
     summary = check(reviews, run, out)

@@ -86,11 +86,11 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
         )
     for column in [c for c in table if c not in NUMBERS + WHOLE]:
         table[column] = [restore_csv_text(v) for v in table[column]]
-    strange = table[~table["status"].isin(STATUSES)]
-    if len(strange):
-        value = strange["status"].iloc[0]
+    unknown = table[~table["status"].isin(STATUSES)]
+    if len(unknown):
+        value = unknown["status"].iloc[0]
         raise DataError(
-            f"{path}, row {strange.index[0] + 1}: status {value[:40]!r}"
+            f"{path}, row {unknown.index[0] + 1}: status {value[:40]!r}"
             f"{nearest_name(value[:40], STATUSES)} is none of {', '.join(STATUSES)}; "
             "correct it, or run `clusterkit assign` again"
         )
@@ -143,7 +143,7 @@ def input_root(csv: Path, record: AssignmentRecord) -> Path:
     Raises
     ------
     DataError
-        The record says something that `assign` never writes.
+        The record holds something that `assign` never writes.
     """
     root = record.input_root
     if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():

@@ -1,10 +1,10 @@
-"""reviews.csv (DESIGN §6): what a person said of images and clusters, as labels for a fit."""
+"""`reviews.csv`: a person's decisions on images and clusters, read and checked."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ _CLUSTER = re.compile(r"cluster:([0-9]{1,9})")
 
 @dataclass(frozen=True)
 class Assigned:
-    """What an earlier `assign` said; reviews are about it.
+    """The assignments that reviews are about.
 
     Attributes
     ----------
@@ -38,6 +38,35 @@ class Assigned:
     table: pd.DataFrame
     root: Path
     where: str
+
+
+class ReviewRow(NamedTuple):
+    """One row of a reviews file.
+
+    Attributes
+    ----------
+    image_id : str
+        An image's id, or ``cluster:<n>``.
+    image : str
+        An image's name; "" where the row names none.
+    label : str
+    decision : str
+        One of `DECISIONS`.
+    line : int
+        Number of the line or task in the file.
+    where : str
+        The file and the line, for messages.
+    cluster : int or None
+        Number of the cluster that the row names; None where it names an image.
+    """
+
+    image_id: str
+    image: str
+    label: str
+    decision: str
+    line: int
+    where: str
+    cluster: int | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +98,7 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
     ----------
     path : path
         CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out. Or what
-        Label Studio exported, see `data.label_studio.read_label_studio`.
+        Label Studio exported, see `label_studio.read_label_studio`.
 
     Returns
     -------
@@ -92,9 +121,17 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
         unit = "line"
     rows["line"] = numbers
     rows["where"] = [f"{path}, {unit} {number}" for number in numbers]
-    clusters = [_checked(row, row.where) for row in rows.itertuples(index=False)]
+    cells = (rows[column].tolist() for column in ("image_id", "decision", "label", "where"))
+    clusters = [_cluster_of(*row) for row in zip(*cells, strict=True)]
     rows["cluster"] = pd.array(clusters, dtype="Int64")
     return rows
+
+
+def review_rows(rows: pd.DataFrame) -> list[ReviewRow]:
+    """Return the rows of `read_reviews`, each as a record."""
+    cells = {name: rows[name].tolist() for name in ReviewRow._fields}
+    cells["cluster"] = [None if pd.isna(number) else number for number in cells["cluster"]]
+    return [ReviewRow(*row) for row in zip(*cells.values(), strict=True)]
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
@@ -136,16 +173,17 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
         prediction where there is none.
     """
     rows = read_reviews(path)
-    known = _Known(assigned, labelled)
+    known = _KnownImages(assigned, labelled)
     # Only a cluster's last row counts; spreading each would let a small file fill the memory.
     last = rows.dropna(subset=["cluster"]).groupby("cluster")["line"].max().to_dict()
     out = []
-    for row in rows.itertuples(index=False):
+    for row in review_rows(rows):
         where = row.where
-        if pd.isna(row.cluster):
+        if row.cluster is None:
             positions, provenance = known.image(row.image_id, where), "reviewed"
         else:
-            positions, provenance = known.cluster(row, where), f"cluster:{row.cluster}"
+            positions = known.cluster(row.cluster, row.image, where)
+            provenance = f"cluster:{row.cluster}"
             if row.line != last[row.cluster]:
                 continue
         for image_id, position in positions:
@@ -164,125 +202,13 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
     return Reviews(str(path), rows, pd.DataFrame(out, columns=columns), assigned)
 
 
-def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
-    """Decide what holds for each image: one verdict an image.
-
-    Of an image's own rows the last holds; of the cluster rows that name it, the last. Its own
-    row beats its cluster's, whichever came later: it says more. For the same reason a cluster's
-    name never replaces a label that an image has been given. A skip says nothing: it takes
-    back the earlier rows of its kind, so a skipped image still follows its cluster's name, and
-    a rejected one does not. Later files count as later rows.
-
-    Parameters
-    ----------
-    reviews : list of Reviews
-    labelled : DataFrame
-        image_id and label of the images that are labelled already.
-
-    Returns
-    -------
-    DataFrame, one row an image that is accepted, relabelled or rejected, in the order first
-    named: the columns of `Reviews.spread`, and `file` (index into `reviews`).
-    """
-    parts = [r.spread.assign(file=i) for i, r in enumerate(reviews)]
-    every = pd.concat(parts, ignore_index=True)
-    own = every["provenance"] == "reviewed"
-    verdicts = []
-    for kind in (own, ~own):
-        last = every[kind].drop_duplicates("image_id", keep="last")
-        verdicts.append(last[last["decision"] != "skip"])
-    given = labelled["image_id"][labelled["label"].notna()]
-    verdicts[1] = verdicts[1][~verdicts[1]["image_id"].isin(given)]
-    settled = pd.concat(verdicts).drop_duplicates("image_id", keep="first")
-    first = every.drop_duplicates("image_id").reset_index(drop=True)
-    order = pd.Series(first.index, index=first["image_id"])
-    return settled.sort_values("image_id", key=lambda ids: ids.map(order), ignore_index=True)
-
-
-def summarise(
-    reviews: list[Reviews], verdicts: pd.DataFrame, labelled: pd.DataFrame
-) -> dict[str, object]:
-    """Say in plain values what reviews would change.
-
-    Parameters
-    ----------
-    reviews : list of Reviews
-    verdicts : DataFrame
-        `settle` of them.
-    labelled : DataFrame
-        image_id and label of the labelled images that they would change.
-
-    Returns
-    -------
-    dict: rows and decisions (as written), images (that get a label or lose one), labels (images
-    by class), new_classes (name → nearest known name or None), relabelled (images whose label
-    is not the predicted one), rejected, labels_taken (labelled images that lose theirs),
-    changed_labels (labelled images that get another), accepted_otherwise (accepted with a label
-    that is not the one predicted), clusters (number, label, size, taken, file).
-    """
-    decisions = pd.concat([r.rows["decision"] for r in reviews])
-    given = verdicts[verdicts["label"] != ""]
-    before = labelled.dropna(subset=["label"]).drop_duplicates("image_id")
-    before = before.set_index("image_id")["label"]
-    old = verdicts["image_id"].map(before)
-    known = sorted(set(before) | {p for r in reviews for p in r.spread["predicted"] if p})
-    counts = given["label"].value_counts()
-    other = given["label"] != given["predicted"]
-    return {
-        "files": [Path(r.where).name for r in reviews],
-        "rows": len(decisions),
-        "decisions": {d: int((decisions == d).sum()) for d in DECISIONS},
-        "images": len(verdicts),
-        "labels": {label: int(counts[label]) for label in sorted(counts.index)},
-        "new_classes": {
-            label: _nearest(label, [*known, *sorted(set(counts.index) - {label} - set(known))])
-            for label in sorted(set(counts.index) - set(known))
-        },
-        "relabelled": int(other.sum()),
-        "rejected": int((verdicts["decision"] == "reject").sum()),
-        "labels_taken": int(((verdicts["decision"] == "reject") & old.notna()).sum()),
-        "changed_labels": int(
-            (old.notna() & (verdicts["label"] != "") & (old != verdicts["label"])).sum()
-        ),
-        "accepted_otherwise": int((other & (given["decision"] == "accept")).sum()),
-        "clusters": _named_clusters(reviews, verdicts),
-    }
-
-
-def describe(summary: dict) -> list[str]:
-    """Turn `summarise`'s dict into lines for a person."""
-    decisions = ", ".join(f"{n} {d}" for d, n in summary["decisions"].items() if n)
-    lines = [f"rows       {summary['rows']}: {decisions}"]
-    labels = ", ".join(f"{label}: {n}" for label, n in summary["labels"].items())
-    lines.append(
-        f"labels     {sum(summary['labels'].values())} images" + (f" ({labels})" * bool(labels))
-    )
-    lines.append(f"changes    {summary['relabelled']} not as predicted, {summary['rejected']} "
-                 f"rejected; of the labelled images {summary['changed_labels']} get another label "
-                 f"and {summary['labels_taken']} lose theirs")  # fmt: skip
-    for named in summary["clusters"]:
-        what = named["label"] or named["decision"]
-        lines.append(f"cluster    {named['cluster']}: {what}, {named['taken']} of its "
-                     f"{named['size']} images")  # fmt: skip
-    if summary["new_classes"]:
-        near = {
-            k: f" (did you mean '{v}'?)" if v else "" for k, v in summary["new_classes"].items()
-        }
-        lines.append("new classes: " + ", ".join(f"'{k}'{v}" for k, v in near.items()))
-    if summary["rejected"]:
-        lines.append("note       errors are measured on labelled images: where the rejected ones "
-                     "are the hard ones, what is promised is too good")  # fmt: skip
-    if summary["accepted_otherwise"]:
-        lines.append(f"note       {summary['accepted_otherwise']} images are accepted with another "
-                     "label than predicted: the written label is taken")  # fmt: skip
-    return lines
-
-
-class _Known:
-    """Finds the images that a row names."""
+class _KnownImages:
+    """The images that a row may name: each as its id and its row in `assigned.table` (or -1)."""
 
     def __init__(self, assigned: Assigned | None, labelled: pd.DataFrame) -> None:
-        self.assigned, self.by_id, self.members = assigned, {}, {}
+        self.assigned = assigned
+        self.by_id: dict[str, int] = {}
+        self.members: dict[int, list[tuple[str, int]]] = {}
         labels = labelled.sort_values("label", na_position="last").drop_duplicates("image_id")
         self.labels = dict(zip(labels["image_id"], labels["label"], strict=True))
         if assigned is None:
@@ -310,25 +236,25 @@ class _Known:
             f"it from the column image_id, or remove the row{hint}"
         )
 
-    def cluster(self, row: tuple, where: str) -> list[tuple[str, int]]:
+    def cluster(self, number: int, image: str, where: str) -> list[tuple[str, int]]:
         if self.assigned is None:
             raise DataError(
-                f"{where}: 'cluster:{row.cluster}' needs the assignments.csv that numbers the "
+                f"{where}: 'cluster:{number}' needs the assignments.csv that numbers the "
                 "clusters; put it beside the reviews file"
             )
-        if row.cluster not in self.members:
+        if number not in self.members:
             have = f"clusters 0 to {max(self.members)}" if self.members else "no clusters"
             raise DataError(
-                f"{where}: there is no cluster {row.cluster} in {self.assigned.where}, which has "
+                f"{where}: there is no cluster {number} in {self.assigned.where}, which has "
                 f"{have}; correct the number or remove the row"
             )
-        members = self.members[row.cluster]
+        members = self.members[number]
         images = self.assigned.table["image"]
         # Numbers mean something in one assignments.csv only; an image of the cluster tells.
-        if row.image and row.image not in {images.iloc[p] for _, p in members}:
+        if image and image not in {images.iloc[p] for _, p in members}:
             raise DataError(
-                f"{where}: cluster {row.cluster} of {self.assigned.where} does not hold the image "
-                f"'{shown(row.image)}' that the row names: it was written for other clusters; "
+                f"{where}: cluster {number} of {self.assigned.where} does not hold the image "
+                f"'{shown(image)}' that the row names: it was written for other clusters; "
                 "put the reviews beside the assignments.csv they are of"
             )
         return members
@@ -338,24 +264,24 @@ class _Known:
         return found if isinstance(found, str) else ""
 
 
-def _checked(row: tuple, where: str) -> int | None:
-    """Check one row by itself; returns the cluster that it names."""
-    if not row.image_id:
+def _cluster_of(image_id: str, decision: str, label: str, where: str) -> int | None:
+    """Check one row by itself; returns the number of the cluster that it names."""
+    if not image_id:
         raise DataError(f"{where}: no image_id; copy it from assignments.csv, or write cluster:3 "
                         "for the images of cluster 3")  # fmt: skip
-    if row.decision not in DECISIONS:
-        near = nearest_name(row.decision, DECISIONS)
-        raise DataError(f"{where}: decision '{shown(row.decision)}'{near} is not allowed; use "
+    if decision not in DECISIONS:
+        near = nearest_name(decision, DECISIONS)
+        raise DataError(f"{where}: decision '{shown(decision)}'{near} is not allowed; use "
                         f"{', '.join(DECISIONS)}")  # fmt: skip
-    if row.decision == "relabel" and not row.label:
+    if decision == "relabel" and not label:
         raise DataError(f"{where}: relabel without a label; write the true label, or reject if it "
                         "is not known")  # fmt: skip
-    _check_label(row.label, where)
-    if not row.image_id.startswith("cluster:"):
+    _check_label(label, where)
+    if not image_id.startswith("cluster:"):
         return None
-    match = _CLUSTER.fullmatch(row.image_id)
+    match = _CLUSTER.fullmatch(image_id)
     if not match:
-        raise DataError(f"{where}: '{shown(row.image_id)}' names no cluster; write cluster: and "
+        raise DataError(f"{where}: '{shown(image_id)}' names no cluster; write cluster: and "
                         "a number, e.g. cluster:3")  # fmt: skip
     return int(match[1])
 
@@ -368,29 +294,3 @@ def _check_label(label: str, where: str) -> None:
     if any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in label):
         raise DataError(f"{where}: label {shown(label)!r} holds a line break or another "
                         "control character (it may be invisible); write it anew")  # fmt: skip
-
-
-def _named_clusters(reviews: list[Reviews], verdicts: pd.DataFrame) -> list[dict]:
-    out = []
-    for i, part in enumerate(reviews):
-        rows = part.rows[part.rows["cluster"].notna()].drop_duplicates("cluster", keep="last")
-        for row in rows[rows["decision"] != "skip"].itertuples():
-            name = f"cluster:{row.cluster}"
-            size = part.spread[part.spread["provenance"] == name]["image_id"].nunique()
-            taken = (verdicts["file"] == i) & (verdicts["provenance"] == name)
-            label = row.label if row.decision in ("accept", "relabel") else ""
-            out.append({"cluster": int(row.cluster), "decision": row.decision, "label": label,
-                        "size": int(size), "taken": int(taken.sum()),
-                        "file": Path(part.where).name})  # fmt: skip
-    return out
-
-
-def _nearest(label: str, known: list[str]) -> str | None:
-    """Return the known name that `label` may be a slip of: letters' case and marks aside."""
-
-    def plain(text: str) -> str:
-        return "".join(c for c in text.casefold() if c.isalnum()) or text
-
-    names = {plain(k): k for k in reversed(known)}
-    match = get_close_matches(plain(label), list(names), n=1, cutoff=0.75)
-    return names[match[0]] if match else None

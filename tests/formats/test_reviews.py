@@ -18,7 +18,8 @@ from clusterkit.config import override
 from clusterkit.errors import DataError
 from clusterkit.formats.assignments import write_assignments
 from clusterkit.formats.csv_text import safe_csv_text
-from clusterkit.formats.reviews import Assigned, describe, settle, spread_reviews, summarise
+from clusterkit.formats.review_settling import describe, settle, summarise
+from clusterkit.formats.reviews import Assigned, spread_reviews
 
 HEADER = ["image_id", "image", "label", "decision", "reviewer", "time", "note"]
 

@@ -1,0 +1,184 @@
+"""The review that holds for each image, and a summary of what reviews would change."""
+
+from collections import Counter
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from clusterkit.formats.reviews import DECISIONS, Reviews, review_rows
+
+
+class SettledReview(NamedTuple):
+    """The decision that holds for one image: a row of `settle`.
+
+    Attributes
+    ----------
+    image_id : str
+    decision : {"accept", "relabel", "reject"}
+    label : str
+        "" for reject.
+    predicted : str
+        "" where nothing was.
+    provenance : str
+        ``reviewed``, or ``cluster:<n>``.
+    position : int
+        Row of the assignments that the review is about; -1 where it is not in them.
+    file : int
+        Index of its file.
+    """
+
+    image_id: str
+    decision: str
+    label: str
+    predicted: str
+    provenance: str
+    position: int
+    file: int
+
+
+def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
+    """Return the decision that holds for each image.
+
+    Of an image's own rows the last holds; of the cluster rows that name it, the last. Its own
+    row beats its cluster's, whichever came later: it is about this image. For the same reason a
+    cluster's name never replaces a label that an image has been given. A skip decides nothing: it
+    takes back the earlier rows of its kind, so a skipped image still follows its cluster's name,
+    and a rejected one does not. Later files count as later rows.
+
+    Parameters
+    ----------
+    reviews : list of Reviews
+    labelled : DataFrame
+        image_id and label of the images that are labelled already.
+
+    Returns
+    -------
+    DataFrame with the columns of `SettledReview`: one row per image that is accepted, relabelled
+    or rejected, in the order first named.
+    """
+    parts = [r.spread.assign(file=i) for i, r in enumerate(reviews)]
+    every = pd.concat(parts, ignore_index=True)
+    own = every["provenance"] == "reviewed"
+    kinds = []
+    for kind in (own, ~own):
+        last = every[kind].drop_duplicates("image_id", keep="last")
+        kinds.append(last[last["decision"] != "skip"])
+    given = labelled["image_id"][labelled["label"].notna()]
+    kinds[1] = kinds[1][~kinds[1]["image_id"].isin(given)]
+    settled = pd.concat(kinds).drop_duplicates("image_id", keep="first")
+    first = every.drop_duplicates("image_id").reset_index(drop=True)
+    order = pd.Series(first.index, index=first["image_id"])
+    return settled.sort_values("image_id", key=lambda ids: ids.map(order), ignore_index=True)
+
+
+def settled_rows(settled: pd.DataFrame) -> list[SettledReview]:
+    """Return the rows of `settle`, each as a record."""
+    cells = (settled[name].tolist() for name in SettledReview._fields)
+    return [SettledReview(*row) for row in zip(*cells, strict=True)]
+
+
+def summarise(
+    reviews: list[Reviews], settled: pd.DataFrame, labelled: pd.DataFrame
+) -> dict[str, Any]:
+    """Return in plain values what reviews would change.
+
+    Parameters
+    ----------
+    reviews : list of Reviews
+    settled : DataFrame
+        `settle` of them.
+    labelled : DataFrame
+        image_id and label of the labelled images that they would change.
+
+    Returns
+    -------
+    dict: rows and decisions (as written), images (that get a label or lose one), labels (images
+    by class), new_classes (name → nearest known name or None), relabelled (images whose label
+    is not the predicted one), rejected, labels_taken (labelled images that lose theirs),
+    changed_labels (labelled images that get another), accepted_otherwise (accepted with a label
+    that is not the one predicted), clusters (number, label, size, taken, file).
+    """
+    decisions = pd.concat([r.rows["decision"] for r in reviews])
+    given = settled[settled["label"] != ""]
+    labels = labelled.dropna(subset=["label"]).drop_duplicates("image_id")
+    before = dict(zip(labels["image_id"], labels["label"], strict=True))
+    old = settled["image_id"].map(before)
+    known = sorted(set(before.values()) | {p for r in reviews for p in r.spread["predicted"] if p})
+    counts = Counter(given["label"].tolist())
+    other = given["label"] != given["predicted"]
+    return {
+        "files": [Path(r.where).name for r in reviews],
+        "rows": len(decisions),
+        "decisions": {d: int((decisions == d).sum()) for d in DECISIONS},
+        "images": len(settled),
+        "labels": dict(sorted(counts.items())),
+        "new_classes": {
+            label: _nearest(label, [*known, *sorted(set(counts) - {label} - set(known))])
+            for label in sorted(set(counts) - set(known))
+        },
+        "relabelled": int(other.sum()),
+        "rejected": int((settled["decision"] == "reject").sum()),
+        "labels_taken": int(((settled["decision"] == "reject") & old.notna()).sum()),
+        "changed_labels": int(
+            (old.notna() & (settled["label"] != "") & (old != settled["label"])).sum()
+        ),
+        "accepted_otherwise": int((other & (given["decision"] == "accept")).sum()),
+        "clusters": _named_clusters(reviews, settled),
+    }
+
+
+def describe(summary: dict[str, Any]) -> list[str]:
+    """Turn `summarise`'s dict into lines for a person."""
+    decisions = ", ".join(f"{n} {d}" for d, n in summary["decisions"].items() if n)
+    lines = [f"rows       {summary['rows']}: {decisions}"]
+    labels = ", ".join(f"{label}: {n}" for label, n in summary["labels"].items())
+    lines.append(
+        f"labels     {sum(summary['labels'].values())} images" + (f" ({labels})" * bool(labels))
+    )
+    lines.append(f"changes    {summary['relabelled']} not as predicted, {summary['rejected']} "
+                 f"rejected; of the labelled images {summary['changed_labels']} get another label "
+                 f"and {summary['labels_taken']} lose theirs")  # fmt: skip
+    for named in summary["clusters"]:
+        what = named["label"] or named["decision"]
+        lines.append(f"cluster    {named['cluster']}: {what}, {named['taken']} of its "
+                     f"{named['size']} images")  # fmt: skip
+    if summary["new_classes"]:
+        near = {
+            k: f" (did you mean '{v}'?)" if v else "" for k, v in summary["new_classes"].items()
+        }
+        lines.append("new classes: " + ", ".join(f"'{k}'{v}" for k, v in near.items()))
+    if summary["rejected"]:
+        lines.append("note       errors are measured on labelled images: where the rejected ones "
+                     "are the hard ones, what is promised is too good")  # fmt: skip
+    if summary["accepted_otherwise"]:
+        lines.append(f"note       {summary['accepted_otherwise']} images are accepted with another "
+                     "label than predicted: the written label is taken")  # fmt: skip
+    return lines
+
+
+def _named_clusters(reviews: list[Reviews], settled: pd.DataFrame) -> list[dict[str, Any]]:
+    out = []
+    for i, part in enumerate(reviews):
+        rows = part.rows[part.rows["cluster"].notna()].drop_duplicates("cluster", keep="last")
+        for row in review_rows(rows[rows["decision"] != "skip"]):
+            name = f"cluster:{row.cluster}"
+            size = part.spread[part.spread["provenance"] == name]["image_id"].nunique()
+            taken = (settled["file"] == i) & (settled["provenance"] == name)
+            label = row.label if row.decision in ("accept", "relabel") else ""
+            out.append({"cluster": row.cluster, "decision": row.decision, "label": label,
+                        "size": int(size), "taken": int(taken.sum()),
+                        "file": Path(part.where).name})  # fmt: skip
+    return out
+
+
+def _nearest(label: str, known: list[str]) -> str | None:
+    """Return the known name that `label` may be a slip of: letters' case and marks aside."""
+
+    def plain(text: str) -> str:
+        return "".join(c for c in text.casefold() if c.isalnum()) or text
+
+    names = {plain(k): k for k in reversed(known)}
+    match = get_close_matches(plain(label), list(names), n=1, cutoff=0.75)
+    return names[match[0]] if match else None
