@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from clusterkit.config import config_from_dict
 from clusterkit.sample import make_sample
@@ -20,6 +21,10 @@ SETTINGS = {
     "audit": {"limit": 12},
 }
 
+
+# What takes long on a busy machine is not wrong.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 # How many tests were left out as slow.
 SLOW = pytest.StashKey[int]()
