@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -50,14 +51,34 @@ def test_float_with_holes_and_constants():
     assert not np.asarray(decode(encode(constant, "PNG"))).any()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"])
-def test_modes(mode):
-    kind = {"CMYK": "JPEG", "YCbCr": "JPEG"}.get(mode, "PNG")
-    image = Image.new("RGB", (16, 16), (250, 20, 20)).convert(mode)
-    found = decode(encode(image, kind))
-    assert found.mode == "RGB"
-    red, green, _ = np.asarray(found).mean((0, 1))
-    assert red > green or mode in ("1", "L", "LA")
+@pytest.mark.parametrize(
+    ("mode", "colour", "black", "rgb"),
+    [
+        ("1", 1, 0, (255, 255, 255)),
+        ("L", 90, 0, (90, 90, 90)),
+        ("P", 7, 0, (250, 20, 40)),
+        ("RGB", (250, 20, 40), (0, 0, 0), (250, 20, 40)),
+        ("RGBA", (250, 20, 40, 255), (0, 0, 0, 255), (250, 20, 40)),
+        ("RGBA", (250, 20, 40, 51), (250, 20, 40, 0), (50, 4, 8)),
+        ("LA", (90, 255), (0, 255), (90, 90, 90)),
+        ("CMYK", (0, 230, 209, 5), (0, 0, 0, 255), (250, 25, 45)),
+        ("YCbCr", (91, 99, 241), (0, 128, 128), (250, 20, 40)),
+    ],
+)
+def test_every_mode_shows_its_colour_in_its_place(mode, colour, black, rgb):
+    """Left half of a known colour, right half black: expected values are written by hand."""
+    image = Image.new(mode, (64, 32), black)
+    if mode == "P":
+        image.putpalette([0, 0, 0] * 7 + [250, 20, 40])
+    image.paste(colour, (0, 0, 32, 32))
+    lossy = mode in ("CMYK", "YCbCr")
+    # Without chroma subsampling, which would blend the halves.
+    data = encode(image, "JPEG", quality=95, subsampling=0) if lossy else encode(image, "PNG")
+    found = decode(data)
+    assert (found.mode, found.size) == ("RGB", (64, 32))
+    pixels = np.asarray(found).astype(int)
+    assert np.abs(pixels[:, :32] - rgb).max() <= (3 if lossy else 0)
+    assert pixels[:, 32:].max() <= (3 if lossy else 0)
 
 
 def test_transparency_lies_on_black():
@@ -100,8 +121,10 @@ def test_array_shape(resize):
 
 def test_bad_files(tmp_path):
     whole = encode(Image.effect_noise((64, 64), 90), "PNG")
+    # A valid header, checksum included, of 3.6 thousand million pixels.
     bomb = bytearray(whole)
     bomb[16:24] = struct.pack(">II", 60_000, 60_000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
     for data, reason in [
         (b"", "empty file"),
         (b"this is text", "not an image"),
@@ -110,7 +133,7 @@ def test_bad_files(tmp_path):
         (tmp_path / "x.jpg").write_bytes(data)
         with pytest.raises(ImageError, match=reason):
             load_image(tmp_path / "x.jpg")
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageError, match="more than 178,000,000 pixels"):
         decode(bytes(bomb))
     with pytest.raises(ImageError, match="does not exist"):
         load_image(tmp_path / "none.png")

@@ -5,7 +5,6 @@ import json
 import pandas as pd
 
 from clusterkit import assign, read_assignments
-from clusterkit.cli import run_command
 
 
 def test_order_in_assignments(assignment, run, config, sample, tmp_path):
@@ -37,17 +36,20 @@ def test_an_older_file_without_order_is_read(assignment, tmp_path):
     assert len(table) == len(assignment.table)
 
 
-def test_ask_prints_the_first_questions(run, sample, assignment, tmp_path, capsys):
+def test_ask_prints_the_first_questions(command, run, sample, assignment, tmp_path):
     arguments = ["assign", str(sample / "unlabeled.csv"), "--run", str(run.path), "--ask", "3",
                  "--out", str(tmp_path / "a.csv")]  # fmt: skip
-    assert run_command([*arguments, "--json"]) == 0
-    asked = json.loads(capsys.readouterr().out)["ask"]
+    code, out, _ = command(*arguments, "--json")
+    assert code == 0
+    asked = json.loads(out)["ask"]
     table = read_assignments(tmp_path / "a.csv").set_index("order")
     assert [q["image"] for q in asked] == [table.loc[n, "image"] for n in (1, 2, 3)]
     assert list(asked[0]) == ["order", "image", "image_id", "predicted_label", "confidence",
                               "label_set"]  # fmt: skip
-    assert run_command(arguments) == 0
-    lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ask ")]
+    code, out, _ = command(*arguments)
+    assert code == 0
+    lines = [x for x in out.splitlines() if x.startswith("ask ")]
     assert [line.split()[2] for line in lines] == [q["image"] for q in asked]
-    assert run_command([*arguments[:4], *arguments[6:], "--json"]) == 0
-    assert "ask" not in json.loads(capsys.readouterr().out)
+    code, out, _ = command(*arguments[:4], *arguments[6:], "--json")
+    assert code == 0
+    assert "ask" not in json.loads(out)

@@ -92,9 +92,7 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
     logger.disabled = True
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            part = file.pages[page]
-            # The other kind, a frame, comes of an option that is not set here.
-            assert isinstance(part, tifffile.TiffPage)
+            part = file.pages[page].aspage()
             kind = part.dtype
             shallow = kind is None or (kind.kind in "bu" and part.bitspersample <= 8)
             if shallow and data[:4] != _ONLY_TIFFFILE:
