@@ -24,7 +24,7 @@ _MAX_BYTES = 120
 
 
 class Names:
-    """Gives out names of files or folders that no file system confuses or refuses.
+    """Names of files or folders that no file system confuses or refuses.
 
     Parameters
     ----------
@@ -76,14 +76,14 @@ def _key(name: str) -> str:
 
 @contextmanager
 def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
-    """Give a folder to write into; it becomes `out` when all went well, else it is removed.
+    """Yield a folder to write into; it becomes `out` when all went well, else it is removed.
 
     Parameters
     ----------
     out : Path
         May hold an earlier export, and nothing else: that is replaced.
     about : dict
-        For the marker file by which an export is known again.
+        For the marker file by which an export is recognised.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def write_json(path: Path, values: Any) -> None:
         file.write("\n")
 
 
-def _write_list(file: TextIO, values: list) -> None:
+def _write_list(file: TextIO, values: list[Any]) -> None:
     file.write("[")
     for number, value in enumerate(values):
         file.write(("," if number else "") + "\n" + _dump(value))
