@@ -18,13 +18,13 @@ from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
 
-# Parts of the cards that are taken by rank, and of those that show a cluster's most typical image.
+# Shares of the cards that are taken by rank, and of those that show a cluster's typical image.
 _RANKED, _TYPICAL = 0.75, 0.25
 
 
 @dataclass(frozen=True)
 class AuditBatch:
-    """What `assign` wrote.
+    """Assignments that `assign` wrote, and their record.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class AuditBatch:
     key : str
         16 hex digits that name these rows of this run.
     notes : list of str
-        What a reader of the page should know of the table, in sentences.
+        Sentences about the table that a reader of the page should know.
     """
 
     csv: Path
@@ -50,7 +50,7 @@ class AuditBatch:
 
     @property
     def promise(self) -> str:
-        """What was promised, in words."""
+        """The promise, in words."""
         text = self.record.get("promise_text")
         return text if isinstance(text, str) else "There is no record of what was promised."
 
@@ -66,7 +66,7 @@ class AuditBatch:
 
     @property
     def unit(self) -> str:
-        """What was counted: group or image."""
+        """Unit of the promise: group or image."""
         unit = _object(self.record.get("promise")).get("unit")
         return unit if isinstance(unit, str) else "image"
 
@@ -74,8 +74,8 @@ class AuditBatch:
         """Return the estimated share (K,) of each class; None: there is no record of it."""
         found = _object(_object(self.record.get("class_shares")).get("estimated"))
         values = [found.get(c) for c in classes]
-        known = all(isinstance(v, float | int) and 0 <= v <= 1 for v in values)
-        return np.array(values, dtype=float) if known else None
+        complete = all(isinstance(v, float | int) and 0 <= v <= 1 for v in values)
+        return np.array(values, dtype=float) if complete else None
 
     def _promised(self, name: str) -> float | None:
         value = _object(self.record.get("promise")).get(name)
@@ -115,7 +115,7 @@ def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: dict) -> None:
 
 
 def _edits(run: Run, table: pd.DataFrame, record: dict) -> list[str]:
-    """Say what was changed by hand since `assign`, as far as it shows."""
+    """Return notes on what was changed by hand since `assign`, as far as it shows."""
     notes = []
     written = record.get("images")
     if isinstance(written, int) and written != len(table):
@@ -191,20 +191,22 @@ def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
     medoids = {str(_object(f).get("cluster")): _object(f).get("medoid_id")
                for f in (found if isinstance(found, list) else [])}  # fmt: skip
     out = []
-    for number, members in table[table["cluster"].notna()].groupby("cluster"):
+    clusters = table["cluster"].dropna()
+    for number in sorted(int(value) for value in clusters.unique()):
+        members = table.loc[clusters.index[clusters == number]]
         same = members[members["image_id"] == str(medoids.get(str(number)))]
         medoid = (same if len(same) else members).iloc[0]
         labels = members["predicted_label"][members["predicted_label"] != ""].value_counts()
         counted = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
         out.append(
             Cluster(
-                cluster=int(number),
+                cluster=number,
                 size=len(members),
                 shown=int(shown.get(number, 0)),
                 novel=int((members["status"] == "novel").sum()),
                 medoid=medoid["image"],
                 medoid_id=medoid["image_id"],
-                labels={label: int(count) for label, count in counted},
+                labels={str(label): int(count) for label, count in counted},
             )
         )
     return sorted(out, key=lambda c: (-c.size, c.cluster))

@@ -1,6 +1,6 @@
 """The findings: each rule is one small function from a scan to the images that it is about."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,7 @@ _SIDE, _ASPECT, _FEW = 4, 2, 10
 
 @dataclass(frozen=True)
 class Kind:
-    """A rule.
+    """Rule that finds one kind of thing.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Kind:
     severity : {"problem", "note"}
         A problem makes `--strict` fail; a note is for a person to decide.
     title, rule : str
-        For a person: what it is, and when exactly it is said.
+        For a person: its name, and exactly when it applies.
     find : callable
         From (Scan, Same) to findings.
     """
@@ -46,14 +46,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class Found:
-    """One finding: positions of its images in the scan, and what is said of each.
+    """One finding: positions of its images in the scan, and a detail per image.
 
-    Not `sure`: it rests on looks alone, and is a note whatever its kind.
+    Not `sure`: it rests on appearance alone, and is a note whatever its kind.
     """
 
     rows: list[int]
     details: list[str]
-    scores: list[float | None] = field(default_factory=list)
+    scores: Sequence[float | None] = field(default_factory=list)
     sure: bool = True
 
 
@@ -65,16 +65,16 @@ def find_all(
     Parameters
     ----------
     suspects, twice : list of Found
-        Likely label errors, and images that are listed with two labels: what only the reader
-        of the run and of the rows can know.
+        Likely label errors, and images that are listed with two labels: findings that need the
+        run, or the rows before they were merged.
     """
-    known = {"label_suspect": suspects, "label_twice": twice}
+    given = {"label_suspect": suspects, "label_twice": twice}
     return [(kind, found) for kind in KINDS
-            for found in known.get(kind.name) or kind.find(scan, same)]  # fmt: skip
+            for found in given.get(kind.name) or kind.find(scan, same)]  # fmt: skip
 
 
 def to_table(scan: Scan, found: list[tuple[Kind, Found]]) -> pd.DataFrame:
-    """Return one row an image and finding, with `COLUMNS`; score is NaN where there is none."""
+    """Return one row per image and finding, with `COLUMNS`; score is NaN where there is none."""
     places = [place for _, one in found for place in one.rows]
     table = scan.rows[["image", "image_id", "label", "group", "split"]].iloc[places]
     table = table.where(table.notna(), "").reset_index(drop=True)
@@ -113,8 +113,8 @@ def _odd_size(scan: Scan, _: Same) -> Iterator[Found]:
     if len(rows) < _FEW:
         return
     width, height = rows["width"].median(), rows["height"].median()
-    shape = np.log2(rows["width"] / rows["height"])
-    wide = 2 ** abs(shape - shape.median())
+    shape = np.log2((rows["width"] / rows["height"]).to_numpy(float))
+    wide = 2 ** abs(shape - np.median(shape))
     off = np.maximum(2 ** abs(np.log2(rows["width"] / width)),
                      2 ** abs(np.log2(rows["height"] / height)))  # fmt: skip
     for place in np.flatnonzero((off > _SIDE) | (wide > _ASPECT)):
@@ -124,10 +124,10 @@ def _odd_size(scan: Scan, _: Same) -> Iterator[Found]:
 
 
 def _burned_in_text(scan: Scan, _: Same) -> Iterator[Found]:
-    glyphs, said = scan.rows["glyphs"], scan.rows["burned_in"]
-    for place in np.flatnonzero(said):
+    glyphs, in_header = scan.rows["glyphs"], scan.rows["burned_in"]
+    for place in np.flatnonzero(in_header):
         yield Found([int(place)], ["its header says so (BurnedInAnnotation)"])
-    for place in np.flatnonzero((glyphs >= LEAST_GLYPHS) & ~said):
+    for place in np.flatnonzero((glyphs >= LEAST_GLYPHS) & ~in_header):
         count = int(glyphs.iloc[place])
         yield Found([int(place)], [f"{count} marks in a line look like letters"], [count])
 
@@ -159,9 +159,9 @@ def _across_groups(scan: Scan, same: Same) -> Iterator[Found]:
 def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found]:
     """Yield the copies of one picture that have several values of a column."""
     values, ids = scan.rows[column], scan.rows["image_id"]
-    known = values.notna().to_numpy()
+    present = values.notna().to_numpy()
     for rows in same.pictures:
-        rows = [r for r in rows if known[r]]
+        rows = [r for r in rows if present[r]]
         if len({values.iloc[r] for r in rows}) < 2:
             continue
         firsts = {values.iloc[r]: r for r in reversed(rows)}
@@ -172,8 +172,8 @@ def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found
             how = "the same bytes" if ids.iloc[other] == ids.iloc[r] else "almost the same"
             details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
                            f"{verb} '{value}'")  # fmt: skip
-        # Bytes prove it; looks, however alike, are for a person to confirm.
-        bytes_of = {}
+        # Bytes prove it; appearance, however similar, is for a person to confirm.
+        bytes_of: dict[str, set[str]] = {}
         for r in rows:
             bytes_of.setdefault(ids.iloc[r], set()).add(values.iloc[r])
         yield Found(rows, details, sure=any(len(found) > 1 for found in bytes_of.values()))
@@ -194,8 +194,8 @@ def _group_differs(scan: Scan, column: str, what: str) -> Iterator[Found]:
     rows = rows[rows["group"].isin(counts.index[counts > 1])]
     for group, own in rows.groupby("group"):
         shares = own[column].value_counts().sort_index()
-        said = ", ".join(f"{n} '{value}'" for value, n in shares.items())
-        yield Found(own["place"].tolist(), [f"group '{group}' has {what}: {said}"] * len(own))
+        shown = ", ".join(f"{n} '{value}'" for value, n in shares.items())
+        yield Found(own["place"].tolist(), [f"group '{group}' has {what}: {shown}"] * len(own))
 
 
 def _nothing(scan: Scan, same: Same) -> Iterator[Found]:

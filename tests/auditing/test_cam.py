@@ -18,7 +18,7 @@ from clusterkit.errors import DataError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pair_features, pool
 from clusterkit.models.siamese import FactoredSiamese
-from tests.test_siamese import shaken_head
+from tests.models.test_siamese import shaken_head
 
 
 @pytest.fixture
