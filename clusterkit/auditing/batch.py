@@ -85,6 +85,12 @@ class AuditBatch:
 def read_batch(run: Run, csv: Path) -> AuditBatch:
     """Read assignments and check that they are of this run.
 
+    Parameters
+    ----------
+    run : Run
+    csv : Path
+        The `assignments.csv`; its record, a JSON, is looked for beside it.
+
     Raises
     ------
     DataError

@@ -48,14 +48,14 @@ def find_row(batch: AuditBatch, image: str) -> tuple[int, Path | None]:
     )
 
 
-Found = tuple[pd.DataFrame, Path | None]
+FoundRows = tuple[pd.DataFrame, Path | None]
 
 
-def _by_name(batch: AuditBatch, name: str) -> Found:
+def _by_name(batch: AuditBatch, name: str) -> FoundRows:
     return batch.table[batch.table["image"] == name], None
 
 
-def _by_id(batch: AuditBatch, name: str) -> Found:
+def _by_id(batch: AuditBatch, name: str) -> FoundRows:
     if not name:
         return batch.table[:0], None
     ids = batch.table["image_id"]
@@ -64,7 +64,7 @@ def _by_id(batch: AuditBatch, name: str) -> Found:
     return (exact[:1] if len(exact) else batch.table[files_of(ids) == name]), None
 
 
-def _by_path(batch: AuditBatch, name: str) -> Found:
+def _by_path(batch: AuditBatch, name: str) -> FoundRows:
     if "\0" in name or not name:
         return batch.table[:0], None
     # Both ways: the file may be a link, or gone.
@@ -79,7 +79,7 @@ def _by_path(batch: AuditBatch, name: str) -> Found:
     return batch.table[:0], None
 
 
-def _by_bytes(batch: AuditBatch, name: str) -> Found:
+def _by_bytes(batch: AuditBatch, name: str) -> FoundRows:
     path = Path(name)
     try:
         there = path.is_file()

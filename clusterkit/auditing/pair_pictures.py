@@ -84,7 +84,7 @@ def open_labelled(run: Run, image: str) -> Image.Image:
 
 
 def draw_pair(row: PairRow) -> Image.Image:
-    """Draw one pair as two by two pictures: plain above, with CAMs below."""
+    """Draw one pair as two by two pictures: plain above, with CAMs below; returns RGB."""
     figure, canvas = _figure((7, 7.4))
     figure.suptitle(_plain(row.title))
     axes = figure.subplots(2, 2)
@@ -98,7 +98,19 @@ def draw_pair(row: PairRow) -> Image.Image:
 
 
 def draw_pairs(rows: list[PairRow], title: str, foot: str) -> Image.Image:
-    """Draw many pairs, one below the other: first, its CAM, second, its CAM."""
+    """Draw many pairs, one below the other: first, its CAM, second, its CAM.
+
+    Parameters
+    ----------
+    rows : list of PairRow
+        At least one.
+    title, foot : str
+        Text above and below all rows.
+
+    Returns
+    -------
+    RGB picture.
+    """
     figure, canvas = _figure((9, 0.9 + 2.75 * len(rows)))
     figure.suptitle(_plain(title), fontsize=12)
     # A picture is passed on without what was printed beside it.

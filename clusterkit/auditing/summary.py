@@ -14,7 +14,20 @@ from clusterkit.methods.calibration import Calibration
 
 
 def measure(run: Run, calibration: Calibration) -> dict[str, Any]:
-    """Return the content of `metrics.json`: all that is measured on held-out images."""
+    """Return the content of `metrics.json`: all that is measured on held-out images.
+
+    Parameters
+    ----------
+    run : Run
+    calibration : Calibration
+        The run's.
+
+    Returns
+    -------
+    dict of `Calibration.metrics`, and: classes; confusion, (K, K) counts, rows true and columns
+    predicted; risk_coverage, with confidence falling, the share accepted and the error among
+    them, each in [0, 1].
+    """
     k = len(run.classes)
     confusion = np.zeros((k, k), dtype=int)
     np.add.at(confusion, (calibration.labels, calibration.predicted), 1)

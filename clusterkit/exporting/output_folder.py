@@ -161,7 +161,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON as UTF-8, an item of a list a line; NaN is refused: no other program reads it."""
+    """Write JSON as UTF-8, one item of a list per line; NaN is refused: it is no JSON."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         if isinstance(values, list):
             _write_list(file, values)
@@ -185,7 +185,7 @@ def _dump(value: Any) -> str:
 
 
 def write_png(source: Path | str, frame: int, how: ImageConfig, path: Path) -> None:
-    """Write one image of a file as the models saw it before it was resized.
+    """Write one image of a file as PNG, as it is before it is resized for the models.
 
     Raises
     ------

@@ -127,6 +127,16 @@ def load_batch(
 ) -> ExportBatch:
     """Read assignments, check them against the run, and find their images.
 
+    Parameters
+    ----------
+    run : Run
+    assignments : Path or None
+        The CSV; None: the run's own.
+    statuses : tuple of str
+        Statuses of the rows to export.
+    progress : callable or None
+        Called with ("export", done, total).
+
     Raises
     ------
     DataError

@@ -15,7 +15,7 @@ from clusterkit.config import Config
 from clusterkit.data.contents import name_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import ImageError
-from clusterkit.inspection.findings import KINDS, Found, Kind
+from clusterkit.inspection.findings import KINDS, Finding, FindingKind
 from clusterkit.inspection.scan import Scan, open_image
 
 log = logging.getLogger("clusterkit")
@@ -46,13 +46,17 @@ class Picture:
 
 
 def render_page(
-    out: Path, scan: Scan, found: list[tuple[Kind, Found]], summary: dict[str, Any], config: Config
+    out: Path,
+    scan: Scan,
+    found: list[tuple[FindingKind, Finding]],
+    summary: dict[str, Any],
+    config: Config,
 ) -> Path:
     """Write ``index.html`` and its thumbnails into `out`, and return the page's path.
 
     Parameters
     ----------
-    found : list of (Kind, Found)
+    found : list of (FindingKind, Finding)
         As from `find_all`; at most 100 findings of a kind and 12 pictures of each are shown.
     summary : dict
         See `Inspection.summary`.
@@ -86,7 +90,7 @@ def render_page(
     return path
 
 
-def _strip(scan: Scan, number: int, one: Found, thumbs: "_Thumbs") -> dict[str, Any]:
+def _strip(scan: Scan, number: int, one: Finding, thumbs: "_Thumbs") -> dict[str, Any]:
     scores = one.scores or [None] * len(one.rows)
     items = list(zip(one.rows, one.details, scores, strict=True))[:_PICTURES]
     # A detail that all pictures share stands there once.

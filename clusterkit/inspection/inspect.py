@@ -16,10 +16,10 @@ from clusterkit.config import Config
 from clusterkit.data.manifest import default_source, read_rows, safe_csv_text
 from clusterkit.errors import DataError
 from clusterkit.inspection.counts import count_all
-from clusterkit.inspection.findings import COLUMNS, KINDS, Found, find_all, to_table
+from clusterkit.inspection.findings import COLUMNS, KINDS, Finding, find_all, to_table
 from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
-from clusterkit.inspection.same import find_same
+from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
 from clusterkit.progress import Progress
 
@@ -119,7 +119,7 @@ def inspect(
     return Inspection(table, summary, page)
 
 
-def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
+def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     """Keep one row per image, sorted; also return those listed with several values."""
     for column in ("image", "label", "group", "split"):
         texts = [_valid(value) for value in rows[column]]
@@ -136,7 +136,7 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
         parts = [f"the {column}s " + " and ".join(f"'{v}'" for v in several)
                 for column, several in values.items() if len(several) > 1]  # fmt: skip
         if parts:
-            twice.append(Found([place[which]], [f"listed {len(own)} times with " +
+            twice.append(Finding([place[which]], [f"listed {len(own)} times with " +
                                                 "; ".join(parts)]))  # fmt: skip
         for column, several in values.items():
             if several:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.errors import RunError
-from clusterkit.inspection.findings import Found
+from clusterkit.inspection.findings import Finding
 
 log = logging.getLogger("clusterkit")
 
@@ -19,7 +19,7 @@ INSTALL = "pip install 'clusterkit[inspect]'"
 _FEW = 20
 
 
-def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Found], str]:
+def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Finding], str]:
     """Return the labels that a run's held-out predictions speak against, the likeliest first.
 
     Every prediction is of models that had not learned from the image (nor from its group). An
@@ -35,7 +35,7 @@ def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Fou
 
     Returns
     -------
-    list of Found
+    list of Finding
         The score is the held-out probability of the given label, in [0, 1]: low is suspect.
     str
         In one sentence, what was compared, or why nothing was.
@@ -107,8 +107,8 @@ def _match(rows: pd.DataFrame, record: _Record) -> tuple[np.ndarray, np.ndarray,
     return places, labels, record.probs[at]
 
 
-def _suspect(place: int, label: int, probs: np.ndarray, classes: list[str]) -> Found:
+def _suspect(place: int, label: int, probs: np.ndarray, classes: list[str]) -> Finding:
     likely = int(probs.argmax())
     detail = (f"labelled '{classes[label]}'; a model that had not seen it says "
               f"'{classes[likely]}' ({probs[likely]:.0%} against {probs[label]:.0%})")  # fmt: skip
-    return Found([place], [detail], [float(probs[label])])
+    return Finding([place], [detail], [float(probs[label])])

@@ -121,7 +121,19 @@ def scan(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -
 
 
 def image_facts(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarray]:
-    """Return the facts and the signature of one image; never raises for what a file holds."""
+    """Return the facts and the signature of one image; never raises for a file's content.
+
+    Parameters
+    ----------
+    path : str
+    frame : str or None
+        Number of a frame, from 0; None: the file holds one image.
+    config : Config
+
+    Returns
+    -------
+    Facts, and (L,) int8: see `data.duplicates.signature`, zeros where it cannot be read.
+    """
     blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
     try:
         data, identity = read_identified(path, frame)
@@ -154,6 +166,7 @@ def open_image(
     Raises
     ------
     ImageError
+        The bytes are no image, or damaged.
     """
     jpeg = data.startswith(b"\xff\xd8")
     image = decode(data, _DETAIL if jpeg else None, config.image, int(frame or 0))

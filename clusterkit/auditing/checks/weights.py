@@ -18,7 +18,7 @@ from clusterkit.models.networks import Networks
 
 
 def randomised(networks: Networks, seed: int) -> Iterator[tuple[str, Networks]]:
-    """Yield (name of the stage, copy of the networks) as more and more of it becomes random.
+    """Yield (name of the stage, copy of the networks) as more and more stages become random.
 
     First the heads, then the encoder's stages between the maps that are pooled, the deepest
     first. The networks given are not changed, and the same copy is yielded each time.

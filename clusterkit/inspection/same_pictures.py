@@ -12,7 +12,7 @@ from clusterkit.progress import Progress, within
 
 
 @dataclass(frozen=True)
-class Same:
+class SamePictures:
     """Positions in a scan of N images, each list sorted.
 
     Attributes
@@ -31,8 +31,15 @@ class Same:
     pictures: list[list[int]]
 
 
-def find_same(scan: Scan, progress: Progress | None = None) -> Same:
-    """Group the images of a scan that show the same picture."""
+def find_same(scan: Scan, progress: Progress | None = None) -> SamePictures:
+    """Group the images of a scan that show the same picture.
+
+    Parameters
+    ----------
+    scan : Scan
+    progress : callable or None
+        Called with ("duplicates", done, total).
+    """
     ids, paths = scan.rows["image_id"].to_numpy(), scan.rows["path"].to_numpy()
     readable = np.flatnonzero(ids != "")
     copies = _groups(readable, pd.factorize(ids[readable])[0])
@@ -47,7 +54,7 @@ def find_same(scan: Scan, progress: Progress | None = None) -> Same:
     exact = [rows for rows in copies if len(rows) > 1]
     inside = {row for rows, _ in near for row in rows}
     pictures = [rows for rows, _ in near] + [r for r in exact if r[0] not in inside]
-    return Same(sorted(exact), sorted(near), sorted(pictures))
+    return SamePictures(sorted(exact), sorted(near), sorted(pictures))
 
 
 def _groups(places: np.ndarray, number: np.ndarray) -> list[list[int]]:
