@@ -20,7 +20,7 @@ DEMO = {
         "strategy": "finetune",
         "epochs": 10,
         "siamese_epochs": 40,
-        # Small batches: more steps an epoch, which is what so few images lack.
+        # Small batches: more steps per epoch, of which so few images give too few.
         "batch_size": 16,
         "lr": 5e-3,
         "folds": 3,
@@ -32,7 +32,7 @@ DEMO = {
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Where to look, and how the labels compare with the truth.
+    """Files of the demo, and its labels compared with the truth.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def demo(
     run = fit(folder / "labels.csv", config=config, run=folder / "run", progress=progress)
     result = assign(run, folder / "unlabeled.csv", config=config, progress=progress)
     truth = pd.read_csv(folder / "truth.csv", keep_default_na=False)
-    # Only here is it known where in an image its class is: CAMs can be held against that.
+    # Only of the sample is the place of an image's class known: CAMs can be checked against it.
     page = audit(run, config=config, places=truth, progress=progress)
     counts = compare(result.table, truth)
     return DemoResult(folder, page, result.path, counts, result.summary["promise_text"])

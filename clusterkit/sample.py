@@ -18,7 +18,7 @@ from PIL import Image
 from clusterkit.errors import DataError
 
 CLASSES = ("dots", "ring", "rod")
-# Nobody labels this one.
+# A class that nobody labels.
 UNKNOWN_CLASS = "rosette"
 
 _EXACT_COPIES = 6
@@ -29,7 +29,7 @@ _TRUTH = ["image", "label", "group", "kind", "of", "x", "y", "radius", "width", 
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was drawn.
+    """Counts of a drawn sample.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class SampleSummary:
 
 @dataclass(frozen=True)
 class _Patient:
-    """How all pictures of one patient look."""
+    """Appearance of all pictures of one patient."""
 
     name: str
     ground: np.ndarray

@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 import clusterkit
 from clusterkit.auditing.batch import AuditBatch, choose_rows, read_batch, typical_rows
-from clusterkit.auditing.cards import Artist
+from clusterkit.auditing.card_images import ImageFiles
+from clusterkit.auditing.cards import CardDrawer
 from clusterkit.auditing.checks import CamChecks, check_cams, places_of
 from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots
@@ -23,12 +25,12 @@ from clusterkit.errors import ClusterkitError
 from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
-from clusterkit.progress import Progress
+from clusterkit.progress import Progress, silent
 
 log = logging.getLogger("clusterkit")
 
-# Cards of which some are checked, and how many: all of them where places are known.
-_SAMPLE, CHECKED = 48, 24
+# Cards whose CAMs may be checked, all of them where places are given; else so many of them.
+_SAMPLED_CARDS, CHECKED_CARDS = 48, 24
 
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -60,8 +62,8 @@ def audit(
     config : Config or None
         `config.audit`: how many images get CAMs, and by which method.
     places : DataFrame or None
-        Where it is known what an image shows, and where: columns image, x, y, radius, width,
-        height, in pixels. The CAMs are then checked against that too.
+        Known places of what images show: columns image, x, y, radius, width, height, in pixels.
+        The CAMs are then checked against them too.
     keep : bool
         Leave a page alone that shows these assignments already.
     progress : callable or None
@@ -85,7 +87,7 @@ def audit(
     _check_free(out, run)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return _write(run, config, batch, out, places, progress or _quiet)
+        return _write(run, config, batch, out, places, progress or silent)
     except OSError as error:
         raise ClusterkitError(
             f"cannot write the page to {out}: {error.strerror or error}; give another --out"
@@ -104,45 +106,41 @@ def _write(
     # An earlier audit's page shows its own pictures until this one is written.
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
-    artist = Artist(Predictor(run, config), config.audit.method, batch.root, out, pictures)
+    drawer = CardDrawer(Predictor(run, config), config.audit.method, batch.root, out, pictures)
     sampled = _sample(batch.table, chosen, run.info.seed)
-    cards = list(artist.draw(batch.table, chosen, progress, sampled))
-    checks = _check(artist, run, places)
-    notes = batch.notes + _lost(artist, batch) + checks.warnings()
-    calibration = artist.predictor.calibration
+    cards = list(drawer.draw(batch.table, chosen, progress, sampled))
+    checks = _check(drawer, run, places)
+    notes = batch.notes + _lost(drawer.files, batch) + checks.warnings()
+    calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
-    plots = draw_plots(run, calibration, batch, out, artist.features)
+    plots = draw_plots(run, calibration, batch, out, drawer.features)
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
     # A page without its pictures is drawn anew as soon as they may be back.
-    whole = not (artist.missing or artist.changed or artist.unmatched)
+    whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {"key": key if whole else ""})
     _remove_others(out / pictures)
     return page
 
 
-def _quiet(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
-
-
 def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
     """Choose the cards whose CAMs are checked: a copy is compared with itself, novel with none."""
     explained = table["status"].isin(["assigned", "review"]).to_numpy()[chosen]
-    return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLE]
+    return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLED_CARDS]
 
 
-def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
-    pairs, size = artist.pairs, run.info.size
+def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChecks:
+    pairs, size = drawer.pairs, run.info.size
     blank = np.zeros((0, size, size, 3), dtype=np.uint8)
-    known = None
+    positions = None
     if places is not None:
-        known = places_of(places, [p.image for p in pairs], size, run.config.image.resize)
+        positions = places_of(places, [p.image for p in pairs], size, run.config.image.resize)
     return check_cams(
-        artist.predictor,
+        drawer.predictor,
         np.stack([p.query for p in pairs]) if pairs else blank,
         np.stack([p.exemplar for p in pairs]) if pairs else blank,
         np.array([p.label for p in pairs], dtype=int),
-        places=known,
-        n=CHECKED if places is None else _SAMPLE,
+        places=positions,
+        n=CHECKED_CARDS if places is None else _SAMPLED_CARDS,
         seed=run.info.seed,
     )
 
@@ -166,7 +164,7 @@ def _check_free(out: Path, run: Run) -> None:
         raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
 
 
-def _read_metrics(out: Path) -> dict:
+def _read_metrics(out: Path) -> dict[str, Any]:
     try:
         metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -178,28 +176,28 @@ def _is_current(out: Path, key: str) -> bool:
     return _read_metrics(out).get("key") == key and (out / "index.html").is_file()
 
 
-def _lost(artist: Artist, batch: AuditBatch) -> list[str]:
-    """Say which pictures could not be shown."""
+def _lost(files: ImageFiles, batch: AuditBatch) -> list[str]:
+    """Return a note for each kind of picture that could not be shown, and log it."""
     notes = []
-    if artist.missing:
+    if files.missing:
         log.warning("%d images were not found under %s, or cannot be read: was the data moved?",
-                    artist.missing, batch.root)  # fmt: skip
+                    files.missing, batch.root)  # fmt: skip
         notes.append(
-            f"{artist.missing:,} images were not found where assign read them, or cannot be read "
+            f"{files.missing:,} images were not found where assign read them, or cannot be read "
             "any more: their rows are here without pictures."
         )
-    if artist.changed:
+    if files.changed:
         log.warning("%d images under %s have other bytes than when they were assigned; run assign "
-                    "again", artist.changed, batch.root)  # fmt: skip
+                    "again", files.changed, batch.root)  # fmt: skip
         notes.append(
-            f"{artist.changed:,} images have changed since they were assigned: their rows are here "
+            f"{files.changed:,} images have changed since they were assigned: their rows are here "
             "without pictures. Assign should be run again."
         )
-    if artist.unmatched:
+    if files.unmatched:
         log.warning("%d labelled images are not under %s any more, e.g. for the comparison",
-                    artist.unmatched, artist.run.data_root)  # fmt: skip
+                    files.unmatched, files.run.data_root)  # fmt: skip
         notes.append(
-            f"{artist.unmatched:,} labelled images are not where fit read them: comparisons with "
+            f"{files.unmatched:,} labelled images are not where fit read them: comparisons with "
             "them are here without pictures, and the other overlays may be measured otherwise."
         )
     return notes

@@ -18,13 +18,13 @@ from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
 
-# Parts of the cards that are taken by rank, and of those that show a cluster's most typical image.
+# Shares of the cards that are taken by rank, and of those that show a cluster's typical image.
 _RANKED, _TYPICAL = 0.75, 0.25
 
 
 @dataclass(frozen=True)
 class AuditBatch:
-    """What `assign` wrote.
+    """Assignments that `assign` wrote, and their record.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class AuditBatch:
     key : str
         16 hex digits that name these rows of this run.
     notes : list of str
-        What a reader of the page should know of the table, in sentences.
+        Sentences about the table that a reader of the page should know.
     """
 
     csv: Path
@@ -66,7 +66,7 @@ class AuditBatch:
 
     @property
     def unit(self) -> str:
-        """What was counted: group or image."""
+        """Unit of the promise: group or image."""
         return self._promise.unit or "image"
 
     def shares(self, classes: list[str]) -> np.ndarray | None:
@@ -82,6 +82,12 @@ class AuditBatch:
 
 def read_batch(run: Run, csv: Path) -> AuditBatch:
     """Read assignments and check that they are of this run.
+
+    Parameters
+    ----------
+    run : Run
+    csv : Path
+        The `assignments.csv`; its record, a JSON, is looked for beside it.
 
     Raises
     ------
@@ -113,7 +119,7 @@ def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecor
 
 
 def _edits(run: Run, table: pd.DataFrame, record: AssignmentRecord) -> list[str]:
-    """Say what was changed by hand since `assign`, as far as it shows."""
+    """Return notes on what was changed by hand since `assign`, as far as it shows."""
     notes = []
     written = record.images
     if written is not None and written != len(table):
@@ -183,20 +189,22 @@ def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
     # A record may be edited, and be of before the table was.
     medoids = {found.cluster: found.medoid_id for found in batch.record.cluster_summaries}
     out = []
-    for number, members in table[table["cluster"].notna()].groupby("cluster"):
+    clusters = table["cluster"].dropna()
+    for number in sorted(int(value) for value in clusters.unique()):
+        members = table.loc[clusters.index[clusters == number]]
         same = members[members["image_id"] == str(medoids.get(number))]
         medoid = (same if len(same) else members).iloc[0]
         labels = members["predicted_label"][members["predicted_label"] != ""].value_counts()
         counted = sorted(labels.items(), key=lambda item: (-item[1], item[0]))
         out.append(
             Cluster(
-                cluster=int(number),
+                cluster=number,
                 size=len(members),
                 shown=int(shown.get(number, 0)),
                 novel=int((members["status"] == "novel").sum()),
                 medoid=medoid["image"],
                 medoid_id=medoid["image_id"],
-                labels={label: int(count) for label, count in counted},
+                labels={str(label): int(count) for label, count in counted},
             )
         )
     return sorted(out, key=lambda c: (-c.size, c.cluster))

@@ -1,8 +1,8 @@
-"""Class activation maps: which places of an image the evidence for a label comes from.
+"""Class activation maps: the places of an image that the evidence for a label comes from.
 
 All maps need one forward pass: the gradient of a logit with respect to the *pooled* features
 is known in closed form (the Siamese head) or from the head alone (the classifier), so no hook
-is set and the model is never changed. `audit.explain` puts the steps together.
+is set and the model is never changed. `auditing.explain` puts the steps together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ from clusterkit.models.siamese import FactoredSiamese
 METHODS = ("cam", "gradcam")
 ORDERS = ("both", "forward", "backward")
 
-# For each depth, what maps (B, C_d, h_d, w_d) and their maxima (B, C_d) are measured from; a
-# batch of 1 stands for all images.
+# Per depth, the reference of maps (B, C_d, h_d, w_d) and of their maxima (B, C_d); a batch of 1
+# stands for all images.
 Reference = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -72,10 +72,10 @@ def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray
 def active_weights(
     siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what each hidden unit counts for in f(first, second) and in f(second, first).
+    """Return the weight of each hidden unit in f(first, second) and in f(second, first).
 
     A unit that is on passes its weight through, one that is off passes nothing. The logit
-    asked for is their sum: with ``both`` each order counts one half, else one of them nothing.
+    of `order` is their sum: with ``both`` each order counts one half, else one of them nothing.
 
     Parameters
     ----------
@@ -184,9 +184,9 @@ def contributions(
 
 @cache
 def field_offsets(backbone: str) -> tuple[float, ...]:
-    """Measure how far each depth's places look from where they lie in their map.
+    """Measure how far the receptive field of each depth's places is from where they lie in the map.
 
-    A stride of 2 with padding makes place i see around pixel 2i and not 2i + 0.5: over several
+    A stride of 2 with padding centres place i around pixel 2i and not 2i + 0.5: over several
     layers that is up to half a coarse place, and a map drawn without it lies beside what it
     means. The centre of the effective receptive field (Luo et al., arXiv 1701.04128) is the
     centroid of a middle place's gradient in noise. It is a matter of strides and paddings, so
@@ -213,9 +213,9 @@ def field_offsets(backbone: str) -> tuple[float, ...]:
             strength = gradient.square().sum((0, 1))
             strength = strength / strength.sum().clamp_min(1e-20)
             pixels = torch.arange(side, dtype=strength.dtype)
-            seen = float(strength.sum(1) @ pixels + strength.sum(0) @ pixels) / 2
+            centre = float(strength.sum(1) @ pixels + strength.sum(0) @ pixels) / 2
             drawn = ((rows // 2 + 0.5) / rows + (columns // 2 + 0.5) / columns) / 2 * side - 0.5
-            offsets.append(seen - drawn)
+            offsets.append(centre - drawn)
     return tuple(offsets)
 
 
@@ -277,7 +277,7 @@ def _smoothing(size: int) -> torch.Tensor:
     result = torch.zeros(size, size)
     for step, weight in zip(steps.tolist(), kernel, strict=True):
         # Mirrored at the edges, where half of the neighbours would be missing.
-        seen = (torch.arange(size) + step).abs()
-        seen = torch.where(seen > size - 1, 2 * (size - 1) - seen, seen)
-        result[torch.arange(size), seen] += weight
+        source = (torch.arange(size) + step).abs()
+        source = torch.where(source > size - 1, 2 * (size - 1) - source, source)
+        result[torch.arange(size), source] += weight
     return result

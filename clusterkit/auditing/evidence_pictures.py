@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from clusterkit.auditing.batch import read_batch
-from clusterkit.auditing.cards import Artist
+from clusterkit.auditing.cards import CardDrawer
 from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import thumbnail
 from clusterkit.config import Config
@@ -17,15 +17,21 @@ from clusterkit.data.imageio.read import to_array
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
+from clusterkit.progress import silent
 
 PICTURES = ("thumb", "classifier_cam", "cam", "nearest_thumb", "nearest_cam")
 
 
 @dataclass(frozen=True)
 class MatchPictures:
-    """A labelled image: `thumb`; `cam` and `own_cam`, the pair's heat over it and over the query.
+    """RGB pictures of a labelled image; None where it is not there any more.
 
-    RGB pictures; None where the image is not there any more.
+    Attributes
+    ----------
+    match : Match
+    thumb : Image or None
+    cam, own_cam : Image or None
+        The heat map of the comparison over the labelled image, and over the card's own image.
     """
 
     match: Match
@@ -35,8 +41,8 @@ class MatchPictures:
 
 
 @dataclass(frozen=True)
-class Pictured:
-    """A card and its pictures, RGB; None where the image is not there, or there is no such CAM."""
+class CardPictures:
+    """Card and its RGB pictures; None where the image is not there, or there is no such CAM."""
 
     card: Card
     thumb: Image.Image | None
@@ -51,7 +57,7 @@ def evidence(
     assignments: Path | str | None = None,
     config: Config | None = None,
 ) -> pd.DataFrame:
-    """Draw what the labels of a few images rest on: the audit page's pictures, as PIL images.
+    """Draw the evidence for the labels of a few images: the page's pictures, as PIL images.
 
     Parameters
     ----------
@@ -70,7 +76,7 @@ def evidence(
 
     - thumb: the image, as far as the models see it;
     - classifier_cam: the places that speak for the predicted label;
-    - cam, nearest_cam: the places that make the image and the closest labelled one alike;
+    - cam, nearest_cam: the places that make the image and the closest labelled one similar;
     - nearest_thumb: the closest labelled image.
 
     In CAMs 1 (yellow) is the strongest place of that image, and 0 (violet) says nothing for it.
@@ -90,16 +96,17 @@ def evidence(
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     found = picture_rows(Predictor(run, run.config_with(config)), rows, batch.root)
     lines = []
-    for seen in found:
-        first = seen.matches[0] if seen.matches else MatchPictures(Match("", "", None), *[None] * 3)
-        lines.append([seen.thumb, seen.classifier_cam, first.own_cam, first.thumb, first.cam])
+    none = MatchPictures(Match("", "", None), None, None, None)
+    for own in found:
+        first = own.matches[0] if own.matches else none
+        lines.append([own.thumb, own.classifier_cam, first.own_cam, first.thumb, first.cam])
     table = pd.DataFrame(index=rows.index, columns=list(PICTURES), dtype=object)
     for number, name in enumerate(PICTURES):
         table[name] = pd.Series([line[number] for line in lines], index=rows.index, dtype=object)
     return table
 
 
-def picture_rows(predictor: Predictor, rows: pd.DataFrame, root: Path) -> list[Pictured]:
+def picture_rows(predictor: Predictor, rows: pd.DataFrame, root: Path) -> list[CardPictures]:
     """Draw the cards of some assignments, with up to three labelled images each.
 
     Parameters
@@ -110,29 +117,29 @@ def picture_rows(predictor: Predictor, rows: pd.DataFrame, root: Path) -> list[P
     root : Path
         Where the images are.
     """
-    # The page's own artist, so that no two places draw the same evidence differently.
+    # The page's own drawer, so that no two places draw the same evidence differently.
     with TemporaryDirectory() as folder:
         out = Path(folder)
-        artist = Artist(predictor, predictor.config.audit.method, root, out, "pictures")
-        cards = artist.draw(rows.reset_index(drop=True), np.arange(len(rows)), lambda *_: None)
-        return [_with_nearest(predictor.run, _pictured(card, out)) for card in cards]
+        drawer = CardDrawer(predictor, predictor.config.audit.method, root, out, "pictures")
+        cards = drawer.draw(rows.reset_index(drop=True), np.arange(len(rows)), silent)
+        return [_with_nearest(predictor.run, _read_pictures(card, out)) for card in cards]
 
 
-def _pictured(card: Card, out: Path) -> Pictured:
+def _read_pictures(card: Card, out: Path) -> CardPictures:
     thumb = _read(out, card.thumb)
     matches = []
     for match in card.matches:
         other = _read(out, match.thumb)
         cam, own = _over(other, out, match.cam), _over(thumb, out, match.own_cam)
         matches.append(MatchPictures(match, other, cam, own))
-    return Pictured(card, thumb, _over(thumb, out, card.classifier_cam), matches)
+    return CardPictures(card, thumb, _over(thumb, out, card.classifier_cam), matches)
 
 
-def _with_nearest(run: Run, seen: Pictured) -> Pictured:
-    """Show what the table names as nearest where the image itself is gone, without CAMs."""
-    card = seen.card
-    if seen.matches or not card.nearest_image:
-        return seen
+def _with_nearest(run: Run, own: CardPictures) -> CardPictures:
+    """Add the labelled image that the table names where the image itself is gone, without CAMs."""
+    card = own.card
+    if own.matches or not card.nearest_image:
+        return own
     try:
         image = run.open_image(card.nearest_image)
     except DataError:
@@ -141,7 +148,7 @@ def _with_nearest(run: Run, seen: Pictured) -> Pictured:
         size, resize = run.info.size, run.config.image.resize
         thumb = thumbnail(image, to_array(image, size, resize), resize)
     match = Match(card.nearest_image, card.nearest_label, card.nearest_similarity)
-    return replace(seen, matches=[MatchPictures(match, thumb, None, None)])
+    return replace(own, matches=[MatchPictures(match, thumb, None, None)])
 
 
 def _read(out: Path, name: str | None) -> Image.Image | None:

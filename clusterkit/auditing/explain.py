@@ -5,6 +5,7 @@ place does not give zeros, and what is measured from 0 is mostly what all pictur
 demo the peak then lies on the class's detail half as often; see `benchmarks.cams`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,7 +58,7 @@ class Encoded:
         ]
         return cls(classifier, siamese)
 
-    def _each(self, change) -> "Encoded":
+    def _each(self, change: Callable[[list[torch.Tensor]], list[torch.Tensor]]) -> "Encoded":
         siamese = change(self.siamese)
         shared = self.classifier is self.siamese
         return Encoded(siamese if shared else change(self.classifier), siamese)
@@ -84,7 +85,7 @@ class Average:
     def of(cls, maps: list[torch.Tensor], labels: np.ndarray) -> "Average":
         """Average maps, each depth (N, C_d, h_d, w_d), N ≥ 1, of images with labels (N,)."""
         classes = np.unique(labels)
-        apart = classes if 1 < len(classes) <= _CLASSES_APART else []
+        apart = classes.tolist() if 1 < len(classes) <= _CLASSES_APART else []
         kept = [torch.as_tensor(labels != c) for c in apart]
         kept.append(torch.ones(len(labels), dtype=torch.bool))
         return cls(
@@ -124,7 +125,7 @@ class PairParts:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Draws the CAMs of one run's networks.
+    """Drawer of the CAMs of one run's networks.
 
     Attributes
     ----------
@@ -216,7 +217,7 @@ class Explainer:
         first, second : Encoded
             B images each.
         classes : (B,) int
-            What both are compared as: the exemplar's class. Contributions are measured from an
+            The exemplar's class, which both are compared as. Contributions are measured from an
             average picture of the other classes.
         side : int
             Pixels a side of the images.
@@ -248,11 +249,9 @@ class Explainer:
             rest = rest + ((gradients[0] + gradients[1]) * usual).sum(1)
         (u1, v1), (u2, v2) = (siamese.project(f) for f in features)
         logit = (forward * (u1 + v2)).sum(1) + (backward * (u2 + v1)).sum(1) + siamese.bias
-        spread = [
-            cam.contributions(e.siamese, g, "cam", reference)
-            for e, g in zip((first, second), gradients, strict=True)
-        ]
-        return PairParts(*spread, rest, logit)
+        of_first = cam.contributions(first.siamese, gradients[0], "cam", reference)
+        of_second = cam.contributions(second.siamese, gradients[1], "cam", reference)
+        return PairParts(of_first, of_second, rest, logit)
 
     def _heat(self, parts: list[torch.Tensor], side: int) -> np.ndarray:
         return cam.heat(parts, self.size, [o * self.size / side for o in self.offsets])

@@ -1,4 +1,4 @@
-"""Which row of the assignments a person means: by name, by path, or by the file's bytes."""
+"""Look-up of the row that a person means: by name, by path, or by the file's bytes."""
 
 import os
 from pathlib import Path
@@ -26,18 +26,18 @@ def find_row(batch: AuditBatch, image: str) -> tuple[int, Path | None]:
 
     Returns
     -------
-    Its position in the table, and the file that was given where it is known by its bytes alone.
+    Its position in the table, and the file that was given where only its bytes named the row.
 
     Raises
     ------
     DataError
-        No row is meant, or the frame has to be said.
+        There is no such row, or the file has several and a frame must be given.
     """
     file, _, frame = image.rpartition("#")
     if not (file and frame.isdecimal() and frame.isascii()):
         file, frame = image, ""
     for name, number in dict.fromkeys([(image, ""), (file, frame)]):
-        for find in (_named, _identified, _placed, _same_bytes):
+        for find in (_by_name, _by_id, _by_path, _by_bytes):
             rows, source = find(batch, name)
             if len(rows):
                 return _frame_of(rows, number, image), source
@@ -48,14 +48,14 @@ def find_row(batch: AuditBatch, image: str) -> tuple[int, Path | None]:
     )
 
 
-Found = tuple[pd.DataFrame, Path | None]
+FoundRows = tuple[pd.DataFrame, Path | None]
 
 
-def _named(batch: AuditBatch, name: str) -> Found:
+def _by_name(batch: AuditBatch, name: str) -> FoundRows:
     return batch.table[batch.table["image"] == name], None
 
 
-def _identified(batch: AuditBatch, name: str) -> Found:
+def _by_id(batch: AuditBatch, name: str) -> FoundRows:
     if not name:
         return batch.table[:0], None
     ids = batch.table["image_id"]
@@ -64,7 +64,7 @@ def _identified(batch: AuditBatch, name: str) -> Found:
     return (exact[:1] if len(exact) else batch.table[files_of(ids) == name]), None
 
 
-def _placed(batch: AuditBatch, name: str) -> Found:
+def _by_path(batch: AuditBatch, name: str) -> FoundRows:
     if "\0" in name or not name:
         return batch.table[:0], None
     # Both ways: the file may be a link, or gone.
@@ -79,7 +79,7 @@ def _placed(batch: AuditBatch, name: str) -> Found:
     return batch.table[:0], None
 
 
-def _same_bytes(batch: AuditBatch, name: str) -> Found:
+def _by_bytes(batch: AuditBatch, name: str) -> FoundRows:
     path = Path(name)
     try:
         there = path.is_file()
@@ -96,8 +96,8 @@ def _frame_of(rows: pd.DataFrame, frame: str, image: str) -> int:
     if frame:
         rows = rows[frames == str(int(frame))]
         if rows.empty:
-            known = ", ".join(sorted(set(frames) - {""}, key=lambda f: (len(f), f))[:8])
-            hint = f"frames are {known}" if known else f"leave #{frame} away"
+            present = ", ".join(sorted(set(frames) - {""}, key=lambda f: (len(f), f))[:8])
+            hint = f"frames are {present}" if present else f"leave #{frame} away"
             raise DataError(
                 f"{_shown(image)}: there is no such frame among the assignments; {hint}"
             )

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -31,7 +32,7 @@ _ESCAPES = {
 
 @dataclass(frozen=True)
 class Match:
-    """A labelled image that a card's image was compared with.
+    """Labelled image that a card's image was compared with.
 
     Pictures are paths relative to the page, or None: `thumb`; `cam`, the heat map that lies over
     it; `own_cam`, the heat map of the same comparison over the card's own image.
@@ -80,11 +81,18 @@ class Card:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Images of the whole batch that look alike and have no sure label.
+    """Similar images of the whole batch that have no sure label.
 
-    `size` counts all of them, `shown` those with a card, `novel` those that are like nothing
-    labelled; `medoid_id` is the image_id of the most
-    typical one, `labels` how many lean to each class, the most frequent first.
+    Attributes
+    ----------
+    cluster : int
+        Its number.
+    size, shown, novel : int
+        All its images, those with a card, and those that are like nothing labelled.
+    medoid, medoid_id : str
+        Name and image_id of the most typical image.
+    labels : dict of str to int
+        Images by predicted label, the most frequent first.
     """
 
     cluster: int
@@ -98,7 +106,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Summary:
-    """What stands above the cards.
+    """Figures, facts and warnings above the cards.
 
     Attributes
     ----------
@@ -109,10 +117,10 @@ class Summary:
     counts : dict
         Images of the whole batch by status.
     promise : str
-        What is promised, in words.
+        The promise, in words.
     held_out : list of (name, value, explanation)
     checks : list of (name, value, explanation)
-        Whether the CAMs depend on the model and on what it looks at.
+        Of the CAMs: whether they depend on the model, and mark what it uses.
     plots : list of (path relative to the page, caption)
     facts : list of (name, value)
     shown, total : int
@@ -139,11 +147,11 @@ class Summary:
 
 def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     """Write ``index.html`` into `out`, whole or not at all, and return its path."""
-    environment = Environment(
-        loader=PackageLoader("clusterkit.auditing"), autoescape=True, undefined=StrictUndefined
-    )
+    loader = PackageLoader("clusterkit.auditing")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     rows = [_row(asdict(card)) for card in cards]
-    script = '"use strict";\n' + "".join(_source(environment, f"js/{name}.js") for name in _SCRIPTS)
+    scripts = [_source(loader, environment, f"js/{name}.js") for name in _SCRIPTS]
+    script = '"use strict";\n' + "".join(scripts)
     data = {
         "cards": rows,
         "threshold": summary.threshold,
@@ -156,7 +164,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         summary=summary,
         plots=[(_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
-        css=_source(environment, "page.css"),
+        css=_source(loader, environment, "page.css"),
         js=Markup(script),
         # The browser runs this script alone, whatever else may have got into the page.
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -177,7 +185,7 @@ def script_json(values: object) -> Markup:
     return Markup("".join(_ESCAPES.get(letter, letter) for letter in text))
 
 
-def _row(row: dict) -> dict:
+def _row(row: dict[str, Any]) -> dict[str, Any]:
     # JSON knows no NaN: a number that is none is an absent one.
     values = {k: None if isinstance(v, float) and not math.isfinite(v) else v
               for k, v in row.items()}  # fmt: skip
@@ -195,7 +203,7 @@ def _url(path: str) -> str:
     return quote(path.encode("utf-8", "surrogateescape")).lstrip("/")
 
 
-def _source(environment: Environment, name: str) -> Markup:
-    text = environment.loader.get_source(environment, name)[0]
+def _source(loader: PackageLoader, environment: Environment, name: str) -> Markup:
+    text = loader.get_source(environment, name)[0]
     # As the browser's parser reads it, whatever the line ends of this checkout.
     return Markup(text.replace("\r\n", "\n"))

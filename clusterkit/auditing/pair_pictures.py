@@ -17,7 +17,7 @@ NAME = 30
 
 @dataclass(frozen=True)
 class PairPicture:
-    """Two images, first and second, as the model saw them.
+    """Pictures of two images, first and second, as the model sees them.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class PairPicture:
 
 @dataclass(frozen=True)
 class PairRow:
-    """A pair with its words: what stands over the row, and the names of the two files."""
+    """Pair with its words: the title over the row, and the names of the two files."""
 
     picture: PairPicture
     title: str
@@ -51,14 +51,18 @@ def picture_pair(
     first, second : RGB
     label : str
         The class that they are compared as: that of the labelled image.
+
+    Returns
+    -------
+    PairPicture
     """
-    pair, resize = (first, second), run.config.image.resize
-    seen = [to_array(image, run.info.size, resize) for image in pair]
-    encoded = [explainer.encode(image[None]) for image in seen]
+    resize = run.config.image.resize
+    pixels = [to_array(image, run.info.size, resize) for image in (first, second)]
+    encoded = [explainer.encode(image[None]) for image in pixels]
     classes = np.array([run.classes.index(label)])
-    heats = explainer.pair_heats(*encoded, classes, run.info.size)
-    plain = tuple(thumbnail(i, s, resize) for i, s in zip(pair, seen, strict=True))
-    cams = tuple(overlay(p, heat[0]) for p, heat in zip(plain, heats, strict=True))
+    heats = explainer.pair_heats(encoded[0], encoded[1], classes, run.info.size)
+    plain = thumbnail(first, pixels[0], resize), thumbnail(second, pixels[1], resize)
+    cams = overlay(plain[0], heats[0][0]), overlay(plain[1], heats[1][0])
     return PairPicture(plain, cams)
 
 
@@ -80,7 +84,7 @@ def open_labelled(run: Run, image: str) -> Image.Image:
 
 
 def draw_pair(row: PairRow) -> Image.Image:
-    """Draw one pair as two by two pictures: plain above, with CAMs below."""
+    """Draw one pair as two by two pictures: plain above, with CAMs below; returns RGB."""
     figure, canvas = _figure((7, 7.4))
     figure.suptitle(_plain(row.title))
     axes = figure.subplots(2, 2)
@@ -94,7 +98,19 @@ def draw_pair(row: PairRow) -> Image.Image:
 
 
 def draw_pairs(rows: list[PairRow], title: str, foot: str) -> Image.Image:
-    """Draw many pairs, one below the other: first, its CAM, second, its CAM."""
+    """Draw many pairs, one below the other: first, its CAM, second, its CAM.
+
+    Parameters
+    ----------
+    rows : list of PairRow
+        At least one.
+    title, foot : str
+        Text above and below all rows.
+
+    Returns
+    -------
+    RGB picture.
+    """
     figure, canvas = _figure((9, 0.9 + 2.75 * len(rows)))
     figure.suptitle(_plain(title), fontsize=12)
     # A picture is passed on without what was printed beside it.

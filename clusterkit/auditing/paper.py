@@ -1,6 +1,9 @@
-"""A page of paper: words and pictures at places in inches, from the top left corner."""
+"""Page of paper: words and pictures at places in inches, from the top left corner."""
+
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -17,7 +20,7 @@ _LEADING, _POINTS = 1.3, 72
 
 
 class Paper:
-    """An empty page; text that does not fit its width is broken, also within a word."""
+    """Empty page; text that does not fit its width is broken, also within a word."""
 
     def __init__(self) -> None:
         self.figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, facecolor="white")
@@ -30,9 +33,9 @@ class Paper:
         width: float,
         size: float = 8.5,
         lines: int = 1,
-        **style,
+        **style: Any,
     ) -> float:
-        """Write text below a place (x, y); returns the y below it.
+        """Write text below a place (x, y), in inches; returns the y below it.
 
         Parameters
         ----------
@@ -42,7 +45,7 @@ class Paper:
         lines : int
             At most; what is left over is cut, and shown to be by "…".
         style
-            What matplotlib's Text knows: color, fontweight.
+            Properties of matplotlib's Text: color, fontweight.
         """
         x, y = place
         weight = style.get("fontweight", "normal")
@@ -69,21 +72,21 @@ class Paper:
         axes.imshow(np.asarray(image), aspect="auto", interpolation="bilinear")
         axes.axis("off")
 
-    def axes(self, place: tuple[float, float], width: float, height: float):
+    def axes(self, place: tuple[float, float], width: float, height: float) -> Axes:
         """Return axes of so many inches, whose top left corner is at a place."""
         x, y = place
         return self.figure.add_axes(
             (x / WIDTH, 1 - (y + height) / HEIGHT, width / WIDTH, height / HEIGHT)
         )
 
-    def box(self, place: tuple[float, float], width: float, height: float, **style) -> None:
+    def box(self, place: tuple[float, float], width: float, height: float, **style: Any) -> None:
         """Draw a rectangle."""
         x, y = place
         corner = x / WIDTH, 1 - (y + height) / HEIGHT
         size = width / WIDTH, height / HEIGHT
         self.figure.add_artist(Rectangle(corner, *size, transform=self.figure.transFigure, **style))
 
-    def picture_of(self) -> Image.Image:
+    def rendered(self) -> Image.Image:
         """Return the page as an RGB picture."""
         with any_script():
             self._canvas.draw()
@@ -91,7 +94,8 @@ class Paper:
 
     def _broken(self, text: str, width: float, font: FontProperties, most: int) -> list[str]:
         """Break text into at most so many lines, between words where it can be."""
-        lines, rest = [], text[:4000]
+        lines: list[str] = []
+        rest = text[:4000]
         while rest and len(lines) < most:
             fits = self._fitting(rest, width, font)
             if fits < len(rest):

@@ -34,7 +34,9 @@ def heat_picture(heat: np.ndarray, shape: tuple[int, int]) -> Image.Image:
         Of the thumbnail: the picture gets its proportions.
     """
     side = len(heat)
-    box = tuple(max(1, round(side * s / max(shape))) for s in shape)
+    longest = max(shape)
+    width, height = (max(1, round(side * s / longest)) for s in shape)
+    box = width, height
     levels = Image.fromarray(np.uint8(heat * 255)).resize(box, Image.Resampling.BILINEAR)
     picture = Image.frombytes("P", box, levels.tobytes())
     picture.putpalette(_PALETTE)
@@ -59,17 +61,27 @@ def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(blended.round().clip(0, 255).astype(np.uint8))
 
 
-def thumbnail(image: Image.Image, seen: np.ndarray, resize: str) -> Image.Image:
+def thumbnail(image: Image.Image, pixels: np.ndarray, resize: str) -> Image.Image:
     """Return a thumbnail that shows exactly the field that the model saw.
 
     Squished images get their shape back; cropped and padded ones are shown as the model's
     square, because a heat map would not lie rightly on the whole picture.
+
+    Parameters
+    ----------
+    image : RGB
+    pixels : (S, S, 3) uint8
+        The image as the model sees it.
+    resize : {"squish", "crop", "pad"}
+
+    Returns
+    -------
+    RGB picture whose longer side is `THUMB` pixels.
     """
-    shape = image.size if resize == "squish" else seen.shape[1::-1]
-    scale = THUMB / max(shape)
-    box = tuple(max(1, round(side * scale)) for side in shape)
-    source = image if resize == "squish" else Image.fromarray(seen)
-    return source.resize(box, Image.Resampling.BILINEAR)
+    source = image if resize == "squish" else Image.fromarray(pixels)
+    scale = THUMB / max(source.size)
+    width, height = (max(1, round(side * scale)) for side in source.size)
+    return source.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def file_stem(image_id: str) -> str:
@@ -88,7 +100,7 @@ def save_picture(image: Image.Image, path: Path) -> None:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG where a user asked for it, through a temporary name.
+    """Write a PNG to a path that a user named, through a temporary name.
 
     Raises
     ------
@@ -109,7 +121,7 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """A mistyped name must not cost a scan."""
+    """Return whether clusterkit wrote a file: a mistyped name must not cost a scan."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             return picture.info.get("Software") == _SOFTWARE

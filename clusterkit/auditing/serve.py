@@ -12,6 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -35,11 +36,11 @@ _TYPES = {".html": "text/html; charset=utf-8", ".png": "image/png", ".jpg": "ima
 
 
 class DamagedError(DataError):
-    """A reviews.csv cannot be added to as it is; new rows have to wait."""
+    """Raised where rows cannot be added to a reviews.csv as it is; they have to wait."""
 
 
 class ReviewFile:
-    """A reviews.csv that decisions are added to, one at a time and whole or not at all.
+    """File of reviews that decisions are added to, one at a time and whole or not at all.
 
     Nothing in it is ever changed or taken out: undone is what a later row says otherwise.
 
@@ -48,7 +49,7 @@ class ReviewFile:
     path : Path
         Need not be there.
     assigned : Assigned
-        What the reviews are about.
+        The assignments that the reviews are about.
     labelled : DataFrame
         image_id and label of the run's labelled images.
 
@@ -65,13 +66,14 @@ class ReviewFile:
         self._table()
 
     def rows(self) -> list[dict[str, str]]:
-        """Return all rows, each a dict with the columns of the contract."""
+        """Return all rows, each a dict with the columns of reviews.csv."""
         if not self._table()[1]:
             return []
-        return read_reviews(self.path)[list(REVIEW_COLUMNS)].to_dict("records")
+        reviews = read_reviews(self.path)[list(REVIEW_COLUMNS)]
+        return [dict(zip(REVIEW_COLUMNS, cells, strict=True)) for cells in reviews.to_numpy()]
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the file's columns and raw cells, once it is known that they can be used.
+        """Return the file's columns and raw cells, after a check that they can be used.
 
         Raises
         ------
@@ -139,7 +141,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves one audit page and its reviews on the loopback address.
+    """Server of one audit page and its reviews on the loopback address.
 
     Only who knows the address, a random token in it, gets an answer other than 404; other
     websites in the same browser are kept out by the headers Host and Origin.
@@ -178,7 +180,7 @@ class ReviewServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{self.token}/"
 
     def run(self, ready: Callable[[str], None]) -> None:
-        """Tell `ready` the address, and serve until interrupted (Ctrl-C)."""
+        """Call `ready` with the address, and serve until interrupted (Ctrl-C)."""
         with self:
             ready(self.url)
             try:
@@ -187,7 +189,7 @@ class ReviewServer(ThreadingHTTPServer):
                 log.info("stopped")
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that went away is nothing to report."""
+        """Log a request that a browser broke off, and go on."""
         log.debug("a request was broken off", exc_info=True)
 
 
@@ -213,8 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
             inside = kind is not None and path.is_relative_to(self.server.folder)
             body = path.read_bytes() if inside else None
         except OSError:
-            body = None
-        if body is None:
+            body = kind = None
+        if body is None or kind is None:
             self._refuse(HTTPStatus.NOT_FOUND)
         else:
             self._answer(body, kind)
@@ -253,11 +255,11 @@ class _Handler(BaseHTTPRequestHandler):
         return f"127.0.0.1:{port}", f"localhost:{port}"
 
     def _name(self) -> str | None:
-        """Return what is asked for below the token; None: it was refused."""
+        """Return the requested path below the token; None: it was refused."""
         token, slash, name = self.path.partition("?")[0].removeprefix("/").partition("/")
-        known = hmac.compare_digest(token.encode(), self.server.token.encode()) and bool(slash)
+        has_token = hmac.compare_digest(token.encode(), self.server.token.encode()) and bool(slash)
         # A name that another site made to mean this machine is not ours (DNS rebinding).
-        if not known or self.headers.get("Host") not in self._hosts():
+        if not has_token or self.headers.get("Host") not in self._hosts():
             self._refuse(HTTPStatus.NOT_FOUND)
             return None
         name = unquote(name)
@@ -266,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus) -> None:
         self._answer(f"{status.value} {status.phrase}\n".encode(), "text/plain", status)
 
-    def _answer_json(self, values: dict, status: HTTPStatus = HTTPStatus.OK) -> None:
+    def _answer_json(self, values: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
         text = json.dumps(values, ensure_ascii=True)
         self._answer(text.encode(), "application/json", status)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import clusterkit
 from clusterkit.auditing.batch import AuditBatch, read_batch
-from clusterkit.auditing.evidence_pictures import MatchPictures, Pictured, picture_rows
+from clusterkit.auditing.evidence_pictures import CardPictures, MatchPictures, picture_rows
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import WIDTH, Paper
 from clusterkit.auditing.pictures import file_stem, save_png
@@ -37,17 +37,17 @@ _HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class Sheet:
-    """What a sheet shows.
+    """Contents of a sheet.
 
     Attributes
     ----------
-    seen : Pictured
+    pictures : CardPictures
         The image's card and pictures.
     probs : (K,) float or None
         The classifier's probabilities; None where the image is not there.
     classes : list of str
     groups : list of str
-        Of the labelled images in `seen.matches`.
+        Of the labelled images in `pictures.matches`.
     threshold : float or None
         Confidence from which on the predicted label is assigned; None: never, or not promised.
     promise : str
@@ -60,7 +60,7 @@ class Sheet:
         Which run, of when, made by what.
     """
 
-    seen: Pictured
+    pictures: CardPictures
     probs: np.ndarray | None
     classes: list[str]
     groups: list[str]
@@ -121,7 +121,7 @@ def write_sheet(
 def gather(
     predictor: Predictor, batch: AuditBatch, row: pd.DataFrame, source: Path | None = None
 ) -> Sheet:
-    """Gather what a sheet shows of one row.
+    """Gather the contents of the sheet of one row.
 
     Parameters
     ----------
@@ -132,13 +132,13 @@ def gather(
     run, root, name = predictor.run, batch.root, row["image"].iloc[0]
     if source is not None:
         root = source.parent
-    (seen,) = picture_rows(
+    (pictures,) = picture_rows(
         predictor, row if source is None else row.assign(image=source.name), root
     )
     probs, lack = None, ""
     if row["status"].iloc[0] == "failed":
         lack = "The image could not be read."
-    elif seen.thumb is None:
+    elif pictures.thumb is None:
         # Without the folder: the sheet is passed on, and paths of a machine are nobody's business.
         lack = "The image is not where assign read it any more, or has changed since."
     else:
@@ -146,10 +146,10 @@ def gather(
     groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
     return Sheet(
         # As it stands in the table, wherever its file was found.
-        seen=replace(seen, card=replace(seen.card, image=name)),
+        pictures=replace(pictures, card=replace(pictures.card, image=name)),
         probs=probs,
         classes=run.classes,
-        groups=[groups.get(found.match.image, "") for found in seen.matches],
+        groups=[groups.get(found.match.image, "") for found in pictures.matches],
         threshold=_threshold(batch, row["predicted_label"].iloc[0]),
         promise=batch.promise,
         level=_level(batch, run),
@@ -161,16 +161,16 @@ def gather(
 
 def draw_sheet(sheet: Sheet) -> Image.Image:
     """Draw a sheet as an RGB picture, (1754, 1240) pixels."""
-    paper, card = Paper(), sheet.seen.card
+    paper, card = Paper(), sheet.pictures.card
     _draw_head(paper, sheet)
     side, top = 2.25, 1.32
     paper.text((_LEFT, top - 0.18), "The image, as the models see it", side, 7.5, color=_GREY)
-    paper.picture((_LEFT, top), side, sheet.seen.thumb, sheet.lack)
+    paper.picture((_LEFT, top), side, sheet.pictures.thumb, sheet.lack)
     middle = _LEFT + side + 0.12
     what = f"What speaks for {card.predicted_label}" if card.predicted_label else "Classifier CAM"
     paper.text((middle, top - 0.18), what, side, 7.5, color=_GREY)
     lack = sheet.lack or "The run has not learned this label: there is no CAM of it."
-    paper.picture((middle, top), side, sheet.seen.classifier_cam, lack)
+    paper.picture((middle, top), side, sheet.pictures.classifier_cam, lack)
     _draw_facts(paper, sheet, (middle + side + 0.18, top - 0.05))
     y = paper.text((_LEFT, 3.7), card.reason, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
     if card.status != "failed":
@@ -178,11 +178,11 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
         y = max(_draw_confidence(paper, sheet, y), _draw_probs(paper, sheet, y))
         _draw_matches(paper, sheet, y + 0.25)
     _draw_foot(paper, sheet)
-    return paper.picture_of()
+    return paper.rendered()
 
 
 def _draw_head(paper: Paper, sheet: Sheet) -> None:
-    card = sheet.seen.card
+    card = sheet.pictures.card
     # Names differ at their end, whatever folder they are in.
     name = card.image if len(card.image) <= 160 else "…" + card.image[-159:]
     paper.text((_LEFT, 0.4), name, 5.7, 12, lines=2, fontweight="bold")
@@ -195,7 +195,7 @@ def _draw_head(paper: Paper, sheet: Sheet) -> None:
 
 
 def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
-    card, (x, y) = sheet.seen.card, place
+    card, (x, y) = sheet.pictures.card, place
     paper.text((x, y), "Predicted label", 2.2, 7.5, color=_GREY)
     y = paper.text((x, y + 0.14), card.predicted_label or "none", _RIGHT - x, 14, lines=2,
                    fontweight="bold") + 0.05  # fmt: skip
@@ -221,7 +221,7 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
 
 
 def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
-    card = sheet.seen.card
+    card = sheet.pictures.card
     paper.text((_LEFT, y), "Confidence, from 0 to 1", 3, 7.5, color=_GREY)
     axes = paper.axes((_LEFT, y + 0.2), 3.1, 0.26)
     axes.barh([0], [1], color="#eeeeee", height=1)
@@ -232,11 +232,11 @@ def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
         axes.plot([sheet.threshold] * 2, [-0.85, 0.85], color="black", linewidth=2, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
     axes.axis("off")
-    known = "unknown" if card.confidence is None else f"{card.confidence:.4f}"
+    value = "unknown" if card.confidence is None else f"{card.confidence:.4f}"
     mark = "no threshold: nothing was promised for this label"
     if sheet.threshold is not None:
         mark = f"the mark is the threshold {sheet.threshold:.4f}: assigned from there on"
-    y = paper.text((_LEFT, y + 0.58), f"{known}; {mark}", 3.1, 7.5, lines=2)
+    y = paper.text((_LEFT, y + 0.58), f"{value}; {mark}", 3.1, 7.5, lines=2)
     if card.status == "duplicate":
         y = paper.text((_LEFT, y), "A copy takes the label that a person gave.", 3.1, 7.5)
     return y
@@ -258,10 +258,10 @@ def _draw_probs(paper: Paper, sheet: Sheet, y: float) -> float:
 
 
 def _bars(sheet: Sheet) -> list[tuple[str, float]]:
-    card = sheet.seen.card
+    card = sheet.pictures.card
     if sheet.probs is None:
-        known = card.classifier_probability is not None
-        return [(card.classifier_label, card.classifier_probability)] if known else []
+        prob = card.classifier_probability
+        return [] if prob is None else [(card.classifier_label, prob)]
     order = np.argsort(-sheet.probs, kind="stable")
     bars = [(sheet.classes[i], float(sheet.probs[i])) for i in order[:_BARS]]
     rest = order[_BARS:]
@@ -277,14 +277,14 @@ def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
     # As large as three rows of them can be.
     step = min(1.72, (_FOOT - y - 0.25) / 3)
     side = step - 0.1
-    if not sheet.seen.matches:
+    if not sheet.pictures.matches:
         paper.text((_LEFT, y + 0.1), "It was compared with none.", _RIGHT - _LEFT, 8.5)
         return
     heads = ("labelled image", "what makes it alike", "the same, in this image")
     for column, head in enumerate(heads):
         paper.text((_LEFT + column * step, y), head, side, 7.5, color=_GREY)
     y += 0.17
-    for found, group in zip(sheet.seen.matches, sheet.groups, strict=True):
+    for found, group in zip(sheet.pictures.matches, sheet.groups, strict=True):
         # Of a match that is there, a CAM is missing only with the image itself.
         gone = "This labelled image is not where fit read it any more."
         lack = sheet.lack if found.thumb is not None else gone

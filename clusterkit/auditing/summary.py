@@ -1,4 +1,6 @@
-"""What stands above the cards: figures of held-out images, facts and warnings."""
+"""Summary above the cards: figures of held-out images, facts and warnings."""
+
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,21 @@ from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 
 
-def measure(run: Run, calibration: Calibration) -> dict:
-    """Return what `metrics.json` holds: all that is measured on held-out images."""
+def measure(run: Run, calibration: Calibration) -> dict[str, Any]:
+    """Return the content of `metrics.json`: all that is measured on held-out images.
+
+    Parameters
+    ----------
+    run : Run
+    calibration : Calibration
+        The run's.
+
+    Returns
+    -------
+    dict of `Calibration.metrics`, and: classes; confusion, (K, K) counts, rows true and columns
+    predicted; risk_coverage, with confidence falling, the share accepted and the error among
+    them, each in [0, 1].
+    """
     k = len(run.classes)
     confusion = np.zeros((k, k), dtype=int)
     np.add.at(confusion, (calibration.labels, calibration.predicted), 1)
@@ -35,12 +50,12 @@ def summarise(
     run: Run,
     batch: AuditBatch,
     chosen: np.ndarray,
-    metrics: dict,
-    plots: list,
+    metrics: dict[str, Any],
+    plots: list[tuple[str, str]],
     checks: CamChecks,
     notes: list[str],
 ) -> Summary:
-    """Gather what stands above the cards; see `Summary`.
+    """Gather the page's `Summary`.
 
     Parameters
     ----------
@@ -52,10 +67,32 @@ def summarise(
         Of `overview.draw_plots`.
     checks : CamChecks
     notes : list of str
-        What a reader should know first.
+        Sentences that a reader should know first.
     """
     counts = batch.table["status"].value_counts()
-    facts = [
+    return Summary(
+        title="clusterkit audit",
+        run=run.path.name,
+        created=run.info.created,
+        key=batch.key,
+        classes=run.classes,
+        clusters=clusters_of(batch, chosen),
+        counts={s: int(counts.get(s, 0)) for s in STATUSES},
+        promise=batch.promise,
+        threshold=batch.threshold,
+        held_out=_held_out(run, batch, metrics),
+        checks=checks.rows(),
+        plots=plots,
+        facts=_facts(run),
+        shown=len(chosen),
+        total=len(batch.table),
+        warnings=notes,
+    )
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """Return (name, value) of the run's facts."""
+    return [
         ("Backbone", f"{run.info.backbone} ({run.info.weights} weights)"),
         ("Training", f"{run.info.strategy}: {run.info.strategy_reason}"),
         ("Image size", f"{run.info.size} px"),
@@ -65,7 +102,11 @@ def summarise(
         ("Made", run.info.created),
         ("Versions", ", ".join(f"{k} {v}" for k, v in run.info.versions.items())),
     ]
-    held_out = [
+
+
+def _held_out(run: Run, batch: AuditBatch, metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (name, value, explanation) of the figures of held-out images."""
+    return [
         ("Accuracy", f"{metrics['accuracy']:.1%}",
          f"on {metrics['held_out_images']} labelled images that the scoring models never saw"),
         ("Held-out units", str(metrics["held_out_units"]),
@@ -78,21 +119,3 @@ def summarise(
         ("Calibration error", f"{metrics['expected_calibration_error']:.3f}",
          "mean gap between confidence and how often it was right"),
     ]  # fmt: skip
-    return Summary(
-        title="clusterkit audit",
-        run=run.path.name,
-        created=run.info.created,
-        key=batch.key,
-        classes=run.classes,
-        clusters=clusters_of(batch, chosen),
-        counts={s: int(counts.get(s, 0)) for s in STATUSES},
-        promise=batch.promise,
-        threshold=batch.threshold,
-        held_out=held_out,
-        checks=checks.rows(),
-        plots=plots,
-        facts=facts,
-        shown=len(chosen),
-        total=len(batch.table),
-        warnings=notes,
-    )

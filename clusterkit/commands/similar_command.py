@@ -1,7 +1,9 @@
 """`similar`: the labelled images or patients that look most like one."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +12,7 @@ from clusterkit.config import Config
 
 if TYPE_CHECKING:
     from clusterkit.formats.run import Run
+    from clusterkit.retrieval.outcome_summary import OutcomeRow
 
 # Values that none of the nearest has: as many are shown for comparison.
 _OTHERS = 5
@@ -75,9 +78,10 @@ def similar(
 
     loaded, config = common.load_run(run)
     found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
+    columns = (found["similarity"], found["label"], found["image"])
     lines = [
-        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}"
-        for row in found.itertuples()
+        f"{similarity * 100:.1f}% similarity  {label}  {name}"
+        for similarity, label, name in zip(*columns, strict=True)
     ]
     print_summary({"image": image, "similar": found.to_dict("records")}, common.as_json, lines)
 
@@ -92,42 +96,42 @@ def _similar_groups(
     as_json: bool,
 ) -> None:
     from clusterkit.retrieval.groups import similar_groups
+    from clusterkit.retrieval.outcome_summary import outcome_rows
 
     found = similar_groups(run, query, k=k, outcomes=outcomes, cams=cams, config=config)
     lines = [
         f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}  {row.group}  "
         f"({row.n_images} image{'s' * (row.n_images > 1)}"
         f"{', the same patient?' * (row.same_images > 0)})"
-        for row in found.table.itertuples()
+        for row in found.rows()
     ]
     summary = {"image": query, "similar": found.table.to_dict("records")}
     if found.outcomes is not None:
-        lines += ["", *_outcome_lines(found.outcomes, config.assign.confidence)]
+        lines += ["", *_outcome_lines(outcome_rows(found.outcomes), config.assign.confidence)]
         # JSON has no NaN.
         counted = found.outcomes.astype(object).where(found.outcomes.notna(), None)
         summary["outcomes"] = counted.to_dict("records")
     print_summary(summary | {"note": found.note}, as_json, [*lines, "", *found.notes])
 
 
-def _outcome_lines(outcomes: Any, level: float) -> list[str]:
-    """Turn the table of `summarise_outcomes` into lines for a terminal."""
+def _outcome_lines(outcomes: Iterable["OutcomeRow"], level: float) -> list[str]:
+    """Turn the rows of `summarise_outcomes` into lines for a terminal."""
     lines = []
-    for name, rows in outcomes.groupby("outcome", sort=False):
-        first = rows.iloc[0]
-        few, everyone = first["known"], first["all_known"]
+    for name, group in groupby(outcomes, key=lambda row: row.outcome):
+        rows = list(group)
+        few, everyone = rows[0].known, rows[0].all_known
         lines.append(f"{name}: known of {few} of them, and of {everyone} of all compared")
         if not everyone:
             continue
-        seen = rows[(rows["n"] > 0) | (rows["kind"] == "mean")]
-        others = rows.drop(seen.index)
-        shown = list(seen.itertuples()) + list(others.head(_OTHERS).itertuples())
-        lines += _aligned([_cells(row, level) for row in shown])
+        present = [row for row in rows if row.n > 0 or row.kind == "mean"]
+        others = [row for row in rows if row not in present]
+        lines += _aligned([_cells(row, level) for row in present + others[:_OTHERS]])
         if len(others) > _OTHERS:
             lines.append(f"  {len(others) - _OTHERS} more values that none of them has")
     return lines
 
 
-def _cells(row: Any, level: float) -> tuple[str, ...]:
+def _cells(row: "OutcomeRow", level: float) -> tuple[str, ...]:
     number = _number if row.kind == "mean" else _percent
     value, among = ("mean", "") if row.kind == "mean" else (row.value, f"{row.n}")
     if not row.known:

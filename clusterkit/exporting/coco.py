@@ -1,14 +1,13 @@
 """COCO-style JSON of whole-image labels: info, images, categories, annotations without boxes."""
 
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 import clusterkit
 from clusterkit.data.imageio.read import image_size
 from clusterkit.errors import DataError, ImageError
 from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, UNREADABLE, ExportBatch
+from clusterkit.exporting.selection import ANSWERED, UNREADABLE, ExportBatch, ExportRow
 
 FILE = "coco.json"
 
@@ -22,28 +21,43 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
     JSON. Of a file with several images, `frame` says which. Images that are novel or failed have
     no annotation. See https://cocodataset.org/#format-data.
 
+    Parameters
+    ----------
+    batch : ExportBatch
+    folder : Path
+        To write into.
+    copy : bool
+        Write each image as PNG too.
+
     Returns
     -------
     list of str: what to do next, for a person.
+
+    Raises
+    ------
+    DataError
+        None of the images can be read.
     """
     numbers = {label: i for i, label in enumerate(batch.run.classes, 1)}
-    images, annotations, kept, names = [], [], [], Names()
-    for number, row in enumerate(batch.rows.itertuples(), 1):
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    kept, names = [], Names()
+    for number, row in enumerate(batch.rows, 1):
         image = _image(batch, row, folder, names if copy else None)
         batch.report(number)
         if image is None:
             continue
-        kept.append(row.Index)
+        kept.append(row)
         images.append({"id": len(images) + 1, **image})
         if row.status in ANSWERED:
-            annotation = {"id": len(annotations) + 1, "image_id": len(images),
+            annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": len(images),
                           "category_id": numbers[row.predicted_label]}  # fmt: skip
-            if pd.notna(row.confidence):
-                annotation["score"] = float(row.confidence)
+            if row.confidence is not None:
+                annotation["score"] = row.confidence
             annotations.append(annotation | {"attributes": _attributes(row)})
     if not images:
         raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
-    batch.rows = batch.rows.loc[kept]
+    batch.rows = kept
     info = {"description": f"Labels by clusterkit's run {batch.run.path.name}",
             "version": clusterkit.__version__, "contributor": "clusterkit"}  # fmt: skip
     categories = [{"id": i, "name": label, "supercategory": ""} for label, i in numbers.items()]
@@ -53,7 +67,9 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
     return [] if copy else [f"image paths in {FILE} are relative to {batch.root}"]
 
 
-def _image(batch: ExportBatch, row: tuple, folder: Path, names: Names | None) -> dict | None:
+def _image(
+    batch: ExportBatch, row: ExportRow, folder: Path, names: Names | None
+) -> dict[str, Any] | None:
     how, frame = batch.run.config.image, max(row.frame, 0)
     file = row.image if names is None else batch.write_picture(row, folder, names)
     if file is None:
@@ -64,14 +80,15 @@ def _image(batch: ExportBatch, row: tuple, folder: Path, names: Names | None) ->
     except ImageError:
         batch.left_out[UNREADABLE] += 1
         return None
-    out = {"file_name": file, "width": width, "height": height, "clusterkit_id": row.image_id}
+    out: dict[str, Any] = {"file_name": file, "width": width, "height": height,
+                           "clusterkit_id": row.image_id}  # fmt: skip
     if row.frame >= 0 and names is None:
         out["frame"] = row.frame
     return out
 
 
-def _attributes(row: tuple) -> dict:
+def _attributes(row: ExportRow) -> dict[str, Any]:
     out = {name: getattr(row, name) for name in _TEXTS}
-    if pd.notna(row.cluster):
-        out["cluster"] = int(row.cluster)
+    if row.cluster is not None:
+        out["cluster"] = row.cluster
     return out

@@ -1,6 +1,7 @@
 """`export`: choose the rows and hand them to one target."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,14 @@ from clusterkit.exporting.coco import write_coco
 from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
-from clusterkit.exporting.selection import choose_statuses, load_batch
+from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_batch
 from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress
 
-# Which rows each target gets unless asked otherwise: what a person is to decide, what can be
-# looked at, and what is labelled.
+# Statuses that each target gets by default: what a person is to decide, what can be looked at,
+# and what is labelled.
 TARGETS = {
     "label-studio": ("review", "novel"),
     "fiftyone": ("assigned", "review", "novel", "duplicate"),
@@ -26,9 +27,13 @@ TARGETS = {
 }
 
 
+# Options of single targets, by name.
+Options = dict[str, str | Path | None]
+
+
 @dataclass(frozen=True)
 class ExportResult:
-    """What was handed on.
+    """Summary of one export.
 
     Attributes
     ----------
@@ -37,13 +42,13 @@ class ExportResult:
     path : Path
         The folder that was written.
     statuses : tuple of str
-        Which were asked for, or are this target's default.
+        The chosen ones, or this target's default.
     counts : dict of str to int
-        Images handed on, by status.
+        Exported images, by status.
     left_out : dict of str to int
-        Reasons why images of these statuses were not handed on, and how many.
+        Images of these statuses that were not exported, by reason.
     next : list of str
-        What to do next, for a person.
+        Steps that come next, for a person.
     """
 
     to: str
@@ -65,7 +70,7 @@ def export(
     progress: Progress | None = None,
     **options: str | Path | None,
 ) -> ExportResult:
-    """Hand assignments on to another program.
+    """Export assignments to another program.
 
     Parameters
     ----------
@@ -76,10 +81,9 @@ def export(
     assignments : path or None
         The CSV; None: the run's own.
     status : str or sequence of str or None
-        Which rows, e.g. ``"review,novel"``, or ``"all"``; None: `TARGETS`.
+        Of the rows, e.g. ``"review,novel"``, or ``"all"``; None: see `TARGETS`.
     copy : bool
-        Write the images too: copies for folders, PNG for the others, which is what shows DICOM,
-        TIFF and frames.
+        Write the images too: copies for folders, for the others PNG, which shows DICOM and frames.
     progress : callable or None
         Called with (stage, done, total).
     **options
@@ -101,13 +105,8 @@ def export(
     >>> export("runs/a", to="folders").counts  # doctest: +SKIP
     {'assigned': 241, 'duplicate': 6}
     """
-    if to not in TARGETS:
-        raise ConfigError(f"cannot export to '{to}'{nearest_name(str(to), TARGETS)}; use "
-                          f"{', '.join(TARGETS)}")  # fmt: skip
-    _check_options(to, options)
-    statuses = choose_statuses(
-        status if status is None or isinstance(status, str) else tuple(status), TARGETS[to]
-    )
+    _check_target(to, options)
+    statuses = choose_statuses(status, TARGETS[to])
     if to == "fiftyone":
         # Before thousands of rows are read.
         load_fiftyone()
@@ -115,24 +114,34 @@ def export(
     out = Path(out) if out else run.path / "export" / to
     batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
     with new_folder(out, {"to": to, "run": run.info.id, "status": list(statuses)}) as folder:
-        if to == "label-studio":
-            root = options.get("root")
-            lines = write_label_studio(
-                batch, folder, out, copy, Path(root) if root else None, options.get("url_prefix")
-            )
-        elif to == "fiftyone":
-            name = options.get("name") or "clusterkit-" + re.sub(r"[^\w-]+", "-", run.path.name)
-            lines = add_dataset(batch, folder, out, copy, str(name))
-        elif to == "folders":
-            lines = write_folders(batch, folder, out, copy)
-        else:
-            lines = write_coco(batch, folder, copy)
-    found = batch.rows["status"].value_counts()
-    counts = {s: int(found[s]) for s in STATUSES if s in found}
-    return ExportResult(to, out, statuses, counts, dict(batch.left_out), lines)
+        lines = _write(to, batch, folder, out, copy, options)
+    counts = Counter(row.status for row in batch.rows)
+    exported = {status: counts[status] for status in STATUSES if counts[status]}
+    return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
 
 
-def _check_options(to: str, options: dict) -> None:
+def _write(
+    to: str, batch: ExportBatch, folder: Path, out: Path, copy: bool, options: Options
+) -> list[str]:
+    """Write a target's files into `folder`, which will be called `out`; returns next steps."""
+    if to == "label-studio":
+        root, prefix = options.get("root"), options.get("url_prefix")
+        return write_label_studio(
+            batch, folder, out, copy, Path(root) if root else None,
+            None if prefix is None else str(prefix),
+        )  # fmt: skip
+    if to == "fiftyone":
+        name = options.get("name") or "clusterkit-" + re.sub(r"[^\w-]+", "-", batch.run.path.name)
+        return add_dataset(batch, folder, out, copy, str(name))
+    if to == "folders":
+        return write_folders(batch, folder, out, copy)
+    return write_coco(batch, folder, copy)
+
+
+def _check_target(to: str, options: Options) -> None:
+    if to not in TARGETS:
+        raise ConfigError(f"cannot export to '{to}'{nearest_name(str(to), TARGETS)}; use "
+                          f"{', '.join(TARGETS)}")  # fmt: skip
     takes = {"label-studio": ("root", "url_prefix"), "fiftyone": ("name",)}
     for name, value in options.items():
         owner = next((target for target, names in takes.items() if name in names), None)

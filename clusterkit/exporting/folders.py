@@ -1,4 +1,4 @@
-"""One folder a class, with links to the images or copies of them, and an index."""
+"""One folder per class, with links to the images or copies of them, and an index."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pandas as pd
 
 from clusterkit.errors import DataError, ImageError, shown
 from clusterkit.exporting.output_folder import MARKER, Names, write_png
-from clusterkit.exporting.selection import UNREADABLE, ExportBatch
+from clusterkit.exporting.selection import UNREADABLE, ExportBatch, ExportRow
 from clusterkit.formats.csv_text import safe_csv_text
 
 INDEX = "index.csv"
@@ -18,9 +18,9 @@ OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
 def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> list[str]:
     """Write class folders and `index.csv`: image, image_id, status, file, label, confidence.
 
-    Assigned and duplicate images go into their class's folder; the others, if asked for, into
-    ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG, since no link
-    can select it. Folders' and files' names are made safe; the index has the label as it is.
+    Assigned and duplicate images go into their class's folder; the others, if they were chosen,
+    into ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG, since no
+    link can select it. Folders' and files' names are made safe; the index has the label as it is.
 
     Parameters
     ----------
@@ -35,44 +35,47 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     list of str: what to do next, for a person.
     """
     folders = Names(INDEX, MARKER, *OTHERS.values())
-    places = {label: folders.choose(label) for label in batch.run.classes}
+    folder_of = {label: folders.choose(label) for label in batch.run.classes}
     taken: dict[str, Names] = {}
     index, kept = [], []
     out = out.parent.resolve() / out.name
-    for number, row in enumerate(batch.rows.itertuples(), 1):
-        place = _place(row, places)
+    for number, row in enumerate(batch.rows, 1):
+        own_folder = _folder_for(row, folder_of)
         name = Path(row.image.replace("\\", "/")).name
         if row.frame >= 0:
             name = f"{Path(name).stem}-{row.frame}.png"
         distinct = row.image_id.replace("#", "-")
-        file = f"{place}/{taken.setdefault(place, Names()).choose(name, distinct)}"
+        file = f"{own_folder}/{taken.setdefault(own_folder, Names()).choose(name, distinct)}"
         batch.report(number)
-        if not _put(batch, row, folder, file, out, copy):
+        if not _write_image(batch, row, folder, file, out, copy):
             continue
-        kept.append(row.Index)
+        kept.append(row)
         label = row.predicted_label if row.status in ("assigned", "duplicate") else ""
-        confidence = "" if pd.isna(row.confidence) else row.confidence
+        confidence = "" if row.confidence is None else row.confidence
         index.append((row.image, row.image_id, row.status, file, label, confidence))
     if not index:
         raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
-    batch.rows = batch.rows.loc[kept]
+    batch.rows = kept
     columns = ["image", "image_id", "status", "file", "label", "confidence"]
     table = pd.DataFrame(index, columns=columns)
     for column in ("image", "image_id", "file", "label"):
         table[column] = [safe_csv_text(value) for value in table[column]]
     table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8")
-    renamed = [f"'{shown(label)}': {place}" for label, place in places.items() if label != place]
+    renamed = [f"'{shown(label)}': {own}" for label, own in folder_of.items() if label != own]
     return [f"folders that are not called as their class: {', '.join(renamed)}"] if renamed else []
 
 
-def _place(row: tuple, places: dict[str, str]) -> str:
+def _folder_for(row: ExportRow, folder_of: dict[str, str]) -> str:
     if row.status in ("assigned", "duplicate"):
-        return places[row.predicted_label]
-    cluster = row.status == "novel" and pd.notna(row.cluster)
-    return OTHERS[row.status] + (f"/cluster-{int(row.cluster):03d}" if cluster else "")
+        return folder_of[row.predicted_label]
+    inside_cluster = row.status == "novel" and row.cluster is not None
+    return OTHERS[row.status] + (f"/cluster-{row.cluster:03d}" if inside_cluster else "")
 
 
-def _put(batch: ExportBatch, row: tuple, folder: Path, file: str, out: Path, copy: bool) -> bool:
+def _write_image(
+    batch: ExportBatch, row: ExportRow, folder: Path, file: str, out: Path, copy: bool
+) -> bool:
+    """Link, copy or draw a row's image; False: it cannot be read."""
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     if row.frame >= 0:

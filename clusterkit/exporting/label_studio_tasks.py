@@ -6,14 +6,13 @@ TextArea and Header (config).
 
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-import pandas as pd
-
 from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch
+from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch, ExportRow
 from clusterkit.formats.label_studio import (
     CHOICES,
     IMAGE,
@@ -34,7 +33,7 @@ _TEXTS = ("status", "group", "reason", "label_set", "nearest_image", "nearest_la
 
 
 def labeling_config(classes: list[str]) -> str:
-    """Return the XML that sets a project up: the picture, one choice a class, room for another.
+    """Return the XML that sets a project up: the picture, a choice per class, room for another.
 
     Parameters
     ----------
@@ -78,8 +77,8 @@ def write_label_studio(
     copy : bool
         Write each image as PNG into ``images/``: the only way to show DICOM, TIFF and frames.
     root : Path or None
-        What the URLs are relative to. None: for local files the parent of the images' folder,
-        since Label Studio serves folders below its document root only; else that folder.
+        The folder that URLs are relative to. None: for local files the parent of the images'
+        folder, since Label Studio serves folders below its document root only; else that folder.
     prefix : str or None
         Of the URLs; None: that of Label Studio's local files.
 
@@ -100,17 +99,17 @@ def write_label_studio(
     # The XML first: a class that it cannot hold is better said before thousands of pictures.
     (folder / CONFIG).write_text(labeling_config(batch.run.classes), encoding="utf-8")
     tasks, kept, names = [], [], Names()
-    for number, row in enumerate(batch.rows.itertuples(), 1):
+    for number, row in enumerate(batch.rows, 1):
         name = batch.write_picture(row, folder, names) if copy else _own_file(batch, row)
         if name is not None:
             name = name.removeprefix(f"{IMAGES}/") if copy else name
             tasks.append(task(row, start + quote(name), batch.run.path.name))
-            kept.append(row.Index)
+            kept.append(row)
         batch.report(number)
     if not tasks:
         raise DataError(f"no image of {batch.root} can be shown in Label Studio as it is (DICOM, "
                         "TIFF and frames cannot): give --copy, which writes PNG files")  # fmt: skip
-    batch.rows = batch.rows.loc[kept]
+    batch.rows = kept
     write_json(folder / TASKS, tasks)
     steps = [f"create a project with the labeling config {out / CONFIG}, import {out / TASKS}"]
     if prefix is None:
@@ -120,30 +119,38 @@ def write_label_studio(
     return [*steps, "clusterkit review EXPORTED.json, for what Label Studio exports as JSON"]
 
 
-def task(row: tuple, url: str, model: str) -> dict:
-    """Return one task: data, and where clusterkit says something, a prediction.
+def task(row: ExportRow, url: str, model: str) -> dict[str, Any]:
+    """Return one task: its data, and a prediction for a row of a status in `ANSWERED`.
 
     A novel image gets none: its nearest class is no answer to be agreed with.
+
+    Parameters
+    ----------
+    row : ExportRow
+    url : str
+        Of the image.
+    model : str
+        The prediction's ``model_version``.
     """
-    data = {IMAGE: url, IMAGE_ID: row.image_id, IMAGE_NAME: row.image,
+    data: dict[str, Any] = {IMAGE: url, IMAGE_ID: row.image_id, IMAGE_NAME: row.image,
             PREDICTED: row.predicted_label}  # fmt: skip
     data |= {name: getattr(row, name) for name in _TEXTS}
-    if pd.notna(row.confidence):
-        data["confidence"] = float(row.confidence)
-    if pd.notna(row.cluster):
-        data["cluster"] = int(row.cluster)
-    out = {"data": data}
+    if row.confidence is not None:
+        data["confidence"] = row.confidence
+    if row.cluster is not None:
+        data["cluster"] = row.cluster
+    out: dict[str, Any] = {"data": data}
     if row.status in ANSWERED:
         choice = {"id": "label", "from_name": CHOICES, "to_name": IMAGE, "type": "choices",
                   "value": {"choices": [row.predicted_label]}}  # fmt: skip
-        prediction = {"model_version": model, "result": [choice]}
-        if pd.notna(row.confidence):
-            prediction["score"] = float(row.confidence)
+        prediction: dict[str, Any] = {"model_version": model, "result": [choice]}
+        if row.confidence is not None:
+            prediction["score"] = row.confidence
         out["predictions"] = [prediction]
     return out
 
 
-def _own_file(batch: ExportBatch, row: tuple) -> str | None:
+def _own_file(batch: ExportBatch, row: ExportRow) -> str | None:
     if row.frame < 0 and Path(row.path).suffix.lower() in _SHOWN:
         return row.image
     batch.left_out[UNSHOWN] += 1

@@ -24,7 +24,7 @@ _MAX_BYTES = 120
 
 
 class Names:
-    """Gives out names of files or folders that no file system confuses or refuses.
+    """Names of files or folders that no file system confuses or refuses.
 
     Parameters
     ----------
@@ -76,14 +76,14 @@ def _key(name: str) -> str:
 
 @contextmanager
 def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
-    """Give a folder to write into; it becomes `out` when all went well, else it is removed.
+    """Yield a folder to write into; it becomes `out` when all went well, else it is removed.
 
     Parameters
     ----------
     out : Path
         May hold an earlier export, and nothing else: that is replaced.
     about : dict
-        For the marker file by which an export is known again.
+        For the marker file by which an export is recognised.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON as UTF-8, an item of a list a line; NaN is refused: no other program reads it."""
+    """Write JSON as UTF-8, one item of a list per line; NaN is refused: it is no JSON."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         if isinstance(values, list):
             _write_list(file, values)
@@ -176,7 +176,7 @@ def write_json(path: Path, values: Any) -> None:
         file.write("\n")
 
 
-def _write_list(file: TextIO, values: list) -> None:
+def _write_list(file: TextIO, values: list[Any]) -> None:
     file.write("[")
     for number, value in enumerate(values):
         file.write(("," if number else "") + "\n" + _dump(value))
@@ -188,7 +188,7 @@ def _dump(value: Any) -> str:
 
 
 def write_png(source: Path | str, frame: int, how: ImageConfig, path: Path) -> None:
-    """Write one image of a file as the models saw it before it was resized.
+    """Write one image of a file as PNG, as it is before it is resized for the models.
 
     Raises
     ------

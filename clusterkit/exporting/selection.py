@@ -1,8 +1,10 @@
-"""What is handed on: the rows of an assignments.csv, checked, and where their images are."""
+"""Choosing the rows of an assignments.csv to export: checked, and their images found."""
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,7 @@ from clusterkit.data.files import inside_root
 from clusterkit.data.manifest import read_identified
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png
+from clusterkit.formats.assignment_rows import AssignmentRow, row_columns
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress
@@ -31,39 +34,54 @@ IMAGES = "images"
 ANSWERED = ("assigned", "review", "duplicate")
 
 
+@dataclass(frozen=True)
+class ExportRow(AssignmentRow):
+    """Row of the assignments, and the file of its image.
+
+    Attributes
+    ----------
+    path : str
+        The image's file.
+    frame : int
+        Which of the file's images it is; -1: the file holds one image.
+    """
+
+    path: str
+    frame: int
+
+
 @dataclass
 class ExportBatch:
-    """Rows to hand on.
+    """Rows to export.
 
     Attributes
     ----------
     run : Run
-    rows : DataFrame
-        The chosen rows of the assignments, and `path` (str) and `frame` (int; -1: the file holds
-        one image). Their images are there.
+    rows : list of ExportRow
+        The chosen rows. Once a target was written: those that it got.
     root : Path
-        What `image` is relative to.
+        The folder that `image` is relative to.
     statuses : tuple of str
-        Which were chosen.
+        The chosen ones.
     left_out : Counter
-        Why rows that were chosen are not handed on, and how many.
+        Rows that were chosen and are not exported, by reason.
     progress : callable or None
         Called with (stage, done, total).
     """
 
     run: Run
-    rows: pd.DataFrame
+    rows: list[ExportRow]
     root: Path
     statuses: tuple[str, ...]
-    left_out: Counter = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     progress: Progress | None = None
 
     def report(self, done: int) -> None:
-        """Tell how many rows are done."""
+        """Report that so many rows are done, every hundred rows."""
         if self.progress and (done % 100 == 0 or done == len(self.rows)):
             self.progress("export", done, len(self.rows))
 
-    def write_picture(self, row: tuple, folder: Path, names: Names) -> str | None:
+    def write_picture(self, row: ExportRow, folder: Path, names: Names) -> str | None:
         """Write a row's image as PNG; returns its path below `folder`, None: it is unreadable."""
         file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
         try:
@@ -74,17 +92,25 @@ class ExportBatch:
         return file
 
 
-def choose_statuses(asked: str | tuple[str, ...] | None, default: tuple[str, ...]) -> tuple:
-    """Return which statuses to hand on, in the order of `STATUSES`.
+def choose_statuses(
+    wanted: str | Sequence[str] | None, default: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the statuses to export, in the order of `STATUSES`.
+
+    Parameters
+    ----------
+    wanted : str, sequence of str or None
+        Names, or one text with commas between them, or ``"all"``; None: `default`.
+    default : tuple of str
 
     Raises
     ------
     ConfigError
-        One of those asked for is no status.
+        One of the names is no status.
     """
-    if asked is None:
+    if wanted is None:
         return default
-    names = asked.split(",") if isinstance(asked, str) else list(asked)
+    names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
     names = [name.strip().lower() for name in names]
     if names == ["all"]:
         return STATUSES
@@ -100,6 +126,16 @@ def load_batch(
     run: Run, assignments: Path | None, statuses: tuple[str, ...], progress: Progress | None = None
 ) -> ExportBatch:
     """Read assignments, check them against the run, and find their images.
+
+    Parameters
+    ----------
+    run : Run
+    assignments : Path or None
+        The CSV; None: the run's own.
+    statuses : tuple of str
+        Statuses of the rows to export.
+    progress : callable or None
+        Called with ("export", done, total).
 
     Raises
     ------
@@ -118,32 +154,34 @@ def load_batch(
             f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
         )
     paths = [inside_root(assigned.root, image, str(csv)) for image in rows["image"]]
-    found = [_found(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
-    there = [state == "" for state in found]
-    if not any(there):
+    states = [_state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
+    if "" not in states:
         raise DataError(
             f"none of the {len(rows)} images of {csv} is under {assigned.root}, e.g. "
             f"'{shown(rows['image'][0])}': put the data back where it was, or assign again"
         )
-    rows["path"] = [str(path) for path in paths]
-    rows["frame"] = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
-    missing, changed = found.count(MISSING), found.count(CHANGED)
+    missing, changed = states.count(MISSING), states.count(CHANGED)
     if changed:
         log.warning("%d of %d images have changed since they were assigned, e.g. '%s', and are "
                     "left out; run assign again", changed, len(rows),
-                    shown(rows["image"][found.index(CHANGED)]))  # fmt: skip
+                    shown(rows["image"][states.index(CHANGED)]))  # fmt: skip
     if missing:
         log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
                     missing, len(rows), assigned.root,
-                    shown(rows["image"][found.index(MISSING)]))  # fmt: skip
-    batch = ExportBatch(run, rows[there].reset_index(drop=True), assigned.root, statuses)
-    batch.progress = progress
-    batch.left_out |= Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
-    return batch
+                    shown(rows["image"][states.index(MISSING)]))  # fmt: skip
+    left_out = Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
+    there = [state == "" for state in states]
+    chosen = _export_rows(rows[there], [str(path) for path in compress(paths, there)])
+    return ExportBatch(run, chosen, assigned.root, statuses, left_out, progress)
 
 
-def _found(path: Path, image_id: str) -> str:
-    """Return "" where a file is the one that was assigned, else what it is."""
+def _export_rows(rows: pd.DataFrame, paths: list[str]) -> list[ExportRow]:
+    frames = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
+    return [ExportRow(*cells) for cells in zip(*row_columns(rows), paths, frames, strict=True)]
+
+
+def _state_of(path: Path, image_id: str) -> str:
+    """Return "" where a file is the one that was assigned, else `MISSING` or `CHANGED`."""
     if not path.is_file():
         return MISSING
     # A label must not be handed on with another picture.
@@ -155,19 +193,21 @@ def _found(path: Path, image_id: str) -> str:
 
 
 def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
-    known = set(run.classes)
-    for row in table.itertuples():
-        where = f"{csv}, row {row.Index + 1} ('{shown(row.image)}')"
-        if row.status == "failed":
+    """Raise DataError where a row has no label of the run, no image_id, or is there twice."""
+    classes = set(run.classes)
+    columns = ("image", "image_id", "status", "predicted_label")
+    cells = zip(*(table[column] for column in columns), strict=True)
+    for number, (image, image_id, status, label) in enumerate(cells, 1):
+        where = f"{csv}, row {number} ('{shown(image)}')"
+        if status == "failed":
             continue
-        label = row.predicted_label
-        if label not in known:
+        if label not in classes:
             raise DataError(
                 f"{where}: label '{shown(label)}' is no class of the run "
-                f"{run.path.name}{nearest_name(label[:60], known)}; name the run that assigned, "
+                f"{run.path.name}{nearest_name(label[:60], classes)}; name the run that assigned, "
                 "and write corrections into a reviews file"
             )
-        if not row.image_id:
+        if not image_id:
             raise DataError(f"{where}: no image_id; run `clusterkit assign` again")
     keys = ["image", "image_id"]
     twice = table[table.duplicated(keys) & (table["status"] != "failed")]

@@ -4,16 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from clusterkit.data.contents import name_of
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.output_folder import Names
-from clusterkit.exporting.selection import ANSWERED, ExportBatch
+from clusterkit.exporting.selection import ANSWERED, ExportBatch, ExportRow
 
 PIP = "pip install 'clusterkit[export]'"
 
-# By this a dataset is known as one that export made, and may replace.
+# Marks a dataset as one that export made, and may replace.
 _OWN = "clusterkit_export"
 _AT_ONCE = 1000
 
@@ -55,8 +53,9 @@ def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: s
     """
     fo = load_fiftyone()
     _check_own(fo, name)
-    samples, kept, names = [], [], Names()
-    for number, row in enumerate(batch.rows.itertuples(), 1):
+    samples: list[tuple[str, ExportRow]] = []
+    names = Names()
+    for number, row in enumerate(batch.rows, 1):
         path = os.path.abspath(row.path)
         if copy or row.frame >= 0:
             file = batch.write_picture(row, folder, names)
@@ -64,11 +63,10 @@ def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: s
                 continue
             path = os.path.abspath(out / file)
         samples.append((path, row))
-        kept.append(row.Index)
         batch.report(number)
     if not samples:
         raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
-    batch.rows = batch.rows.loc[kept]
+    batch.rows = [row for _, row in samples]
     # Under another name until it is whole.
     partial = f"{name}.partial-{os.getpid()}"
     dataset = fo.Dataset(partial)
@@ -95,13 +93,14 @@ def _check_own(fo: Any, name: str) -> None:
                           "--name")  # fmt: skip
 
 
-def _sample(fo: Any, path: str, row: tuple) -> Any:
+def _sample(fo: Any, path: str, row: ExportRow) -> Any:
     sample = fo.Sample(filepath=path, tags=[row.status])
     if row.status in ANSWERED:
-        confidence = None if pd.isna(row.confidence) else float(row.confidence)
-        sample["prediction"] = fo.Classification(label=row.predicted_label, confidence=confidence)
-    if pd.notna(row.cluster):
-        sample["cluster"] = int(row.cluster)
+        sample["prediction"] = fo.Classification(
+            label=row.predicted_label, confidence=row.confidence
+        )
+    if row.cluster is not None:
+        sample["cluster"] = row.cluster
     frame = str(row.frame) if row.frame >= 0 else None
     sample["image_name"] = name_of(row.image, frame)
     # An empty text would be a value of its own in the sidebar's filters.

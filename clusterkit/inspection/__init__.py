@@ -1,1 +1,1 @@
-"""What is wrong with a data set, found without training: scan, findings, page."""
+"""Faults of a data set, found without training: scan, findings, page."""

@@ -1,4 +1,6 @@
-"""How many images there are of what."""
+"""Numbers of images by class, group, split and size."""
+
+from typing import Any
 
 import pandas as pd
 
@@ -6,7 +8,7 @@ import pandas as pd
 _NAMED = 10
 
 
-def count_all(rows: pd.DataFrame) -> dict:
+def count_all(rows: pd.DataFrame) -> dict[str, Any]:
     """Count images by class, group, split and size.
 
     Parameters
@@ -49,7 +51,7 @@ def _most(values: pd.Series) -> dict[str, int]:
     return {str(k): int(n) for k, n in order[:_NAMED]}
 
 
-def _groups(groups: pd.Series) -> dict:
+def _groups(groups: pd.Series) -> dict[str, Any]:
     counts = groups.value_counts()
     if counts.empty:
         return {"count": 0, "without": len(groups)}

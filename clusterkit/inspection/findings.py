@@ -1,6 +1,6 @@
 """The findings: each rule is one small function from a scan to the images that it is about."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 
 from clusterkit.data.contents import name_of
 from clusterkit.data.duplicates.signature import SAME
-from clusterkit.inspection.same import Same
+from clusterkit.inspection.same_pictures import SamePictures
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS
 
@@ -23,8 +23,8 @@ _SIDE, _ASPECT, _FEW = 4, 2, 10
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A rule.
+class FindingKind:
+    """Rule that finds one kind of thing.
 
     Attributes
     ----------
@@ -32,49 +32,49 @@ class Kind:
     severity : {"problem", "note"}
         A problem makes `--strict` fail; a note is for a person to decide.
     title, rule : str
-        For a person: what it is, and when exactly it is said.
+        For a person: its name, and exactly when it applies.
     find : callable
-        From (Scan, Same) to findings.
+        From (Scan, SamePictures) to findings.
     """
 
     name: str
     severity: str
     title: str
     rule: str
-    find: Callable[[Scan, Same], Iterator["Found"]]
+    find: Callable[[Scan, SamePictures], Iterator["Finding"]]
 
 
 @dataclass(frozen=True)
-class Found:
-    """One finding: positions of its images in the scan, and what is said of each.
+class Finding:
+    """One finding: positions of its images in the scan, and a detail per image.
 
-    Not `sure`: it rests on looks alone, and is a note whatever its kind.
+    Not `sure`: it rests on appearance alone, and is a note whatever its kind.
     """
 
     rows: list[int]
     details: list[str]
-    scores: list[float | None] = field(default_factory=list)
+    scores: Sequence[float | None] = field(default_factory=list)
     sure: bool = True
 
 
 def find_all(
-    scan: Scan, same: Same, suspects: list[Found], twice: list[Found]
-) -> list[tuple[Kind, Found]]:
+    scan: Scan, same: SamePictures, suspects: list[Finding], twice: list[Finding]
+) -> list[tuple[FindingKind, Finding]]:
     """Return every finding in the order of `KINDS`, problems first.
 
     Parameters
     ----------
-    suspects, twice : list of Found
-        Likely label errors, and images that are listed with two labels: what only the reader
-        of the run and of the rows can know.
+    suspects, twice : list of Finding
+        Likely label errors, and images that are listed with two labels: findings that need the
+        run, or the rows before they were merged.
     """
-    known = {"label_suspect": suspects, "label_twice": twice}
+    given = {"label_suspect": suspects, "label_twice": twice}
     return [(kind, found) for kind in KINDS
-            for found in known.get(kind.name) or kind.find(scan, same)]  # fmt: skip
+            for found in given.get(kind.name) or kind.find(scan, same)]  # fmt: skip
 
 
-def to_table(scan: Scan, found: list[tuple[Kind, Found]]) -> pd.DataFrame:
-    """Return one row an image and finding, with `COLUMNS`; score is NaN where there is none."""
+def to_table(scan: Scan, found: list[tuple[FindingKind, Finding]]) -> pd.DataFrame:
+    """Return one row per image and finding, with `COLUMNS`; score is NaN where there is none."""
     places = [place for _, one in found for place in one.rows]
     table = scan.rows[["image", "image_id", "label", "group", "split"]].iloc[places]
     table = table.where(table.notna(), "").reset_index(drop=True)
@@ -89,79 +89,79 @@ def to_table(scan: Scan, found: list[tuple[Kind, Found]]) -> pd.DataFrame:
     return table.astype({"finding": int, "score": float})[COLUMNS]
 
 
-def _unreadable(scan: Scan, _: Same) -> Iterator[Found]:
+def _unreadable(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     for place in np.flatnonzero(scan.rows["error"] != ""):
-        yield Found([int(place)], [scan.rows["error"].iloc[place]])
+        yield Finding([int(place)], [scan.rows["error"].iloc[place]])
 
 
-def _constant(scan: Scan, _: Same) -> Iterator[Found]:
+def _constant(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     rows = scan.rows
     for place in np.flatnonzero(rows["constant"] & _readable(rows)):
-        yield Found([int(place)], ["all its pixels are the same"])
+        yield Finding([int(place)], ["all its pixels are the same"])
 
 
-def _nearly_black(scan: Scan, _: Same) -> Iterator[Found]:
+def _nearly_black(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     rows = scan.rows
     dark = (rows["bright"] <= _BLACK) & ~rows["constant"] & _readable(rows)
     for place in np.flatnonzero(dark):
         level = rows["bright"].iloc[place]
-        yield Found([int(place)], [f"99% of its pixels are at most {level:.0f} of 255"], [level])
+        yield Finding([int(place)], [f"99% of its pixels are at most {level:.0f} of 255"], [level])
 
 
-def _odd_size(scan: Scan, _: Same) -> Iterator[Found]:
+def _odd_size(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     rows = scan.rows[_readable(scan.rows)]
     if len(rows) < _FEW:
         return
     width, height = rows["width"].median(), rows["height"].median()
-    shape = np.log2(rows["width"] / rows["height"])
-    wide = 2 ** abs(shape - shape.median())
+    shape = np.log2((rows["width"] / rows["height"]).to_numpy(float))
+    wide = 2 ** abs(shape - np.median(shape))
     off = np.maximum(2 ** abs(np.log2(rows["width"] / width)),
                      2 ** abs(np.log2(rows["height"] / height)))  # fmt: skip
     for place in np.flatnonzero((off > _SIDE) | (wide > _ASPECT)):
         row = rows.iloc[place]
         what = f"{row['width']} x {row['height']} pixels; half of all images have at least "
-        yield Found([int(row["place"])], [f"{what}{width:.0f} x {height:.0f}"])
+        yield Finding([int(row["place"])], [f"{what}{width:.0f} x {height:.0f}"])
 
 
-def _burned_in_text(scan: Scan, _: Same) -> Iterator[Found]:
-    glyphs, said = scan.rows["glyphs"], scan.rows["burned_in"]
-    for place in np.flatnonzero(said):
-        yield Found([int(place)], ["its header says so (BurnedInAnnotation)"])
-    for place in np.flatnonzero((glyphs >= LEAST_GLYPHS) & ~said):
+def _burned_in_text(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    glyphs, in_header = scan.rows["glyphs"], scan.rows["burned_in"]
+    for place in np.flatnonzero(in_header):
+        yield Finding([int(place)], ["its header says so (BurnedInAnnotation)"])
+    for place in np.flatnonzero((glyphs >= LEAST_GLYPHS) & ~in_header):
         count = int(glyphs.iloc[place])
-        yield Found([int(place)], [f"{count} marks in a line look like letters"], [count])
+        yield Finding([int(place)], [f"{count} marks in a line look like letters"], [count])
 
 
-def _exact(scan: Scan, same: Same) -> Iterator[Found]:
+def _exact(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     for rows in same.exact:
-        yield Found(rows, [f"byte for byte the file {_other(scan, rows, r)}" for r in rows],
+        yield Finding(rows, [f"byte for byte the file {_other(scan, rows, r)}" for r in rows],
                     [1.0] * len(rows))  # fmt: skip
 
 
-def _near(scan: Scan, same: Same) -> Iterator[Found]:
+def _near(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     for rows, scores in same.near:
         details = [f"almost the same picture as {_other(scan, rows, r)}" for r in rows]
-        yield Found(rows, details, scores)
+        yield Finding(rows, details, scores)
 
 
-def _conflicting_labels(scan: Scan, same: Same) -> Iterator[Found]:
+def _conflicting_labels(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     return _differing(scan, same, "label", "labelled")
 
 
-def _across_splits(scan: Scan, same: Same) -> Iterator[Found]:
+def _across_splits(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     return _differing(scan, same, "split", "in split")
 
 
-def _across_groups(scan: Scan, same: Same) -> Iterator[Found]:
+def _across_groups(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     return _differing(scan, same, "group", "of group")
 
 
-def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found]:
+def _differing(scan: Scan, same: SamePictures, column: str, verb: str) -> Iterator[Finding]:
     """Yield the copies of one picture that have several values of a column."""
     values, ids = scan.rows[column], scan.rows["image_id"]
-    known = values.notna().to_numpy()
+    present = values.notna().to_numpy()
     for rows in same.pictures:
-        rows = [r for r in rows if known[r]]
+        rows = [r for r in rows if present[r]]
         if len({values.iloc[r] for r in rows}) < 2:
             continue
         firsts = {values.iloc[r]: r for r in reversed(rows)}
@@ -172,33 +172,33 @@ def _differing(scan: Scan, same: Same, column: str, verb: str) -> Iterator[Found
             how = "the same bytes" if ids.iloc[other] == ids.iloc[r] else "almost the same"
             details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
                            f"{verb} '{value}'")  # fmt: skip
-        # Bytes prove it; looks, however alike, are for a person to confirm.
-        bytes_of = {}
+        # Bytes prove it; appearance, however similar, is for a person to confirm.
+        bytes_of: dict[str, set[str]] = {}
         for r in rows:
             bytes_of.setdefault(ids.iloc[r], set()).add(values.iloc[r])
-        yield Found(rows, details, sure=any(len(found) > 1 for found in bytes_of.values()))
+        yield Finding(rows, details, sure=any(len(found) > 1 for found in bytes_of.values()))
 
 
-def _group_labels(scan: Scan, _: Same) -> Iterator[Found]:
+def _group_labels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     return _group_differs(scan, "label", "images of several labels")
 
 
-def _group_splits(scan: Scan, _: Same) -> Iterator[Found]:
+def _group_splits(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     return _group_differs(scan, "split", "images in several splits")
 
 
-def _group_differs(scan: Scan, column: str, what: str) -> Iterator[Found]:
+def _group_differs(scan: Scan, column: str, what: str) -> Iterator[Finding]:
     """Yield the groups whose images have several values of a column."""
     rows = scan.rows.dropna(subset=["group", column])
     counts = rows.groupby("group")[column].nunique()
     rows = rows[rows["group"].isin(counts.index[counts > 1])]
     for group, own in rows.groupby("group"):
         shares = own[column].value_counts().sort_index()
-        said = ", ".join(f"{n} '{value}'" for value, n in shares.items())
-        yield Found(own["place"].tolist(), [f"group '{group}' has {what}: {said}"] * len(own))
+        shown = ", ".join(f"{n} '{value}'" for value, n in shares.items())
+        yield Finding(own["place"].tolist(), [f"group '{group}' has {what}: {shown}"] * len(own))
 
 
-def _nothing(scan: Scan, same: Same) -> Iterator[Found]:
+def _nothing(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     return iter(())
 
 
@@ -219,48 +219,48 @@ def _name(scan: Scan, place: int) -> str:
 _BY_LOOKS = " A problem where the bytes are the same, a note where only the looks are."
 
 KINDS = (
-    Kind("unreadable", "problem", "Unreadable files",
+    FindingKind("unreadable", "problem", "Unreadable files",
          "The file is missing, empty, truncated, too large or no image.", _unreadable),
-    Kind("label_twice", "problem", "Images listed twice",
+    FindingKind("label_twice", "problem", "Images listed twice",
          "The table lists an image more than once, with different labels, groups or splits.",
          _nothing),
-    Kind("conflicting_labels", "problem", "The same picture under different labels",
+    FindingKind("conflicting_labels", "problem", "The same picture under different labels",
          "Exact or near duplicates have different labels; at least one of them is wrong."
          + _BY_LOOKS,
          _conflicting_labels),
-    Kind("group_across_splits", "problem", "Groups in several splits",
+    FindingKind("group_across_splits", "problem", "Groups in several splits",
          "A group (patient) has images in more than one split: what is measured on the one was "
          "learned from the other.", _group_splits),
-    Kind("duplicate_across_splits", "problem", "The same picture in several splits",
+    FindingKind("duplicate_across_splits", "problem", "The same picture in several splits",
          "Exact or near duplicates are in different splits." + _BY_LOOKS, _across_splits),
-    Kind("duplicate_across_groups", "problem", "The same picture under several groups",
+    FindingKind("duplicate_across_groups", "problem", "The same picture under several groups",
          "Exact or near duplicates belong to different groups (patients): one of them is wrong, "
          "and a split by group would not keep them together." + _BY_LOOKS, _across_groups),
-    Kind("exact_duplicate", "problem", "Exact duplicates",
+    FindingKind("exact_duplicate", "problem", "Exact duplicates",
          "The files have the same bytes (SHA-256).", _exact),
-    Kind("constant", "problem", "Images of one colour",
+    FindingKind("constant", "problem", "Images of one colour",
          "All pixels have one and the same value.", _constant),
-    Kind("nearly_black", "problem", "Nearly black images",
+    FindingKind("nearly_black", "problem", "Nearly black images",
          f"At least 99% of the pixels have a grey value of at most {_BLACK} of 255.",
          _nearly_black),
-    Kind("near_duplicate", "note", "Near duplicates",
+    FindingKind("near_duplicate", "note", "Near duplicates",
          "Images that show almost the same: saved anew, resized, brightened, turned, mirrored. "
          "Each was compared with the most central image of its group and found alike, by texture "
          f"(likeness of at least {SAME}); smooth pictures of one outline may be taken for each "
          "other. Frames of one file are not compared with each other alone. Score: likeness to "
          "the most alike, 1 is the same.", _near),
-    Kind("label_suspect", "note", "Labels that may be wrong",
+    FindingKind("label_suspect", "note", "Labels that may be wrong",
          "A model that had not seen the image disagrees with its label more than its own rate of "
          "errors explains (confident learning; Northcutt et al. 2021, by cleanlab). Score: the "
          "probability of the given label, low is suspect.", _nothing),
-    Kind("group_several_labels", "note", "Groups with several labels",
+    FindingKind("group_several_labels", "note", "Groups with several labels",
          "A group (patient) has images of more than one label. This may be right.",
          _group_labels),
-    Kind("odd_size", "note", "Odd sizes",
+    FindingKind("odd_size", "note", "Odd sizes",
          f"Width or height is more than {_SIDE} times larger or smaller than the median, or the "
          f"aspect ratio is more than {_ASPECT} times off the median aspect ratio; not looked for "
          f"among fewer than {_FEW} images.", _odd_size),
-    Kind("burned_in_text", "note", "Suspicion of burned-in text",
+    FindingKind("burned_in_text", "note", "Suspicion of burned-in text",
          f"At least {LEAST_GLYPHS} small, thin, light (or dark) marks of similar "
          "height stand in a line, or a DICOM header says so. A heuristic: it misses faint or "
          "touching letters and may take "

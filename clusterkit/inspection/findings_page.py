@@ -4,6 +4,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,7 +15,7 @@ from clusterkit.data.contents import name_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
-from clusterkit.inspection.findings import KINDS, Found, Kind
+from clusterkit.inspection.findings import KINDS, Finding, FindingKind
 from clusterkit.inspection.scan import Scan, open_image
 
 log = logging.getLogger("clusterkit")
@@ -45,13 +46,17 @@ class Picture:
 
 
 def render_page(
-    out: Path, scan: Scan, found: list[tuple[Kind, Found]], summary: dict, config: Config
+    out: Path,
+    scan: Scan,
+    found: list[tuple[FindingKind, Finding]],
+    summary: dict[str, Any],
+    config: Config,
 ) -> Path:
     """Write ``index.html`` and its thumbnails into `out`, and return the page's path.
 
     Parameters
     ----------
-    found : list of (Kind, Found)
+    found : list of (FindingKind, Finding)
         As from `find_all`; at most 100 findings of a kind and 12 pictures of each are shown.
     summary : dict
         See `Inspection.summary`.
@@ -67,13 +72,14 @@ def render_page(
             sections.append({"kind": kind, "severity": severity, "strips": shown,
                              "total": len(own), "images": images,
                              "numbered": any(len(one.rows) > 1 for _, one in own)})  # fmt: skip
-    environment = Environment(loader=PackageLoader("clusterkit.inspection"), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True)  # fmt: skip
+    loader = PackageLoader("clusterkit.inspection")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True)  # fmt: skip
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
-        css=Markup(environment.loader.get_source(environment, "page.css")[0]),
+        css=Markup(loader.get_source(environment, "page.css")[0]),
         generator=Markup(GENERATOR),
     )
     path = out / "index.html"
@@ -83,15 +89,15 @@ def render_page(
     return path
 
 
-def _strip(scan: Scan, number: int, one: Found, thumbs: "_Thumbs") -> dict:
+def _strip(scan: Scan, number: int, one: Finding, thumbs: "_Thumbs") -> dict[str, Any]:
     scores = one.scores or [None] * len(one.rows)
     items = list(zip(one.rows, one.details, scores, strict=True))[:_PICTURES]
-    # What is the same for all its pictures is said once.
-    said = one.details[0] if len(one.rows) > 1 and len(set(one.details)) == 1 else None
+    # A detail that all pictures share stands there once.
+    shared = one.details[0] if len(one.rows) > 1 and len(set(one.details)) == 1 else None
     return {
         "number": number,
         "pictures": [_picture(scan, *item, thumbs) for item in items],
-        "said": said,
+        "shared_detail": shared,
         "more": max(0, len(one.rows) - _PICTURES),
     }
 

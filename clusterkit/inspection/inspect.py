@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,10 @@ from clusterkit.errors import DataError
 from clusterkit.formats.atomic import write_json, write_text
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.inspection.counts import count_all
-from clusterkit.inspection.findings import COLUMNS, KINDS, Found, find_all, to_table
+from clusterkit.inspection.findings import COLUMNS, KINDS, Finding, find_all, to_table
 from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
-from clusterkit.inspection.same import find_same
+from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
 from clusterkit.progress import Progress
 
@@ -35,12 +36,12 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """Findings about a data set.
 
     Attributes
     ----------
     findings : DataFrame
-        One row an image and finding, with the columns of `findings.csv`.
+        One row per image and finding, with the columns of `findings.csv`.
     summary : dict
         Counts, and findings by kind; plain values.
     page : Path or None
@@ -48,12 +49,12 @@ class Inspection:
     """
 
     findings: pd.DataFrame
-    summary: dict
+    summary: dict[str, Any]
     page: Path | None
 
     @property
     def problems(self) -> int:
-        """How many findings are problems; notes are not counted."""
+        """Number of findings that are problems; notes are not counted."""
         wrong = self.findings["severity"] == "problem"
         return int(self.findings["finding"][wrong].nunique())
 
@@ -75,8 +76,8 @@ def inspect(
     config : Config or None
         `config.data`: columns, label pattern, root of the images, folder of unlabelled ones.
     run : path or None
-        Whose held-out predictions tell of label errors; None: the newest under ``runs/``, if it
-        knows these images.
+        Its held-out predictions tell of label errors; None: the newest under ``runs/``, if it
+        held out some of these images.
     out : path or None
         Folder for ``findings.csv``, ``summary.json`` and the page; None: nothing is written.
     progress : callable or None
@@ -98,26 +99,28 @@ def inspect(
     # A CSV needs a label column only where one was named.
     named = config.data.label_column != type(config.data)().label_column
     rows, twice = _merge(read_rows(source, config, progress, labels=named))
-    seen = scan(rows, config, progress)
-    same = find_same(seen, progress)
-    suspects, said = label_suspects(seen.rows, run)
-    found = find_all(seen, same, suspects, twice)
-    table = to_table(seen, found)
+    scanned = scan(rows, config, progress)
+    same = find_same(scanned, progress)
+    suspects, note = label_suspects(scanned.rows, run)
+    found = find_all(scanned, same, suspects, twice)
+    table = to_table(scanned, found)
     summary = {
         "made_by": "clusterkit inspect",
-        **count_all(seen.rows),
+        **count_all(scanned.rows),
         "findings": _by_kind(table),
-        "label_errors": said,
+        "label_errors": note,
         "seconds": round(time.monotonic() - began, 1),
     }
     page = None
     if out is not None:
-        page = _write(out, table, summary, lambda: render_page(out, seen, found, summary, config))
+        page = _write(
+            out, table, summary, lambda: render_page(out, scanned, found, summary, config)
+        )
     return Inspection(table, summary, page)
 
 
-def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
-    """Keep one row an image, sorted; also return those listed with several values."""
+def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    """Keep one row per image, sorted; also return those listed with several values."""
     for column in ("image", "label", "group", "split"):
         texts = [_valid(value) for value in rows[column]]
         rows[column] = pd.Series(texts, index=rows.index, dtype=object)
@@ -130,14 +133,14 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Found]]:
     twice = []
     for which, own in repeated.groupby(key[repeated.index]):
         values = {c: sorted(own[c].dropna().unique()) for c in ("label", "group", "split")}
-        said = [f"the {column}s " + " and ".join(f"'{v}'" for v in several)
+        parts = [f"the {column}s " + " and ".join(f"'{v}'" for v in several)
                 for column, several in values.items() if len(several) > 1]  # fmt: skip
-        if said:
-            twice.append(Found([place[which]], [f"listed {len(own)} times with " +
-                                                "; ".join(said)]))  # fmt: skip
+        if parts:
+            twice.append(Finding([place[which]], [f"listed {len(own)} times with " +
+                                                "; ".join(parts)]))  # fmt: skip
         for column, several in values.items():
             if several:
-                # Whichever row came first, a value that is known counts.
+                # Whichever row came first, a value counts before none.
                 rows.at[place[which], column] = several[0]
     return rows, sorted(twice, key=lambda found: found.rows)
 
@@ -147,8 +150,8 @@ def _valid(text: str | None) -> str | None:
     return text and text.encode("utf-8", "backslashreplace").decode()
 
 
-def _by_kind(table: pd.DataFrame) -> dict:
-    """Return for each kind that was found: severity, how many findings and images, an example."""
+def _by_kind(table: pd.DataFrame) -> dict[str, Any]:
+    """Return per kind that was found: severity, how many findings and images, an example."""
     kinds = {}
     for kind in KINDS:
         own = table[table["kind"] == kind.name]
@@ -185,7 +188,9 @@ def _head(path: Path) -> str:
         return ""
 
 
-def _write(out: Path, table: pd.DataFrame, summary: dict, render: Callable[[], Path]) -> Path:
+def _write(
+    out: Path, table: pd.DataFrame, summary: dict[str, Any], render: Callable[[], Path]
+) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     safe = table.copy()
     for column in ("image", "label", "group", "split", "detail"):

@@ -9,21 +9,21 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.errors import RunError
-from clusterkit.inspection.findings import Found
+from clusterkit.inspection.findings import Finding
 
 log = logging.getLogger("clusterkit")
 
 INSTALL = "pip install 'clusterkit[inspect]'"
 
-# Fewer held-out images say nothing about how often which classes are taken for each other.
+# Fewer held-out images do not show how often classes are confused.
 _FEW = 20
 
 
-def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Found], str]:
+def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Finding], str]:
     """Return the labels that a run's held-out predictions speak against, the likeliest first.
 
-    Every image was judged by models that had not learned from it (nor from its group). An image
-    is suspect where that contradicts its label more than the classes' own rates of confusion
+    Every prediction is of models that had not learned from the image (nor from its group). An
+    image is suspect where that contradicts its label more than the classes' own rates of confusion
     explain: cleanlab's `find_label_issues` with its default, prune by noise rate.
 
     Parameters
@@ -31,14 +31,14 @@ def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Fou
     rows : DataFrame (N)
         With columns image_id and label; the labels as they are now, not as the run saw them.
     run : path or None
-        None: the newest under ``runs/`` if there is one and it knows some of these images.
+        None: the newest under ``runs/`` if there is one and it held out some of these images.
 
     Returns
     -------
-    list of Found
+    list of Finding
         The score is the held-out probability of the given label, in [0, 1]: low is suspect.
     str
-        In one sentence, what was looked at, or why nothing was.
+        In one sentence, what was compared, or why nothing was.
 
     Raises
     ------
@@ -101,14 +101,14 @@ def _match(rows: pd.DataFrame, record: _Record) -> tuple[np.ndarray, np.ndarray,
     held = {image_id: i for i, image_id in enumerate(record.ids)}
     number = {label: i for i, label in enumerate(record.classes)}
     pairs = enumerate(zip(rows["image_id"], rows["label"], strict=True))
-    known = [(place, number[label], held[image_id]) for place, (image_id, label) in pairs
+    matched = [(place, number[label], held[image_id]) for place, (image_id, label) in pairs
              if image_id in held and label in number]  # fmt: skip
-    places, labels, at = np.array(known, dtype=int).reshape(-1, 3).T
+    places, labels, at = np.array(matched, dtype=int).reshape(-1, 3).T
     return places, labels, record.probs[at]
 
 
-def _suspect(place: int, label: int, probs: np.ndarray, classes: list[str]) -> Found:
+def _suspect(place: int, label: int, probs: np.ndarray, classes: list[str]) -> Finding:
     likely = int(probs.argmax())
     detail = (f"labelled '{classes[label]}'; a model that had not seen it says "
               f"'{classes[likely]}' ({probs[likely]:.0%} against {probs[label]:.0%})")  # fmt: skip
-    return Found([place], [detail], [float(probs[label])])
+    return Finding([place], [detail], [float(probs[label])])

@@ -26,7 +26,7 @@ log = logging.getLogger("clusterkit")
 
 
 # Images that a worker takes at a time, and from how many on there are workers at all.
-_CHUNK, MANY = 32, 200
+_CHUNK, MANY_IMAGES = 32, 200
 
 # A large JPEG is decoded at a fraction of its size, never below twice this many pixels.
 _DETAIL = 256
@@ -34,9 +34,13 @@ _DETAIL = 256
 _KILLED = "the process that read it was killed: it may need more memory than there is"
 
 
+# A file, and the number of one of its frames.
+Work = tuple[str, str | None]
+
+
 @dataclass(frozen=True)
 class Facts:
-    """What one image is.
+    """Facts about one image.
 
     Attributes
     ----------
@@ -47,15 +51,15 @@ class Facts:
     width, height : int
         Pixels, upright; 0 where it cannot be read.
     colour : bool
-        Whether any pixel is not grey.
+        Some pixel is not grey.
     constant : bool
-        Whether all pixels are the same.
+        All pixels are the same.
     bright : float in [0, 255]
         The 99th percentile of the grey values.
     glyphs : int
         See `text_glyphs`.
     burned_in : bool
-        Whether a DICOM header says that text is burned in.
+        A DICOM header says that text is burned in.
     """
 
     image_id: str = ""
@@ -71,14 +75,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Scan:
-    """N images and what was seen of them.
+    """N images, the facts about them and their signatures.
 
     Attributes
     ----------
     rows : DataFrame (N)
         The rows of the data set (image, path, label, group, split, frame) and `Facts`.
     signatures : (N, L) int8
-        See `data.near.signature`; zeros where an image could not be read.
+        See `data.duplicates.signature`; zeros where an image could not be read.
     """
 
     rows: pd.DataFrame
@@ -99,10 +103,11 @@ def scan(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -
 
     Notes
     -----
-    What is kept of an image is a row of `Facts` and its signature, about 0.5 kB.
+    A row of `Facts` and a signature are kept per image, about 0.5 kB.
     """
     work = list(zip(rows["path"], rows["frame"], strict=True))
-    facts, signatures = [], np.zeros((len(work), SIGNATURE), dtype=np.int8)
+    facts: list[Facts] = []
+    signatures = np.zeros((len(work), SIGNATURE), dtype=np.int8)
     for part, found in _results(work, config):
         signatures[len(facts) : len(facts) + len(part)] = found
         facts += part
@@ -114,8 +119,20 @@ def scan(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -
     return Scan(pd.concat([own, columns], axis=1), signatures)
 
 
-def look(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarray]:
-    """Return the facts and the signature of one image; never raises for what a file holds."""
+def image_facts(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarray]:
+    """Return the facts and the signature of one image; never raises for a file's content.
+
+    Parameters
+    ----------
+    path : str
+    frame : str or None
+        Number of a frame, from 0; None: the file holds one image.
+    config : Config
+
+    Returns
+    -------
+    Facts, and (L,) int8: see `data.duplicates.signature`, zeros where it cannot be read.
+    """
     blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
     try:
         data, identity = read_identified(path, frame)
@@ -126,7 +143,7 @@ def look(path: str, frame: str | None, config: Config) -> tuple[Facts, np.ndarra
             width=width,
             height=height,
             colour=_has_colour(image),
-            constant=all(low == high for low, high in image.getextrema()),
+            constant=_is_constant(image),
             bright=float(np.percentile(grey, 99)),
             glyphs=text_glyphs(image),
             burned_in=_says_burned_in(data),
@@ -148,6 +165,7 @@ def open_image(
     Raises
     ------
     ImageError
+        The bytes are no image, or damaged.
     """
     jpeg = data.startswith(b"\xff\xd8")
     image = decode(data, _DETAIL if jpeg else None, config.image, int(frame or 0))
@@ -174,23 +192,27 @@ def _has_colour(image: Image.Image) -> bool:
     return bool((red != green).any() or (red != blue).any())
 
 
-def _look_at(part: list[tuple[str, str | None]], config: Config) -> tuple[list[Facts], np.ndarray]:
-    seen = [look(path, frame, config) for path, frame in part]
-    return [facts for facts, _ in seen], np.stack([found for _, found in seen])
+def _is_constant(image: Image.Image) -> bool:
+    return all(len(set(band.getextrema())) == 1 for band in image.split())
 
 
-def _results(work: list, config: Config) -> Iterator[tuple[list[Facts], np.ndarray]]:
-    """Yield what `_look_at` returns for part after part, in order."""
+def _read_part(part: list[Work], config: Config) -> tuple[list[Facts], np.ndarray]:
+    found = [image_facts(path, frame, config) for path, frame in part]
+    return [facts for facts, _ in found], np.stack([own for _, own in found])
+
+
+def _results(work: list[Work], config: Config) -> Iterator[tuple[list[Facts], np.ndarray]]:
+    """Yield the results of `_read_part` for part after part, in order."""
     parts = [work[start : start + _CHUNK] for start in range(0, len(work), _CHUNK)]
     workers = reading_processes(config.assign.workers)
-    if len(work) < MANY or not workers:
-        yield from (_look_at(part, config) for part in parts)
+    if len(work) < MANY_IMAGES or not workers:
+        yield from (_read_part(part, config) for part in parts)
         return
     done = 0
     while done < len(parts):
         try:
             with _pool(workers) as pool:
-                for result in pool.map(_look_at, parts[done:], [config] * (len(parts) - done)):
+                for result in pool.map(_read_part, parts[done:], [config] * (len(parts) - done)):
                     yield result
                     done += 1
         except BrokenProcessPool:
@@ -199,12 +221,12 @@ def _results(work: list, config: Config) -> Iterator[tuple[list[Facts], np.ndarr
             done += 1
 
 
-def _one_by_one(part: list, config: Config) -> tuple[list[Facts], np.ndarray]:
+def _one_by_one(part: list[Work], config: Config) -> tuple[list[Facts], np.ndarray]:
     facts, found = [], []
     for item in part:
         try:
             with _pool(1) as pool:
-                (one,), (print_,) = pool.submit(_look_at, [item], config).result()
+                (one,), (print_,) = pool.submit(_read_part, [item], config).result()
         except BrokenProcessPool:
             one, print_ = Facts(error=_KILLED), np.zeros(SIGNATURE, dtype=np.int8)
             log.warning("%s: %s", item[0], _KILLED)

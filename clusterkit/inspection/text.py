@@ -1,13 +1,13 @@
-"""A cheap suspicion of burned-in text: it may be a patient's name, and a model may read it."""
+"""Suspicion of burned-in text, cheaply: it may be a patient's name, and a model may read it."""
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-# Longest side that is looked at, in pixels.
+# Longest side of the picture that is searched, in pixels.
 _SIDE = 512
 
-# Of a glyph, in pixels of the picture that is looked at.
+# Of a glyph, in pixels of the picture that is searched.
 _LOWEST, _HIGHEST = 5, 30
 
 # Grey levels: how light (or, in the negative, dark) a glyph is at least, and how far it stands
@@ -31,7 +31,7 @@ def text_glyphs(image: Image.Image) -> int:
     Parameters
     ----------
     image : RGB
-        Of any size; looked at with a longest side of at most 512 pixels.
+        Of any size; it is searched with a longest side of at most 512 pixels.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def _reduced(image: Image.Image) -> Image.Image:
     scale = _SIDE / max(grey.size)
     if scale >= 1:
         return grey
-    box = tuple(max(1, round(side * scale)) for side in grey.size)
-    return grey.resize(box, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in grey.size)
+    return grey.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _marks(grey: np.ndarray) -> np.ndarray:

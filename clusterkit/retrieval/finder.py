@@ -20,7 +20,7 @@ from clusterkit.retrieval.groups import similar_groups
 
 
 class SimilarityFinder:
-    """Finds the labelled image most similar to a query.
+    """Finder of the labelled image that is most similar to a query.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ class SimilarityFinder:
             If given: only the first so many of the predicted class.
         """
         query = _open_query(image, self.run.config.image)
-        self._seen = to_array(query, self.run.info.size, self.run.config.image.resize)
+        pixels = to_array(query, self.run.info.size, self.run.config.image.resize)
         self._query = query
-        features, logits = self._predictor.features(self._seen[None])
+        features, logits = self._predictor.features(pixels[None])
         probs = self._predictor.calibration.fusion.classifier_probs(logits)[0]
         best = int(probs.argmax())
         self.predicted_class_ = self.run.classes[best]

@@ -1,12 +1,53 @@
 """Outcomes of the most similar patients, counted, beside those of all others."""
 
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
+
 import numpy as np
 import pandas as pd
 
 from clusterkit.methods.outcomes import interval_of
 
-COLUMNS = ["outcome", "kind", "value", "n", "known", "estimate", "low", "high", "interval",
-           "all_known", "all_estimate"]  # fmt: skip
+
+@dataclass(frozen=True)
+class OutcomeRow:
+    """One value of an outcome, or the mean of a number: a row of `summarise_outcomes`.
+
+    Attributes
+    ----------
+    outcome : str
+        The column's name.
+    kind : {"share", "mean"}
+    value : str
+        "" for a mean.
+    n, known : int
+        How many of the nearest have that value, out of those whose outcome is known; for a mean
+        both are how many are averaged.
+    estimate : float
+        n / known, or the mean; NaN if nothing is known.
+    low, high : float
+        Bounds of the interval; NaN where there is none.
+    interval : {"bootstrap", "exact", ""}
+        How the bounds were made, see `interval_of`; "" where there are none.
+    all_known : int
+    all_estimate : float
+        As `known` and `estimate`, of all groups, to compare with.
+    """
+
+    outcome: str
+    kind: str
+    value: str
+    n: int
+    known: int
+    estimate: float
+    low: float
+    high: float
+    interval: str
+    all_known: int
+    all_estimate: float
+
+
+COLUMNS = [field.name for field in fields(OutcomeRow)]
 
 
 def summarise_outcomes(
@@ -17,7 +58,7 @@ def summarise_outcomes(
     Parameters
     ----------
     outcomes : DataFrame
-        A row a group, its name as index; float columns are averaged, others counted.
+        One row per group, its name as index; float columns are averaged, others counted.
         NaN or None: unknown.
     nearest : list of str
         Groups; those that are not in `outcomes` count as unknown.
@@ -27,20 +68,14 @@ def summarise_outcomes(
 
     Returns
     -------
-    DataFrame with a row for each value of an outcome, or one for the mean of a number:
-
-    - outcome: the column's name; kind: ``share`` or ``mean``; value: "" for a mean;
-    - n, known: how many of the nearest have that value, out of those whose outcome is known;
-      for a mean both are how many are averaged;
-    - estimate: n / known, or the mean; NaN if nothing is known;
-    - low, high, interval: bounds, and how they were made, see `interval_of`; NaN and "" where
-      there is none;
-    - all_known, all_estimate: the same of all groups in `outcomes`, to compare with.
+    DataFrame with a row for each value of an outcome, or one for the mean of a number; its columns
+    are the fields of `OutcomeRow`.
 
     The values are all that any group has, the commonest among the nearest first. An outcome that
     no group has is one row with ``known`` 0.
     """
-    near, rows = outcomes.reindex(nearest), []
+    near = outcomes.reindex(nearest)
+    rows: list[OutcomeRow] = []
     for name in outcomes.columns:
         everyone, few = outcomes[name].dropna(), near[name].dropna()
         if pd.api.types.is_float_dtype(outcomes[name]):
@@ -53,11 +88,17 @@ def summarise_outcomes(
         for kind, value, all_numbers, numbers in parts:
             shares = bool(np.isin(all_numbers, (0, 1)).all())
             count = len(numbers) if kind == "mean" else int(numbers.sum())
-            rows.append([
-                name, kind, value, count, len(numbers), _mean(numbers),
+            rows.append(OutcomeRow(
+                str(name), kind, value, count, len(numbers), _mean(numbers),
                 *interval_of(numbers, level, seed, shares), len(all_numbers), _mean(all_numbers),
-            ])  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+            ))  # fmt: skip
+    return pd.DataFrame([astuple(row) for row in rows], columns=COLUMNS)
+
+
+def outcome_rows(table: pd.DataFrame) -> Iterator[OutcomeRow]:
+    """Yield the rows of a table that `summarise_outcomes` returned."""
+    for cells in zip(*(table[column].tolist() for column in COLUMNS), strict=True):
+        yield OutcomeRow(*cells)
 
 
 def _values(everyone: pd.Series, few: pd.Series) -> list[str]:

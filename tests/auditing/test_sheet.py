@@ -136,11 +136,11 @@ def test_sheet_shows_the_classifiers_probabilities_and_up_to_three_matches(batch
     assert sheet.probs.sum() == pytest.approx(1, abs=1e-5)
     assert sheet.classes[sheet.probs.argmax()] == row["classifier_label"]
     assert sheet.probs.max() == pytest.approx(row["classifier_probability"], abs=1e-4)
-    assert 1 <= len(sheet.seen.matches) <= 3
-    assert sheet.seen.matches[0].match.image == row["nearest_image"]
+    assert 1 <= len(sheet.pictures.matches) <= 3
+    assert sheet.pictures.matches[0].match.image == row["nearest_image"]
     manifest = sheets.names_of(predictor.run.manifest)
     groups = dict(zip(manifest, predictor.run.manifest["group"], strict=True))
-    assert sheet.groups == [groups[found.match.image] for found in sheet.seen.matches]
+    assert sheet.groups == [groups[found.match.image] for found in sheet.pictures.matches]
     assert sheet.threshold == batch.threshold
 
 
@@ -159,14 +159,14 @@ def test_threshold_of_a_promise_for_each_class(batch, predictor):
 def test_hostile_names_stay_inside_the_page(batch, predictor):
     row = batch.table.loc[[first(batch, "review").name]]
     plain = gather(predictor, batch, row)
-    card = replace(plain.seen.card, image=HOSTILE, predicted_label=HOSTILE, reason=HOSTILE,
+    card = replace(plain.pictures.card, image=HOSTILE, predicted_label=HOSTILE, reason=HOSTILE,
                    label_set=[HOSTILE] * 9, gate=[HOSTILE] * 9, group=HOSTILE, cluster=10**9,
                    duplicate_of=HOSTILE, classifier_label=HOSTILE)  # fmt: skip
     matches = [replace(m, match=replace(m.match, image=HOSTILE, label=HOSTILE))
-               for m in plain.seen.matches]  # fmt: skip
+               for m in plain.pictures.matches]  # fmt: skip
     probs = np.random.default_rng(0).dirichlet(np.ones(40))
     drawn = draw_sheet(
-        replace(plain, seen=replace(plain.seen, card=card, matches=matches), probs=probs,
+        replace(plain, pictures=replace(plain.pictures, card=card, matches=matches), probs=probs,
                 classes=[HOSTILE] * 40, groups=[HOSTILE] * len(matches), promise=HOSTILE,
                 origin=HOSTILE)
     )  # fmt: skip

@@ -17,7 +17,7 @@ from clusterkit.config import Config, config_from_dict, override
 from clusterkit.errors import DataError, RunError
 from clusterkit.inspection.findings import COLUMNS, KINDS
 from clusterkit.inspection.inspect import inspect as inspect_function
-from clusterkit.inspection.scan import look
+from clusterkit.inspection.scan import image_facts
 from clusterkit.inspection.text import LEAST_GLYPHS, text_glyphs
 
 HOSTILE = "<script>alert(1)</script>\n\"&'\x1b[31m"
@@ -415,7 +415,7 @@ def test_worker_processes_see_the_same(clean, monkeypatch):
     """More images than one process takes: the findings do not depend on how many work."""
     import clusterkit.inspection.scan as module
 
-    monkeypatch.setattr(module, "MANY", 10)
+    monkeypatch.setattr(module, "MANY_IMAGES", 10)
     many = inspect(clean / "labels.csv", config=config_from_dict({"assign": {"workers": 2}}))
     one = inspect(clean / "labels.csv", config=config_from_dict({"assign": {"workers": 0}}))
     pd.testing.assert_frame_equal(many.findings, one.findings)
@@ -431,12 +431,12 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
     def deadly(path, frame, config):
         if path.endswith(victim) and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return look(path, frame, config)
+        return image_facts(path, frame, config)
 
     if sys.platform != "linux":
         pytest.skip("needs forked workers, which inherit the planted function")
-    monkeypatch.setattr(module, "MANY", 10)
-    monkeypatch.setattr(module, "look", deadly)
+    monkeypatch.setattr(module, "MANY_IMAGES", 10)
+    monkeypatch.setattr(module, "image_facts", deadly)
     result = inspect(clean / "labeled", config=config_from_dict({"assign": {"workers": 2}}))
     (image,) = images_of(result, "unreadable")
     assert image == victim

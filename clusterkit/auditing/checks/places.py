@@ -1,4 +1,4 @@
-"""Where the truth is known: the pointing game and the energy inside, beside simpler maps."""
+"""Checks at known places: the pointing game and the energy inside, beside simpler maps."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from clusterkit.auditing.cam import heat
 from clusterkit.auditing.checks.curves import blurred
+from clusterkit.encoders.torchvision import Encoder
 from clusterkit.models.forward import normalise
 from clusterkit.models.heads import pool
 from clusterkit.models.siamese import FactoredSiamese
@@ -28,17 +29,17 @@ def places_of(
     truth : DataFrame
         image, x, y, radius, width, height in pixels of the original image (pixel centres).
     names : sequence of str
-        The N images asked for.
+        Names of N images.
     size, resize
         As for `to_array`.
 
     Returns
     -------
-    (N, 4) float: x, y and the radius along x and y, in pixels of the array; NaN: not known.
+    (N, 4) float: x, y and the radius along x and y, in pixels of the array; NaN: unknown.
     """
     columns = ["x", "y", "radius", "width", "height"]
-    known = truth.drop_duplicates("image").set_index("image").reindex(list(names))[columns]
-    x, y, radius, width, height = known.apply(pd.to_numeric, errors="coerce").to_numpy(float).T
+    own = truth.drop_duplicates("image").set_index("image").reindex(list(names))[columns]
+    x, y, radius, width, height = own.apply(pd.to_numeric, errors="coerce").to_numpy(float).T
     across, down = size / width, size / height
     if resize == "crop":
         across = down = np.maximum(across, down)
@@ -53,7 +54,9 @@ def places_of(
     )  # fmt: skip
 
 
-def pointing_game(heats: np.ndarray, places: np.ndarray, side: int, margin: float = 0.0):
+def pointing_game(
+    heats: np.ndarray, places: np.ndarray, side: int, margin: float = 0.0
+) -> np.ndarray:
     """Return (N,) bool: whether each map's hottest place is within the known place.
 
     Zhang et al., arXiv 1608.00507.
@@ -79,7 +82,7 @@ def pointing_game(heats: np.ndarray, places: np.ndarray, side: int, margin: floa
 
 
 def energy_inside(heats: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """Return (N,): which part of each map's heat lies in the known place; 0 for an empty map.
+    """Return (N,): the share of each map's heat in the known place; 0 for an empty map.
 
     Wang et al. (Score-CAM), arXiv 1910.01279.
     """
@@ -94,10 +97,10 @@ def energy_inside(heats: np.ndarray, places: np.ndarray, side: int) -> np.ndarra
 class PairScore(nn.Module):
     """(B, 3, S, S) normalised images → symmetric Siamese logits (B,) with fixed exemplars.
 
-    What a gradient method of another package needs: exemplars come as features (B, D).
+    For gradient methods of other packages: exemplars come as features (B, D).
     """
 
-    def __init__(self, encoder: nn.Module, siamese: FactoredSiamese) -> None:
+    def __init__(self, encoder: Encoder, siamese: FactoredSiamese) -> None:
         super().__init__()
         self.encoder, self.siamese = encoder, siamese
 
@@ -109,7 +112,9 @@ class PairScore(nn.Module):
         return (torch.relu(u1 + v2) + torch.relu(u2 + v1)) @ self.siamese.weight / 2
 
 
-def layer_grad_cam(score: PairScore, images: np.ndarray, exemplars: torch.Tensor, depth: int = -1):
+def layer_grad_cam(
+    score: PairScore, images: np.ndarray, exemplars: torch.Tensor, depth: int = -1
+) -> np.ndarray:
     """Return captum's LayerGradCam (N, S, S) ≥ 0 at a depth that is pooled, enlarged bilinearly.
 
     Raises

@@ -1,17 +1,26 @@
-"""All checks of one run's CAMs, and what they say in plain words."""
+"""All checks of one run's CAMs, and their results in plain words."""
 
 import dataclasses
 import importlib.util
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from clusterkit.auditing.checks import places as known
-from clusterkit.auditing.checks.curves import centre_blob, curves, interval, random_heats
+from clusterkit.auditing.checks.curves import Score, centre_blob, curves, interval, random_heats
+from clusterkit.auditing.checks.places import (
+    TOLERANCE,
+    PairScore,
+    energy_inside,
+    integrated_gradients,
+    layer_grad_cam,
+    pointing_game,
+)
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
+from clusterkit.encoders.torchvision import Encoder
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
@@ -30,7 +39,7 @@ _WORDS = {"pair": "similarity CAM", "class": "classifier CAM"}
 
 @dataclass(frozen=True)
 class CamChecks:
-    """What the checks found; see `check_cams`.
+    """Results of the checks; see `check_cams`.
 
     Attributes
     ----------
@@ -49,30 +58,30 @@ class CamChecks:
     places : dict
         Map → pointing, pointing_margin, energy; empty: no place is known.
     placed : int
-        Images whose place is known.
+        Number of images whose place is known.
     notes : list of str
-        What could not be checked, and why.
+        Checks that were not possible, and why.
     """
 
     images: int = 0
     empty: int = 0
     correlation: dict[str, float] = field(default_factory=dict)
     floor: float = math.nan
-    curves: dict[str, dict] = field(default_factory=dict)
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[str, dict[str, float]] = field(default_factory=dict)
     placed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
     def survives(self) -> float:
-        """Which part of the CAMs outlives random weights: 0 at the floor, 1 if all does."""
+        """Share of the CAMs that outlives random weights: 0 at the floor, 1 if all does."""
         if not self.correlation or not self.floor < 1:
             return math.nan
         last = list(self.correlation.values())[-1]
         return (last - self.floor) / (1 - self.floor)
 
-    def to_dict(self) -> dict:
-        """Return plain values for JSON; what cannot be said is None."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; a value that is unknown is None."""
         return _plain(dataclasses.asdict(self) | {
             "survives": self.survives, "warnings": self.warnings(),
         })  # fmt: skip
@@ -156,7 +165,7 @@ def check_cams(
     classes : (N,) int
         The exemplars' class.
     places : (N, 4) or None
-        Where each query's detail is known to be, NaN where it is not; see `places_of`.
+        Known place of each query's detail, NaN where it is unknown; see `places_of`.
     n : int
         Images that take part (half of them in deletion and insertion if S is above 128), drawn
         with `seed`.
@@ -164,7 +173,7 @@ def check_cams(
 
     Returns
     -------
-    CamChecks. What cannot be checked is said in its notes.
+    CamChecks. Its notes name the checks that were not possible.
     """
     if len(queries) == 0:
         return CamChecks(notes=["No image has a labelled image to be compared with."])
@@ -173,7 +182,7 @@ def check_cams(
     queries, exemplars, classes = queries[chosen], exemplars[chosen], np.asarray(classes)[chosen]
     images, labels = reference_images(predictor.run, _REFERENCE)
     explainer = replace(Explainer.plain(predictor), method=predictor.config.audit.method)
-    pairs = _Pairs(explainer, queries, exemplars, classes, (images, labels))
+    pairs = _CheckedPairs(explainer, queries, exemplars, classes, (images, labels))
     encoded, heats = pairs.encoded, pairs.heats
     flat = heats.reshape(len(heats), -1)
     notes = [] if len(images) else ["The labelled images cannot be read: CAMs are measured from 0."]
@@ -184,17 +193,34 @@ def check_cams(
         notes.append(f"{len(queries)} images are too few to check CAMs with.")
         return replace(result, notes=notes)
     correlation, floor = cascade(predictor.networks, pairs.redrawn, seed)
-    found, placed = {}, 0
+    by_map: dict[str, dict[str, float]] = {}
+    n_placed = 0
     if places is not None:
-        found, placed = _at_places(pairs, encoded, np.asarray(places, float)[chosen], notes)
+        by_map, n_placed = _at_places(pairs, encoded, np.asarray(places, float)[chosen], notes)
     return replace(result, correlation=correlation, floor=floor, curves=_curves(pairs, rng, seed),
-                   places=found, placed=placed, notes=notes)  # fmt: skip
+                   places=by_map, placed=n_placed, notes=notes)  # fmt: skip
 
 
-class _Pairs:
-    """The pairs that are checked, and their CAMs by whatever networks."""
+class _CheckedPairs:
+    """Pairs whose CAMs are checked, and their CAMs by other networks.
 
-    def __init__(self, explainer: Explainer, queries, exemplars, classes, reference) -> None:
+    Parameters
+    ----------
+    explainer : Explainer
+    queries, exemplars : (N, S, S, 3) uint8
+    classes : (N,) int
+    reference : (uint8 (R, S, S, 3), int (R,))
+        Labelled images that contributions are measured from, and their classes.
+    """
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        queries: np.ndarray,
+        exemplars: np.ndarray,
+        classes: np.ndarray,
+        reference: tuple[np.ndarray, np.ndarray],
+    ) -> None:
         self.queries, self.exemplars, self.classes = queries, exemplars, classes
         self.reference, self.side = reference, queries.shape[1]
         self.explainer = explainer.measured_from(*reference)
@@ -216,7 +242,7 @@ class _Pairs:
         return explainer.pair_heats(first, second, self.classes, self.side)[0]
 
 
-def _curves(pairs: _Pairs, rng: np.random.Generator, seed: int) -> dict[str, dict]:
+def _curves(pairs: _CheckedPairs, rng: np.random.Generator, seed: int) -> dict[str, dict[str, Any]]:
     n = len(pairs.queries)
     n = max(_FEWEST, n // 2) if pairs.side > _LARGE else n
     size, explainer = pairs.heats.shape[-1], pairs.explainer
@@ -245,7 +271,7 @@ def _curves(pairs: _Pairs, rng: np.random.Generator, seed: int) -> dict[str, dic
     return result
 
 
-def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.ndarray):
+def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.ndarray) -> Score:
     """Return a function of images: (N, 2), the Siamese probability and that of the class."""
     siamese, head = explainer.siamese, explainer.networks.classifier_head
     u2, v2 = siamese.project(exemplars)
@@ -263,7 +289,10 @@ def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.nd
     return score
 
 
-def _at_places(pairs: _Pairs, encoded, places: np.ndarray, notes: list[str]):
+def _at_places(
+    pairs: _CheckedPairs, encoded: tuple[Encoded, Encoded], places: np.ndarray, notes: list[str]
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Return the figures per map, and the number of images with a place; adds to the notes."""
     rows = np.flatnonzero(np.isfinite(places).all(1))
     if not len(rows):
         notes.append("No place of the images checked is known.")
@@ -278,18 +307,18 @@ def _at_places(pairs: _Pairs, encoded, places: np.ndarray, notes: list[str]):
         from copy import deepcopy
 
         encoder = deepcopy(shared.siamese_encoder or shared.encoder).cpu().eval()
-        score = known.PairScore(encoder, pairs.explainer.siamese)
+        if not isinstance(encoder, Encoder):
+            raise TypeError(f"{type(encoder).__name__} is no Encoder")
+        score = PairScore(encoder, pairs.explainer.siamese)
         images, others = pairs.queries[rows], pool(encoded[1].siamese)[rows]
         # At the last map, of 2 × 2 places on small pictures, it would be no match.
-        maps["captum LayerGradCam"] = known.layer_grad_cam(score, images, others, 0)
-        maps["captum IntegratedGradients"] = known.integrated_gradients(score, images, others)
+        maps["captum LayerGradCam"] = layer_grad_cam(score, images, others, 0)
+        maps["captum IntegratedGradients"] = integrated_gradients(score, images, others)
     found = {
         name: {
-            "pointing": float(known.pointing_game(m, places[rows], pairs.side).mean()),
-            "pointing_margin": float(
-                known.pointing_game(m, places[rows], pairs.side, known.TOLERANCE).mean()
-            ),
-            "energy": float(known.energy_inside(m, places[rows], pairs.side).mean()),
+            "pointing": float(pointing_game(m, places[rows], pairs.side).mean()),
+            "pointing_margin": float(pointing_game(m, places[rows], pairs.side, TOLERANCE).mean()),
+            "energy": float(energy_inside(m, places[rows], pairs.side).mean()),
         }
         for name, m in maps.items()
     }
@@ -300,7 +329,7 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "cannot be said"
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

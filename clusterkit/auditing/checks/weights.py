@@ -4,25 +4,28 @@ Weights are drawn anew from the head down, stage by stage, and the CAM after eac
 compared with the trained one. A map that stays the same shows the picture, not the model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import nn
 
+from clusterkit.encoders.torchvision import Encoder
 from clusterkit.models.networks import Networks
 
 
-def randomised(networks: Networks, seed: int):
-    """Yield (name of the stage, copy of the networks) as more and more of it becomes random.
+def randomised(networks: Networks, seed: int) -> Iterator[tuple[str, Networks]]:
+    """Yield (name of the stage, copy of the networks) as more and more stages become random.
 
     First the heads, then the encoder's stages between the maps that are pooled, the deepest
     first. The networks given are not changed, and the same copy is yielded each time.
     """
     networks = deepcopy(networks)
-    encoders = [e for e in (networks.encoder, networks.siamese_encoder) if e is not None]
+    both = (networks.encoder, networks.siamese_encoder)
+    encoders = [encoder for encoder in both if isinstance(encoder, Encoder)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
@@ -34,13 +37,15 @@ def randomised(networks: Networks, seed: int):
         yield stage, networks
 
 
-def _stages(networks: Networks, encoders: list[nn.Module]):
-    yield "heads", lambda: _draw(networks.classifier_head, networks.siamese_head)
+def _stages(
+    networks: Networks, encoders: list[Encoder]
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    yield "heads", partial(_draw, networks.classifier_head, networks.siamese_head)
     # An encoder may have fewer resolutions than usual; taps are each one's last layer.
     taps = [-1, *encoders[0].taps]
     for number in range(len(taps) - 1, 0, -1):
         layers = slice(taps[number - 1] + 1, taps[number] + 1)
-        yield f"stage {number}", lambda s=layers: _draw(*(e.body[s] for e in encoders))
+        yield f"stage {number}", partial(_draw, *(encoder.body[layers] for encoder in encoders))
 
 
 @torch.no_grad()
@@ -50,8 +55,8 @@ def _draw(*modules: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        elif callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
         else:
             # Scales that a network holds by itself have no distribution to draw from.
             for own in module.parameters(recurse=False):

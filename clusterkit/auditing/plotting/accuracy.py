@@ -1,6 +1,6 @@
-"""How often held-out images were right: by class, and by group."""
+"""Accuracy of held-out images: by class, and by group."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ from clusterkit.auditing.plotting.figures import (
 MOST = 20
 
 
-def accuracy_by(keys: Sequence[str | None], correct: np.ndarray) -> pd.DataFrame:
-    """Return how often the images of each key were right, the worst key first.
+def accuracy_by(keys: Iterable[str | None], correct: np.ndarray) -> pd.DataFrame:
+    """Return the accuracy per key, the worst key first.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def accuracy_plot(table: pd.DataFrame, path: Path, what: str = "class") -> None:
         Of `accuracy_by`.
     path : Path
     what : str
-        What a row is, in the singular.
+        Name of what a row is, in the singular.
     """
     if table.empty:
         return save_empty(path, f"no held-out image has a {what}")
@@ -82,16 +82,19 @@ def accuracy_plot(table: pd.DataFrame, path: Path, what: str = "class") -> None:
 
 
 def accuracy_words(table: pd.DataFrame, what: str = "class", most: int = 5) -> str:
-    """Say the accuracies in words: all where they are few, else the worst.
+    """Return the accuracies in words: all where they are few, else the worst.
 
     >>> accuracy_words(accuracy_by(["a", "a", "b"], [True, False, True]))
     'By class: a 50% of 2, b 100% of 1.'
     """
     if table.empty:
         return f"No held-out image has a {what}."
+    worst = table.head(most)
     parts = [
-        f"{' '.join(str(row.name_).split())[:60]} {_percent(row.accuracy)} of {row.images:,}"
-        for row in table.rename(columns={"name": "name_"}).head(most).itertuples()
+        f"{' '.join(str(name).split())[:60]} {_percent(accuracy)} of {images:,}"
+        for name, accuracy, images in zip(
+            worst["name"], worst["accuracy"], worst["images"], strict=True
+        )
     ]
     if len(table) <= most:
         return f"By {what}: {', '.join(parts)}."

@@ -1,4 +1,4 @@
-"""A map of labelled images and a batch: many dimensions of features in the two of a picture."""
+"""Map of labelled images and a batch: many dimensions of features in the two of a picture."""
 
 from collections import Counter
 from importlib.util import find_spec
@@ -53,44 +53,44 @@ def embedding_map(
 
     Returns
     -------
-    str: what the map shows, in words, with its numbers.
+    str: the caption: what the map shows, with its numbers.
 
     Raises
     ------
     ClusterkitError
-        ``umap`` is asked for and not installed.
+        ``umap`` is chosen and not installed.
     """
     points = np.concatenate([labelled_features, features]).astype(np.float64)
     if len(points) < 3 or points.shape[1] < 1:
         save_empty(path, "too few images for a map")
         return "There are too few images for a map."
     method = _method(method, len(points))
-    places, explained = _places(points, method)
+    places, explained = _project(points, method)
     n, labels, predicted = len(labelled_features), np.asarray(labels), np.asarray(predicted)
-    look = _looks(labels, predicted)
+    styles = _class_styles(labels, predicted)
     figure, (left, right) = new_figure(10.5, 4.9, columns=2)
-    _draw_labelled(left, places[:n], labels, places[n:], look)
-    _draw_batch(right, places[n:], np.asarray(statuses), predicted, places[:n], look)
+    _draw_labelled(left, places[:n], labels, places[n:], styles)
+    _draw_batch(right, places[n:], np.asarray(statuses), predicted, places[:n], styles)
     names = _axis_names(method, explained)
     left.set(xlabel=names[0], ylabel=names[1])
     right.set(xlabel=names[0])
-    _add_legend(figure, look, labels, predicted, statuses)
+    _add_legend(figure, styles, labels, predicted, statuses)
     save_figure(figure, path)
     return _words(method, explained, points.shape[1], n, np.asarray(statuses))
 
 
-def _method(asked: str, n: int) -> str:
-    if asked not in ("auto", "pca", "umap"):
-        raise ValueError(f"method = {asked!r}; allowed: auto, pca, umap")
+def _method(wanted: str, n: int) -> str:
+    if wanted not in ("auto", "pca", "umap"):
+        raise ValueError(f"method = {wanted!r}; allowed: auto, pca, umap")
     installed = find_spec("umap") is not None
-    if asked == "umap" and not installed:
+    if wanted == "umap" and not installed:
         raise ClusterkitError("the map by UMAP needs the package umap-learn: pip install "
                               "umap-learn, or take the method pca")  # fmt: skip
     # Of a handful of points UMAP cannot make a graph.
-    return "umap" if asked != "pca" and installed and n > 15 else "pca"
+    return "umap" if wanted != "pca" and installed and n > 15 else "pca"
 
 
-def _places(points: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+def _project(points: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return points (n, D) in two dimensions, and the share of variance of each PCA axis."""
     # A dimension that hardly varies must not be blown up to noise.
     scaled = (points - points.mean(axis=0)) / (points.std(axis=0) + 1e-3)
@@ -110,7 +110,7 @@ def _places(points: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
     return places, explained
 
 
-def _looks(labels: np.ndarray, predicted: np.ndarray) -> dict[str, tuple[str, str]]:
+def _class_styles(labels: np.ndarray, predicted: np.ndarray) -> dict[str, tuple[str, str]]:
     """Give the most frequent classes a colour and a shape each."""
     counts = Counter(map(str, [*labels, *predicted]))
     counts.pop("", None)
@@ -123,21 +123,21 @@ def _size(n: int) -> tuple[float, float]:
     return float(np.clip(6000 / max(n, 1), 9, 34)), float(np.clip(900 / max(n, 1), 0.35, 0.85))
 
 
-def _draw_labelled(axes, own: np.ndarray, labels: np.ndarray, others: np.ndarray, look) -> None:
+def _draw_labelled(axes, own: np.ndarray, labels: np.ndarray, others: np.ndarray, styles) -> None:
     area, opacity = _size(len(own))
     axes.scatter(*others.T, s=6, color="#d9d9d9", linewidths=0)
-    for name in [None, *look]:
-        chosen = ~np.isin(labels, list(look)) if name is None else labels == name
-        colour, shape = _REST if name is None else look[name]
+    for name in [None, *styles]:
+        chosen = ~np.isin(labels, list(styles)) if name is None else labels == name
+        colour, shape = _REST if name is None else styles[name]
         axes.scatter(*own[chosen].T, s=area, color=colour, marker=shape, alpha=opacity,
                      linewidths=0)  # fmt: skip
     axes.set_title(f"{len(own):,} labelled images", fontsize=10)
 
 
-def _draw_batch(axes, own: np.ndarray, statuses, predicted, labelled: np.ndarray, look) -> None:
+def _draw_batch(axes, own: np.ndarray, statuses, predicted, labelled: np.ndarray, styles) -> None:
     area, opacity = _size(len(own))
     axes.scatter(*labelled.T, s=6, color="#d9d9d9", linewidths=0)
-    colours = np.array([look.get(str(name), _REST)[0] for name in predicted], dtype=object)
+    colours = np.array([styles.get(str(name), _REST)[0] for name in predicted], dtype=object)
     for status, shape in _STATUSES.items():
         chosen = statuses == status
         refused = status in ("review", "novel")
@@ -147,13 +147,13 @@ def _draw_batch(axes, own: np.ndarray, statuses, predicted, labelled: np.ndarray
     axes.set_title(f"{len(own):,} images of this batch", fontsize=10)
 
 
-def _add_legend(figure, look, labels, predicted, statuses) -> None:
+def _add_legend(figure, styles, labels, predicted, statuses) -> None:
     def mark(colour: str, shape: str, text: str) -> Line2D:
         return Line2D([], [], linestyle="none", marker=shape, color=colour, label=text)
 
     marks = [mark("none", "", "class: colour (left: and shape)")]
-    marks += [mark(*look[name], short(name)) for name in look]
-    if set(map(str, [*labels, *predicted])) - set(look) - {""}:
+    marks += [mark(colour, shape, short(name)) for name, (colour, shape) in styles.items()]
+    if set(map(str, [*labels, *predicted])) - set(styles) - {""}:
         marks.append(mark(*_REST, "other classes"))
     marks.append(mark("none", "", "right: status by shape"))
     marks += [mark("#333333", shape, status) for status, shape in _STATUSES.items()

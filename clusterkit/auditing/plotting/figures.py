@@ -1,4 +1,4 @@
-"""What every plot shares: one canvas, colours told apart without colour vision, fonts, saving."""
+"""Parts that all plots share: canvas, colours for colour-blind eyes too, fonts, saving."""
 
 import unicodedata
 import warnings
@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from clusterkit.formats.atomic import replacing
 
-# Okabe and Ito's palette: told apart without colour vision too.
+# Okabe and Ito's palette, distinct without colour vision too.
 COLOURS = {
     "assigned": "#0072B2",
     "review": "#E69F00",

@@ -37,7 +37,7 @@ def draw_plots(
     out : Path
     features : dict or None
         Position in the batch's table → pooled Siamese features (D,): the images on the map
-        (`Artist.features`). None: the labelled ones alone.
+        (`CardDrawer.features`). None: the labelled ones alone.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def draw_plots(
 
 
 def accuracy_tables(run: Run, calibration: Calibration) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return how often held-out images were right, by class and by group; see `accuracy_by`."""
+    """Return the accuracy on held-out images by class and by group; see `accuracy_by`."""
     labels = np.array(run.classes, dtype=object)[calibration.labels]
     groups = run.manifest["group"].iloc[calibration.rows]
     return accuracy_by(labels, calibration.correct), accuracy_by(groups, calibration.correct)
@@ -140,7 +140,11 @@ def _counts(run: Run, batch: AuditBatch, out: Path) -> tuple[str, str]:
 
 
 def _map(
-    run: Run, batch: AuditBatch, features: dict[int, torch.Tensor], accuracy: tuple, out: Path
+    run: Run,
+    batch: AuditBatch,
+    features: dict[int, torch.Tensor],
+    accuracy: tuple[pd.DataFrame, pd.DataFrame],
+    out: Path,
 ) -> tuple[str, str]:
     labelled = run.gallery["features"].numpy()
     positions = sorted(features)

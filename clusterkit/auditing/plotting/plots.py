@@ -17,7 +17,7 @@ from clusterkit.auditing.plotting.figures import (
     wilson,
 )
 
-# What a status means for a class's count.
+# Statuses as parts of a class's count.
 _AFTER = {
     "assigned": "assigned now",
     "review": "refused: review",
@@ -36,18 +36,14 @@ def confusion_plot(counts: np.ndarray, classes: list[str], path: Path) -> None:
     """
     if not counts.sum():
         return save_empty(path)
-    classes, hidden = np.asarray(classes, dtype=object), ""
+    hidden = ""
+    totals = counts.sum(axis=1)
     if len(classes) > _MOST_CONFUSED:
         errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
         kept = np.sort(np.argsort(-errors, kind="stable")[:_MOST_CONFUSED])
         hidden = f"\n(the {_MOST_CONFUSED} of {len(classes):,} classes with the most errors)"
-        totals, counts, classes = (
-            counts.sum(axis=1)[kept],
-            counts[np.ix_(kept, kept)],
-            classes[kept],
-        )
-    else:
-        totals = counts.sum(axis=1)
+        totals, counts = totals[kept], counts[np.ix_(kept, kept)]
+        classes = [classes[i] for i in kept]
     k = len(classes)
     side = min(14.0, 3.2 + 0.42 * k)
     font = max(6.5, min(10.0, 9.0 * (side - 3.2) / (0.42 * k)))
@@ -135,7 +131,7 @@ def risk_coverage_plot(
 
 
 def class_counts_plot(labelled: pd.Series, counts: pd.DataFrame, path: Path) -> None:
-    """Draw how many images each class had a label for, and what this batch says of it.
+    """Draw the labelled images per class, beside this batch's by predicted class and status.
 
     Parameters
     ----------
@@ -159,7 +155,7 @@ def class_counts_plot(labelled: pd.Series, counts: pd.DataFrame, path: Path) -> 
     rows = np.arange(len(before))
     axes.barh(rows - 0.2, before, 0.36, color="#333333", label="labelled before")
     left = np.zeros(len(now))
-    for status in _known_first(now):
+    for status in _status_order(now):
         values = now[status].to_numpy()
         # Refused images are hatched: they got no label, and print shows no colours.
         axes.barh(rows + 0.2, values, 0.36, left=left, color=COLOURS.get(status, OTHER),
@@ -180,11 +176,11 @@ def class_counts_plot(labelled: pd.Series, counts: pd.DataFrame, path: Path) -> 
     return save_figure(figure, path)
 
 
-def _known_first(counts: pd.DataFrame) -> list[str]:
-    known = [s for s in COLOURS if s in counts]
-    return known + [s for s in counts if s not in COLOURS]
+def _status_order(counts: pd.DataFrame) -> list[str]:
+    """Return the statuses that are columns, those with a colour of their own first."""
+    return [s for s in COLOURS if s in counts] + [str(s) for s in counts if s not in COLOURS]
 
 
 def _finite(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = np.isfinite(confidence)
-    return confidence[known], correct[known].astype(bool)
+    finite = np.isfinite(confidence)
+    return confidence[finite], correct[finite].astype(bool)

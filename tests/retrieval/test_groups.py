@@ -23,7 +23,7 @@ from clusterkit.errors import ClusterkitError, DataError, ImageError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.methods.group_similarity import pool_groups
 from clusterkit.methods.outcomes import interval_of
-from clusterkit.retrieval.groups import NO_ADVICE
+from clusterkit.retrieval.group_matches import NO_ADVICE
 from clusterkit.retrieval.outcome_summary import summarise_outcomes
 
 FIRST = ["similarity", "label", "image", "group"]

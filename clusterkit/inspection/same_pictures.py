@@ -1,7 +1,6 @@
-"""Which files show the same picture: by their bytes, and by how they look."""
+"""Files that show the same picture: by their bytes, and by their appearance."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,11 +8,11 @@ import pandas as pd
 from clusterkit.data.duplicates.grouping import near_groups
 from clusterkit.data.duplicates.index import near_pairs
 from clusterkit.inspection.scan import Scan
-from clusterkit.progress import Progress
+from clusterkit.progress import Progress, within
 
 
 @dataclass(frozen=True)
-class Same:
+class SamePictures:
     """Positions in a scan of N images, each list sorted.
 
     Attributes
@@ -22,9 +21,9 @@ class Same:
         Files with the same bytes.
     near : list of (rows, scores)
         Images that look almost the same, exact copies of them among them, but not the frames of
-        one file alone; and how alike each is to the one that it is most alike to, in [0, 1].
+        one file alone; and the likeness of each to its most similar one, in [0, 1].
     pictures : list of list of int
-        Each picture that is there more than once, by bytes or by looks.
+        Pictures that are there more than once, by bytes or by appearance.
     """
 
     exact: list[list[int]]
@@ -32,23 +31,30 @@ class Same:
     pictures: list[list[int]]
 
 
-def find_same(scan: Scan, progress: Progress | None = None) -> Same:
-    """Group the images of a scan that show the same picture."""
+def find_same(scan: Scan, progress: Progress | None = None) -> SamePictures:
+    """Group the images of a scan that show the same picture.
+
+    Parameters
+    ----------
+    scan : Scan
+    progress : callable or None
+        Called with ("duplicates", done, total).
+    """
     ids, paths = scan.rows["image_id"].to_numpy(), scan.rows["path"].to_numpy()
-    known = np.flatnonzero(ids != "")
-    copies = _groups(known, pd.factorize(ids[known])[0])
+    readable = np.flatnonzero(ids != "")
+    copies = _groups(readable, pd.factorize(ids[readable])[0])
     of = {rows[0]: rows for rows in copies}
     near = []
     for rows, scores in _near(np.array(sorted(of), dtype=int), scan.signatures, progress):
         full = sorted((copy, score) for row, score in zip(rows, scores, strict=True)
                       for copy in of[row])  # fmt: skip
-        # The frames of one film are alike; that is no finding.
+        # The frames of one film resemble each other; that is no finding.
         if len({paths[row] for row, _ in full}) > 1:
             near.append(([row for row, _ in full], [score for _, score in full]))
     exact = [rows for rows in copies if len(rows) > 1]
     inside = {row for rows, _ in near for row in rows}
     pictures = [rows for rows, _ in near] + [r for r in exact if r[0] not in inside]
-    return Same(sorted(exact), sorted(near), sorted(pictures))
+    return SamePictures(sorted(exact), sorted(near), sorted(pictures))
 
 
 def _groups(places: np.ndarray, number: np.ndarray) -> list[list[int]]:
@@ -65,7 +71,7 @@ def _near(
 ) -> list[tuple[list[int], list[float]]]:
     """Return groups of near duplicates among images that differ in their bytes."""
     own = signatures[first]
-    pairs = near_pairs(own, progress and partial(progress, "duplicates"))
+    pairs = near_pairs(own, within(progress, "duplicates") if progress else None)
     group = near_groups(len(first), pairs, own)
     best = np.zeros(len(first))
     together = (group[pairs.first] == group[pairs.second]) & (group[pairs.first] >= 0)
