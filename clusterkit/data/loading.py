@@ -24,8 +24,6 @@ ImageRef = tuple[str, str | None]
 
 # An image's pixels, id, reason of failure and signature; and those of a slice of images, with
 # their appearance.
-_Read = tuple[np.ndarray, str, str, np.ndarray]
-_Slice = tuple[torch.Tensor, list[str], list[str], np.ndarray, np.ndarray]
 
 # Images that a worker reads at a time. The workers share each batch, so that one batch of huge
 # images does not keep the main process waiting for one of them while the others are done.
