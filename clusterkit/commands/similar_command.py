@@ -76,8 +76,8 @@ def similar(
     loaded, config = common.load_run(run)
     found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
     lines = [
-        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}"
-        for row in found.itertuples()
+        f"{row['similarity'] * 100:.1f}% similarity  {row['label']}  {row['image']}"
+        for row in found.to_dict("records")
     ]
     print_summary({"image": image, "similar": found.to_dict("records")}, common.as_json, lines)
 
@@ -95,10 +95,10 @@ def _similar_groups(
 
     found = similar_groups(run, query, k=k, outcomes=outcomes, cams=cams, config=config)
     lines = [
-        f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}  {row.group}  "
-        f"({row.n_images} image{'s' * (row.n_images > 1)}"
-        f"{', the same patient?' * (row.same_images > 0)})"
-        for row in found.table.itertuples()
+        f"{row['similarity'] * 100:.1f}% similarity  {row['label']}  {row['image']}  "
+        f"{row['group']}  ({row['n_images']} image{'s' * (row['n_images'] > 1)}"
+        f"{', the same patient?' * (row['same_images'] > 0)})"
+        for row in found.table.to_dict("records")
     ]
     summary = {"image": query, "similar": found.table.to_dict("records")}
     if found.outcomes is not None:
