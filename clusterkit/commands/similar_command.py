@@ -78,10 +78,9 @@ def similar(
 
     loaded, config = common.load_run(run)
     found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
-    columns = (found["similarity"], found["label"], found["image"])
     lines = [
-        f"{similarity * 100:.1f}% similarity  {label}  {name}"
-        for similarity, label, name in zip(*columns, strict=True)
+        f"{row['similarity'] * 100:.1f}% similarity  {row['label']}  {row['image']}"
+        for row in found.to_dict("records")
     ]
     print_summary({"image": image, "similar": found.to_dict("records")}, common.as_json, lines)
 

@@ -22,9 +22,6 @@ log = logging.getLogger("clusterkit")
 # A file, and which of its frames ("0", "1", …); None where it holds one image.
 ImageRef = tuple[str, str | None]
 
-# An image's pixels, id, reason of failure and signature; and those of a slice of images, with
-# their appearance.
-
 # Images that a worker reads at a time. The workers share each batch, so that one batch of huge
 # images does not keep the main process waiting for one of them while the others are done.
 _SLICE = 8

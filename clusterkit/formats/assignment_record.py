@@ -5,7 +5,7 @@ from typing import Any
 
 from clusterkit.formats.json_record import JsonRecord
 
-# Of a promise for each class, what is said of all.
+# Keys of a promise for each class.
 _OF_ALL = ("max_error", "level", "unit", "per_class")
 
 
@@ -82,7 +82,7 @@ class AssignmentRecord(JsonRecord):
     clusters, near_duplicates : int
     class_shares : ClassShares
     promise : PromiseRecord or None
-        None: none was asked for.
+        None: everything is assigned, and nothing promised.
     promise_text : str
         The promise in words.
     confidence : float

@@ -188,7 +188,7 @@ class Run:
         save_file(tensors, folder / "weights.safetensors")
         ids = json.dumps(self.manifest["image_id"].tolist())
         save_file(self.gallery, folder / "gallery.safetensors", metadata={"image_ids": ids})
-        # Only elements that the user asked to keep come after the fixed columns.
+        # Only elements that the config keeps come after the fixed columns.
         kept = [c for c in self.config.data.keep_tags if c in self.manifest]
         table = self.manifest[[*_MANIFEST_COLUMNS, *kept]].copy()
         for column in ("image", "label", "group", *kept):

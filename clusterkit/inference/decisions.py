@@ -1,4 +1,4 @@
-"""What is decided about each image, with all others of the batch in view: a few numbers a row."""
+"""Decisions on each image with all others of the batch in view: a few numbers per row."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Decisions:
     same, near : (N,) int
         The labelled image with the same bytes, and the near duplicate among them; -1: none.
     status : (N,) str
-        One of `table.STATUSES`.
+        One of `formats.assignments.STATUSES`.
     cluster : (N,) int
         -1: in none.
     order : (N,) int
@@ -50,7 +50,7 @@ class Decisions:
 
     @classmethod
     def empty(cls, n: int) -> "Decisions":
-        """Return verdicts on n images that were read, resemble none, and wait for a person."""
+        """Return decisions on n images that were read, resemble none, and wait for a person."""
         return cls(
             failed=np.zeros(n, dtype=bool),
             best=np.zeros(n, dtype=np.int32),
@@ -107,13 +107,13 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
 
 def _set_statuses(found: Decisions, rule: DecisionRule) -> None:
     duplicate, near, status = found.same >= 0, found.near >= 0, found.status
-    judged = ~found.failed & ~duplicate
-    status[judged & (found.confidence >= rule.thresholds[found.best])] = "assigned"
+    compared = ~found.failed & ~duplicate
+    status[compared & (found.confidence >= rule.thresholds[found.best])] = "assigned"
     if rule.promises:
         novel = np.zeros(len(status), dtype=bool)
         alpha = rule.config.engine.novelty_alpha
-        novel[judged] = benjamini_hochberg(found.novelty_p[judged], alpha)
-        # A labelled picture made brighter may look strange, but it is not unlike all labelled.
+        novel[compared] = benjamini_hochberg(found.novelty_p[compared], alpha)
+        # A labelled picture made brighter may have a low p-value; it is not unlike all labelled.
         status[novel & ~near] = "novel"
     status[duplicate], status[found.failed] = "duplicate", "failed"
     if rule.promises:

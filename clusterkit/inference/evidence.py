@@ -1,4 +1,4 @@
-"""What rows rest on, read in parts: no step needs all arrays of all images at once."""
+"""Evidence on a batch, read in parts: no step needs all arrays of all images at once."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +12,7 @@ Part = tuple[slice, dict[str, np.ndarray]]
 class Evidence:
     """The evidence on N images, in memory.
 
-    `engine.journal.StoredEvidence` reads the same from disk.
+    `inference.journal.StoredEvidence` reads the same from disk.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Similarity (DESIGN §7.2): an image against the labelled exemplars of its gated classes."""
+"""Similarity: an image against the labelled exemplars of its gated classes."""
 
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class Gallery:
         features : (N, D) float Tensor
         gate : (N, K) bool
         top : int
-            How many of a class's highest logits are averaged.
+            Highest logits per class that are averaged.
         """
         n = len(features)
         query_u, query_v = self.siamese.project(features)
@@ -72,16 +72,16 @@ class Gallery:
         nearest = np.full(n, -1)
         nearest_logit = np.full(n, -np.inf, dtype=np.float32)
         for c, rows in enumerate(self._rows):
-            asked = np.flatnonzero(gate[:, c])
-            if not len(asked) or not len(rows):
+            gated = np.flatnonzero(gate[:, c])
+            if not len(gated) or not len(rows):
                 continue
             u, v = self._projected
-            logits = self.siamese.logits((query_u[asked], query_v[asked]), (u[rows], v[rows]))
+            logits = self.siamese.logits((query_u[gated], query_v[gated]), (u[rows], v[rows]))
             best = logits.topk(min(top, len(rows)), dim=1)
-            pooled[asked, c] = best.values.mean(1).numpy()
-            closer = best.values[:, 0].numpy() > nearest_logit[asked]
-            nearest_logit[asked[closer]] = best.values[closer, 0].numpy()
-            nearest[asked[closer]] = rows[best.indices[closer, 0]].numpy()
+            pooled[gated, c] = best.values.mean(1).numpy()
+            closer = best.values[:, 0].numpy() > nearest_logit[gated]
+            nearest_logit[gated[closer]] = best.values[closer, 0].numpy()
+            nearest[gated[closer]] = rows[best.indices[closer, 0]].numpy()
         return Comparison(pooled, nearest, nearest_logit)
 
     def rank(self, features: torch.Tensor, rows: np.ndarray) -> np.ndarray:

@@ -68,15 +68,15 @@ class Predictor:
 
     def finish(self, batch: ImageBatch, started: Embeddings) -> dict[str, np.ndarray]:
         """Turn what `start` began into evidence."""
-        found = self._score(started.cpu(), batch.appearance)
-        close = self.precision.is_close(found["probs"])
+        arrays = self._score(started.cpu(), batch.appearance)
+        close = self.precision.is_close(arrays["probs"])
         if close.any():
             plain = embed(self.networks, batch.images[close], self.device, FLOAT32)
             for name, values in self._score(plain, batch.appearance[close]).items():
-                found[name][close] = values
+                arrays[name][close] = values
         near, score = self.near.match(batch.signatures)
         errors = batch.errors.astype(f"U{_LONGEST_ERROR}")
-        return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **found}
+        return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **arrays}
 
     def _score(self, embeddings: Embeddings, appearance: np.ndarray) -> dict[str, np.ndarray]:
         return score_batch(
@@ -105,14 +105,14 @@ def score_batch(
     appearance: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Return all that rows rest on of N images, given their embeddings and `appearance`."""
-    scores, found, gate = scorer.compare(embeddings, fusion)
+    scores, comparison, gate = scorer.compare(embeddings, fusion)
     return {
         "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
         "probs": fusion.probs(scores, gate).astype(np.float32),
         "gate": gate,
-        "pooled": found.pooled,
-        "nearest": found.nearest,
-        "nearest_logit": found.nearest_logit,
+        "pooled": comparison.pooled,
+        "nearest": comparison.nearest,
+        "nearest_logit": comparison.nearest_logit,
         "novelty": novelty.score(embeddings.siamese, appearance),
         "reduced": scorer.reduction(embeddings.siamese),
     }

@@ -1,5 +1,7 @@
 """From a batch's evidence to the rows of `assignments.csv`: label, status, reason."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -35,7 +37,9 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
     n = len(inputs)
     groups = np.array([g if isinstance(g, str) else "" for g in inputs["group"]], dtype=object)
     found = decide(evidence, groups, rule)
-    columns = {c: np.empty(n, dtype=float if c in NUMBERS else object) for c in COLUMNS}
+    columns: dict[str, Any] = {
+        c: np.empty(n, dtype=float if c in NUMBERS else object) for c in COLUMNS
+    }
     columns |= {"image": inputs["image"].to_numpy(), "group": groups, "status": found.status}
     columns["cluster"] = _whole(found.cluster, found.cluster >= 0)
     columns["order"] = _whole(found.order, found.order > 0)
@@ -59,7 +63,8 @@ class _RowBuilder:
         self.classes = np.array(rule.run.classes, dtype=object)
         self.names = names_of(rule.run.manifest)
         self.labels = rule.run.manifest["label"].to_numpy(dtype=object)
-        self.thresholds, self.joined = rule.thresholds, {}
+        self.thresholds = rule.thresholds
+        self.joined: dict[bytes, str] = {}
 
     def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the columns of these rows that rest on the evidence."""
@@ -127,14 +132,14 @@ class _RowBuilder:
         return out
 
 
-def _near_reason(row: tuple, label: str, score: float) -> str:
+def _near_reason(row: Any, label: str, score: float) -> str:
     if not label:
         return ""
     differs = ", which differs" if label != row.predicted_label else ""
     return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}{differs}. "
 
 
-def _reason(row: tuple, threshold: float, promised: bool) -> str:
+def _reason(row: Any, threshold: float, promised: bool) -> str:
     if row.status == "failed":
         return ""
     if row.status == "duplicate":

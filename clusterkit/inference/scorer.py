@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from clusterkit.config import EngineConfig
 from clusterkit.formats.run import Run
 from clusterkit.inference.gallery import Comparison, Gallery
 from clusterkit.methods.fusion import Fusion, Scores
@@ -90,7 +91,7 @@ class Scorer:
         n_classes: int,
         pool: Embeddings | None,
         reduction: Reduction,
-        config,
+        config: EngineConfig,
     ) -> "Scorer":
         """Take labelled images as exemplars, and spread their labels over the pool.
 
@@ -127,7 +128,7 @@ class Scorer:
     def compare(
         self, embeddings: Embeddings, fusion: Fusion | None = None
     ) -> tuple[Scores, Comparison, np.ndarray]:
-        """Scorer N images, compared with the classes that the fusion's gate lets through.
+        """Score N images, compared with the classes that the fusion's gate lets through.
 
         Returns
         -------

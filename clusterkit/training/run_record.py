@@ -113,7 +113,7 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     saved = config.to_dict()
     # No absolute path goes into a run: it may be handed to a stranger.
     saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
-    # What is kept of headers is asked for anew by whoever uses the run.
+    # Whoever uses the run says anew which elements of headers are kept.
     saved["data"] |= {"keep_tags": [], "label_tag": None}
     if saved["model"]["weights"] not in ("auto", "none"):
         saved["model"]["weights"] = backbone.weights
