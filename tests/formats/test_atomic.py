@@ -58,7 +58,14 @@ class Disk:
                 disk.ask()
                 return super().write(data)
 
-        file = io.BufferedWriter(File(path, mode.replace("b", "")), buffer_size=64)
+        class Buffer(io.BufferedWriter):
+            def fileno(self):
+                # Pillow would write a JPEG past this class.
+                if sys._getframe(1).f_globals["__name__"].startswith("PIL."):
+                    raise io.UnsupportedOperation
+                return super().fileno()
+
+        file = Buffer(File(path, mode.replace("b", "")), buffer_size=64)
         if "b" in mode:
             return file
         return io.TextIOWrapper(file, encoding, errors, newline, write_through=True)
