@@ -167,8 +167,10 @@ def _text(text: str) -> str:
 
 def configuration_page() -> str:
     """Return a page with every setting: its type, default, range and meaning."""
+    from clusterkit.config import settings
+
     parts, section = [_CONFIGURATION], None
-    for setting in _settings():
+    for setting in settings():
         where, _, _ = setting.key.rpartition(".")
         if where != section:
             section = where
@@ -180,27 +182,6 @@ def configuration_page() -> str:
                  _text(str(setting.allowed or "")), _text(str(setting.help or ""))]  # fmt: skip
         parts.append("| " + " | ".join(cells) + " |")
     return "\n".join(parts) + "\n"
-
-
-def _settings() -> list:
-    import dataclasses
-    from types import SimpleNamespace
-
-    from clusterkit import config
-
-    if hasattr(config, "settings"):
-        return config.settings()
-    out = []
-    for field in dataclasses.fields(config.Config):
-        default = getattr(config.Config(), field.name)
-        for inner in dataclasses.fields(default) if dataclasses.is_dataclass(default) else [field]:
-            whole = inner is not field
-            value = getattr(default, inner.name) if whole else default
-            key = f"{field.name}.{inner.name}" if whole else field.name
-            out.append(
-                SimpleNamespace(key=key, type=inner.type, default=value, allowed="", help="")
-            )
-    return out
 
 
 def _toml(value: Any) -> str:

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = ("demo.md", "own-images.md")
 
-# The same commands with settings that take seconds: heads on random features of small pictures.
+# The same commands, with a demo of few pictures and settings that take seconds: heads on random
+# features.
 SETTINGS = """
 [image]
 size = 48
@@ -26,11 +27,15 @@ folds = 3
 limit = 8
 """
 COMMAND = """
-import sys, tomllib
+import functools, sys, tomllib
 import clusterkit.auditing.audit, clusterkit.demo
 from clusterkit.cli import main
 clusterkit.auditing.audit._CHECKED = 4
 clusterkit.demo.DEMO.update(tomllib.loads({settings!r}))
+clusterkit.demo.make_sample = functools.partial(
+    clusterkit.demo.make_sample, size=48, labeled_patients=9, unlabeled_patients=3,
+    labeled_per_class=2, unlabeled_per_class=3, novel_per_patient=2,
+)
 sys.argv[0] = "clusterkit"
 main()
 """
