@@ -31,7 +31,7 @@ for _command in (fit, assign, review, audit, similar, inspect, export, demo):
 
 
 def main() -> None:
-    """Run the command line, and exit with its code: 0, 1 error, 2 wrong usage, 130 interrupted."""
+    """Run the command line; exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
     # Importing torch makes a million objects that stay: looking through them again and again for
     # cycles takes a fifth of the time until the first batch.
     gc.set_threshold(100_000, 20, 20)

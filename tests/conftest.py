@@ -103,7 +103,7 @@ def own_key(tmp_path_factory):
 def _few_cams_checked():
     """Audits of the tests check a handful of CAMs; the checks have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("clusterkit.auditing.audit.CHECKED", 4)
+        patch.setattr("clusterkit.auditing.audit.CHECKED_CARDS", 4)
         yield
 
 

@@ -33,7 +33,7 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
         return np.empty(shape, dtype=np.uint8)
     try:
         with tempfile.TemporaryFile(prefix="clusterkit-") as file:
-            reserve(file, total)
+            _reserve(file, total)
             # The map holds the file open by itself.
             return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
     except OSError as error:
@@ -44,7 +44,7 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
         ) from error
 
 
-def reserve(file, total: int) -> None:
+def _reserve(file, total: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file.fileno(), 0, total)
         return

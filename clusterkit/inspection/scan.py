@@ -27,7 +27,7 @@ log = logging.getLogger("clusterkit")
 
 
 # Images that a worker takes at a time, and from how many on there are workers at all.
-_CHUNK, MANY = 32, 200
+_CHUNK, _MANY = 32, 200
 
 # A large JPEG is decoded at a fraction of its size, never below twice this many pixels.
 _DETAIL = 256
@@ -184,7 +184,7 @@ def _results(work: list, config: Config) -> Iterator[tuple[list[Facts], np.ndarr
     """Yield what `_look_at` returns for part after part, in order."""
     parts = [work[start : start + _CHUNK] for start in range(0, len(work), _CHUNK)]
     workers = reading_processes(config.assign.workers)
-    if len(work) < MANY or not workers:
+    if len(work) < _MANY or not workers:
         yield from (_look_at(part, config) for part in parts)
         return
     done = 0

@@ -400,12 +400,16 @@ def test_a_dicomdir_lists_its_files(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory, real_data):
+def cells(tmp_path_factory):
     """Malaria cells as PNG and, byte for byte the same greys, as a DICOM tree; two CSVs."""
+    import os
+
     import pandas as pd
     from PIL import Image
 
-    source = real_data / "malaria"
+    if not os.environ.get("CLUSTERKIT_DATA"):
+        pytest.skip("CLUSTERKIT_DATA is not set: no real data")
+    source = Path(os.environ["CLUSTERKIT_DATA"]) / "malaria"
     table = pd.read_csv(source / "labels.csv", dtype=str)
     patients = table["group"].drop_duplicates().sample(30, random_state=0)
     table = table[table["group"].isin(patients)].sort_values("image").reset_index(drop=True)
@@ -437,7 +441,6 @@ def cells(tmp_path_factory, real_data):
     return root
 
 
-@pytest.mark.slow
 def test_a_dicom_tree_is_labelled_as_its_pngs_are(cells, command, tmp_path, real_data):
     """fit → assign → audit; and nothing personal in any file that they write."""
     from clusterkit import read_assignments
@@ -482,7 +485,6 @@ def test_a_dicom_tree_is_labelled_as_its_pngs_are(cells, command, tmp_path, real
     assert set(table["StudyDate"]) == {"20011031"}
 
 
-@pytest.mark.slow
 def test_frames_go_through_fit_assign_audit_and_review(tmp_path, command, config):
     """A stack's frames are rows of their own, find their pictures again, and can be reviewed."""
     from clusterkit import assign, audit, fit, read_assignments

@@ -415,7 +415,7 @@ def test_worker_processes_see_the_same(clean, monkeypatch):
     """More images than one process takes: the findings do not depend on how many work."""
     import clusterkit.inspection.scan as module
 
-    monkeypatch.setattr(module, "MANY", 10)
+    monkeypatch.setattr(module, "_MANY", 10)
     many = inspect(clean / "labels.csv", config=config_from_dict({"assign": {"workers": 2}}))
     one = inspect(clean / "labels.csv", config=config_from_dict({"assign": {"workers": 0}}))
     pd.testing.assert_frame_equal(many.findings, one.findings)
@@ -435,7 +435,7 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
 
     if sys.platform != "linux":
         pytest.skip("needs forked workers, which inherit the planted function")
-    monkeypatch.setattr(module, "MANY", 10)
+    monkeypatch.setattr(module, "_MANY", 10)
     monkeypatch.setattr(module, "look", deadly)
     result = inspect(clean / "labeled", config=config_from_dict({"assign": {"workers": 2}}))
     (image,) = images_of(result, "unreadable")
@@ -444,16 +444,15 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
 
 
 def test_inspect_needs_no_torch_and_leaves_pythons_inspect_alone(clean):
-    code = ("import sys, inspect; from clusterkit.cli import run_command; "
-            "run_command(sys.argv[1:]); print('torch' in sys.modules, flush=True); "
-            "from clusterkit import *; print(inspect.isfunction(print))")  # fmt: skip
+    code = ("import sys, inspect; from clusterkit.cli import _main; _main(sys.argv[1:]); "
+            "print('torch' in sys.modules, flush=True); from clusterkit import *; "
+            "print(inspect.isfunction(print))")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, "inspect", str(clean / "labels.csv")],
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.splitlines()[-2:] == ["False", "False"]
     assert inspect is inspect_function
 
 
-@pytest.mark.browser
 def test_page_in_chromium(planted, tmp_path):
     """A real browser shows every picture from disk and its console stays silent."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from clusterkit import assign, read_assignments
-from clusterkit.cli import run_command
+from clusterkit.cli import _main
 from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.active_learning import order_questions
@@ -172,16 +172,16 @@ def test_an_older_file_without_order_is_read(assignment, tmp_path):
 def test_ask_prints_the_first_questions(run, sample, assignment, tmp_path, capsys):
     arguments = ["assign", str(sample / "unlabeled.csv"), "--run", str(run.path), "--ask", "3",
                  "--out", str(tmp_path / "a.csv")]  # fmt: skip
-    assert run_command([*arguments, "--json"]) == 0
+    assert _main([*arguments, "--json"]) == 0
     asked = json.loads(capsys.readouterr().out)["ask"]
     table = read_assignments(tmp_path / "a.csv").set_index("order")
     assert [q["image"] for q in asked] == [table.loc[n, "image"] for n in (1, 2, 3)]
     assert list(asked[0]) == ["order", "image", "image_id", "predicted_label", "confidence",
                               "label_set"]  # fmt: skip
-    assert run_command(arguments) == 0
+    assert _main(arguments) == 0
     lines = [x for x in capsys.readouterr().out.splitlines() if x.startswith("ask ")]
     assert [line.split()[2] for line in lines] == [q["image"] for q in asked]
-    assert run_command([*arguments[:4], *arguments[6:], "--json"]) == 0
+    assert _main([*arguments[:4], *arguments[6:], "--json"]) == 0
     assert "ask" not in json.loads(capsys.readouterr().out)
 
 

@@ -188,7 +188,6 @@ def taught(backbone, apart: float, **settings) -> tuple:
     return learned, features[120:], labels[120:]
 
 
-@pytest.mark.slow
 def test_self_training_joins_sure_images_and_stays_only_where_held_out_labels_gain(backbone):
     alone, _, _ = taught(backbone, 0.1, train__self_training=0, augment__views="allowed")
     joined, _, _ = taught(backbone, 0.1, train__self_training=3, augment__views="allowed")

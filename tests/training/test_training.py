@@ -228,13 +228,13 @@ def test_a_full_disk_is_one_line(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clusterkit.data.cache.reserve", full)
+    monkeypatch.setattr("clusterkit.data.cache._reserve", full)
     with pytest.raises(DataError, match=r"^9 images of 64 pixels .* \(No space left on device\); "
                                         r".*TMPDIR.*train\.cache_mb$"):  # fmt: skip
         room_for_images(9, 64, 0)
 
 
-@pytest.mark.parametrize("encoder", ["shared", pytest.param("separate", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
 def test_finetuning(sample, config, tmp_path, encoder):
     tuned = override(config, train__strategy="finetune", train__epochs=1, train__folds=1,
                      train__siamese_epochs=1, model__encoder=encoder,
@@ -250,7 +250,6 @@ def test_finetuning(sample, config, tmp_path, encoder):
     assert len(result.table) == len(pd.read_csv(sample / "unlabeled.csv"))
 
 
-@pytest.mark.slow
 def test_fine_tuning_that_does_not_help_is_not_kept(sample, config, tmp_path, caplog):
     """With a rate of almost nothing a new head stays a guess: heads on frozen features win."""
     weights = tmp_path / "weights.pth"
@@ -313,7 +312,6 @@ def test_nothing_can_be_held_out(sample, config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_labels_on_real_cells(real_data, tmp_path):
     """bccd, 20 labels a class: not two points below scikit-learn on the same weights."""
     from benchmarks.protocol import SETS, draw
