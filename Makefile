@@ -1,16 +1,21 @@
 PYTHON ?= python
 
-.PHONY: check static test slow
+.PHONY: check static docs test slow
 
 check: static test slow
 
-# Formatting, lint, the rule that imports go one way, types, and the page's scripts.
+# Formatting, lint, the rule that imports go one way, types, the page's scripts, the documentation.
 static:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.argv = ['lint-imports']; lint_imports_command()"
 	$(PYTHON) -m mypy
 	.ci/lint-js
+	$(MAKE) --no-print-directory docs
+
+# The site, into build/site; any warning is an error. Its notice of a successor is not about us.
+docs:
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 test:
 	$(PYTHON) -m pytest

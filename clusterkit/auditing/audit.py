@@ -27,7 +27,7 @@ from clusterkit.progress import Progress
 log = logging.getLogger("clusterkit")
 
 # Cards of which some are checked, and how many: all of them where places are known.
-_SAMPLED_CARDS, CHECKED_CARDS = 48, 24
+_SAMPLE, _CHECKED = 48, 24
 
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -126,7 +126,7 @@ def _quiet(stage: str, done: int, total: int) -> None:
 def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
     """Choose the cards whose CAMs are checked: a copy is compared with itself, novel with none."""
     explained = table["status"].isin(["assigned", "review"]).to_numpy()[chosen]
-    return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLED_CARDS]
+    return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLE]
 
 
 def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
@@ -141,7 +141,7 @@ def _check(artist: Artist, run: Run, places: pd.DataFrame | None) -> CamChecks:
         np.stack([p.exemplar for p in pairs]) if pairs else blank,
         np.array([p.label for p in pairs], dtype=int),
         places=known,
-        n=CHECKED_CARDS if places is None else _SAMPLED_CARDS,
+        n=_CHECKED if places is None else _SAMPLE,
         seed=run.info["seed"],
     )
 
