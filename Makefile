@@ -1,10 +1,10 @@
 PYTHON ?= python
 
-.PHONY: check docs slow static test
+.PHONY: check static docs test slow
 
 check: static test slow
 
-# Formatting, lint, the rule that imports go one way, types, the page's scripts, and the site.
+# Formatting, lint, the rule that imports go one way, types, the page's scripts, the documentation.
 static:
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
