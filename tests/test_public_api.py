@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,10 @@ def test_type_checkers_are_shown_the_same_names():
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert shown == {name: (where, name) for name, where in clusterkit._EXPORTS.items()}
+    assert shown.keys() == {*clusterkit.__all__, "inspect"} - {"__version__"}
+    for name, (where, shown_as) in shown.items():
+        assert shown_as == name
+        assert getattr(import_module(where), name) is getattr(clusterkit, name)
 
 
 @pytest.mark.slow

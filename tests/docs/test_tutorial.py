@@ -30,7 +30,7 @@ COMMAND = """
 import functools, sys, tomllib
 import clusterkit.auditing.audit, clusterkit.demo
 from clusterkit.cli import main
-clusterkit.auditing.audit._CHECKED = 4
+clusterkit.auditing.audit.CHECKED_CARDS = 4
 clusterkit.demo.DEMO.update(tomllib.loads({settings!r}))
 clusterkit.demo.make_sample = functools.partial(
     clusterkit.demo.make_sample, size=48, labeled_patients=9, unlabeled_patients=3,
