@@ -140,9 +140,14 @@ class CommonOptions:
     def load_run(self, run: Path | None) -> "tuple[Run, Config]":
         """Load a run, else the newest; the settings file and options are laid over its settings."""
         from clusterkit.formats.run import Run, find_run
-        from clusterkit.formats.run_settings import with_file
+        from clusterkit.formats.run_settings import laid_over_keys, with_file
 
         loaded = Run.load(run or find_run())
+        keys = laid_over_keys(self.values)
+        # A file that lies about is taken without being named: it is said which of its keys count.
+        if keys and logging.getLogger("clusterkit").isEnabledFor(logging.WARNING):
+            click.echo(f"note: {self.file}: laid over the run's settings: {', '.join(keys)}",
+                       err=True)  # fmt: skip
         config = with_file(loaded.config, self.values, str(self.file))
         # A run may be used on another machine than where it was fitted.
         return loaded, override(config, device=self.config.device, seed=self.seed)

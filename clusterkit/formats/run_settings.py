@@ -26,6 +26,13 @@ def calibrated_keys() -> list[str]:
     return [key for key in keys if key.startswith(("image.", "model.")) or key in engine]
 
 
+def laid_over_keys(values: dict[str, Any]) -> list[str]:
+    """Return the keys of a file (nested dicts) that count for the use of a run."""
+    keys = [setting.key for setting in settings()]
+    calibrated = calibrated_keys()
+    return [key for key in keys if _holds(values, key) and key not in calibrated]
+
+
 def with_file(fitted: Config, values: dict[str, Any], where: str) -> Config:
     """Lay a file's keys over the settings of a run; calibrated ones stay the run's.
 
@@ -89,5 +96,5 @@ def _value(config: Config, key: str) -> Any:
 
 
 def _holds(values: dict[str, Any], key: str) -> bool:
-    section, name = key.split(".")
-    return name in values.get(section, {})
+    section, _, name = key.rpartition(".")
+    return name in (values.get(section, {}) if section else values)

@@ -88,10 +88,18 @@ def test_a_file_with_one_other_key_changes_nothing(assigned, sharp, tmp_path):
     assert err == ""
     with_file, err = assigned('[data]\nimage_column = "image"\n')
     assert with_file == plain
-    assert err == ""
+    assert err == "note: clusterkit.toml: laid over the run's settings: data.image_column\n"
     # The run's own settings hold, and not the defaults.
     assert json.loads((tmp_path / "a.json").read_text())["promise"]["max_error"] == 0.4
     assert Run.load(sharp).config.engine.pool_top == 1
+
+
+def test_quiet_says_nothing_of_the_file(command, sample, sharp, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clusterkit.toml").write_text("[data]\nmax_classes = 5\n[engine]\npool_top = 3\n")
+    code, _, err = command("assign", sample / "unlabeled.csv", "--run", sharp, "--out", "a.csv",
+                           "-q")  # fmt: skip
+    assert (code, err) == (0, "")
 
 
 def test_a_key_of_the_calibration_is_not_used_and_named_in_one_line(assigned):
@@ -109,7 +117,9 @@ def test_a_key_of_the_calibration_is_not_used_and_named_in_one_line(assigned):
 
 
 def test_other_keys_of_the_file_are_used(assigned, tmp_path):
-    assigned("[assign]\nmax_error = 'none'\n")
+    _, err = assigned("device = 'cpu'\n[assign]\nmax_error = 'none'\n")
+    (line,) = err.splitlines()
+    assert line.endswith("laid over the run's settings: device, assign.max_error")
     assert json.loads((tmp_path / "a.json").read_text())["promise"] is None
 
 
@@ -132,7 +142,7 @@ def test_other_commands_take_the_calibration_from_the_run(
     }
     code, _, err = command(name, "--run", run, *arguments[name])
     assert code == 0, err
-    named = [line for line in err.splitlines() if "clusterkit.toml" in line]
+    named = [line for line in err.splitlines() if "clusterkit.toml: not used" in line]
     assert len(named) == 1
     assert "image.size = 64 (the run's: 48)" in named[0]
 
