@@ -180,11 +180,14 @@ def _locked(folder: Path, out: Path) -> FileLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
+            if not os.path.lexists(folder):
+                # It was there, and whoever was done with it has just taken it away.
+                continue
             raise RunError(f"{folder} is in the way; move it, or give another --out") from error
         lock = FileLock(folder / _LOCK, thread_local=False)
         try:
             lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             # Another process was done and took the folder away just now.
             continue
         except Timeout as error:

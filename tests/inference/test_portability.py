@@ -143,7 +143,8 @@ def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path):
         while time.monotonic() < end:
             try:
                 journal = Journal(out, {"run": 1}, fresh=True)
-            except RunError:
+            except RunError as error:
+                assert "another clusterkit is writing" in str(error), error
                 continue
             # Two that hold it at a time would find each other's file.
             with open(out, "x"):
@@ -159,8 +160,8 @@ def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path):
         subprocess.Popen([sys.executable, path, tmp_path / "a.csv"], stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]  # fmt: skip
-    for process in processes:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    for out, err, code in ended:
+        assert code == 0, err
         assert int(out) > 0
     assert os.listdir(tmp_path) == ["turns.py"]
