@@ -111,7 +111,7 @@ class ImageConfig:
 
 @dataclass
 class AugmentConfig:
-    """What training may do to an image without changing its label.
+    """Augmentation: changes of an image that leave its label as it is.
 
     Flips and warps are off until the config allows them: left and right, or up and
     down, can be the diagnosis. `views` is about heads on cached features, which learn from
@@ -158,7 +158,7 @@ class ModelConfig:
 
 @dataclass
 class TrainConfig:
-    """How the two models learn.
+    """Training of the two models.
 
     `pool` is the most unlabelled images that are learned from, `self_training` the most rounds.
     `cache_mb` is how many mebibytes of decoded training images stay in memory; more of them go
@@ -266,7 +266,7 @@ class AssignConfig:
 
 @dataclass
 class AuditConfig:
-    """What the audit page shows."""
+    """The audit page: its cards and their heat maps."""
 
     limit: Annotated[int, Range(1, 1_000_000), Doc("Images with CAMs.")] = 200
     method: Annotated[

@@ -1,4 +1,4 @@
-"""What can go wrong, and what the command line prints about it.
+"""Errors that a user can cause, and their one line on the command line.
 
 ::
 

@@ -1,4 +1,4 @@
-"""How long work says how far it is: a callable that the command line turns into a bar."""
+"""Progress of long work: a callable that the command line turns into a bar."""
 
 from typing import Protocol
 

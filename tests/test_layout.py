@@ -93,16 +93,17 @@ def tracked_files() -> list[Path]:
 
 
 def test_no_reference_to_a_design_that_is_not_there():
-    found = []
+    # Put together, so that a search for the word does not end here.
+    found, word = [], "design".upper()
     for path in tracked_files():
         inside = path.relative_to(ROOT)
-        if inside.parts[0] == "docs" or path == Path(__file__) or not path.is_file():
+        if inside.parts[0] == "docs" or not path.is_file():
             continue
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
             continue
-        found += [f"{inside}:{n}" for n, line in enumerate(lines, 1) if "DESIGN" in line]
+        found += [f"{inside}:{n}" for n, line in enumerate(lines, 1) if word in line]
     assert found == []
 
 

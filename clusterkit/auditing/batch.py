@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.auditing.page import Cluster
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord
 from clusterkit.formats.assignments import STATUSES, input_root, read_assignments, read_record

@@ -10,8 +10,8 @@ from PIL import Image
 
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.pictures import THUMB, file_stem, save_picture, thumbnail
-from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
+from clusterkit.data.frames import frame_of
 from clusterkit.data.imageio.read import decode, to_array
 from clusterkit.data.manifest import read_identified
 from clusterkit.errors import DataError

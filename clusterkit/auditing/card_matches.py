@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.formats.assignment_rows import AssignmentRow
 from clusterkit.inference.predictor import Predictor
 

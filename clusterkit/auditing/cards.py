@@ -20,7 +20,7 @@ from clusterkit.auditing.card_matches import MatchChooser
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import heat_picture
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.formats.assignment_rows import AssignmentRow, assignment_rows
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from clusterkit.auditing import cam
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import to_array
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run

@@ -15,7 +15,7 @@ from clusterkit.auditing.paper import WIDTH, Paper
 from clusterkit.auditing.pictures import file_stem, save_png
 from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
-from clusterkit.data.contents import frame_of, names_of
+from clusterkit.data.frames import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run

@@ -1,4 +1,4 @@
-"""What all commands share: common options, the progress bar, how results are printed."""
+"""Options that all commands share, the progress bar, and the printing of results."""
 
 import json
 import logging
@@ -114,6 +114,8 @@ class CommonOptions:
         The summary is printed as JSON.
     file : Path or None
         The settings file.
+    named : bool
+        It was named on the command line, and not found in the current folder.
     values : dict
         What it holds.
     seed : int or None
@@ -124,6 +126,7 @@ class CommonOptions:
     bar: Bar
     as_json: bool
     file: Path | None = None
+    named: bool = False
     values: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
 
@@ -132,10 +135,10 @@ class CommonOptions:
         cls, file: Path | None, device: str | None, seed: int | None, bar: Bar, as_json: bool
     ) -> "CommonOptions":
         """Read the settings file that is named, else ``./clusterkit.toml`` if there is one."""
-        file = file or default_file()
+        named, file = file is not None, file or default_file()
         values = read_toml(file) if file else {}
         config = override(config_from_dict(values, where=str(file)), device=device, seed=seed)
-        return cls(config, bar, as_json, file, values, seed)
+        return cls(config, bar, as_json, file, named, values, seed)
 
     def load_run(self, run: Path | None) -> "tuple[Run, Config]":
         """Load a run, else the newest; the settings file and options are laid over its settings."""
@@ -143,8 +146,8 @@ class CommonOptions:
         from clusterkit.formats.run_settings import laid_over_keys, with_file
 
         loaded = Run.load(run or find_run())
-        keys = laid_over_keys(self.values)
-        # A file that lies about is taken without being named: it is said which of its keys count.
+        keys = [] if self.named else laid_over_keys(self.values)
+        # A file that lies in the folder is taken unasked: it is said which of its keys count.
         if keys and logging.getLogger("clusterkit").isEnabledFor(logging.WARNING):
             click.echo(f"note: {self.file}: laid over the run's settings: {', '.join(keys)}",
                        err=True)  # fmt: skip

@@ -8,10 +8,10 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.cache import room_for_images
-from clusterkit.data.contents import names_of
 from clusterkit.data.duplicates.grouping import near_chains
 from clusterkit.data.duplicates.index import near_pairs
 from clusterkit.data.duplicates.signature import SIGNATURE
+from clusterkit.data.frames import names_of
 from clusterkit.data.loading import image_refs, load_batches, workers_for
 from clusterkit.data.manifest import check_labels
 from clusterkit.data.splits import units_of

@@ -13,8 +13,8 @@ from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.adapters.dicomdir import DicomdirAdapter
-from clusterkit.data.contents import expand, name_of, names_of
 from clusterkit.data.files import find_images
+from clusterkit.data.frames import expand, name_of, names_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import DataError, ImageError
 from clusterkit.progress import Progress

@@ -9,9 +9,9 @@ import sys
 _NICE = 10
 
 
-def reading_processes(asked: int | None = None) -> int:
-    """Return how many processes read images: as asked for, else one a processor, at most 8."""
-    return min(os.cpu_count() or 1, 8) if asked is None else asked
+def reading_processes(requested: int | None = None) -> int:
+    """Return how many processes read images: as requested, else one per processor, at most 8."""
+    return min(os.cpu_count() or 1, 8) if requested is None else requested
 
 
 def start_method() -> str:

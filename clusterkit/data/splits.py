@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from clusterkit.data.contents import files_of
+from clusterkit.data.frames import files_of
 from clusterkit.errors import DataError
 
 log = logging.getLogger("clusterkit")

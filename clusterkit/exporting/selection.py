@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.auditing.batch import read_batch
-from clusterkit.data.contents import frame_of
 from clusterkit.data.files import inside_root
+from clusterkit.data.frames import frame_of
 from clusterkit.data.manifest import read_identified
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from clusterkit.data.contents import name_of
+from clusterkit.data.frames import name_of
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.output_folder import Names
 from clusterkit.exporting.selection import ANSWERED, ExportBatch, ExportRow

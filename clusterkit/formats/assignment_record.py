@@ -71,7 +71,7 @@ class ClusterSummary(JsonRecord):
 
 @dataclass(frozen=True)
 class AssignmentRecord(JsonRecord):
-    """What `assignments.json` holds; None and empty: it does not say.
+    """The values of `assignments.json`; None and empty: it does not say.
 
     Attributes
     ----------

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from clusterkit.config import Config, config_from_dict
-from clusterkit.data.contents import files_of
 from clusterkit.data.files import inside_root
+from clusterkit.data.frames import files_of
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.manifest import image_id_of
 from clusterkit.encoders.torchvision import empty_encoder
@@ -33,7 +33,7 @@ _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "p
 
 @dataclass
 class Run:
-    """What `fit` learned, as stored in a directory.
+    """Networks, exemplars and calibration of a `fit`, as stored in a directory.
 
     Attributes
     ----------

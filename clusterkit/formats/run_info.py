@@ -1,4 +1,4 @@
-"""`run.json`: what a run was fitted on, with what, and what was measured."""
+"""The record `run.json`: a run's data, networks, decisions and figures."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -68,7 +68,7 @@ class TrainingDecisions(JsonRecord):
 
 @dataclass(frozen=True)
 class RunInfo(JsonRecord):
-    """What `run.json` holds. Plain values as there: ``info["data"]["images"]``.
+    """The values of `run.json`. Plain ones by their keys there: ``info["data"]["images"]``.
 
     Attributes
     ----------

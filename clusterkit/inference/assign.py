@@ -55,7 +55,7 @@ class Assignment:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What is in `assignments.json`, as plain values."""
+        """The values of `assignments.json`, plain."""
         return self.record.to_dict()
 
 

@@ -10,7 +10,7 @@ from clusterkit.models.siamese import FactoredSiamese
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing N images with the exemplars of K classes gives.
+    """Siamese logits of N images, compared with the exemplars of K classes.
 
     Attributes
     ----------

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.formats.assignments import COLUMNS, NUMBERS
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.decisions import Decisions, decide

@@ -72,17 +72,17 @@ def compute(
     skip : set of int
         Numbers of batches that are done.
     """
-    asked = predictor.config.assign.workers
+    requested = predictor.config.assign.workers
     few = -(-len(refs) // batch_size) <= _FEW[start_method()]
     # A daemon may not have processes of its own.
     few = few or multiprocessing.current_process().daemon
     predictor.networks.make_ready(predictor.device)
     if predictor.device.type == "cpu":
-        workers = min(torch.get_num_threads(), _MOST_PROCESSES) if asked is None else asked
+        workers = min(torch.get_num_threads(), _MOST_PROCESSES) if requested is None else requested
         work = _Batches(predictor, refs, batch_size, skip)
         yield from _each_alone(work, 0 if few else workers)
     else:
-        how, readers = predictor.run.config.image, 0 if few else reading_processes(asked)
+        how, readers = predictor.run.config.image, 0 if few else reading_processes(requested)
         batches = load_batches(refs, how, batch_size, readers, skip)
         yield from _overlapped(predictor, batches)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from clusterkit.data.contents import name_of
 from clusterkit.data.duplicates.signature import SAME
+from clusterkit.data.frames import name_of
 from clusterkit.inspection.same_pictures import SamePictures
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from clusterkit.config import Config
-from clusterkit.data.contents import name_of
+from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text

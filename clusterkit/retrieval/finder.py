@@ -11,7 +11,7 @@ from clusterkit.auditing.explain import Explainer
 from clusterkit.auditing.pair_pictures import PairRow, draw_pair, open_labelled, picture_pair
 from clusterkit.auditing.pictures import save_png
 from clusterkit.config import Config, ImageConfig
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run

@@ -10,7 +10,7 @@ import torch
 
 from clusterkit.config import Config
 from clusterkit.data.adapters.csv import CsvAdapter
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
 from clusterkit.data.manifest import read_inputs
 from clusterkit.data.outcome_table import find_group

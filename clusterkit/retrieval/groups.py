@@ -11,7 +11,7 @@ import torch
 
 from clusterkit.auditing.pictures import save_png
 from clusterkit.config import Config
-from clusterkit.data.contents import names_of
+from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run

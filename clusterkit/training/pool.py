@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.contents import files_of
 from clusterkit.data.duplicates.index import match
+from clusterkit.data.frames import files_of
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import ImageRef, image_refs, read_signatures
 

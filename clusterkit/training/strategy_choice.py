@@ -47,7 +47,7 @@ class Training:
 
     @property
     def n_folds(self) -> int:
-        """How many models were measured."""
+        """Number of models that were measured."""
         return int(self.folds.max()) + 1
 
     @property

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.config import DataConfig
-from clusterkit.data.contents import resolve_uids
 from clusterkit.data.files import inside_root
+from clusterkit.data.frames import resolve_uids
 from clusterkit.errors import DataError, nearest_name
 
 _ENDINGS = (".csv", ".tsv", ".txt")
