@@ -5,6 +5,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
+# Before anything imports torch: the processes of pytest-xdist share the processors.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

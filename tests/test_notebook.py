@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "review.ipynb"
 
 
+@pytest.mark.slow
 def test_notebook_runs_from_top_to_bottom(run, assignment, sample, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient

@@ -73,6 +73,7 @@ def script(folder: Path, text: str, *arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_csv(run, sample, config, tmp_path):
     alone = override(config, assign__workers=0, assign__batch_size=5)
     assign(run, sample / "unlabeled.csv", config=alone, out=tmp_path / "a.csv")
