@@ -1,7 +1,7 @@
 """The query of `similar_groups`: the images of one patient, read or taken from the run."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ def read_query(predictor: Predictor, path: Path, config: Config) -> GroupQuery:
     how = "give an image, a folder of one patient's images, or the name of a group"
     if CsvAdapter.accepts(path, config.data):
         raise DataError(f"{path} is a table and not a patient; {how}")
-    rows = read_inputs(path, replace(config, image=predictor.run.config.image))
+    rows = read_inputs(path, config)
     refs, names = image_refs(rows), names_of(rows).tolist()
     features: list[torch.Tensor] = []
     ids: list[str] = []
