@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from clusterkit.data.files import inside_root
+from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
-from clusterkit.data.manifest import image_id_of
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes

@@ -15,8 +15,8 @@ from PIL import Image
 from clusterkit import assign, fit, read_assignments, read_manifest
 from clusterkit.config import Config, DataConfig, ImageConfig, config_from_dict, override
 from clusterkit.data.imageio.read import decode, load_image
+from clusterkit.data.inputs import read_inputs
 from clusterkit.data.labelled import load_labelled
-from clusterkit.data.manifest import read_inputs
 from clusterkit.errors import ConfigError, DataError, ImageError
 
 pytest.importorskip("pydicom", reason="needs clusterkit[dicom]")
@@ -40,7 +40,7 @@ RAMP = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
 def test_a_pipe_does_not_hang_the_listing(tmp_path, name):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     os.mkfifo(tmp_path / name)
-    code = "import sys\nfrom clusterkit.data.manifest import read_inputs\nread_inputs(sys.argv[1])"
+    code = "import sys\nfrom clusterkit.data.inputs import read_inputs\nread_inputs(sys.argv[1])"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, tmp_path], check=True, timeout=60)
 
 

@@ -12,8 +12,8 @@ from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.pictures import THUMB, file_stem, save_picture, thumbnail
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import frame_of
+from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, to_array
-from clusterkit.data.manifest import read_identified
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_rows import AssignmentRow
 from clusterkit.formats.run import Run

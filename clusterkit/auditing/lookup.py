@@ -8,8 +8,8 @@ import pandas as pd
 from clusterkit.auditing.batch import AuditBatch
 from clusterkit.auditing.plotting.figures import plain
 from clusterkit.data.frames import files_of
+from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
-from clusterkit.data.manifest import image_id_of
 from clusterkit.errors import DataError
 
 

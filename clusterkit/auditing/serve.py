@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import pandas as pd
 from filelock import FileLock
 
-from clusterkit.data.adapters.csv import read_table
+from clusterkit.data.tables import read_table
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import safe_csv_text

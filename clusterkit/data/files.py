@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from clusterkit.data.imageio.dicom import is_dicom
+from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import DataError
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
@@ -58,11 +59,16 @@ def _is_image(folder: str, name: str) -> bool:
         return False
 
 
-def find_images(root: Path) -> list[str]:
+def find_images(root: Path, left_out: LeftOut | None = None) -> list[str]:
     """Paths of the images under a folder: sorted, relative to it, with forward slashes.
 
     Hidden files and folders are left out. A link that leads out of the folder is left out
     with a warning.
+
+    Parameters
+    ----------
+    left_out : LeftOut or None
+        Counts the files that are no images.
 
     Raises
     ------

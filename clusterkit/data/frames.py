@@ -17,6 +17,7 @@ from clusterkit.config import Config
 from clusterkit.data.files import find_images, maybe_dicom
 from clusterkit.data.imageio import dicom, tiff
 from clusterkit.data.imageio.read import MAX_BYTES
+from clusterkit.data.left_out import LeftOut
 from clusterkit.data.pseudonyms import (
     check_plain,
     hash_patient,
@@ -80,7 +81,12 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
         return None
 
 
-def expand(rows: pd.DataFrame, config: Config, progress: Progress | None = None) -> pd.DataFrame:
+def expand(
+    rows: pd.DataFrame,
+    config: Config,
+    progress: Progress | None = None,
+    left_out: LeftOut | None = None,
+) -> pd.DataFrame:
     """Expand rows of files to rows of images, with patients as groups and the kept elements.
 
     Parameters
@@ -90,6 +96,8 @@ def expand(rows: pd.DataFrame, config: Config, progress: Progress | None = None)
         row.
     config : Config
         `image.frames`, `data.keep_tags`, `data.label_tag`, `data.key_file`.
+    left_out : LeftOut or None
+        Counts the files that become no row.
 
     Returns
     -------

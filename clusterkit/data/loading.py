@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
+from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, to_array
-from clusterkit.data.manifest import read_identified
 from clusterkit.data.processes import give_way, reading_processes, start_method
 from clusterkit.errors import ImageError
 

@@ -1,10 +1,6 @@
 """Manifest of a data set: one row per image, checked before anything learns from it."""
 
-import hashlib
 import logging
-import os
-from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -12,57 +8,18 @@ import pandas as pd
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
-from clusterkit.data.adapters.dicomdir import DicomdirAdapter
-from clusterkit.data.files import find_images
-from clusterkit.data.frames import expand, name_of, names_of
-from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.frames import expand, names_of
+from clusterkit.data.identity import read_identified
+from clusterkit.data.inputs import read_inputs
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.manifest_rows import COLUMNS, complete, sort_rows, whole_config
 from clusterkit.errors import DataError, ImageError
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-
-COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
-
 # A file and a frame: one image.
 _KEY = ["path", "frame"]
-
-
-def image_id_of(data: bytes, frame: str | None = None) -> str:
-    """Id of an image: the first 16 hex digits of the SHA-256 of its file's bytes.
-
-    Of a file with several images, ``#k`` for frame k is appended.
-    """
-    return name_of(hashlib.sha256(data).hexdigest()[:16], frame)
-
-
-def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, str]:
-    """Bytes of an image's whole file, and the image's id.
-
-    Frames of one file follow each other: the last file with several frames is kept in memory for
-    as long as it does not change.
-
-    Raises
-    ------
-    ImageError
-        As `read_bytes`.
-    """
-    if not frame:
-        data = read_bytes(path)
-        return data, image_id_of(data)
-    try:
-        found = os.stat(path)
-        stamp = found.st_mtime_ns, found.st_size
-    except (OSError, ValueError):
-        stamp = None
-    data, identity = _read_once(str(path), stamp)
-    return data, name_of(identity, frame)
-
-
-@lru_cache(maxsize=1)
-def _read_once(path: str, stamp: tuple[int, int] | None) -> tuple[bytes, str]:
-    data = read_bytes(path)
-    return data, image_id_of(data)
 
 
 def default_source() -> Path:
@@ -91,6 +48,7 @@ def read_manifest(
     source: Path | str | None = None,
     config: Config | DataConfig | None = None,
     progress: Progress | None = None,
+    left_out: LeftOut | None = None,
 ) -> pd.DataFrame:
     """Manifest of a data set: its labelled images, and the unlabelled ones among them.
 
@@ -103,6 +61,8 @@ def read_manifest(
         frames, the element with the label, elements to keep, the key for patient ids.
     progress : callable or None
         Called with (stage, done, total).
+    left_out : LeftOut or None
+        Counts the files that become no row.
 
     Returns
     -------
@@ -115,17 +75,21 @@ def read_manifest(
     DataError, ConfigError
         The data set cannot be used; one line says why.
     """
-    config = _whole(config)
+    config = whole_config(config)
     source = Path(source or config.data.source or default_source())
-    rows = _merge_rows(read_rows(source, config, progress), source)
+    rows = _merge_rows(read_rows(source, config, progress, left_out=left_out), source)
     rows["image_id"] = _image_ids(rows, source)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)
-    return _sorted(rows)[[*COLUMNS, *config.data.keep_tags]]
+    return sort_rows(rows)[[*COLUMNS, *config.data.keep_tags]]
 
 
 def read_rows(
-    source: Path, config: Config, progress: Progress | None = None, labels: bool = True
+    source: Path,
+    config: Config,
+    progress: Progress | None = None,
+    labels: bool = True,
+    left_out: LeftOut | None = None,
 ) -> pd.DataFrame:
     """Rows of a data set as its source lists them, those of `data.unlabeled` last.
 
@@ -135,6 +99,8 @@ def read_rows(
     ----------
     labels : bool
         False: a CSV need not have a label column.
+    left_out : LeftOut or None
+        Counts the files that become no row.
 
     Returns
     -------
@@ -151,117 +117,16 @@ def read_rows(
     tag = config.data.label_tag
     if isinstance(adapter, CsvAdapter) and (tag or not labels):
         adapter = CsvAdapter(source, config.data, labels=False)
-    listed = _complete(adapter.read())
+    listed = complete(adapter.read())
     if tag and isinstance(adapter, CsvAdapter) and listed["label"].notna().any():
         raise DataError(f"{source} has labels, and data.label_tag = '{tag}' asks for those of the "
                         "DICOM headers; leave out one")  # fmt: skip
-    parts = [expand(listed, config, progress)]
+    left_out = LeftOut() if left_out is None else left_out
+    left_out.include(getattr(adapter, "left_out", None))
+    parts = [expand(listed, config, progress, left_out)]
     if config.data.unlabeled:
-        parts.append(_complete(read_inputs(config.data.unlabeled, config, progress)))
+        parts.append(complete(read_inputs(config.data.unlabeled, config, progress, left_out)))
     return pd.concat(parts, ignore_index=True)
-
-
-def read_inputs(
-    source: Path | str,
-    config: Config | DataConfig | None = None,
-    progress: Progress | None = None,
-) -> pd.DataFrame:
-    """Rows of the images to assign; of files that can hold several, the header is read.
-
-    Parameters
-    ----------
-    source : path
-        A folder (searched to the bottom), a CSV, a DICOMDIR, or one image.
-
-    Returns
-    -------
-    DataFrame
-        With columns image, path, group, frame and the elements to keep; sorted by image and
-        frame, each image once. A CSV's row whose file is missing stays: it becomes a `failed`
-        row.
-
-    Raises
-    ------
-    DataError
-        The source does not exist or cannot be listed, or an image is in two groups.
-    """
-    config = _without_labels(_whole(config))
-    source = Path(source)
-    if not source.exists():
-        raise DataError(f"{source} does not exist; give a folder of images or a CSV")
-    rows = expand(_complete(_list_inputs(source, config.data)), config, progress)
-    groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
-    if (groups > 1).any():
-        path, _ = groups.index[int(groups.to_numpy().argmax())]
-        image = rows["image"][rows["path"] == path].iloc[0]
-        raise DataError(f"{source}: image '{image}' is in two groups; keep one")
-    rows = rows.sort_values("group", na_position="last", kind="stable")
-    rows = _sorted(rows.drop_duplicates(["path", "frame"]))
-    return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
-
-
-def _list_inputs(source: Path, config: DataConfig) -> pd.DataFrame:
-    if CsvAdapter.accepts(source, config):
-        return CsvAdapter(source, config, labels=False).read()
-    if DicomdirAdapter.accepts(source, config):
-        return DicomdirAdapter(source, config).read()
-    if source.is_file():
-        images, root = [source.name], source.parent
-    else:
-        images, root = find_images(source), source
-    base = root.absolute()
-    paths = [os.path.join(base, image) for image in images]
-    return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
-
-
-def _whole(config: Config | DataConfig | None) -> Config:
-    return config if isinstance(config, Config) else Config(data=config or DataConfig())
-
-
-def _without_labels(config: Config) -> Config:
-    """Configuration without a label tag: images to assign have no labels to read."""
-    return replace(config, data=replace(config.data, label_tag=None))
-
-
-def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
-    """Classes of a manifest, sorted.
-
-    Raises
-    ------
-    DataError
-        No image is labelled, there is one class only or more than `max_classes`, or a label
-        holds ``|``, the separator of label sets.
-    """
-    counts = manifest["label"].dropna().value_counts().sort_index()
-    if not len(counts):
-        raise DataError("no image has a label; fill the label column or use class folders")
-    if len(counts) == 1:
-        raise DataError(f"all {counts.iloc[0]} labels are '{counts.index[0]}'; at least two "
-                        "classes are needed to tell them apart")  # fmt: skip
-    if len(counts) > max_classes:
-        raise DataError(f"{len(counts)} classes are more than max_classes = {max_classes}; is "
-                        f"'{counts.index[0]}' a label? if so, raise --max-classes")  # fmt: skip
-    piped = [label for label in counts.index if "|" in label]
-    if piped:
-        raise DataError(f"label '{piped[0]}' holds '|', which separates labels in "
-                        "assignments.csv; use another character")  # fmt: skip
-    single = counts[counts == 1].index.tolist()
-    if single:
-        log.warning("%d classes have one labelled image only, e.g. '%s': they are never held "
-                    "out, so nothing is known of their errors", len(single), single[0])  # fmt: skip
-    return counts.index.tolist()
-
-
-def _complete(rows: pd.DataFrame) -> pd.DataFrame:
-    others = [c for c in rows if c not in COLUMNS]
-    rows = rows.reindex(columns=[*(c for c in COLUMNS if c != "image_id"), *others]).astype(object)
-    return rows.where(rows.notna(), None)
-
-
-def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
-    numbers = [-1 if frame is None else int(frame) for frame in rows["frame"]]
-    rows = rows.assign(_frame=numbers).sort_values(["image", "path", "_frame"], ignore_index=True)
-    return rows.drop(columns="_frame")
 
 
 def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clusterkit.data.adapters.csv import read_table
 from clusterkit.data.pseudonyms import hash_patient
+from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name
 
 log = logging.getLogger("clusterkit")

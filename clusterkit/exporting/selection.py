@@ -12,7 +12,7 @@ import pandas as pd
 from clusterkit.auditing.batch import read_batch
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import frame_of
-from clusterkit.data.manifest import read_identified
+from clusterkit.data.identity import read_identified
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png
 from clusterkit.formats.assignment_rows import AssignmentRow, row_columns

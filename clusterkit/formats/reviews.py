@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clusterkit.data.adapters.csv import read_table
+from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
 from clusterkit.formats.label_studio import looks_like_json, read_label_studio

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
+from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import load_image, read_bytes
-from clusterkit.data.manifest import image_id_of
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json

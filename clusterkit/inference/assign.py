@@ -15,8 +15,8 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
+from clusterkit.data.inputs import read_inputs
 from clusterkit.data.loading import image_refs
-from clusterkit.data.manifest import read_inputs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignments import STATUSES, write_assignments

@@ -14,9 +14,9 @@ from PIL import Image
 
 from clusterkit.config import Config
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
+from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.dicom import read_elements
 from clusterkit.data.imageio.read import MAX_BYTES, decode
-from clusterkit.data.manifest import read_identified
 from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs

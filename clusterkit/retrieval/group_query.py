@@ -11,8 +11,8 @@ import torch
 from clusterkit.config import Config
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.frames import names_of
+from clusterkit.data.inputs import read_inputs
 from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
-from clusterkit.data.manifest import read_inputs
 from clusterkit.data.outcome_table import find_group
 from clusterkit.data.pseudonyms import key_fingerprint, key_path, read_key
 from clusterkit.errors import DataError, ImageError, nearest_name

@@ -12,7 +12,8 @@ import torch
 
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.manifest import check_labels, data_root, default_source, read_manifest
+from clusterkit.data.labels import check_labels
+from clusterkit.data.manifest import data_root, default_source, read_manifest
 from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clusterkit.config import Config, ImageConfig
+from clusterkit.data.identity import image_id_of, read_identified
 from clusterkit.data.imageio.greys import apply_window, own_range, scale
 from clusterkit.data.imageio.read import decode, load_image
 from clusterkit.data.imageio.tiff import list_pages
-from clusterkit.data.manifest import image_id_of, read_identified, read_inputs
+from clusterkit.data.inputs import read_inputs
 from clusterkit.errors import ImageError
 from tests.damage import assert_image_or_reason
 

@@ -25,7 +25,7 @@ from pydicom.uid import (  # noqa: E402
 
 from clusterkit.config import Config, ImageConfig, config_from_dict  # noqa: E402
 from clusterkit.data.imageio.read import load_image  # noqa: E402
-from clusterkit.data.manifest import read_inputs  # noqa: E402
+from clusterkit.data.inputs import read_inputs  # noqa: E402
 from clusterkit.errors import ConfigError, ImageError  # noqa: E402
 from tests.damage import assert_image_or_reason  # noqa: E402
 from tests.dicoms import dicom, save  # noqa: E402

@@ -17,7 +17,7 @@ from clusterkit import read_manifest  # noqa: E402
 from clusterkit.config import Config, DataConfig, ImageConfig  # noqa: E402
 from clusterkit.data.imageio.dicom import is_dicom  # noqa: E402
 from clusterkit.data.imageio.read import load_image  # noqa: E402
-from clusterkit.data.manifest import read_inputs  # noqa: E402
+from clusterkit.data.inputs import read_inputs  # noqa: E402
 from clusterkit.data.pseudonyms import hash_patient  # noqa: E402
 from clusterkit.errors import ConfigError, DataError, ImageError  # noqa: E402
 from tests.dicoms import dicom, save  # noqa: E402

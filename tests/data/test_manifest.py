@@ -15,7 +15,9 @@ from PIL import Image
 from clusterkit import read_manifest
 from clusterkit.config import DataConfig
 from clusterkit.data.adapters import registered_adapters
-from clusterkit.data.manifest import COLUMNS, check_labels, read_inputs
+from clusterkit.data.inputs import read_inputs
+from clusterkit.data.labels import check_labels
+from clusterkit.data.manifest_rows import COLUMNS
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 

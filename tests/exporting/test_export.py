@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clusterkit import read_assignments
+from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import image_size, load_image
-from clusterkit.data.manifest import image_id_of
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.export import TARGETS, export
 from clusterkit.exporting.label_studio_tasks import labeling_config

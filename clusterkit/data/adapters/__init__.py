@@ -35,7 +35,11 @@ class Adapter(Protocol):
         """Return True where this adapter reads such a source."""
 
     def read(self) -> pd.DataFrame:
-        """Rows with columns image, path, label, group, and split and frame where known."""
+        """Rows with columns image, path, label, group, and split and frame where known.
+
+        An adapter may have an attribute ``left_out`` (`data.left_out.LeftOut`), the files that it
+        passed over.
+        """
 
 
 BUILT_IN: tuple[type[Adapter], ...] = (

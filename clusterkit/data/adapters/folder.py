@@ -6,6 +6,7 @@ import pandas as pd
 
 from clusterkit.config import DataConfig
 from clusterkit.data.files import find_images
+from clusterkit.data.left_out import LeftOut
 
 
 class FolderAdapter:
@@ -14,7 +15,7 @@ class FolderAdapter:
     name = "folder"
 
     def __init__(self, source: Path, config: DataConfig) -> None:
-        self.source = source
+        self.source, self.left_out = source, LeftOut()
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
@@ -29,7 +30,7 @@ class FolderAdapter:
         DataError
             The folder holds no image.
         """
-        images = find_images(self.source)
+        images = find_images(self.source, self.left_out)
         return pd.DataFrame(
             {
                 "image": images,

@@ -8,6 +8,7 @@ import pandas as pd
 
 from clusterkit.config import DataConfig
 from clusterkit.data.files import find_images
+from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import ConfigError, DataError
 
 log = logging.getLogger("clusterkit")
@@ -23,7 +24,7 @@ class PatternAdapter:
     name = "pattern"
 
     def __init__(self, source: Path, config: DataConfig) -> None:
-        self.source = source
+        self.source, self.left_out = source, LeftOut()
         try:
             self.pattern = re.compile(config.label_pattern or "")
         except re.error as error:
@@ -49,7 +50,7 @@ class PatternAdapter:
         DataError
             No name matches.
         """
-        images = find_images(self.source)
+        images = find_images(self.source, self.left_out)
         matches = [self.pattern.match(image.rsplit("/", 1)[-1]) for image in images]
         unmatched = [image for image, match in zip(images, matches, strict=True) if not match]
         if len(unmatched) == len(images):

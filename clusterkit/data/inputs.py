@@ -1,0 +1,80 @@
+"""Inputs of `assign`: one row per image, labels or not."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.config import Config, DataConfig
+from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.adapters.dicomdir import DicomdirAdapter
+from clusterkit.data.files import find_images
+from clusterkit.data.frames import expand
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.manifest_rows import complete, sort_rows, whole_config
+from clusterkit.errors import DataError
+from clusterkit.progress import Progress
+
+
+def read_inputs(
+    source: Path | str,
+    config: Config | DataConfig | None = None,
+    progress: Progress | None = None,
+    left_out: LeftOut | None = None,
+) -> pd.DataFrame:
+    """Rows of the images to assign; of files that can hold several, the header is read.
+
+    Parameters
+    ----------
+    source : path
+        A folder (searched to the bottom), a CSV, a DICOMDIR, or one image.
+    left_out : LeftOut or None
+        Counts the files that become no row.
+
+    Returns
+    -------
+    DataFrame
+        With columns image, path, group, frame and the elements to keep; sorted by image and
+        frame, each image once. A CSV's row whose file is missing stays: it becomes a `failed`
+        row.
+
+    Raises
+    ------
+    DataError
+        The source does not exist or cannot be listed, or an image is in two groups.
+    """
+    config = _without_labels(whole_config(config))
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"{source} does not exist; give a folder of images or a CSV")
+    left_out = LeftOut() if left_out is None else left_out
+    listed = complete(_list_inputs(source, config.data, left_out))
+    rows = expand(listed, config, progress, left_out)
+    groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
+    if (groups > 1).any():
+        path, _ = groups.index[int(groups.to_numpy().argmax())]
+        image = rows["image"][rows["path"] == path].iloc[0]
+        raise DataError(f"{source}: image '{image}' is in two groups; keep one")
+    rows = rows.sort_values("group", na_position="last", kind="stable")
+    rows = sort_rows(rows.drop_duplicates(["path", "frame"]))
+    return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
+
+
+def _list_inputs(source: Path, config: DataConfig, left_out: LeftOut) -> pd.DataFrame:
+    if CsvAdapter.accepts(source, config):
+        return CsvAdapter(source, config, labels=False).read()
+    if DicomdirAdapter.accepts(source, config):
+        return DicomdirAdapter(source, config).read()
+    if source.is_file():
+        images, root = [source.name], source.parent
+    else:
+        images, root = find_images(source, left_out), source
+    base = root.absolute()
+    paths = [os.path.join(base, image) for image in images]
+    return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
+
+
+def _without_labels(config: Config) -> Config:
+    """Configuration without a label tag: images to assign have no labels to read."""
+    return replace(config, data=replace(config.data, label_tag=None))
