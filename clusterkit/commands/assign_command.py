@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @keep_tags_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
+@click.option("--overwrite", is_flag=True, help="Replace the assignments of another input.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
@@ -58,6 +59,7 @@ def assign(
     keep_tags: list[str] | None,
     ask: int | None,
     fresh: bool,
+    overwrite: bool,
     engine: str,
     address: str | None,
     strict: bool,
@@ -78,8 +80,9 @@ def assign(
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
-        loaded, unlabeled, config=config, out=out, fresh=fresh, progress=common.bar
-    )
+        loaded, unlabeled, config=config, out=out, fresh=fresh, overwrite=overwrite,
+        progress=common.bar,
+    )  # fmt: skip
     common.bar.close()
     record = result.record
     status = record.status

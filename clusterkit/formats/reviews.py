@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from clusterkit.data.identity import is_number, text_id
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
@@ -119,6 +120,7 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
     else:
         rows, numbers = _read_csv(path)
         unit = "line"
+    rows["image_id"] = [text_id(v) for v in rows["image_id"]]
     rows["line"] = numbers
     rows["where"] = [f"{path}, {unit} {number}" for number in numbers]
     cells = (rows[column].tolist() for column in ("image_id", "decision", "label", "where"))
@@ -229,6 +231,11 @@ class _KnownImages:
             return [(image_id, self.by_id[image_id])]
         if image_id in self.labels:
             return [(image_id, -1)]
+        if is_number(image_id):
+            raise DataError(
+                f"{where}: image_id '{shown(image_id)}' is a number, and no id of an image is one: "
+                "a spreadsheet has changed it; copy it anew from the column image_id"
+            )
         source = f"{self.assigned.where} or " if self.assigned else ""
         hint = "" if self.assigned else "; put the reviews beside the assignments.csv they are of"
         raise DataError(

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
-from clusterkit.data.identity import image_id_of
+from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
@@ -224,6 +224,7 @@ def read_run_manifest(path: Path | str) -> pd.DataFrame:
         c for c in table if c in ("image", "label", "group") or c not in _MANIFEST_COLUMNS
     ]:
         table[column] = [restore_csv_text(v) for v in table[column]]
+    table["image_id"] = [text_id(v) for v in table["image_id"]]
     return table if "provenance" in table else table.assign(provenance="given")
 
 
