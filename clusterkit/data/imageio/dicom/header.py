@@ -59,6 +59,17 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options: Any) -> "Datas
         return dcmread(source, force=True, **options)
 
 
+def pixel_description(dataset: "Dataset") -> "Dataset":
+    """Elements of group 0028, which describe the pixels, as a data set of their own.
+
+    A plain copy of a data set shares its elements: what is set in it changes both.
+    """
+    own = dataset.group_dataset(0x0028)
+    own.file_meta = dataset.file_meta
+    own.set_original_encoding(*dataset.original_encoding)
+    return own
+
+
 def read_elements(
     source: bytes | Path, max_bytes: int, tags: list[str | int]
 ) -> dict[str | int, str] | None:
