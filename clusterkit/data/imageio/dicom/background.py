@@ -20,9 +20,11 @@ def padding_of(dataset: "Dataset", values: np.ndarray) -> np.ndarray | None:
 
     A header by which all of the picture is padding is wrong about it.
     """
-    names = next((own for name, own in _NAMES.items() if name in dataset), ())
-    ends = [end for end in (_value(dataset, name) for name in names) if end is not None]
-    if not ends or names[0] not in dataset:
+    value, limit = next((own for name, own in _NAMES.items() if name in dataset), ("", ""))
+    if value not in dataset:
+        return None
+    ends = [end for end in (_value(dataset, name) for name in (value, limit)) if end is not None]
+    if not ends:
         return None
     found = (values >= min(ends)) & (values <= max(ends))
     return found if found.any() and not found.all() else None

@@ -99,7 +99,9 @@ def read_elements(
     options = {"stop_before_pixels": True, "specific_tags": tags}
     try:
         dataset = read_dataset(source, max_bytes, **options)
-        return {tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags}
+        found = {tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags}
+        # It stands in the meta header, which is no part of the data set.
+        return found | {"TransferSyntaxUID": syntax} if "TransferSyntaxUID" in tags else found
     except ImageError:
         raise
     except Exception as error:

@@ -109,7 +109,7 @@ def _markers(coded: bytes) -> Iterator[tuple[int, bytes]]:
 def _is_transformed(coded: bytes) -> bool:
     """Return True where the coding style (COD) of a JPEG 2000 stream has a colour transform."""
     place = coded.find(b"\xff\x4f\xff\x51") + 2
-    while 2 <= place and place + 9 <= len(coded) and coded[place] == 0xFF:
+    while place >= 2 and place + 9 <= len(coded) and coded[place] == 0xFF:
         kind, length = struct.unpack_from(">HH", coded, place)
         if kind == 0xFF52:
             return coded[place + 8] == 1

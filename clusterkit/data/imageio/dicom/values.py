@@ -98,7 +98,7 @@ def stored_values(dataset: "Dataset", frame: int) -> np.ndarray:
 
 def _coloured(dataset: "Dataset", frame: int, coded: bytes, syntax: str) -> np.ndarray:
     """Values (H, W, 3) of a compressed frame in RGB, whatever its header says of them."""
-    from pydicom.pixels import convert_color_space
+    from pydicom.pixels.processing import convert_color_space
 
     said = str(dataset.PhotometricInterpretation)
     colour = colour_of(coded, syntax, said)
@@ -113,7 +113,7 @@ def _coloured(dataset: "Dataset", frame: int, coded: bytes, syntax: str) -> np.n
 
 def _check_decoder(syntax: str) -> None:
     """Refuse a transfer syntax for which pydicom has no decoder at all."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders import get_decoder
     from pydicom.uid import UID
 
     try:
