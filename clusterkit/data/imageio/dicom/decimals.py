@@ -23,22 +23,24 @@ def read_decimals(view: "Dataset") -> None:
     ImageError
         One is no number.
     """
+    from pydicom.dataelem import DataElement
+
     for name in (n for n in DECIMALS if n in view):
         element = view[name]
-        values = element.value
-        if element.VM > 1:
-            numbers = [_number(name, value) for value in values]
-            # The first is the one that is used; a later one may be left empty.
-            element.value = [number for number in numbers if number is not None]
-        elif isinstance(values, str) and (number := _number(name, values)) is not None:
-            element.value = number
-        if element.VM == 0 or (isinstance(values, str) and not values.strip()):
+        values = element.value if element.VM > 1 else [element.value]
+        numbers = [_number(name, value) for value in values]
+        # The first is the one that is used; a later one may be left empty.
+        found = [number for number in numbers if number is not None]
+        if not found:
             del view[name]
+        elif any(isinstance(value, str) for value in values):
+            # One of the functional groups' own stays as it is written.
+            view[name] = DataElement(element.tag, "DS", found if len(found) > 1 else found[0])
 
 
 def _number(name: str, value: object) -> float | None:
-    """Number that a value stands for, at most 16 characters when written; "": None."""
-    text = str(value).strip().strip("\0")
+    """Number that a value stands for; "": None."""
+    text = "" if value is None else str(value).strip().strip("\0")
     if not text:
         return None
     number = float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else math.nan

@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 import zlib
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,9 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options: Any) -> "Datas
 def pixel_description(dataset: "Dataset") -> "Dataset":
     """Elements of group 0028, which describe the pixels, as a data set of their own.
 
-    A plain copy of a data set shares its elements: what is set in it changes both.
+    A copy of a data set, or a part of one, shares its elements: what is set in it changes both.
     """
-    own = dataset.group_dataset(0x0028)
+    own = deepcopy(dataset.group_dataset(0x0028))
     own.file_meta = dataset.file_meta
     own.set_original_encoding(*dataset.original_encoding)
     return own

@@ -1,6 +1,5 @@
 """Rendering of a frame: stored values to the greys or colours that a viewer would show."""
 
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -172,7 +171,6 @@ def _palette_of(dataset: "Dataset") -> "Dataset":
         table = dataset.get(name)
         entries = dataset[f"{colour}PaletteColorLookupTableDescriptor"].value[0] or 2**16
         if isinstance(table, bytes) and len(table) == 2 * entries:
-            turned[name] = deepcopy(dataset[name])
             turned[name].value = np.frombuffer(table, dtype=">u2").astype("<u2").tobytes()
     return turned
 

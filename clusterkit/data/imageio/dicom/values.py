@@ -113,7 +113,7 @@ def _coloured(dataset: "Dataset", frame: int, coded: bytes, syntax: str) -> np.n
 
 def _check_decoder(syntax: str) -> None:
     """Refuse a transfer syntax for which pydicom has no decoder at all."""
-    from pydicom.pixels.decoders import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     try:
