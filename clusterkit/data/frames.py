@@ -15,9 +15,11 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.files import find_images, maybe_dicom
-from clusterkit.data.imageio import dicom, tiff
-from clusterkit.data.imageio.read import MAX_BYTES
+from clusterkit.data.imageio import dicom, slides, tiff
+from clusterkit.data.imageio.films import film_of_syntax
+from clusterkit.data.imageio.read import MAX_BYTES, MAX_PIXELS
 from clusterkit.data.left_out import LeftOut
+from clusterkit.data.patient_pictures import say_slides, take_pictures
 from clusterkit.data.pseudonyms import (
     check_plain,
     hash_patient,
@@ -49,11 +51,18 @@ class Header:
         PatientID, "" where there is none. Never written to a file as it is.
     tags : dict of int to str
         Values of the elements that were to be read; "" where absent.
+    sop_class, image_type : str
+        Of DICOM: SOPClassUID and ImageType, which say whether it is a picture at all.
+    slide : bool
+        The file is a whole-slide pyramid, of which one level is the image.
     """
 
     frames: int | None = None
     patient: str = ""
     tags: dict[int, str] = field(default_factory=dict)
+    sop_class: str = ""
+    image_type: str = ""
+    slide: bool = False
 
 
 def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
@@ -89,6 +98,9 @@ def expand(
 ) -> pd.DataFrame:
     """Expand rows of files to rows of images, with patients as groups and the kept elements.
 
+    DICOM objects that are no pictures of a patient (masks, doses, reports, localizers, …) become
+    no rows; see `imageio.dicom.objects`.
+
     Parameters
     ----------
     rows : DataFrame
@@ -110,7 +122,7 @@ def expand(
     ConfigError
         An element is not known, or the key cannot be used.
     DataError
-        `label_tag` is in no file, or a frame is no number.
+        `label_tag` is in no file, a frame is no number, or no file is a picture.
     """
     data, wanted = config.data, _wanted(config)
     keep = [known_tag(name) for name in data.keep_tags]
@@ -119,6 +131,8 @@ def expand(
         headers.append(read_header(path, wanted))
         if progress and number % 100 == 0:
             progress("headers", number, len(rows))
+    rows, headers = take_pictures(rows, headers, config.data.keep_localizers, left_out)
+    say_slides(rows, headers)
     rows = rows.reset_index(drop=True).astype(object)
     for name, tag in zip(data.keep_tags, keep, strict=True):
         rows[name] = [header.tags.get(tag, "") if header else "" for header in headers]
@@ -211,21 +225,28 @@ def _wanted(config: Config) -> tuple[int, ...]:
 def _tiff_header(path: Path) -> Header | None:
     # The page list is scattered over a file that may be large.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if slides.find_level(data, MAX_PIXELS) is not None:
+            return Header(slide=True)
         pages = tiff.list_pages(data)
     return Header(frames=len(pages) if len(pages) > 1 else None)
 
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
-    found = dicom.read_elements(path, MAX_BYTES, ["PatientID", "NumberOfFrames", *tags])
+    names = ["PatientID", "NumberOfFrames", "SOPClassUID", "ImageType", "TransferSyntaxUID"]
+    found = dicom.read_elements(path, MAX_BYTES, [*names, *tags])
     if found is None:
         return None
     n_frames = dicom.frames_of(found)
     # What the file cannot hold is one row, which fails and says why.
     believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
+    # A film is one row, which fails and says why.
+    believed = believed and not film_of_syntax(found["TransferSyntaxUID"])
     return Header(
         frames=n_frames if believed else None,
         patient=found["PatientID"],
         tags={tag: found[tag] for tag in tags},
+        sop_class=found["SOPClassUID"],
+        image_type=found["ImageType"],
     )
 
 

@@ -18,6 +18,9 @@ COLUMNS = ["finding", "kind", "severity", "image", "image_id", "label", "group",
 # Grey level that 99 of 100 pixels of a nearly black image do not exceed.
 _BLACK = 10
 
+# So few grey levels are no photograph's: most of the 256 were lost on the way, or never there.
+_LEVELS = 32
+
 # How far a side and an aspect ratio may be off the median's, and how many images make a median.
 _SIDE, _ASPECT, _FEW = 4, 2, 10
 
@@ -94,9 +97,23 @@ def _unreadable(scan: Scan, _: SamePictures) -> Iterator[Finding]:
         yield Finding([int(place)], [scan.rows["error"].iloc[place]])
 
 
+def _transparent(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    for place in np.flatnonzero(scan.rows["transparent"]):
+        yield Finding([int(place)], ["over its background, all its pixels are the same"])
+
+
+def _few_levels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    rows = scan.rows
+    # Fewer than three are a mask or a drawing, whose levels are all there.
+    few = (rows["levels"] > 2) & (rows["levels"] <= _LEVELS) & (rows["bright"] > _BLACK)
+    for place in np.flatnonzero(few & _readable(rows)):
+        levels = int(rows["levels"].iloc[place])
+        yield Finding([int(place)], [f"{levels} of 256 grey levels are used"], [levels])
+
+
 def _constant(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     rows = scan.rows
-    for place in np.flatnonzero(rows["constant"] & _readable(rows)):
+    for place in np.flatnonzero(rows["constant"] & ~rows["transparent"] & _readable(rows)):
         yield Finding([int(place)], ["all its pixels are the same"])
 
 
@@ -266,4 +283,12 @@ KINDS = (
          "touching letters and may take "
          "other marks for text. Text may be a patient's name, and a model may read it. Score: "
          "marks in the line.", _burned_in_text),
+    FindingKind("transparent", "problem", "Nothing but transparency",
+         "The picture has transparent pixels, and over the background all its pixels are the "
+         "same: it is empty, or drawn in the background's colour ([image] background = 'white' "
+         "shows what is black).", _transparent),
+    FindingKind("few_levels", "note", "Few grey levels used",
+         f"A picture that is not nearly black uses 3 to {_LEVELS} of 256 grey levels: it was "
+         "saved with few colours, or a few odd values stretch its range ([image] window or "
+         "percentiles cut them off). Score: the levels.", _few_levels),
 )  # fmt: skip
