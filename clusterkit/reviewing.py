@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from clusterkit.data.files import inside_root
+from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import DataError, RunError
@@ -271,9 +272,15 @@ def _warn_of_groups(manifest: pd.DataFrame) -> None:
 
 
 def _keep_split(manifest: pd.DataFrame) -> None:
-    """A reviewed image of a patient that is held out by the data's own split is held out too."""
+    """A reviewed image of a patient that is held out by the data's own split is held out too.
+
+    So is one of a test image's file: nothing may be learned from it.
+    """
     split = manifest.dropna(subset=["split", "group"]).drop_duplicates("group")
     sides = dict(zip(split["group"], split["split"], strict=True))
     added = ~manifest["provenance"].isin(["given"]) & manifest["split"].isna()
+    of_test = manifest[(manifest["split"] == "test") & (manifest["image_id"] != "")]
+    same = added & files_of(manifest["image_id"]).isin(files_of(of_test["image_id"]))
     added &= manifest["group"].isin(sides)
     manifest.loc[added, "split"] = manifest["group"][added].map(sides)
+    manifest.loc[same, "split"] = "test"

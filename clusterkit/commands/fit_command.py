@@ -91,10 +91,25 @@ def fit(
         f"{info.backbone}, {info.weights} weights",
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
-        f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
-        f"{metrics['held_out_units']} groups that the models had not seen",
+        *_measured(metrics),
         f"next       clusterkit assign UNLABELED --run {result.path}",
     ])  # fmt: skip
+
+
+def _measured(metrics: dict[str, Any]) -> list[str]:
+    """Return lines on the accuracy of held-out images, and of test images if there are any."""
+    line = (
+        f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
+    )
+    if metrics["within_groups"]:
+        line += ("the groups that were learned from: optimistic, and for these groups (patients) "
+                 "only; nothing is promised")  # fmt: skip
+    else:
+        line += f"{metrics['held_out_units']} groups that the models had not seen"
+    from clusterkit.formats.run_info import describe_test
+
+    test = metrics.get("test")
+    return [line] if test is None else [line, f"test       {describe_test(test)}"]
 
 
 def _reviewed(summary: dict[str, Any], run: Path) -> list[str]:

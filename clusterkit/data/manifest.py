@@ -183,7 +183,7 @@ def _drop_conflicts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _check_splits(rows: pd.DataFrame, source: Path) -> None:
     given = rows["split"].dropna()
-    wrong = given[~given.isin(["train", "valid"])]
+    wrong = given[~given.isin(["train", "valid", "test"])]
     if len(wrong):
         raise DataError(f"{source}: split '{wrong.iloc[0]}' is not allowed; use train, valid or "
                         "leave it empty")  # fmt: skip

@@ -67,9 +67,10 @@ def _groups(groups: pd.Series) -> dict[str, Any]:
 
 def _remarks(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
     remarks = []
-    others = [split for split in splits if split not in ("train", "valid")]
+    others = [split for split in splits if split not in ("train", "valid", "test")]
     if others:
-        remarks.append(f"fit does not take the split '{others[0]}': it knows train and valid")
+        remarks.append(f"fit does not take the split '{others[0]}': it knows train, valid "
+                       "and test")  # fmt: skip
     single = [label for label, n in classes.items() if n == 1]
     if single:
         remarks.append(f"{len(single)} classes have one labelled image only, e.g. '{single[0]}': "

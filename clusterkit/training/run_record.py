@@ -15,6 +15,7 @@ import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.data.splits import units_of
 from clusterkit.encoders.torchvision import Backbone
 from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
 from clusterkit.methods.novelty import NoveltyModel
@@ -121,9 +122,9 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
 
 
 def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: int) -> DataSummary:
-    counts = data.rows["label"].value_counts()
+    counts, units = data.rows["label"].value_counts(), units_of(data.rows)
     # Patients may have images of several classes; then they are never split between folds.
-    mixed = (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
+    mixed = (pd.Series(data.labels).groupby(units).nunique() > 1).sum()
     return DataSummary(
         root=roots[0],
         # Where else reviewed images are, tried in this order.
@@ -131,7 +132,7 @@ def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: 
         images=len(data.rows),
         patient_key=key_fingerprint(data.rows["group"], config.data.key_file),
         unlabelled=unlabelled,
-        units=int(data.units.max()) + 1,
+        units=int(units.max()) + 1,
         units_of_several_classes=int(mixed),
         by_class={c: int(counts[c]) for c in data.classes},
     )
