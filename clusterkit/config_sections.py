@@ -60,7 +60,7 @@ class DataConfig:
         str, Doc("Column of a CSV that holds the labels; an empty cell: unlabelled.")
     ] = "label"
     group_column: Annotated[
-        str, Doc("Column of the patient, slide or smear, which is never on both sides of a split.")
+        str, Doc("Column of the patient, slide or smear, never split; 'none': no column is.")
     ] = "group"
     label_tag: Annotated[str | None, Doc("DICOM element that holds the label.")] = None
     keep_tags: Annotated[
@@ -74,6 +74,9 @@ class DataConfig:
     max_classes: Annotated[
         int, Range(2, 100_000), Doc("More classes than this are an error: probably file names.")
     ] = 1000
+    label_map: Annotated[
+        str | None, Doc("CSV with columns old and new: labels to rename and merge.")
+    ] = None
 
 
 @dataclass

@@ -91,10 +91,20 @@ def fit(
         f"{info.backbone}, {info.weights} weights",
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
-        f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
-        f"{metrics['held_out_units']} groups that the models had not seen",
+        f"held out   accuracy {metrics['accuracy']:.1%} on {_held_out(metrics, info.data.groups)}",
         f"next       clusterkit assign UNLABELED --run {result.path}",
     ])  # fmt: skip
+
+
+def _held_out(metrics: dict[str, Any], groups: int) -> str:
+    """Return what was held out in words: groups only where somebody named some."""
+    images, units = metrics["held_out_images"], metrics["held_out_units"]
+    if groups:
+        return f"{images} images of {units} groups that the models had not seen"
+    # Copies and frames are held out together.
+    copies = f" ({units} without their copies)" if units < images else ""
+    return (f"{images} images{copies} that the models had not seen; no groups are named, so images "
+            "of one patient may have been learned from")  # fmt: skip
 
 
 def _reviewed(summary: dict[str, Any], run: Path) -> list[str]:

@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 
 from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.labels import check_labels
+from clusterkit.data.labels import check_labels, warn_of_near_labels
 from clusterkit.data.manifest import data_root, default_source, read_manifest
 from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.errors import RunError
@@ -71,29 +72,38 @@ def fit(
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
     source = Path(source or config.data.source or default_source())
-    applied = _read_reviewed(source, reviews, config, progress)
+    names = read_label_map(config.data.label_map)
+    applied = _read_reviewed(source, reviews, config, progress, names)
     data = load_labelled(applied.manifest, config, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model.backbone, config.model.weights)
     training = train_best(applied.manifest, data, backbone, config, progress)
     _warn_of_few_held_out(training.learned.calibration)
-    result = _create_run(path, source, given, applied, data, backbone, training)
+    result = _create_run(path, source, given, applied, data, backbone, training, names)
     result.save()
     return result
 
 
 def _read_reviewed(
-    source: Path, reviews: Sequence[Path | str], config: Config, progress: Progress
+    source: Path,
+    reviews: Sequence[Path | str],
+    config: Config,
+    progress: Progress,
+    names: LabelMap,
 ) -> Applied:
     """Read the manifest, and put the reviews into it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
-    manifest = read_manifest(source, config, progress)
+    manifest = read_manifest(source, config, progress, label_map=names)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
-    applied = apply_reviews(manifest, list(reviews), root, unlabeled)
+    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names)
+    unused = names.unused(applied.manifest["label"].dropna().unique())
+    if unused:
+        log.warning("%s", unused)
     check_labels(applied.manifest, config.data.max_classes)
+    warn_of_near_labels(applied.manifest["label"])
     return applied
 
 
@@ -105,6 +115,7 @@ def _create_run(
     data: Labelled,
     backbone: Backbone,
     training: "Training",
+    names: LabelMap,
 ) -> Run:
     learned, root = training.learned, data_root(source, config.data)
     info = {
@@ -117,6 +128,7 @@ def _create_run(
         "unlabelled": int(applied.manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
         "reviews": review_record(applied, path),
+        "renamed": names.names,
     }
     return Run(
         path=path,
