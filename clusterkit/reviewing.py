@@ -83,7 +83,7 @@ def review(
     assigned = load_assigned(folder / ASSIGNMENTS)
     names = read_label_map(label_map) if label_map else _names_of(folder)
     labelled = _labelled_of(folder)
-    labelled = labelled.assign(label=names.renamed(labelled["label"]))
+    labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))
     spread = [spread_reviews(reviews, assigned, labelled, names)]
     settled = settle(spread, labelled)
     summary = summarise(spread, settled, labelled) | {"against": assigned.where}

@@ -15,10 +15,10 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.files import find_images, maybe_dicom
-from clusterkit.data.groups import Origin, take_patients
 from clusterkit.data.imageio import dicom, tiff
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.left_out import LeftOut
+from clusterkit.data.patients import Origin, take_patients
 from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
 from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError, ImageError
@@ -102,7 +102,7 @@ def expand(
     DataFrame
         With a column more for each element to keep, named as in the config. `group` of DICOM
         rows without one is the hash of PatientID, or PatientID itself where that is to be kept;
-        see `groups.take_patients`.
+        see `patients.take_patients`.
 
     Raises
     ------

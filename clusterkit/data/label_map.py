@@ -95,7 +95,7 @@ def read_label_map(source: Path | str | None) -> LabelMap:
     places = [names.index(column) for column in COLUMNS]
     direct: dict[str, str] = {}
     for line, number in zip(lines, numbers, strict=True):
-        old, new = _read_row(*(line[place] for place in places), f"{source}, line {number}")
+        old, new = _read_row(line[places[0]], line[places[1]], f"{source}, line {number}")
         if direct.setdefault(old, new) != new:
             raise DataError(f"{source}, line {number}: '{escape_unseen(old)}' becomes "
                             f"'{shown(new)}', and '{shown(direct[old])}' in an earlier line; keep "
@@ -110,8 +110,8 @@ def _read_row(old: str, new: str, where: str) -> tuple[str, str]:
         raise DataError(f"{where}: no old label; write the label that is to be renamed, or remove "
                         "the row")  # fmt: skip
     if not new:
-        raise DataError(f"{where}: no new label for '{escape_unseen(old)}'; write one, or empty the "
-                        "label of these images in the data to leave them unlabelled")  # fmt: skip
+        raise DataError(f"{where}: no new label for '{escape_unseen(old)}'; write one, or empty "
+                        "the label in the data to leave its images unlabelled")  # fmt: skip
     if "|" in new:
         raise DataError(f"{where}: the new label '{shown(new)}' holds '|', which separates labels "
                         "in assignments.csv; use another character")  # fmt: skip

@@ -82,8 +82,9 @@ def read_label(text: str, where: str) -> str:
     label = compose_label(text)
     unseen = _unseen_in(label)
     if unseen:
-        raise DataError(f"{where}: label '{escape_unseen(label)}' holds the invisible character "
-                        f"{_named(unseen)}; write it anew, or rename it with --label-map")  # fmt: skip
+        raise DataError(f"{where}: label '{escape_unseen(label)}' holds a line break or another "
+                        f"control character, {_named(unseen)} (it may be invisible); write it "
+                        "anew, or rename it with --label-map")  # fmt: skip
     return label
 
 
@@ -153,8 +154,10 @@ def near_key(label: str) -> Hashable:
     blanks, dashes and underscores between words. A dash before a number or at the end says
     something and stays.
 
-    >>> near_key("White_Blood cell") == near_key("white blood-cell"), near_key("01") == near_key("1.0")
-    (True, True)
+    >>> near_key("White_Blood cell") == near_key("white blood-cell")
+    True
+    >>> near_key("01") == near_key("1.0")
+    True
     >>> near_key("HER2-") == near_key("HER2"), near_key("-1") == near_key("1")
     (False, False)
     """
@@ -192,9 +195,14 @@ def near_question(labels: Sequence[str], counts: Mapping[str, int]) -> str:
     return f"{', '.join(named[:-1])} and {named[-1]}: one class?"
 
 
+def count_labels(labels: pd.Series) -> dict[str, int]:
+    """Number of images of each label."""
+    return {str(label): int(n) for label, n in labels.dropna().value_counts().items()}
+
+
 def warn_of_near_labels(labels: pd.Series) -> None:
-    """Warn of labels that may be one class; None: no label."""
-    counts = labels.dropna().value_counts().to_dict()
+    """Log a warning of labels that may be one class."""
+    counts = count_labels(labels)
     sets = near_labels(counts)
     if sets:
         asked = " ".join(near_question(found, counts) for found in sets[:_NAMED])

@@ -100,9 +100,7 @@ def read_rows(
     remarks: Remarks | None = None,
     label_map: LabelMap | None = None,
 ) -> pd.DataFrame:
-    """Rows of a data set as its source lists them, those of `data.unlabeled` last.
-
-    They are not checked: the same image may be there twice.
+    """Rows of a data set as its source lists them, those of `data.unlabeled` last, unchecked.
 
     Parameters
     ----------
@@ -111,16 +109,14 @@ def read_rows(
     left_out : LeftOut or None
         Counts the files that become no row.
     remarks : Remarks or None
-        Takes what is to be said of labels and groups; None: it is logged, and a label that cannot
-        be read is an error.
+        None: they are logged, and a label that cannot be read is an error.
     label_map : LabelMap or None
-        None: that of the config.
 
     Returns
     -------
     DataFrame
-        With `COLUMNS` but `image_id`, and the elements to keep; label, group, split and frame
-        are str or None.
+        With `COLUMNS` but `image_id`, and the elements to keep; texts are str or None. The same
+        image may be there twice.
 
     Raises
     ------
@@ -140,9 +136,10 @@ def read_rows(
     said = Remarks() if remarks is None else remarks
     said.add(getattr(adapter, "group_remark", ""))
     names = read_label_map(config.data.label_map) if label_map is None else label_map
-    refused = None if remarks is None else remarks.refused
-    # Before frames: a row of a table is one line of it.
-    _read_labels(listed, source, getattr(adapter, "lines", None), names, refused)
+    lines, refused = getattr(adapter, "lines", None), None if remarks is None else said.refused
+    # A row of a table is one line of it; labels of a tag come with the frames.
+    if not tag:
+        _read_labels(listed, source, lines, names, refused)
     parts = [expand(listed, config, progress, left_out, said)]
     if tag:
         _read_labels(parts[0], source, None, names, refused)

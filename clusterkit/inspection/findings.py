@@ -8,7 +8,7 @@ import pandas as pd
 
 from clusterkit.data.duplicates.signature import SAME
 from clusterkit.data.frames import name_of
-from clusterkit.data.labels import near_labels, near_question
+from clusterkit.data.labels import count_labels, near_labels, near_question
 from clusterkit.inspection.same_pictures import SamePictures
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS
@@ -207,7 +207,7 @@ def _unreadable_labels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
 
 def _label_spellings(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     labels = scan.rows["label"]
-    counts = labels.dropna().value_counts().to_dict()
+    counts = count_labels(labels)
     for found in near_labels(counts):
         places = np.flatnonzero(labels.isin(found)).tolist()
         yield Finding(places, [near_question(found, counts)] * len(places))

@@ -107,11 +107,9 @@ def inspect(
     suspects, note = label_suspects(scanned.rows, run)
     found = find_all(scanned, same, suspects, twice)
     table = to_table(scanned, found)
-    counts = count_all(scanned.rows)
-    counts["remarks"] += remarks.sentences
     summary = {
         "made_by": "clusterkit inspect",
-        **counts,
+        **count_all(scanned.rows, remarks.sentences),
         "findings": _by_kind(table),
         "label_errors": note,
         "seconds": round(time.monotonic() - began, 1),

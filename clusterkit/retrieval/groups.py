@@ -12,8 +12,8 @@ import torch
 from clusterkit.auditing.pictures import save_png
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.frames import names_of
-from clusterkit.data.groups import group_column
 from clusterkit.data.outcome_table import read_outcomes
+from clusterkit.data.patients import group_column
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor

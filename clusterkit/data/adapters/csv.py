@@ -7,7 +7,7 @@ import pandas as pd
 from clusterkit.config import DataConfig
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import resolve_uids
-from clusterkit.data.groups import group_column, unused_group_sentence
+from clusterkit.data.patients import group_column, unused_group_sentence
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name
 
@@ -73,13 +73,14 @@ class CsvAdapter:
             {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
         )
         out["image"] = [Path(image).as_posix() for image in images]
+        columns: dict[str, str | None]
         columns = {"label": config.label_column, "group": group, "split": "split",
                    "frame": "frame"}  # fmt: skip
-        for name, column in columns.items():
-            if column is None or column not in names:
+        for name, own in columns.items():
+            if own is None or own not in names:
                 out[name] = None
                 continue
-            out[name] = [cell.strip() or None for cell in self._column(names, lines, column)]
+            out[name] = [cell.strip() or None for cell in self._column(names, lines, own)]
         return out
 
     def _column(self, names: list[str], lines: list[list[str]], column: str) -> list[str]:

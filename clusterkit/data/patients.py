@@ -1,4 +1,4 @@
-"""Groups: which column of a table looks like the patient, and who the patient of a DICOM file is."""
+"""Groups: the column of a table that looks like the patient, and the patient of a DICOM file."""
 
 import logging
 import re
@@ -39,6 +39,8 @@ _NOBODY = {
     "hidden", "masked", "private", "confidential", "patient", "patientid", "id", "test", "dummy",
     "default", "x", "xx", "xxx", "xxxx", "xxxxx", "xxxxxx", "xxxxxxxx",
 }  # fmt: skip
+
+_PLURAL = {"study": "studies", "series": "series"}
 
 # Studies from which on one PatientID of all files is taken for no patient's. One patient may well
 # have been seen a few times.
@@ -87,9 +89,9 @@ def unused_group_sentence(names: Sequence[str], lines: Sequence[Sequence[str]], 
     if column is None:
         return ""
     return (
-        f"column {column} looks like a group and is not used: images of one {column} may be on both "
-        f"sides of a split, and what is measured is then too good; give --group-column {column}, "
-        "or --group-column none"
+        f"column {column} looks like a group and is not used: images of one {column} may be on "
+        "both sides of a split, and what is measured is then too good; give --group-column "
+        f"{column}, or --group-column none"
     )
 
 
@@ -230,9 +232,6 @@ def _remark(
 
 def _plain(identity: str) -> str:
     return "".join(c for c in identity.casefold() if c.isalnum())
-
-
-_PLURAL = {"study": "studies", "series": "series"}
 
 
 def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
