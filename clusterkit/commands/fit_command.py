@@ -62,6 +62,7 @@ def fit(
     DATA is a folder with one subfolder per class, a CSV with columns image and label, or a
     folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
     """
+    from clusterkit.data.patients import group_column
     from clusterkit.training.fit import fit as fit_run
 
     config = override(
@@ -91,20 +92,23 @@ def fit(
         f"{info.backbone}, {info.weights} weights",
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
-        f"held out   accuracy {metrics['accuracy']:.1%} on {_held_out(metrics, info.data.groups)}",
+        f"held out   accuracy {metrics['accuracy']:.1%} on "
+        f"{_held_out(metrics, info.data.groups, group_column(config.data) is None)}",
         f"next       clusterkit assign UNLABELED --run {result.path}",
     ])  # fmt: skip
 
 
-def _held_out(metrics: dict[str, Any], groups: int) -> str:
+def _held_out(metrics: dict[str, Any], groups: int, declined: bool) -> str:
     """Return what was held out in words: groups only where somebody named some."""
     images, units = metrics["held_out_images"], metrics["held_out_units"]
     if groups:
         return f"{images} images of {units} groups that the models had not seen"
     # Copies and frames are held out together.
     copies = f" ({units} without their copies)" if units < images else ""
-    return (f"{images} images{copies} that the models had not seen; no groups are named, so images "
-            "of one patient may have been learned from")  # fmt: skip
+    said = f"{images} images{copies} that the models had not seen"
+    if declined:
+        return said
+    return f"{said}; no groups are named: others of the same patients may have been learned from"
 
 
 def _reviewed(summary: dict[str, Any], run: Path) -> list[str]:
