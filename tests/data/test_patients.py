@@ -27,7 +27,8 @@ def test_columns_that_look_like_a_group(name):
 
 
 @pytest.mark.parametrize("name", [
-    "patient_age", "PatientSex", "patient position", "case_control", "study_date", "slide_thickness",
+    "patient_age", "PatientSex", "patient position",
+    "case_control", "study_date", "slide_thickness",
     "id", "site", "age", "label2", "", "name", "scanner", "caseworker", "impatient",
 ])  # fmt: skip
 def test_columns_that_do_not(name):
@@ -106,8 +107,8 @@ def test_the_study_and_then_the_series_stand_for_the_patient(tmp_path, caplog):
         "3 DICOM files have no PatientID: their StudyInstanceUID is the group, 2 in all"
         in caplog.text
     )
-    assert "2 DICOM files have no PatientID: their SeriesInstanceUID is the group" in said
-    assert "1 DICOM files have no PatientID, StudyInstanceUID or SeriesInstanceUID" in said
+    assert "2 DICOM files have no PatientID: their SeriesInstanceUID is the group" in caplog.text
+    assert "1 DICOM files have no PatientID, StudyInstanceUID or SeriesInstanceUID" in caplog.text
     assert "1.2.3" not in "".join(filter(None, groups))
 
 
