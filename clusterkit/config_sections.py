@@ -72,7 +72,7 @@ class DataConfig:
         str, Doc("Column of a CSV that holds the labels; an empty cell: unlabelled.")
     ] = "label"
     group_column: Annotated[
-        str, Doc("Column of the patient, slide or smear, which is never on both sides of a split.")
+        str, Doc("Column of the patient, slide or smear, never split; 'none': no column is.")
     ] = "group"
     label_tag: Annotated[str | None, Doc("DICOM element that holds the label.")] = None
     keep_tags: Annotated[
@@ -89,6 +89,9 @@ class DataConfig:
     keep_localizers: Annotated[
         bool, Doc("DICOM localizers (scouts) are images too; else they are left out.")
     ] = False
+    label_map: Annotated[
+        str | None, Doc("CSV with columns old and new: labels to rename and merge.")
+    ] = None
 
 
 @dataclass

@@ -194,7 +194,7 @@ def common(function: Command) -> Command:
 
 # The options that say where labels are, as they are called in `config.data`.
 _DATA = ("images", "label_pattern", "image_column", "label_column", "group_column", "label_tag",
-         "keep_tags", "unlabeled", "keep_localizers")  # fmt: skip
+         "keep_tags", "unlabeled", "keep_localizers", "label_map")  # fmt: skip
 
 
 def data_options(function: Command) -> Command:
@@ -211,7 +211,11 @@ def data_options(function: Command) -> Command:
     @config_option(
         "--label-column", key="data.label_column", help="Of a CSV: labels, empty where unlabelled"
     )
-    @config_option("--group-column", key="data.group_column", help="Of a CSV: e.g. the patient")
+    @config_option(
+        "--group-column",
+        key="data.group_column",
+        help="Of a CSV: e.g. the patient; none: no column",
+    )
     @config_option(
         "--label-tag",
         key="data.label_tag",
@@ -223,6 +227,7 @@ def data_options(function: Command) -> Command:
         "--unlabeled", key="data.unlabeled", metavar="DIR", help="More images, without labels"
     )
     @keep_localizers_option
+    @label_map_option
     @wraps(function)
     def wrapped(**kwargs: Any) -> None:
         function(**kwargs)
@@ -247,6 +252,12 @@ def images_option(function: Command) -> Command:
     return config_option("--images", key="data.images", help=text, otherwise="the CSV's folder")(
         function
     )
+
+
+def label_map_option(function: Command) -> Command:
+    """Add --label-map, for commands that read labels or reviews."""
+    text = "Columns old, new: labels to rename and merge"
+    return config_option("--label-map", key="data.label_map", metavar="CSV", help=text)(function)
 
 
 def keep_tags_option(function: Command) -> Command:

@@ -20,14 +20,9 @@ from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES, MAX_PIXELS
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.patient_pictures import say_slides, take_pictures
-from clusterkit.data.pseudonyms import (
-    check_plain,
-    hash_patient,
-    is_personal,
-    key_path,
-    known_tag,
-    read_key,
-)
+from clusterkit.data.patients import Origin, take_patients
+from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
+from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError, ImageError
 from clusterkit.progress import Progress
 
@@ -47,8 +42,8 @@ class Header:
     ----------
     frames : int or None
         Number of frames; None: the file holds one image.
-    patient : str
-        PatientID, "" where there is none. Never written to a file as it is.
+    origin : Origin or None
+        Patient, study and series; None: no DICOM file.
     tags : dict of int to str
         Values of the elements that were to be read; "" where absent.
     sop_class, image_type : str
@@ -58,7 +53,7 @@ class Header:
     """
 
     frames: int | None = None
-    patient: str = ""
+    origin: Origin | None = None
     tags: dict[int, str] = field(default_factory=dict)
     sop_class: str = ""
     image_type: str = ""
@@ -95,6 +90,7 @@ def expand(
     config: Config,
     progress: Progress | None = None,
     left_out: LeftOut | None = None,
+    remarks: Remarks | None = None,
 ) -> pd.DataFrame:
     """Expand rows of files to rows of images, with patients as groups and the kept elements.
 
@@ -110,12 +106,15 @@ def expand(
         `image.frames`, `data.keep_tags`, `data.label_tag`, `data.key_file`.
     left_out : LeftOut or None
         Counts the files that become no row.
+    remarks : Remarks or None
+        Takes what is to be said of patients; None: it is logged.
 
     Returns
     -------
     DataFrame
         With a column more for each element to keep, named as in the config. `group` of DICOM
-        rows without one is the hash of PatientID, or PatientID itself where that is to be kept.
+        rows without one is the hash of PatientID, or PatientID itself where that is to be kept;
+        see `patients.take_patients`.
 
     Raises
     ------
@@ -138,7 +137,10 @@ def expand(
         rows[name] = [header.tags.get(tag, "") if header else "" for header in headers]
     if data.label_tag:
         _take_labels(rows, headers, known_tag(data.label_tag), data.label_tag)
-    _take_patients(rows, headers, config)
+    said = Remarks() if remarks is None else remarks
+    take_patients(rows, [header.origin if header else None for header in headers], config, said)
+    if remarks is None:
+        said.warn()
     cells = zip(rows["image"], rows["frame"], headers, strict=True)
     rows["frame"] = [_frames(image, cell, header, config) for image, cell, header in cells]
     rows = rows.explode("frame", ignore_index=True).astype(object)
@@ -232,7 +234,8 @@ def _tiff_header(path: Path) -> Header | None:
 
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
-    names = ["PatientID", "NumberOfFrames", "SOPClassUID", "ImageType", "TransferSyntaxUID"]
+    names = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "SOPClassUID",
+             "ImageType", "TransferSyntaxUID"]  # fmt: skip
     found = dicom.read_elements(path, MAX_BYTES, [*names, *tags])
     if found is None:
         return None
@@ -243,7 +246,7 @@ def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     believed = believed and not film_of_syntax(found["TransferSyntaxUID"])
     return Header(
         frames=n_frames if believed else None,
-        patient=found["PatientID"],
+        origin=Origin(*(found[name] for name in names[:3])),
         tags={tag: found[tag] for tag in tags},
         sop_class=found["SOPClassUID"],
         image_type=found["ImageType"],
@@ -261,37 +264,6 @@ def _take_labels(rows: pd.DataFrame, headers: list[Header | None], tag: int, nam
     if missing:
         log.warning("%d files have no value in %s and count as unlabelled", missing, name)
     rows["label"] = [label or None for label in labels]
-
-
-def _take_patients(rows: pd.DataFrame, headers: list[Header | None], config: Config) -> None:
-    """Make patients the groups of images without one, so that a patient's images stay together."""
-    ids = [header.patient if header else "" for header in headers]
-    missing = [bool(i) and not g for i, g in zip(ids, rows["group"], strict=True)]
-    if not any(missing):
-        return
-    named = {g for g in rows["group"] if isinstance(g, str)}
-    if any(i in named for i, m in zip(ids, missing, strict=True) if m):
-        # One patient under two names would be on both sides of a split.
-        rows["group"] = [i if m and i in named else g
-                         for i, m, g in zip(ids, missing, rows["group"], strict=True)]  # fmt: skip
-        missing = [m and i not in named for i, m in zip(ids, missing, strict=True)]
-    plain = "PatientID" in config.data.keep_tags
-    key = b"" if plain else read_key(key_path(config.data.key_file))
-    groups = {i: i if plain else hash_patient(i, key) for i in ids if i}
-    rows["group"] = [
-        groups[i] if m else g for i, m, g in zip(ids, missing, rows["group"], strict=True)
-    ]
-    if not plain:
-        _warn_of_paths(rows["image"], ids)
-
-
-def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
-    inside = sum(
-        len(patient) > 3 and patient in image for image, patient in zip(images, ids, strict=True)
-    )
-    if inside:
-        log.warning("%d paths hold the patient's id, and paths are written as they are: rename the "
-                    "files if runs and tables are to be passed on", inside)  # fmt: skip
 
 
 def _frames(

@@ -146,10 +146,7 @@ class Run:
             The folder is no run, is of a newer format or one older than 3, or a file is damaged.
         """
         path = Path(path)
-        if not (path / "run.json").is_file():
-            raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
-                           "`clusterkit fit` wrote")  # fmt: skip
-        info = RunInfo.of_run(_read_json(path / "run.json"), where=str(path))
+        info = read_run_info(path)
         try:
             return cls(
                 path=path,
@@ -215,6 +212,21 @@ def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
         raise RunError(f"no run{what} under {folder}/; run `clusterkit {first}` first, or give "
                        "--run DIR")  # fmt: skip
     return found[-1]
+
+
+def read_run_info(path: Path | str) -> RunInfo:
+    """Read a run's record without loading its networks.
+
+    Raises
+    ------
+    RunError
+        The folder is no run, or its record cannot be read.
+    """
+    path = Path(path)
+    if not (path / "run.json").is_file():
+        raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
+                       "`clusterkit fit` wrote")  # fmt: skip
+    return RunInfo.of_run(_read_json(path / "run.json"), where=str(path))
 
 
 def read_run_manifest(path: Path | str) -> pd.DataFrame:

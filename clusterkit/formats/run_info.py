@@ -32,6 +32,10 @@ class DataSummary(JsonRecord):
         Groups with images of several classes; they are never split between folds.
     by_class : dict of str to int
         Images of each class.
+    groups : int
+        Groups that were named, e.g. patients; 0: nobody named any.
+    renamed : dict of str to str
+        The label map that was used: from old names to new ones.
     """
 
     root: str
@@ -42,6 +46,8 @@ class DataSummary(JsonRecord):
     units: int = 0
     units_of_several_classes: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
+    groups: int = 0
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

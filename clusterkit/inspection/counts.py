@@ -1,5 +1,6 @@
 """Numbers of images by class, group, split and size."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,13 +9,15 @@ import pandas as pd
 _NAMED = 10
 
 
-def count_all(rows: pd.DataFrame) -> dict[str, Any]:
+def count_all(rows: pd.DataFrame, said: Sequence[str] = ()) -> dict[str, Any]:
     """Count images by class, group, split and size.
 
     Parameters
     ----------
     rows : DataFrame
         See `Scan.rows`.
+    said : sequence of str
+        Further remarks.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def count_all(rows: pd.DataFrame) -> dict[str, Any]:
         "sizes": {"count": int(sizes.nunique()), "named": _most(sizes)},
         "colour": colour,
         "grey": len(readable) - colour,
-        "remarks": _remarks(classes, splits),
+        "remarks": [*_remarks(classes, splits), *said],
     }
 
 

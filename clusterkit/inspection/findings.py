@@ -8,6 +8,7 @@ import pandas as pd
 
 from clusterkit.data.duplicates.signature import SAME
 from clusterkit.data.frames import name_of
+from clusterkit.data.labels import count_labels, near_labels, near_question
 from clusterkit.inspection.same_pictures import SamePictures
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS
@@ -215,6 +216,20 @@ def _group_differs(scan: Scan, column: str, what: str) -> Iterator[Finding]:
         yield Finding(own["place"].tolist(), [f"group '{group}' has {what}: {shown}"] * len(own))
 
 
+def _unreadable_labels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    refused = scan.rows["refused"]
+    for place in np.flatnonzero(refused != ""):
+        yield Finding([int(place)], [refused.iloc[place]])
+
+
+def _label_spellings(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    labels = scan.rows["label"]
+    counts = count_labels(labels)
+    for found in near_labels(counts):
+        places = np.flatnonzero(labels.isin(found)).tolist()
+        yield Finding(places, [near_question(found, counts)] * len(places))
+
+
 def _nothing(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     return iter(())
 
@@ -241,6 +256,9 @@ KINDS = (
     FindingKind("label_twice", "problem", "Images listed twice",
          "The table lists an image more than once, with different labels, groups or splits.",
          _nothing),
+    FindingKind("label_unreadable", "problem", "Labels with invisible characters",
+         "A label holds a character that nobody can see, by its number in <>; fit refuses it.",
+         _unreadable_labels),
     FindingKind("conflicting_labels", "problem", "The same picture under different labels",
          "Exact or near duplicates have different labels; at least one of them is wrong."
          + _BY_LOOKS,
@@ -266,6 +284,10 @@ KINDS = (
          f"(likeness of at least {SAME}); smooth pictures of one outline may be taken for each "
          "other. Frames of one file are not compared with each other alone. Score: likeness to "
          "the most alike, 1 is the same.", _near),
+    FindingKind("label_spellings", "note", "One label in several spellings",
+         "Labels are equal as numbers, or but for case, blanks, dashes and underscores between "
+         "words, width or letters that look the same; fit makes a class of each. Merge them with "
+         "--label-map.", _label_spellings),
     FindingKind("label_suspect", "note", "Labels that may be wrong",
          "A model that had not seen the image disagrees with its label more than its own rate of "
          "errors explains (confident learning; Northcutt et al. 2021, by cleanlab). Score: the "

@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 
 from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.labels import check_labels
+from clusterkit.data.labels import check_labels, warn_of_near_labels
 from clusterkit.data.manifest import data_root, default_source, read_manifest
 from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.encoders.torchvision import Backbone, load_backbone
@@ -73,31 +74,40 @@ def fit(
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
     source = Path(source or config.data.source or default_source())
-    applied, test = _read_reviewed(source, reviews, config, progress)
+    names = read_label_map(config.data.label_map)
+    applied, test = _read_reviewed(source, reviews, config, progress, names)
     data = load_labelled(applied.manifest, config, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model.backbone, config.model.weights)
     training = train_best(applied.manifest, data, backbone, config, progress)
     _warn_of_few_held_out(training.learned.calibration, data)
-    result = _create_run(path, source, given, applied, data, backbone, training)
+    result = _create_run(path, source, given, applied, data, backbone, training, names)
     result = with_test(result, test, config, progress)
     result.save()
     return result
 
 
 def _read_reviewed(
-    source: Path, reviews: Sequence[Path | str], config: Config, progress: Progress
+    source: Path,
+    reviews: Sequence[Path | str],
+    config: Config,
+    progress: Progress,
+    names: LabelMap,
 ) -> tuple[Applied, pd.DataFrame]:
     """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
-    manifest = read_manifest(source, config, progress)
+    manifest = read_manifest(source, config, progress, label_map=names)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
-    applied = apply_reviews(manifest, list(reviews), root, unlabeled)
+    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names)
+    unused = names.unused(applied.manifest["label"].dropna().unique())
+    if unused:
+        log.warning("%s", unused)
     applied.manifest, test = take_out_test(applied.manifest)
     check_labels(applied.manifest, config.data.max_classes)
+    warn_of_near_labels(applied.manifest["label"])
     return applied, test
 
 
@@ -109,6 +119,7 @@ def _create_run(
     data: Labelled,
     backbone: Backbone,
     training: "Training",
+    names: LabelMap,
 ) -> Run:
     learned, root = training.learned, data_root(source, config.data)
     info = {
@@ -121,6 +132,7 @@ def _create_run(
         "unlabelled": int(applied.manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
         "reviews": review_record(applied, path),
+        "renamed": names.names,
     }
     return Run(
         path=path,

@@ -77,7 +77,7 @@ def run_info(
     backbone : Backbone
     extra : dict
         strategy, strategy_reason, folds, decisions, precision, metrics, reviews; and of the data
-        roots and unlabelled.
+        roots, unlabelled and renamed.
     """
     strategy = extra["strategy"]
     separate = config.model.encoder == "separate" and strategy == "finetune"
@@ -98,7 +98,7 @@ def run_info(
         classifier_head="linear" if strategy == "head" else "mlp",
         size=config.image.size,
         seed=config.seed,
-        data=_data_summary(data, config, extra["roots"], extra["unlabelled"]),
+        data=_data_summary(data, config, extra["roots"], extra["unlabelled"], extra["renamed"]),
         strategy=strategy,
         strategy_reason=extra["strategy_reason"],
         folds=extra["folds"],
@@ -113,7 +113,8 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     """Return the settings without what is of one machine or of one call."""
     saved = config.to_dict()
     # No absolute path goes into a run: it may be handed to a stranger.
-    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
+    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None,
+                      "label_map": None}  # fmt: skip
     # Whoever uses the run says anew which elements of headers are kept.
     saved["data"] |= {"keep_tags": [], "label_tag": None}
     if saved["model"]["weights"] not in ("auto", "none"):
@@ -121,7 +122,9 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     return saved
 
 
-def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: int) -> DataSummary:
+def _data_summary(
+    data: Labelled, config: Config, roots: list[str], unlabelled: int, renamed: dict[str, str]
+) -> DataSummary:
     counts, units = data.rows["label"].value_counts(), units_of(data.rows)
     # Patients may have images of several classes; then they are never split between folds.
     mixed = (pd.Series(data.labels).groupby(units).nunique() > 1).sum()
@@ -135,4 +138,6 @@ def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: 
         units=int(units.max()) + 1,
         units_of_several_classes=int(mixed),
         by_class={c: int(counts[c]) for c in data.classes},
+        groups=int(data.rows["group"].nunique()),
+        renamed=renamed,
     )

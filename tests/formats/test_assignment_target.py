@@ -54,12 +54,12 @@ def test_the_same_names_in_another_folder_are_another_input(tmp_path):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_somebody_s_file_is_never_replaced(tmp_path, name, content, overwrite):
     (tmp_path / name).write_text(content)
-    with pytest.raises(RunError, match="is not (from assign|replaced)|give another --out"):
+    with pytest.raises(RunError, match=r"is not (from assign|replaced)|give another --out"):
         check_target(tmp_path / "a.csv", ["x"], tmp_path, tmp_path, overwrite)
     assert (tmp_path / name).read_text() == content
 
 
 @pytest.mark.parametrize("name", ["scan.png", "a.json", "assignments", "a.tsv"])
 def test_the_name_of_a_table_ends_in_csv(tmp_path, name):
-    with pytest.raises(RunError, match="does not end in .csv"):
+    with pytest.raises(RunError, match=r"does not end in \.csv"):
         check_target(tmp_path / name, ["x"], tmp_path, tmp_path)
