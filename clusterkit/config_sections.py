@@ -36,6 +36,10 @@ def _are_tags(value: list[Any]) -> bool:
     return all(isinstance(tag, str) and tag for tag in value) and len(set(value)) == len(value)
 
 
+def _are_folders(value: list[Any]) -> bool:
+    return all(isinstance(folder, str) and folder for folder in value)
+
+
 @dataclass
 class DataConfig:
     """Where the labelled images are and how their labels are read.
@@ -74,6 +78,19 @@ class DataConfig:
     max_classes: Annotated[
         int, Range(2, 100_000), Doc("More classes than this are an error: probably file names.")
     ] = 1000
+    split_folders: Annotated[
+        bool | None,
+        Doc("Folders such as train and test above the classes; true: they are the split, false: "
+            "they are classes, none: ask."),
+    ] = None  # fmt: skip
+    follow_links: Annotated[
+        bool, Doc("Follow links to folders; links may lead into all folders that are named.")
+    ] = False
+    link_roots: Annotated[
+        list[str],
+        Check(_are_folders, "a list of folders"),
+        Doc("Folders that links among the images may lead into; means follow_links."),
+    ] = field(default_factory=list)
 
 
 @dataclass

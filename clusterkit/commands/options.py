@@ -194,7 +194,7 @@ def common(function: Command) -> Command:
 
 # The options that say where labels are, as they are called in `config.data`.
 _DATA = ("images", "label_pattern", "image_column", "label_column", "group_column", "label_tag",
-         "keep_tags", "unlabeled")  # fmt: skip
+         "keep_tags", "unlabeled", "split_folders", "follow_links", "link_roots")  # fmt: skip
 
 
 def data_options(function: Command) -> Command:
@@ -222,6 +222,13 @@ def data_options(function: Command) -> Command:
     @config_option(
         "--unlabeled", key="data.unlabeled", metavar="DIR", help="More images, without labels"
     )
+    @click.option(
+        "--split-folders/--no-split-folders",
+        default=None,
+        help="Of a folder: its first folders are train, valid and test, and the classes are in "
+        "them; or they are the classes. Default: ask where they look so.",
+    )
+    @link_options
     @wraps(function)
     def wrapped(**kwargs: Any) -> None:
         function(**kwargs)
@@ -259,6 +266,30 @@ def keep_tags_option(function: Command) -> Command:
     # The default, an empty list, in words.
     text = "DICOM elements to add as columns; none is written unless named."
     return click.option("--keep-tags", callback=split, metavar="TAG,…", help=text)(function)
+
+
+def link_options(function: Command) -> Command:
+    """Add --follow-links and --link-root, for commands that list images."""
+
+    def given(_: click.Context, __: click.Parameter, folders: tuple[Path, ...]) -> list[str] | None:
+        return [str(folder) for folder in folders] or None
+
+    follow = click.option(
+        "--follow-links",
+        is_flag=True,
+        default=None,
+        help="Follow links to folders, and links into other folders that are named here.",
+    )
+    roots = click.option(
+        "--link-root",
+        "link_roots",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        callback=given,
+        metavar="DIR",
+        help="Links may lead there (DVC's cache, an export's images); may be given again.",
+    )
+    return follow(roots(function))
 
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:

@@ -125,7 +125,8 @@ def read_rows(
     left_out.include(getattr(adapter, "left_out", None))
     parts = [expand(listed, config, progress, left_out)]
     if config.data.unlabeled:
-        parts.append(complete(read_inputs(config.data.unlabeled, config, progress, left_out)))
+        more = read_inputs(config.data.unlabeled, config, progress, left_out, unread=False)
+        parts.append(complete(more))
     return pd.concat(parts, ignore_index=True)
 
 
