@@ -10,6 +10,7 @@ from clusterkit.commands.options import (
     common,
     data_options,
     data_settings,
+    left_out_lines,
     print_summary,
 )
 from clusterkit.config import override
@@ -59,7 +60,10 @@ def inspect(
     summary = result.summary | {"page": str(result.page) if result.page else None}
     if common.as_json:
         summary["found"] = records.to_dict("records")
-    lines = [*_counts(result.summary), *_found(result.summary)]
+    from clusterkit.data.left_out import LeftOut
+
+    left_out = left_out_lines(LeftOut.of_record(result.summary["left_out"]))
+    lines = [*_counts(result.summary), *left_out, *_found(result.summary)]
     lines += [f"remark     {text}" for text in result.summary["remarks"]]
     lines.append(f"labels     {result.summary['label_errors']}")
     lines += [f"written    {out}", f"open       {result.page}"] if result.page else []

@@ -25,6 +25,7 @@ from clusterkit.config import (
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from clusterkit.data.left_out import LeftOut
     from clusterkit.formats.run import Run
 
 # Any function that click turns into a command.
@@ -290,6 +291,11 @@ def link_options(function: Command) -> Command:
         help="Links may lead there (DVC's cache, an export's images); may be given again.",
     )
     return follow(roots(function))
+
+
+def left_out_lines(left_out: "LeftOut") -> list[str]:
+    """Return the lines of a summary about files that became no row, one for each reason."""
+    return [f"left out   {sentence}" for sentence in left_out.sentences()]
 
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from clusterkit.data.guarded_path import is_inside
@@ -20,6 +21,18 @@ def find_images(root: Path, left_out: LeftOut | None = None) -> list[str]:
         As `list_images`, which also knows the paths.
     """
     return list_images(root, left_out).images
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Folder that images of a table are relative to, and folders that links in it may lead into."""
+
+    root: Path
+    link_roots: tuple[Path, ...] = ()
+
+    def find(self, image: str, where: str) -> Path:
+        """Path of an image; as `inside_root`."""
+        return inside_root(self.root, image, where, self.link_roots)
 
 
 def inside_root(root: Path, image: str, where: str, link_roots: Sequence[Path] = ()) -> Path:

@@ -32,6 +32,10 @@ class DataSummary(JsonRecord):
         Groups with images of several classes; they are never split between folds.
     by_class : dict of str to int
         Images of each class.
+    left_out : dict of str to dict
+        Files that were listed and are no row: by reason, how many of each ending.
+    link_roots : list of str
+        Folders that links among the images may lead into, relative to the run.
     """
 
     root: str
@@ -42,6 +46,8 @@ class DataSummary(JsonRecord):
     units: int = 0
     units_of_several_classes: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    link_roots: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,11 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
-from clusterkit.data.inputs import read_inputs
+from clusterkit.data.inputs import not_read, read_inputs
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
+from clusterkit.data.names import relative_folder
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignments import STATUSES, write_assignments
@@ -94,7 +97,8 @@ def assign(
     config = run.config_with(config)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    inputs = read_inputs(source, config, progress)
+    left_out = LeftOut()
+    inputs = read_inputs(source, config, progress, left_out)
     _check_key(run, inputs, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(out, _key(run, inputs, config), fresh)
@@ -108,6 +112,8 @@ def assign(
             cluster_summaries=summarise_clusters(table, evidence),
             fingerprint=journal.fingerprint,
             resumed_batches=resumed,
+            left_out=left_out.to_dict(),
+            not_read=not_read(inputs).to_dict(),
         )
         seconds = time.perf_counter() - started
         record = replace(record, seconds=round(seconds, 3), images_per_second=len(table) / seconds)
@@ -191,7 +197,8 @@ def _record(
         confidence=rule.config.assign.confidence,
         run=run.info.id,
         # Relative, so that a run and its data can move together and no absolute path is kept.
-        input_root=os.path.relpath(root, out.parent),
+        input_root=relative_folder(root, out.parent),
+        link_roots=LinkRules.of(rule.config.data, root).recorded(out.parent),
         device=str(choose_device(rule.config.device)),
         versions={
             "clusterkit": clusterkit.__version__,

@@ -15,6 +15,7 @@ from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
+from clusterkit.inspection.files_left_out import LEFT_OUT
 from clusterkit.inspection.findings import KINDS, Finding, FindingKind
 from clusterkit.inspection.scan import Scan, open_image
 
@@ -51,6 +52,7 @@ def render_page(
     found: list[tuple[FindingKind, Finding]],
     summary: dict[str, Any],
     config: Config,
+    left_out: list[str],
 ) -> Path:
     """Write ``index.html`` and its thumbnails into `out`, and return the page's path.
 
@@ -60,6 +62,8 @@ def render_page(
         As from `find_all`; at most 100 findings of a kind and 12 pictures of each are shown.
     summary : dict
         See `Inspection.summary`.
+    left_out : list of str
+        Sentences about files that are no rows.
     """
     thumbs = _Thumbs(out, scan, config)
     sections = []
@@ -78,6 +82,8 @@ def render_page(
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
+        left_out=left_out,
+        left_out_kind=LEFT_OUT,
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
         css=Markup(loader.get_source(environment, "page.css")[0]),
         generator=Markup(GENERATOR),

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,10 @@ import torch
 from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.labels import check_labels
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
+from clusterkit.data.names import relative_folder
 from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
@@ -71,25 +73,30 @@ def fit(
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
     source = Path(source or config.data.source or default_source())
-    applied = _read_reviewed(source, reviews, config, progress)
+    left_out = LeftOut()
+    applied = _read_reviewed(source, reviews, config, progress, left_out)
     data = load_labelled(applied.manifest, config, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model.backbone, config.model.weights)
     training = train_best(applied.manifest, data, backbone, config, progress)
     _warn_of_few_held_out(training.learned.calibration)
-    result = _create_run(path, source, given, applied, data, backbone, training)
+    result = _create_run(path, source, given, applied, data, backbone, training, left_out)
     result.save()
     return result
 
 
 def _read_reviewed(
-    source: Path, reviews: Sequence[Path | str], config: Config, progress: Progress
+    source: Path,
+    reviews: Sequence[Path | str],
+    config: Config,
+    progress: Progress,
+    left_out: LeftOut,
 ) -> Applied:
     """Read the manifest, and put the reviews into it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
-    manifest = read_manifest(source, config, progress)
+    manifest = read_manifest(source, config, progress, left_out)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
     applied = apply_reviews(manifest, list(reviews), root, unlabeled)
@@ -105,6 +112,7 @@ def _create_run(
     data: Labelled,
     backbone: Backbone,
     training: "Training",
+    left_out: LeftOut,
 ) -> Run:
     learned, root = training.learned, data_root(source, config.data)
     info = {
@@ -115,7 +123,9 @@ def _create_run(
         "precision": learned.calibration.precision.to_dict(),
         "metrics": learned.calibration.metrics(config.assign.confidence),
         "unlabelled": int(applied.manifest["label"].isna().sum()),
-        "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
+        "roots": [relative_folder(r, path) for r in [root, *applied.roots]],
+        "link_roots": LinkRules.of(config.data, source).recorded(path),
+        "left_out": left_out.to_dict(),
         "reviews": review_record(applied, path),
     }
     return Run(

@@ -1,7 +1,6 @@
 """The record of a fit: what run.json says of it, and the gallery that a run keeps."""
 
 import datetime as dt
-import os
 import platform
 import uuid
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
+from clusterkit.data.names import relative_folder
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.encoders.torchvision import Backbone
 from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
@@ -29,7 +29,7 @@ def review_record(applied: Applied, path: Path) -> dict[str, Any]:
     if not applied.summary:
         return {}
     counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
-    against = [a and os.path.relpath(a, path) for a in applied.summary["against"]]
+    against = [a and relative_folder(Path(a), path) for a in applied.summary["against"]]
     provenance = {k: int(v) for k, v in sorted(counts.items())}
     return applied.summary | {"against": against, "provenance": provenance}
 
@@ -76,7 +76,7 @@ def run_info(
     backbone : Backbone
     extra : dict
         strategy, strategy_reason, folds, decisions, precision, metrics, reviews; and of the data
-        roots and unlabelled.
+        roots, link_roots, unlabelled and left_out.
     """
     strategy = extra["strategy"]
     separate = config.model.encoder == "separate" and strategy == "finetune"
@@ -97,7 +97,7 @@ def run_info(
         classifier_head="linear" if strategy == "head" else "mlp",
         size=config.image.size,
         seed=config.seed,
-        data=_data_summary(data, config, extra["roots"], extra["unlabelled"]),
+        data=_data_summary(data, config, extra),
         strategy=strategy,
         strategy_reason=extra["strategy_reason"],
         folds=extra["folds"],
@@ -115,23 +115,27 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
     # Whoever uses the run says anew which elements of headers are kept.
     saved["data"] |= {"keep_tags": [], "label_tag": None}
+    # What links may lead to is said anew for other images.
+    saved["data"] |= {"follow_links": False, "link_roots": [], "split_folders": None}
     if saved["model"]["weights"] not in ("auto", "none"):
         saved["model"]["weights"] = backbone.weights
     return saved
 
 
-def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: int) -> DataSummary:
+def _data_summary(data: Labelled, config: Config, extra: dict[str, Any]) -> DataSummary:
     counts = data.rows["label"].value_counts()
     # Patients may have images of several classes; then they are never split between folds.
     mixed = (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
     return DataSummary(
-        root=roots[0],
+        root=extra["roots"][0],
         # Where else reviewed images are, tried in this order.
-        roots=roots,
+        roots=extra["roots"],
         images=len(data.rows),
         patient_key=key_fingerprint(data.rows["group"], config.data.key_file),
-        unlabelled=unlabelled,
+        unlabelled=extra["unlabelled"],
         units=int(data.units.max()) + 1,
         units_of_several_classes=int(mixed),
         by_class={c: int(counts[c]) for c in data.classes},
+        left_out=extra["left_out"],
+        link_roots=extra["link_roots"],
     )
