@@ -80,8 +80,7 @@ class DataConfig:
     ] = 1000
     split_folders: Annotated[
         bool | None,
-        Doc("Folders such as train and test above the classes; true: they are the split, false: "
-            "they are classes, none: ask."),
+        Doc("First folders called as a split; true: they are one, false: classes, none: an error."),
     ] = None  # fmt: skip
     follow_links: Annotated[
         bool, Doc("Follow links to folders; links may lead into all folders that are named.")

@@ -100,10 +100,12 @@ def _some(values: list[str], more: int = 0) -> str:
 
 
 def _found(summary: dict) -> list[str]:
-    if not summary["findings"]:
+    # What is left out has lines of its own.
+    found = {name: kind for name, kind in summary["findings"].items() if name != "left_out"}
+    if not found:
         return ["found      nothing"]
     lines = []
-    for name, kind in summary["findings"].items():
+    for name, kind in found.items():
         one = kind["findings"] == kind["images"]
         how_many = f"{kind['images']}" if one else f"{kind['findings']} of {kind['images']} images"
         lines.append(f"{kind['severity']:<10} {name} {how_many}, e.g. {kind['example']}")

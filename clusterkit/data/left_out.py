@@ -17,7 +17,8 @@ _NAMED = 12
 # with what it is, it is files.
 NO_IMAGE = "are no images"
 UNREAD = "are no images that clusterkit reads"
-MISNAMED = "are images but have no such ending (.png, .jpg): rename them"
+MISNAMED = "are images but have no such ending (.png, .jpg)"
+TEXT_LINKS = "are links that were copied as text"
 HIDDEN = "are hidden images: their names begin with a point"
 CLOSED_FILE = "cannot be opened"
 CLOSED = "folders cannot be opened"
@@ -28,10 +29,11 @@ OUTSIDE = "links lead out of the data (--follow-links --link-root DIR)"
 AGAIN = "links lead to folders that are listed already"
 
 # Things that a person would want to be an image; the others are there on purpose.
-WANTED = (UNREAD, MISNAMED, HIDDEN, CLOSED_FILE, CLOSED, LINKED, OUTSIDE)
+WANTED = (UNREAD, MISNAMED, TEXT_LINKS, HIDDEN, CLOSED_FILE, CLOSED, LINKED, OUTSIDE)
 
 _ONE = {
     "are no images": "is no image",
+    "are links that were": "is a link that was",
     "are hidden images: their names begin": "is a hidden image: its name begins",
     "are images but have no such ending": "is an image but has no such ending",
     "links lead to folders that are": "link leads to a folder that is",

@@ -34,6 +34,7 @@ from clusterkit.data.left_out import (
     OUTSIDE,
     RUNS,
     SYSTEM,
+    TEXT_LINKS,
     UNREAD,
     LeftOut,
 )
@@ -187,6 +188,10 @@ class _Walk:
             yield (f"{len(self.outside)} links lead out of {self.root} and are left out, e.g. "
                    f"{self.outside[0][0]}: give --follow-links --link-root {written_name(where)}, "
                    "if they are meant")  # fmt: skip
+        copied = list(self.left_out.counts.get(TEXT_LINKS, ()))
+        if copied:
+            yield (f"{len(copied)} links in {self.root} were copied as text, e.g. {copied[0]}: "
+                   "put what they lead to in their place")  # fmt: skip
         if self.unfollowed:
             yield (f"{len(self.unfollowed)} links to folders are not followed, e.g. "
                    f"{self.unfollowed[0]}: give --follow-links, if they are meant")  # fmt: skip
@@ -266,8 +271,8 @@ class _Walk:
         elif why and self.unread:
             self._take(folder, name, linked, why)
         else:
-            misnamed = not why and looks_like_image(head)
-            self.left_out.add(image, UNREAD if why else MISNAMED if misnamed else NO_IMAGE)
+            why = UNREAD if why else _why_no_image(folder.path, head)
+            self.left_out.add(image, why, written_name(name) if why == TEXT_LINKS else None)
 
     def _take_link(self, folder: _Folder, name: str) -> None:
         """Follow a link as far as the rules allow it."""
@@ -297,6 +302,16 @@ class _Walk:
         ending = os.path.splitext(name)[1].lower()
         if ending in image_extensions() and not name.startswith("._") and not entry.is_dir():
             self.left_out.add(written_name(name), HIDDEN)
+
+
+def _why_no_image(folder: str, head: bytes) -> str:
+    """Return why a file is no image, by its first 132 bytes."""
+    if looks_like_image(head):
+        return MISNAMED
+    # As git and archives write a link where links are not to be had.
+    target = os.fsdecode(head) if 0 < len(head) < 132 and b"\0" not in head else ""
+    linked = ("/" in target or os.sep in target) and os.path.exists(os.path.join(folder, target))
+    return TEXT_LINKS if linked else NO_IMAGE
 
 
 def _common_folder(folders: list[str]) -> str:

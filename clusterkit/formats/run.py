@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
@@ -159,7 +159,7 @@ class Run:
                 config=config_from_dict(info.config, where=str(path / "run.json")),
                 networks=_read_networks(path, info),
                 manifest=read_run_manifest(path),
-                gallery=load_file(path / "gallery.safetensors"),
+                gallery=_load_tensors(path / "gallery.safetensors"),
                 calibration=_read_json(path / "calibration.json"),
                 history=pd.read_csv(path / "history.csv"),
             )
@@ -229,8 +229,17 @@ def read_run_manifest(path: Path | str) -> pd.DataFrame:
     return table if "provenance" in table else table.assign(provenance="given")
 
 
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # safetensors opens no file whose path is no text.
+        return load(path.read_bytes())
+    return load_file(path)
+
+
 def _read_networks(path: Path, info: RunInfo) -> Networks:
-    state = load_file(path / "weights.safetensors")
+    state = _load_tensors(path / "weights.safetensors")
     name = info.backbone
     encoder = empty_encoder(name)
     features = 2 * encoder.channels

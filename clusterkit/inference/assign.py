@@ -97,8 +97,7 @@ def assign(
     config = run.config_with(config)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    left_out = LeftOut()
-    inputs = read_inputs(source, config, progress, left_out)
+    inputs, left_out = _listed(source, config, progress)
     _check_key(run, inputs, config)
     out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(out, _key(run, inputs, config), fresh)
@@ -112,8 +111,7 @@ def assign(
             cluster_summaries=summarise_clusters(table, evidence),
             fingerprint=journal.fingerprint,
             resumed_batches=resumed,
-            left_out=left_out.to_dict(),
-            not_read=not_read(inputs).to_dict(),
+            **left_out,
         )
         seconds = time.perf_counter() - started
         record = replace(record, seconds=round(seconds, 3), images_per_second=len(table) / seconds)
@@ -124,6 +122,15 @@ def assign(
         raise
     journal.remove()
     return Assignment(table, record, out)
+
+
+def _listed(
+    source: Path | str, config: Config, progress: Progress | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows of an input, and what a record says of the files that are none."""
+    left_out = LeftOut()
+    inputs = read_inputs(source, config, progress, left_out)
+    return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
 
 def _embed_missing(

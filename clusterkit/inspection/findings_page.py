@@ -13,6 +13,7 @@ from PIL import Image
 from clusterkit.config import Config
 from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
 from clusterkit.inspection.files_left_out import LEFT_OUT
@@ -52,7 +53,6 @@ def render_page(
     found: list[tuple[FindingKind, Finding]],
     summary: dict[str, Any],
     config: Config,
-    left_out: list[str],
 ) -> Path:
     """Write ``index.html`` and its thumbnails into `out`, and return the page's path.
 
@@ -62,8 +62,6 @@ def render_page(
         As from `find_all`; at most 100 findings of a kind and 12 pictures of each are shown.
     summary : dict
         See `Inspection.summary`.
-    left_out : list of str
-        Sentences about files that are no rows.
     """
     thumbs = _Thumbs(out, scan, config)
     sections = []
@@ -82,7 +80,7 @@ def render_page(
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
-        left_out=left_out,
+        left_out=LeftOut.of_record(summary["left_out"]).sentences(),
         left_out_kind=LEFT_OUT,
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
         css=Markup(loader.get_source(environment, "page.css")[0]),

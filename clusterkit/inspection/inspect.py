@@ -102,18 +102,15 @@ def inspect(
     # A CSV needs a label column only where one was named.
     named = config.data.label_column != type(config.data)().label_column
     left_out = LeftOut()
-    rows, remark = _read(source, config, progress, named, left_out)
-    rows, twice = _merge(rows)
+    rows, twice, remark = _read(source, config, progress, named, left_out)
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
     suspects, note = label_suspects(scanned.rows, run)
     found = find_all(scanned, same, suspects, twice)
     table = with_left_out(to_table(scanned, found), left_out, len(found))
-    counts = count_all(scanned.rows)
-    counts["remarks"] = [*([remark] if remark else []), *counts["remarks"]]
     summary = {
         "made_by": "clusterkit inspect",
-        **counts,
+        **_counts(scanned.rows, remark),
         "left_out": left_out.to_dict(),
         "findings": _by_kind(table),
         "label_errors": note,
@@ -122,27 +119,30 @@ def inspect(
     page = None
     if out is not None:
         page = _write(
-            out,
-            table,
-            summary,
-            lambda: render_page(out, scanned, found, summary, config, left_out.sentences()),
+            out, table, summary, lambda: render_page(out, scanned, found, summary, config)
         )
     return Inspection(table, summary, page)
 
 
 def _read(
     source: Path, config: Config, progress: Progress | None, labels: bool, left_out: LeftOut
-) -> tuple[pd.DataFrame, str]:
-    """Read the rows; where the first folders look like no classes, those in them are the classes.
+) -> tuple[pd.DataFrame, list[Finding], str]:
+    """Read the rows, as `_merge` makes them, and a remark.
 
-    `fit` would stop there. Whoever inspects wants to know what else is wrong, too.
+    Where the first folders look like no classes, those in them are the classes. `fit` would stop
+    there; whoever inspects wants to know what else is wrong, too.
     """
     try:
-        return read_rows(source, config, progress, labels, left_out), ""
+        return *_merge(read_rows(source, config, progress, labels, left_out)), ""
     except SplitFoldersError as error:
         asked = override(config, data__split_folders=True)
         rows = read_rows(source, asked, progress, labels, left_out)
-        return rows, f"fit stops here: {error}"
+        return *_merge(rows), f"fit stops here: {error}"
+
+
+def _counts(rows: pd.DataFrame, remark: str) -> dict[str, Any]:
+    counts = count_all(rows)
+    return counts | {"remarks": [*([remark] if remark else []), *counts["remarks"]]}
 
 
 def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:

@@ -44,18 +44,25 @@ class FolderAdapter:
         config = self.config
         found = list_images(self.source, self.left_out, LinkRules.of(config, self.source))
         images = found.images
-        rows = pd.DataFrame({"image": images, "path": found.paths, "group": None}, dtype=object)
+        columns: dict[str, list[str] | list[str | None]] = {"image": images, "path": found.paths}
         if config.split_folders:
             self._warn_of_others(images)
             pairs = [split_and_label(image) for image in images]
-            return rows.assign(split=[s for s, _ in pairs], label=[label for _, label in pairs])
+            columns["split"] = [split for split, _ in pairs]
+            columns["label"] = [label for _, label in pairs]
+        else:
+            columns["label"] = self._labels(images)
+        return pd.DataFrame({**columns, "group": None}, dtype=object)
+
+    def _labels(self, images: list[str]) -> list[str | None]:
+        """Labels of images whose first folders are the classes."""
         # With a label tag folders are no labels.
-        if config.split_folders is None and not config.label_tag:
+        if self.config.split_folders is None and not self.config.label_tag:
             check_class_folders(self.source, images)
         labels = [i.split("/")[0].strip() or None if "/" in i else None for i in images]
         if (self.source / _EXPORT).is_file():
             labels = [None if label in _NO_CLASSES else label for label in labels]
-        return rows.assign(label=labels)
+        return labels
 
     def _warn_of_others(self, images: list[str]) -> None:
         first = {i.split("/")[0] for i in images if "/" in i}
