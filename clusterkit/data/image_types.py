@@ -21,12 +21,12 @@ _NOT_READ = {
     "a HEIC image": HEIF_ENDINGS,
     "an AVIF image": (".avif", ".avifs"),
     "a JPEG XL image": (".jxl",),
-    "a volume (NIfTI)": (".nii", ".nii.gz"),
-    "a volume (Analyze)": (".img", ".hdr", ".img.gz"),
-    "a volume (NRRD)": (".nrrd", ".nhdr"),
-    "a volume (MetaImage)": (".mha", ".mhd"),
-    "a volume (MINC)": (".mnc",),
-    "a volume (FreeSurfer)": (".mgz", ".mgh"),
+    "a NIfTI volume": (".nii", ".nii.gz"),
+    "an Analyze volume": (".img", ".hdr", ".img.gz"),
+    "an NRRD volume": (".nrrd", ".nhdr"),
+    "a MetaImage volume": (".mha", ".mhd"),
+    "a MINC volume": (".mnc",),
+    "a FreeSurfer volume": (".mgz", ".mgh"),
     "a whole-slide image": (".svs", ".ndpi", ".ndpis", ".scn", ".mrxs", ".vms", ".vmu", ".bif",
                             ".vsi", ".isyntax", ".qptiff", ".svslide", ".kfb", ".sdpc", ".tron"),
     "a microscope's file": (".czi", ".lif", ".nd2", ".lsm", ".oib", ".oif", ".oir", ".ims", ".zvi",
@@ -79,7 +79,7 @@ def why_not_read(name: str) -> str:
     """Return why an image of this ending is not read, in words for a person; "": it is no such.
 
     >>> why_not_read("a/Scan.NII.GZ"), why_not_read("a.png"), why_not_read("a.csv")
-    ('a volume (NIfTI) (.nii.gz), which clusterkit does not read', '', '')
+    ('a NIfTI volume (.nii.gz), which clusterkit does not read', '', '')
     """
     ending = ending_of(name)
     kind = _KINDS.get(ending)
