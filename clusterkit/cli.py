@@ -44,6 +44,10 @@ def main() -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command in this process; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # What a terminal's encoding lacks, or a name that is no text, ends no command.
+            stream.reconfigure(errors="backslashreplace")
     detailed = (
         sum(a.count("v") for a in arguments if a.startswith("-v")) + arguments.count("--verbose")
         > 1

@@ -48,6 +48,10 @@ def _are_tags(value: list[Any]) -> bool:
     return all(isinstance(tag, str) and tag for tag in value) and len(set(value)) == len(value)
 
 
+def _are_folders(value: list[Any]) -> bool:
+    return all(isinstance(folder, str) and folder for folder in value)
+
+
 @dataclass
 class DataConfig:
     """Where the labelled images are and how their labels are read.
@@ -92,6 +96,18 @@ class DataConfig:
     label_map: Annotated[
         str | None, Doc("CSV with columns old and new: labels to rename and merge.")
     ] = None
+    split_folders: Annotated[
+        bool | None,
+        Doc("First folders called as a split; true: they are one, false: classes, none: an error."),
+    ] = None  # fmt: skip
+    follow_links: Annotated[
+        bool, Doc("Follow links to folders; links may lead into all folders that are named.")
+    ] = False
+    link_roots: Annotated[
+        list[str],
+        Check(_are_folders, "a list of folders"),
+        Doc("Folders that links among the images may lead into; means follow_links."),
+    ] = field(default_factory=list)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
+from clusterkit.data.names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
@@ -241,7 +242,7 @@ def _find_new(
             continue
         image = assigned.table["image"].iloc[row.position]
         try:
-            path = inside_root(assigned.root, image, assigned.where).absolute()
+            path = inside_root(assigned.root, image, assigned.where, assigned.link_roots).absolute()
             frame = row.image_id.partition("#")[2] or None
             if image_id_of(read_bytes(path), frame) != row.image_id:
                 raise DataError("it is not the file that was reviewed: its bytes have changed")
@@ -272,8 +273,8 @@ def _named(path: Path, root: Path, own: Path) -> tuple[str, Path | None]:
     """
     path, root, own = (Path(os.path.abspath(p)) for p in (path, root, own))
     if path.is_relative_to(root):
-        return path.relative_to(root).as_posix(), None
-    return path.relative_to(own.parent).as_posix(), own.parent
+        return written_name(path.relative_to(root).as_posix()), None
+    return written_name(path.relative_to(own.parent).as_posix()), own.parent
 
 
 def _group_of(row: SettledReview, spread: list[Reviews]) -> str | None:

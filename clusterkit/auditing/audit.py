@@ -107,7 +107,7 @@ def _write(
     # An earlier audit's page shows its own pictures until this one is written.
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
-    drawer = CardDrawer(Predictor(run, config), config.audit.method, batch.root, out, pictures)
+    drawer = CardDrawer(Predictor(run, config), config.audit.method, batch.inputs, out, pictures)
     sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
     checks = _check(drawer, run, places)

@@ -10,10 +10,17 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.auditing.page import Cluster
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord
-from clusterkit.formats.assignments import STATUSES, input_root, read_assignments, read_record
+from clusterkit.formats.assignments import (
+    STATUSES,
+    input_link_roots,
+    input_root,
+    read_assignments,
+    read_record,
+)
 from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
@@ -39,6 +46,8 @@ class AuditBatch:
         16 hex digits that name these rows of this run.
     notes : list of str
         Sentences about the table that a reader of the page should know.
+    link_roots : tuple of Path
+        Where else links among its images may lead.
     """
 
     csv: Path
@@ -47,6 +56,12 @@ class AuditBatch:
     root: Path
     key: str
     notes: list[str] = field(default_factory=list)
+    link_roots: tuple[Path, ...] = ()
+
+    @property
+    def inputs(self) -> ImageFolder:
+        """Where its images were."""
+        return ImageFolder(self.root, self.link_roots)
 
     @property
     def promise(self) -> str:
@@ -100,7 +115,8 @@ def read_batch(run: Run, csv: Path) -> AuditBatch:
     for note in notes:
         log.warning("%s: %s", csv.name, note)
     digest = hashlib.sha256(csv.read_bytes() + str(run.info.id).encode()).hexdigest()
-    return AuditBatch(csv, table, record, input_root(csv, record), digest[:16], notes)
+    root, link_roots = input_root(csv, record), input_link_roots(csv, record)
+    return AuditBatch(csv, table, record, root, digest[:16], notes, link_roots)
 
 
 def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.pictures import THUMB, file_stem, save_picture, thumbnail
-from clusterkit.data.files import inside_root
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, to_array
@@ -63,7 +63,7 @@ class ImageFiles:
     Parameters
     ----------
     run : Run
-    inputs : Path
+    inputs : ImageFolder
         Folder of the batch's images.
     out : Path
         Folder of the page.
@@ -77,7 +77,7 @@ class ImageFiles:
         labelled images that were not found.
     """
 
-    def __init__(self, run: Run, inputs: Path, out: Path, folder: str) -> None:
+    def __init__(self, run: Run, inputs: ImageFolder, out: Path, folder: str) -> None:
         self.run, self.inputs, self.out, self.folder = run, inputs, out, folder
         self.missing = self.changed = self.unmatched = 0
 
@@ -87,7 +87,7 @@ class ImageFiles:
             return None
         frame = row.image_id.partition("#")[2]
         try:
-            path = inside_root(self.inputs, row.image, "audit")
+            path = self.inputs.find(row.image, "audit")
             data, identity = read_identified(path, frame or None)
             if row.image_id and identity != row.image_id:
                 self.changed += 1

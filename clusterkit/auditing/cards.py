@@ -20,6 +20,7 @@ from clusterkit.auditing.card_matches import MatchChooser
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import heat_picture
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
 from clusterkit.formats.assignment_rows import AssignmentRow, assignment_rows
 from clusterkit.inference.predictor import Predictor
@@ -67,7 +68,7 @@ class CardDrawer:
     predictor : Predictor
     method : {"cam", "gradcam"}
         See `cam.contributions`.
-    inputs : Path
+    inputs : ImageFolder
         Folder of the batch's images.
     out : Path
         Folder of the page.
@@ -85,7 +86,7 @@ class CardDrawer:
     """
 
     def __init__(
-        self, predictor: Predictor, method: str, inputs: Path, out: Path, folder: str
+        self, predictor: Predictor, method: str, inputs: ImageFolder, out: Path, folder: str
     ) -> None:
         self.predictor, self.run = predictor, predictor.run
         self.explainer = Explainer.of(predictor, method)

@@ -13,6 +13,7 @@ from clusterkit.auditing.cards import CardDrawer
 from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import thumbnail
 from clusterkit.config import Config
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.imageio.read import to_array
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
@@ -94,7 +95,7 @@ def evidence(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
-    found = picture_rows(Predictor(run, run.config_with(config)), rows, batch.root)
+    found = picture_rows(Predictor(run, run.config_with(config)), rows, batch.inputs)
     lines = []
     none = MatchPictures(Match("", "", None), None, None, None)
     for own in found:
@@ -106,7 +107,9 @@ def evidence(
     return table
 
 
-def picture_rows(predictor: Predictor, rows: pd.DataFrame, root: Path) -> list[CardPictures]:
+def picture_rows(
+    predictor: Predictor, rows: pd.DataFrame, inputs: ImageFolder
+) -> list[CardPictures]:
     """Draw the cards of some assignments, with up to three labelled images each.
 
     Parameters
@@ -114,13 +117,13 @@ def picture_rows(predictor: Predictor, rows: pd.DataFrame, root: Path) -> list[C
     predictor : Predictor
         Its config says by which method CAMs are made.
     rows : DataFrame
-    root : Path
+    inputs : ImageFolder
         Where the images are.
     """
     # The page's own drawer, so that no two places draw the same evidence differently.
     with TemporaryDirectory() as folder:
         out = Path(folder)
-        drawer = CardDrawer(predictor, predictor.config.audit.method, root, out, "pictures")
+        drawer = CardDrawer(predictor, predictor.config.audit.method, inputs, out, "pictures")
         cards = drawer.draw(rows.reset_index(drop=True), np.arange(len(rows)), silent)
         return [_with_nearest(predictor.run, _read_pictures(card, out)) for card in cards]
 

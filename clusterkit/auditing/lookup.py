@@ -10,6 +10,7 @@ from clusterkit.auditing.plotting.figures import plain
 from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.names import written_name
 from clusterkit.errors import DataError
 
 
@@ -70,10 +71,10 @@ def _by_path(batch: AuditBatch, name: str) -> FoundRows:
     # Both ways: the file may be a link, or gone.
     for absolute in (os.path.abspath, os.path.realpath):
         try:
-            relative = Path(absolute(name)).relative_to(absolute(batch.root)).as_posix()
+            relative = Path(absolute(name)).relative_to(absolute(batch.root))
         except ValueError:
             continue
-        rows = batch.table[batch.table["image"] == relative]
+        rows = batch.table[batch.table["image"] == written_name(relative.as_posix())]
         if len(rows):
             return rows, None
     return batch.table[:0], None

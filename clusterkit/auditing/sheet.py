@@ -15,8 +15,10 @@ from clusterkit.auditing.paper import WIDTH, Paper
 from clusterkit.auditing.pictures import file_stem, save_png
 from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, to_array
+from clusterkit.data.names import written_name
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -129,12 +131,14 @@ def gather(
     source : Path or None
         Where the image is, if not where `assign` read it.
     """
-    run, root, name = predictor.run, batch.root, row["image"].iloc[0]
+    run, inputs, name = predictor.run, batch.inputs, row["image"].iloc[0]
+    own = row
     if source is not None:
-        root = source.parent
-    (pictures,) = picture_rows(
-        predictor, row if source is None else row.assign(image=source.name), root
-    )
+        # A person has named it: it may itself be a link.
+        source = source.resolve()
+        inputs = ImageFolder(source.parent)
+        own = row.assign(image=written_name(source.name))
+    (pictures,) = picture_rows(predictor, own, inputs)
     probs, lack = None, ""
     if row["status"].iloc[0] == "failed":
         lack = "The image could not be read."
@@ -142,7 +146,7 @@ def gather(
         # Without the folder: the sheet is passed on, and paths of a machine are nobody's business.
         lack = "The image is not where assign read it any more, or has changed since."
     else:
-        probs = _probs(predictor, source or root / name, row["image_id"].iloc[0])
+        probs = _probs(predictor, source or inputs.find(name, "audit"), row["image_id"].iloc[0])
     groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
     return Sheet(
         # As it stands in the table, wherever its file was found.

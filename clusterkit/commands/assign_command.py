@@ -12,6 +12,8 @@ from clusterkit.commands.options import (
     images_option,
     keep_localizers_option,
     keep_tags_option,
+    left_out_lines,
+    link_options,
     print_summary,
     run_option,
 )
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 @images_option
 @keep_tags_option
 @keep_localizers_option
+@link_options
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
 @click.option("--overwrite", is_flag=True, help="Replace the assignments of another input.")
@@ -60,6 +63,8 @@ def assign(
     images: str | None,
     keep_tags: list[str] | None,
     keep_localizers: bool | None,
+    follow_links: bool | None,
+    link_roots: list[str] | None,
     ask: int | None,
     fresh: bool,
     overwrite: bool,
@@ -74,12 +79,14 @@ def assign(
     if engine == "ray" or address:
         raise ConfigError("the Ray engine is not in this version; leave out --engine ray and "
                           "--address")  # fmt: skip
+    from clusterkit.data.left_out import LeftOut
     from clusterkit.inference.assign import assign as assign_images
 
     error = _error_value(max_error)
     loaded, config = common.load_run(run)
     config = override(config, assign__max_error=error, data__images=images,
                       data__keep_tags=keep_tags, data__keep_localizers=keep_localizers,
+                      data__follow_links=follow_links, data__link_roots=link_roots,
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
@@ -99,6 +106,8 @@ def assign(
         f"written    {result.path}: {record.images} images, "
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
+        *(f"failed     {text}" for text in LeftOut.of_record(record.not_read).sentences()),
+        *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
         *lines,
         f"next       clusterkit audit --run {loaded.path}",

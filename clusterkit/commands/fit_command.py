@@ -12,6 +12,7 @@ from clusterkit.commands.options import (
     config_option,
     data_options,
     data_settings,
+    left_out_lines,
     print_summary,
 )
 from clusterkit.config import override
@@ -62,6 +63,7 @@ def fit(
     DATA is a folder with one subfolder per class, a CSV with columns image and label, or a
     folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
     """
+    from clusterkit.data.left_out import LeftOut
     from clusterkit.data.patients import group_column
     from clusterkit.training.fit import fit as fit_run
 
@@ -82,6 +84,7 @@ def fit(
         "run": str(result.path),
         "classes": info.classes,
         "images": info.data.images,
+        "left_out": info.data.left_out,
         "strategy": info.strategy,
         "metrics": metrics,
         **({"reviews": info.reviews} if info.reviews else {}),
@@ -90,6 +93,7 @@ def fit(
         f"run        {result.path}",
         f"learned    {len(info.classes)} classes from {info.data.images} images; "
         f"{info.backbone}, {info.weights} weights",
+        *left_out_lines(LeftOut.of_record(info.data.left_out)),
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
         *_measured(metrics, info.data.groups, group_column(config.data) is None),

@@ -10,6 +10,7 @@ from clusterkit.commands.options import (
     common,
     data_options,
     data_settings,
+    left_out_lines,
     print_summary,
 )
 from clusterkit.config import override
@@ -59,7 +60,10 @@ def inspect(
     summary = result.summary | {"page": str(result.page) if result.page else None}
     if common.as_json:
         summary["found"] = records.to_dict("records")
-    lines = [*_counts(result.summary), *_found(result.summary)]
+    from clusterkit.data.left_out import LeftOut
+
+    left_out = left_out_lines(LeftOut.of_record(result.summary["left_out"]))
+    lines = [*_counts(result.summary), *left_out, *_found(result.summary)]
     lines += [f"remark     {text}" for text in result.summary["remarks"]]
     lines.append(f"labels     {result.summary['label_errors']}")
     lines += [f"written    {out}", f"open       {result.page}"] if result.page else []
@@ -96,10 +100,12 @@ def _some(values: list[str], more: int = 0) -> str:
 
 
 def _found(summary: dict) -> list[str]:
-    if not summary["findings"]:
+    # What is left out has lines of its own.
+    found = {name: kind for name, kind in summary["findings"].items() if name != "left_out"}
+    if not found:
         return ["found      nothing"]
     lines = []
-    for name, kind in summary["findings"].items():
+    for name, kind in found.items():
         one = kind["findings"] == kind["images"]
         how_many = f"{kind['images']}" if one else f"{kind['findings']} of {kind['images']} images"
         lines.append(f"{kind['severity']:<10} {name} {how_many}, e.g. {kind['example']}")

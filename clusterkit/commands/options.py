@@ -25,6 +25,7 @@ from clusterkit.config import (
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from clusterkit.data.left_out import LeftOut
     from clusterkit.formats.run import Run
 
 # Any function that click turns into a command.
@@ -194,7 +195,8 @@ def common(function: Command) -> Command:
 
 # The options that say where labels are, as they are called in `config.data`.
 _DATA = ("images", "label_pattern", "image_column", "label_column", "group_column", "label_tag",
-         "keep_tags", "unlabeled", "keep_localizers", "label_map")  # fmt: skip
+         "keep_tags", "unlabeled", "keep_localizers", "label_map", "split_folders", "follow_links",
+         "link_roots")  # fmt: skip
 
 
 def data_options(function: Command) -> Command:
@@ -228,6 +230,13 @@ def data_options(function: Command) -> Command:
     )
     @keep_localizers_option
     @label_map_option
+    @click.option(
+        "--split-folders/--no-split-folders",
+        default=None,
+        help="Of a folder: its first folders are train, valid and test, and the classes are in "
+        "them; or they are the classes. Default: ask where they look so.",
+    )
+    @link_options
     @wraps(function)
     def wrapped(**kwargs: Any) -> None:
         function(**kwargs)
@@ -282,6 +291,35 @@ def keep_localizers_option(function: Command) -> Command:
 
     return click.option("--keep-localizers", is_flag=True, callback=given,
                         help="DICOM: localizers (scouts) are images too.")(function)  # fmt: skip
+
+
+def link_options(function: Command) -> Command:
+    """Add --follow-links and --link-root, for commands that list images."""
+
+    def given(_: click.Context, __: click.Parameter, folders: tuple[Path, ...]) -> list[str] | None:
+        return [str(folder) for folder in folders] or None
+
+    follow = click.option(
+        "--follow-links",
+        is_flag=True,
+        default=None,
+        help="Follow links to folders, and links into other folders that are named here.",
+    )
+    roots = click.option(
+        "--link-root",
+        "link_roots",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        callback=given,
+        metavar="DIR",
+        help="Links may lead there (DVC's cache, an export's images); may be given again.",
+    )
+    return follow(roots(function))
+
+
+def left_out_lines(left_out: "LeftOut") -> list[str]:
+    """Return the lines of a summary about files that became no row, one for each reason."""
+    return [f"left out   {sentence}" for sentence in left_out.sentences()]
 
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:

@@ -14,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.files import find_images, maybe_dicom
+from clusterkit.data.guarded_path import check_opened
+from clusterkit.data.image_types import maybe_dicom
 from clusterkit.data.imageio import dicom, slides, tiff
 from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES, MAX_PIXELS
 from clusterkit.data.left_out import LeftOut
+from clusterkit.data.listing import list_images
+from clusterkit.data.manifest_rows import with_written_text
 from clusterkit.data.patient_pictures import say_slides, take_pictures
 from clusterkit.data.patients import Origin, take_patients
 from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
@@ -72,6 +75,7 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
         DICOM elements to read.
     """
     try:
+        check_opened(path)
         # A pipe would block for ever.
         if not os.path.isfile(path):
             return None
@@ -143,6 +147,7 @@ def expand(
         said.warn()
     cells = zip(rows["image"], rows["frame"], headers, strict=True)
     rows["frame"] = [_frames(image, cell, header, config) for image, cell, header in cells]
+    rows = with_written_text(rows, ["group", *data.keep_tags])
     rows = rows.explode("frame", ignore_index=True).astype(object)
     return rows.where(rows.notna(), None)
 
@@ -162,10 +167,11 @@ def resolve_uids(root: Path, images: list[str]) -> list[str]:
     if not wanted:
         return images
     found: dict[str, str] = {}
-    for name in find_images(root):
+    listing = list_images(root)
+    for name, path in zip(listing.images, listing.paths, strict=True):
         if maybe_dicom(name):
             try:
-                header = dicom.read_elements(root / name, MAX_BYTES, ["SOPInstanceUID"])
+                header = dicom.read_elements(Path(path), MAX_BYTES, ["SOPInstanceUID"])
             except (ImageError, OSError):
                 continue
             uid = header["SOPInstanceUID"] if header else ""

@@ -84,7 +84,7 @@ def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, 
         stamp = found.st_mtime_ns, found.st_size
     except (OSError, ValueError):
         stamp = None
-    data, identity = _read_once(str(path), stamp)
+    data, identity = _read_once(path if isinstance(path, str) else str(path), stamp)
     return data, name_of(identity, frame)
 
 

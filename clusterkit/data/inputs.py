@@ -1,6 +1,5 @@
 """Inputs of `assign`: one row per image, labels or not."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +8,13 @@ import pandas as pd
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.adapters.dicomdir import DicomdirAdapter
-from clusterkit.data.files import find_images
 from clusterkit.data.frames import expand
-from clusterkit.data.left_out import LeftOut
+from clusterkit.data.guarded_path import GuardedPath
+from clusterkit.data.left_out import UNREAD, LeftOut
+from clusterkit.data.link_rules import LinkRules
+from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import complete, sort_rows, whole_config
+from clusterkit.data.names import written_name
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 
@@ -22,6 +24,7 @@ def read_inputs(
     config: Config | DataConfig | None = None,
     progress: Progress | None = None,
     left_out: LeftOut | None = None,
+    unread: bool = True,
 ) -> pd.DataFrame:
     """Rows of the images to assign; of files that can hold several, the header is read.
 
@@ -31,6 +34,9 @@ def read_inputs(
         A folder (searched to the bottom), a CSV, a DICOMDIR, or one image.
     left_out : LeftOut or None
         Counts the files that become no row.
+    unread : bool
+        Images of types that are not read are rows too: a clinic gets one for every picture, with
+        the reason.
 
     Returns
     -------
@@ -49,7 +55,7 @@ def read_inputs(
     if not source.exists():
         raise DataError(f"{source} does not exist; give a folder of images or a CSV")
     left_out = LeftOut() if left_out is None else left_out
-    listed = complete(_list_inputs(source, config.data, left_out))
+    listed = complete(_list_inputs(source, config.data, left_out, unread))
     rows = expand(listed, config, progress, left_out)
     groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
     if (groups > 1).any():
@@ -61,18 +67,26 @@ def read_inputs(
     return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
 
 
-def _list_inputs(source: Path, config: DataConfig, left_out: LeftOut) -> pd.DataFrame:
+def _list_inputs(source: Path, config: DataConfig, left_out: LeftOut, unread: bool) -> pd.DataFrame:
     if CsvAdapter.accepts(source, config):
         return CsvAdapter(source, config, labels=False).read()
     if DicomdirAdapter.accepts(source, config):
         return DicomdirAdapter(source, config).read()
     if source.is_file():
-        images, root = [source.name], source.parent
+        images, paths = [written_name(source.name)], [str(source.absolute())]
     else:
-        images, root = find_images(source, left_out), source
-    base = root.absolute()
-    paths = [os.path.join(base, image) for image in images]
+        found = list_images(source, left_out, LinkRules.of(config, source), unread)
+        images, paths = found.images, found.paths
     return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
+
+
+def not_read(rows: pd.DataFrame) -> LeftOut:
+    """Count the rows whose files are images of types that are not read."""
+    found = LeftOut()
+    for image, path in zip(rows["image"], rows["path"], strict=True):
+        if isinstance(path, GuardedPath) and path.reason:
+            found.add(image, UNREAD)
+    return found
 
 
 def _without_labels(config: Config) -> Config:

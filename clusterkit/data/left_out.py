@@ -2,9 +2,51 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
+from typing import Self
+
+from clusterkit.data.imageio.image_formats import HEIF_ADVICE, HEIF_ENDINGS
 
 # Endings that say little without the one before them.
 _OUTER = (".gz", ".bz2", ".xz", ".zip")
+
+# Endings that a sentence names.
+_NAMED = 12
+
+# Why a file or a folder is left out, in words that follow their number; where they do not begin
+# with what it is, it is files.
+NO_IMAGE = "are no images"
+UNREAD = "are no images that clusterkit reads"
+MISNAMED = "are images but have no such ending (.png, .jpg)"
+TEXT_LINKS = "are links that were copied as text"
+HIDDEN = "are hidden images: their names begin with a point"
+CLOSED_FILE = "cannot be opened"
+CLOSED = "folders cannot be opened"
+SYSTEM = "folders are the system's own"
+RUNS = "folders are runs of clusterkit"
+LINKED = "links to folders are not followed (--follow-links)"
+OUTSIDE = "links lead out of the data (--follow-links --link-root DIR)"
+AGAIN = "links lead to folders that are listed already"
+
+# Things that a person would want to be an image; the others are there on purpose.
+WANTED = (UNREAD, MISNAMED, TEXT_LINKS, HIDDEN, CLOSED_FILE, CLOSED, LINKED, OUTSIDE)
+
+_ONE = {
+    "are no images": "is no image",
+    "are links that were": "is a link that was",
+    "are hidden images: their names begin": "is a hidden image: its name begins",
+    "are images but have no such ending": "is an image but has no such ending",
+    "links lead to folders that are": "link leads to a folder that is",
+    "links to folders are": "link to a folder is",
+    "links lead": "link leads",
+    "folders are runs": "folder is a run",
+    "folders are": "folder is",
+    "folders": "folder",
+    "are": "is",
+    "have": "has",
+    "hold": "holds",
+    "were": "was",
+}
 
 
 def ending_of(name: str) -> str:
@@ -37,7 +79,7 @@ class LeftOut:
         self.counts: dict[str, Counter[str]] = {}
         self.examples: dict[str, str] = {}
 
-    def add(self, name: str, reason: str) -> None:
+    def add(self, name: str, reason: str, kind: str | None = None) -> None:
         """Count one file.
 
         Parameters
@@ -45,37 +87,62 @@ class LeftOut:
         name : str
             Its path relative to the input.
         reason : str
-            Words that follow "N files", e.g. ``are no images that clusterkit reads``.
+            Words that follow "N files", e.g. ``are no images``; of folders and links they begin
+            with "folders" or "links".
+        kind : str or None
+            What it is counted as; None: its ending.
         """
-        self.counts.setdefault(reason, Counter())[ending_of(name)] += 1
+        self.counts.setdefault(reason, Counter())[ending_of(name) if kind is None else kind] += 1
         self.examples.setdefault(reason, name)
 
     def include(self, other: "LeftOut | None") -> None:
         """Take over the counts of another."""
         for reason, endings in (other.counts if other else {}).items():
             self.counts.setdefault(reason, Counter()).update(endings)
-            self.examples.setdefault(reason, other.examples[reason] if other else "")
+            self.examples.setdefault(reason, other.examples.get(reason, "") if other else "")
+
+    @classmethod
+    def of_record(cls, counts: Mapping[str, Mapping[str, int]]) -> Self:
+        """Return what `to_dict` was made of, without examples."""
+        new = cls()
+        new.counts = {reason: Counter(endings) for reason, endings in counts.items()}
+        return new
 
     @property
     def total(self) -> int:
-        """Number of files."""
+        """Number of files, and of folders and links."""
         return sum(sum(endings.values()) for endings in self.counts.values())
 
     def sentences(self) -> list[str]:
         """One sentence for each reason.
 
         >>> left = LeftOut()
-        >>> left.add("a.heic", "are no images that clusterkit reads")
+        >>> left.add("a.svs", UNREAD)
         >>> left.sentences()
-        ['1 file are no images that clusterkit reads: .heic 1']
+        ['1 file is no image that clusterkit reads: .svs 1']
+        >>> left.add("b.svs", UNREAD)
+        >>> left.sentences()
+        ['2 files are no images that clusterkit reads: .svs 2']
         """
         out = []
         for reason, endings in self.counts.items():
-            many = sum(endings.values())
-            named = ", ".join(f"{ending or 'no ending'} {n}" for ending, n in endings.most_common())
-            out.append(f"{many} file{'s' * (many != 1)} {reason}: {named}")
+            named = [f"{ending or 'no ending'} {n}" for ending, n in endings.most_common(_NAMED)]
+            rest = len(endings) - len(named)
+            named += [f"{rest} other{'s' * (rest > 1)}"] * bool(rest)
+            phone = [ending for ending in endings if ending in HEIF_ENDINGS]
+            advice = f" ({phone[0]}: {HEIF_ADVICE})" if phone and reason == UNREAD else ""
+            out.append(f"{_words(sum(endings.values()), reason)}: {', '.join(named)}{advice}")
         return out
 
     def to_dict(self) -> dict[str, dict[str, int]]:
         """Counts by reason and ending, as plain values."""
         return {reason: dict(endings.most_common()) for reason, endings in self.counts.items()}
+
+
+def _words(many: int, reason: str) -> str:
+    if many == 1:
+        several = next((words for words in _ONE if reason.startswith(words + " ")
+                        or reason == words), "")  # fmt: skip
+        reason = _ONE.get(several, "") + reason[len(several) :]
+    named = reason.startswith(("folder", "link"))
+    return f"{many:,} " + ("" if named else "file " if many == 1 else "files ") + reason

@@ -144,7 +144,8 @@ def read_rows(
     if tag:
         _read_labels(parts[0], source, None, names, refused)
     if config.data.unlabeled:
-        parts.append(complete(read_inputs(config.data.unlabeled, config, progress, left_out)))
+        more = read_inputs(config.data.unlabeled, config, progress, left_out, unread=False)
+        parts.append(complete(more))
     rows = pd.concat(parts, ignore_index=True)
     if label_map is None and names.names:
         said.add(names.unused(rows["label"].dropna().unique()))

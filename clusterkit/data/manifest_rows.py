@@ -3,6 +3,8 @@
 import pandas as pd
 
 from clusterkit.config import Config, DataConfig
+from clusterkit.data.image_types import guarded_path
+from clusterkit.data.names import true_name, written_name, written_text
 
 COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
 
@@ -13,10 +15,23 @@ def whole_config(config: Config | DataConfig | None) -> Config:
 
 
 def complete(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of an adapter with every column but `image_id`; what is missing is None."""
+    """Rows of an adapter with every column but `image_id`; what is missing is None.
+
+    Names are as they will be written; see `data.names`.
+    """
     others = [c for c in rows if c not in COLUMNS]
     rows = rows.reindex(columns=[*(c for c in COLUMNS if c != "image_id"), *others]).astype(object)
-    return rows.where(rows.notna(), None)
+    rows = rows.where(rows.notna(), None)
+    rows["image"] = [written_name(true_name(image)) for image in rows["image"]]
+    rows["path"] = [guarded_path(path) for path in rows["path"]]
+    return rows
+
+
+def with_written_text(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Rows whose cells in some columns of text can be written everywhere; not to be done twice."""
+    for name in columns:
+        rows[name] = [written_text(v) if isinstance(v, str) else v for v in rows[name]]
+    return rows
 
 
 def sort_rows(rows: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from clusterkit.data.names import true_name
 from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names, write_json
 from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch, ExportRow
@@ -94,7 +95,7 @@ def write_label_studio(
                           "folder that holds them, or --copy")  # fmt: skip
     inner = images.relative_to(base).as_posix()
     start = (LOCAL_FILES if prefix is None else prefix) + (
-        f"{quote(inner)}/" if inner != "." else ""
+        f"{quote(os.fsencode(inner))}/" if inner != "." else ""
     )
     # The XML first: a class that it cannot hold is better said before thousands of pictures.
     (folder / CONFIG).write_text(labeling_config(batch.run.classes), encoding="utf-8")
@@ -103,7 +104,7 @@ def write_label_studio(
         name = batch.write_picture(row, folder, names) if copy else _own_file(batch, row)
         if name is not None:
             name = name.removeprefix(f"{IMAGES}/") if copy else name
-            tasks.append(task(row, start + quote(name), batch.run.path.name))
+            tasks.append(task(row, start + quote(os.fsencode(name)), batch.run.path.name))
             kept.append(row)
         batch.report(number)
     if not tasks:
@@ -152,6 +153,6 @@ def task(row: ExportRow, url: str, model: str) -> dict[str, Any]:
 
 def _own_file(batch: ExportBatch, row: ExportRow) -> str | None:
     if row.frame < 0 and Path(row.path).suffix.lower() in _SHOWN:
-        return row.image
+        return true_name(row.image)
     batch.left_out[UNSHOWN] += 1
     return None

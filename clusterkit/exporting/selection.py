@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.auditing.batch import read_batch
-from clusterkit.data.files import inside_root
 from clusterkit.data.frames import frame_of
 from clusterkit.data.identity import read_identified
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
@@ -153,7 +152,7 @@ def load_batch(
             f"{csv} has no row with status {' or '.join(statuses)}; it has "
             f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
         )
-    paths = [inside_root(assigned.root, image, str(csv)) for image in rows["image"]]
+    paths = [assigned.inputs.find(image, str(csv)) for image in rows["image"]]
     states = [_state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
     if "" not in states:
         raise DataError(

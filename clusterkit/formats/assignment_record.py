@@ -99,6 +99,12 @@ class AssignmentRecord(JsonRecord):
     resumed_batches : int
         Batches that an interrupted call had left.
     seconds, images_per_second : float
+    left_out : dict of str to dict
+        Files of the input that are no row: by reason, how many of each ending.
+    not_read : dict of str to dict
+        Likewise rows that are failed because images of their type are not read.
+    link_roots : list of str
+        Folders that links among the images may lead into, relative as `input_root`.
     """
 
     images: int | None = None
@@ -120,6 +126,10 @@ class AssignmentRecord(JsonRecord):
     resumed_batches: int | None = None
     seconds: float | None = None
     images_per_second: float | None = None
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    not_read: dict[str, dict[str, int]] = field(default_factory=dict)
+    # As `input_root`.
+    link_roots: list[Any] = field(default_factory=list)
 
     def threshold(self, label: str) -> float | None:
         """Return the confidence from which on a label was assigned; None: it does not say."""

@@ -2,12 +2,13 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from clusterkit.data.identity import is_image_id, text_id
+from clusterkit.data.link_rules import link_roots_of
+from clusterkit.data.names import folder_of_record
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
@@ -163,7 +164,12 @@ def input_root(csv: Path, record: AssignmentRecord) -> Path:
     if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():
         raise DataError(f"{csv.with_suffix('.json')} has an input_root that assign never writes "
                         f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
-    return Path(os.path.normpath(csv.absolute().parent / root))
+    return folder_of_record(root, csv.absolute().parent)
+
+
+def input_link_roots(csv: Path, record: AssignmentRecord) -> tuple[Path, ...]:
+    """Return the folders that links among the images may lead into."""
+    return link_roots_of(record.link_roots, csv.absolute().parent)
 
 
 def load_assigned(path: Path) -> Assigned:
@@ -180,4 +186,5 @@ def load_assigned(path: Path) -> Assigned:
     except DataError:
         # The images may still be among those that fit is given.
         record = AssignmentRecord()
-    return Assigned(table, input_root(path, record), str(path))
+    root, link_roots = input_root(path, record), input_link_roots(path, record)
+    return Assigned(table, root, str(path), link_roots)

@@ -92,7 +92,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON as UTF-8, indented by one, with a line end at its end; see `replacing`."""
-    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # The name of a file on the command line may be no text; JSON has escapes for it.
+        text = json.dumps(values, indent=1) + "\n"
+    write_text(path, text)
 
 
 @contextmanager

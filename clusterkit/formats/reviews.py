@@ -35,11 +35,14 @@ class Assigned:
         Where its images are.
     where : str
         The file, for messages.
+    link_roots : tuple of Path
+        Where else links among its images may lead.
     """
 
     table: pd.DataFrame
     root: Path
     where: str
+    link_roots: tuple[Path, ...] = ()
 
 
 class ReviewRow(NamedTuple):

@@ -1,7 +1,6 @@
 """The run bundle: plain tensors, tables and JSON, written whole or not at all."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,15 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
+from clusterkit.data.link_rules import link_roots_of
+from clusterkit.data.names import folder_of_record
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
@@ -79,7 +80,7 @@ class Run:
     @property
     def data_root(self) -> Path:
         """Where the labelled images were when the run was written."""
-        return Path(os.path.normpath(self.path / self.info.data.root))
+        return folder_of_record(self.info.data.root, self.path)
 
     def config_with(self, config: Config | None) -> Config:
         """Return a caller's settings for use with this run; None: all are the run's.
@@ -108,16 +109,17 @@ class Run:
             It is in none of the places that the run knows, or its name leads out of them.
         """
         image = self._file_of(image)[0]
-        roots = [Path(os.path.normpath(self.path / r)) for r in self.info.data.roots]
+        roots = [folder_of_record(root, self.path) for root in self.info.data.roots]
+        link_roots = link_roots_of(self.info.data.link_roots, self.path)
         if len(roots) < 2:
-            return inside_root(self.data_root, image, str(self.path))
+            return inside_root(self.data_root, image, str(self.path), link_roots)
         ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
         for root in roots:
-            path = inside_root(root, image, str(self.path))
+            path = inside_root(root, image, str(self.path), link_roots)
             # Two roots may hold a file of the same name; the id tells them apart.
             if path.is_file() and image_id_of(read_bytes(path)) in ids:
                 return path
-        return inside_root(self.data_root, image, str(self.path))
+        return inside_root(self.data_root, image, str(self.path), link_roots)
 
     def open_image(self, image: str) -> Image.Image:
         """Read a labelled image to RGB, as `fit` read it; `image` as for `find_image`.
@@ -154,7 +156,7 @@ class Run:
                 config=config_from_dict(info.config, where=str(path / "run.json")),
                 networks=_read_networks(path, info),
                 manifest=read_run_manifest(path),
-                gallery=load_file(path / "gallery.safetensors"),
+                gallery=_load_tensors(path / "gallery.safetensors"),
                 calibration=_read_json(path / "calibration.json"),
                 history=pd.read_csv(path / "history.csv"),
             )
@@ -240,8 +242,17 @@ def read_run_manifest(path: Path | str) -> pd.DataFrame:
     return table if "provenance" in table else table.assign(provenance="given")
 
 
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # safetensors opens no file whose path is no text.
+        return load(path.read_bytes())
+    return load_file(path)
+
+
 def _read_networks(path: Path, info: RunInfo) -> Networks:
-    state = load_file(path / "weights.safetensors")
+    state = _load_tensors(path / "weights.safetensors")
     name = info.backbone
     encoder = empty_encoder(name)
     features = 2 * encoder.channels

@@ -36,6 +36,10 @@ class DataSummary(JsonRecord):
         Groups that were named, e.g. patients; 0: nobody named any.
     renamed : dict of str to str
         The label map that was used: from old names to new ones.
+    left_out : dict of str to dict
+        Files that were listed and are no row: by reason, how many of each ending.
+    link_roots : list of str
+        Folders that links among the images may lead into, relative to the run.
     """
 
     root: str
@@ -48,6 +52,8 @@ class DataSummary(JsonRecord):
     by_class: dict[str, int] = field(default_factory=dict)
     groups: int = 0
     renamed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    link_roots: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

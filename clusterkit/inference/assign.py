@@ -15,8 +15,11 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
-from clusterkit.data.inputs import read_inputs
+from clusterkit.data.inputs import not_read, read_inputs
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
+from clusterkit.data.names import relative_folder
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
@@ -99,7 +102,7 @@ def assign(
     config = run.config_with(config)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    inputs = read_inputs(source, config, progress)
+    inputs, left_out = _listed(source, config, progress)
     _check_key(run, inputs, config)
     check_target(out, inputs["image"], _root_of(Path(source), config), Path(source), overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +117,7 @@ def assign(
             cluster_summaries=summarise_clusters(table, evidence),
             fingerprint=journal.fingerprint,
             resumed_batches=resumed,
+            **left_out,
         )
         record = _timed(record, time.perf_counter() - started)
         write_assignments(table, out)
@@ -123,6 +127,15 @@ def assign(
         raise
     journal.remove()
     return Assignment(table, record, out)
+
+
+def _listed(
+    source: Path | str, config: Config, progress: Progress | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the rows of an input, and what a record says of the files that are none."""
+    left_out = LeftOut()
+    inputs = read_inputs(source, config, progress, left_out)
+    return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
 
 def _embed_missing(
@@ -205,7 +218,8 @@ def _record(
         confidence=rule.config.assign.confidence,
         run=run.info.id,
         # Relative, so that a run and its data can move together and no absolute path is kept.
-        input_root=os.path.relpath(root, out.parent),
+        input_root=relative_folder(root, out.parent),
+        link_roots=LinkRules.of(rule.config.data, root).recorded(out.parent),
         device=str(choose_device(rule.config.device)),
         versions={
             "clusterkit": clusterkit.__version__,

@@ -13,8 +13,10 @@ from PIL import Image
 from clusterkit.config import Config
 from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
+from clusterkit.inspection.files_left_out import LEFT_OUT
 from clusterkit.inspection.findings import KINDS, Finding, FindingKind
 from clusterkit.inspection.scan import Scan, open_image
 
@@ -78,6 +80,8 @@ def render_page(
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
+        left_out=LeftOut.of_record(summary["left_out"]).sentences(),
+        left_out_kind=LEFT_OUT,
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
         css=Markup(loader.get_source(environment, "page.css")[0]),
         generator=Markup(GENERATOR),

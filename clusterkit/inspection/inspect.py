@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterkit.config import Config
+from clusterkit.config import Config, override
+from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest import default_source, read_rows
 from clusterkit.data.remarks import Remarks
+from clusterkit.data.split_folders import SplitFoldersError
 from clusterkit.errors import DataError
 from clusterkit.formats.atomic import write_json, write_text
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.inspection.counts import count_all
+from clusterkit.inspection.files_left_out import LEFT_OUT, with_left_out
 from clusterkit.inspection.findings import COLUMNS, KINDS, Finding, find_all, to_table
 from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
@@ -99,17 +102,18 @@ def inspect(
     out = None if out is None else _check_out(Path(out), source)
     # A CSV needs a label column only where one was named.
     named = config.data.label_column != type(config.data)().label_column
-    remarks = Remarks()
-    rows, twice = _merge(read_rows(source, config, progress, labels=named, remarks=remarks))
+    left_out, remarks = LeftOut(), Remarks()
+    rows, twice = _read(source, config, progress, named, left_out, remarks)
     rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
     suspects, note = label_suspects(scanned.rows, run)
     found = find_all(scanned, same, suspects, twice)
-    table = to_table(scanned, found)
+    table = with_left_out(to_table(scanned, found), left_out, len(found))
     summary = {
         "made_by": "clusterkit inspect",
         **count_all(scanned.rows, remarks.sentences),
+        "left_out": left_out.to_dict(),
         "findings": _by_kind(table),
         "label_errors": note,
         "seconds": round(time.monotonic() - began, 1),
@@ -122,11 +126,29 @@ def inspect(
     return Inspection(table, summary, page)
 
 
+def _read(
+    source: Path,
+    config: Config,
+    progress: Progress | None,
+    labels: bool,
+    left_out: LeftOut,
+    remarks: Remarks,
+) -> tuple[pd.DataFrame, list[Finding]]:
+    """Read the rows, as `_merge` makes them.
+
+    Where the first folders look like no classes, those in them are the classes. `fit` would stop
+    there; whoever inspects wants to know what else is wrong, too.
+    """
+    try:
+        return _merge(read_rows(source, config, progress, labels, left_out, remarks))
+    except SplitFoldersError as error:
+        remarks.add(f"fit stops here: {error}")
+        asked = override(config, data__split_folders=True)
+        return _merge(read_rows(source, asked, progress, labels, left_out, remarks))
+
+
 def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     """Keep one row per image, sorted; also return those listed with several values."""
-    for column in ("image", "label", "group", "split"):
-        texts = [_valid(value) for value in rows[column]]
-        rows[column] = pd.Series(texts, index=rows.index, dtype=object)
     rows = rows.sort_values(["image", "path", "frame", "label"], na_position="last", kind="stable")
     key = rows["path"] + "\0" + rows["frame"].fillna("")
     repeated = rows[key.duplicated(keep=False)]
@@ -148,15 +170,10 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     return rows, sorted(twice, key=lambda found: found.rows)
 
 
-def _valid(text: str | None) -> str | None:
-    # Some file systems allow names that are no valid Unicode, which no report can hold.
-    return text and text.encode("utf-8", "backslashreplace").decode()
-
-
 def _by_kind(table: pd.DataFrame) -> dict[str, Any]:
     """Return per kind that was found: severity, how many findings and images, an example."""
     kinds = {}
-    for kind in KINDS:
+    for kind in (*KINDS, LEFT_OUT):
         own = table[table["kind"] == kind.name]
         if len(own):
             own = own.sort_values("severity", ascending=False, kind="stable")

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,10 @@ from clusterkit.config import Config, DataConfig, override
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.labels import check_labels, warn_of_near_labels
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
+from clusterkit.data.names import relative_folder
 from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.errors import RunError
@@ -74,15 +76,15 @@ def fit(
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
     source = Path(source or config.data.source or default_source())
-    names = read_label_map(config.data.label_map)
-    applied, test = _read_reviewed(source, reviews, config, progress, names)
+    names, left_out = read_label_map(config.data.label_map), LeftOut()
+    applied, test = _read_reviewed(source, reviews, config, progress, names, left_out)
     data = load_labelled(applied.manifest, config, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model.backbone, config.model.weights)
     training = train_best(applied.manifest, data, backbone, config, progress)
     _warn_of_few_held_out(training.learned.calibration, data)
-    result = _create_run(path, source, given, applied, data, backbone, training, names)
+    result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
     result = with_test(result, test, config, progress)
     result.save()
     return result
@@ -94,11 +96,12 @@ def _read_reviewed(
     config: Config,
     progress: Progress,
     names: LabelMap,
+    left_out: LeftOut,
 ) -> tuple[Applied, pd.DataFrame]:
     """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
-    manifest = read_manifest(source, config, progress, label_map=names)
+    manifest = read_manifest(source, config, progress, left_out, names)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
     applied = apply_reviews(manifest, list(reviews), root, unlabeled, names)
@@ -120,6 +123,7 @@ def _create_run(
     backbone: Backbone,
     training: "Training",
     names: LabelMap,
+    left_out: LeftOut,
 ) -> Run:
     learned, root = training.learned, data_root(source, config.data)
     info = {
@@ -130,7 +134,9 @@ def _create_run(
         "precision": learned.calibration.precision.to_dict(),
         "metrics": learned.calibration.metrics(config.assign.confidence),
         "unlabelled": int(applied.manifest["label"].isna().sum()),
-        "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
+        "roots": [relative_folder(r, path) for r in [root, *applied.roots]],
+        "link_roots": LinkRules.of(config.data, source).recorded(path),
+        "left_out": left_out.to_dict(),
         "reviews": review_record(applied, path),
         "renamed": names.names,
     }

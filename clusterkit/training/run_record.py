@@ -1,7 +1,6 @@
 """The record of a fit: what run.json says of it, and the gallery that a run keeps."""
 
 import datetime as dt
-import os
 import platform
 import uuid
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
+from clusterkit.data.names import relative_folder
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.splits import units_of
 from clusterkit.encoders.torchvision import Backbone
@@ -30,7 +30,7 @@ def review_record(applied: Applied, path: Path) -> dict[str, Any]:
     if not applied.summary:
         return {}
     counts = applied.manifest["provenance"].dropna().str.partition(":")[0].value_counts()
-    against = [a and os.path.relpath(a, path) for a in applied.summary["against"]]
+    against = [a and relative_folder(Path(a), path) for a in applied.summary["against"]]
     provenance = {k: int(v) for k, v in sorted(counts.items())}
     return applied.summary | {"against": against, "provenance": provenance}
 
@@ -77,7 +77,7 @@ def run_info(
     backbone : Backbone
     extra : dict
         strategy, strategy_reason, folds, decisions, precision, metrics, reviews; and of the data
-        roots, unlabelled and renamed.
+        roots, link_roots, unlabelled, left_out and renamed.
     """
     strategy = extra["strategy"]
     separate = config.model.encoder == "separate" and strategy == "finetune"
@@ -98,7 +98,7 @@ def run_info(
         classifier_head="linear" if strategy == "head" else "mlp",
         size=config.image.size,
         seed=config.seed,
-        data=_data_summary(data, config, extra["roots"], extra["unlabelled"], extra["renamed"]),
+        data=_data_summary(data, config, extra),
         strategy=strategy,
         strategy_reason=extra["strategy_reason"],
         folds=extra["folds"],
@@ -117,27 +117,29 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
                       "label_map": None}  # fmt: skip
     # Whoever uses the run says anew which elements of headers are kept.
     saved["data"] |= {"keep_tags": [], "label_tag": None}
+    # What links may lead to is said anew for other images.
+    saved["data"] |= {"follow_links": False, "link_roots": [], "split_folders": None}
     if saved["model"]["weights"] not in ("auto", "none"):
         saved["model"]["weights"] = backbone.weights
     return saved
 
 
-def _data_summary(
-    data: Labelled, config: Config, roots: list[str], unlabelled: int, renamed: dict[str, str]
-) -> DataSummary:
+def _data_summary(data: Labelled, config: Config, extra: dict[str, Any]) -> DataSummary:
     counts, units = data.rows["label"].value_counts(), units_of(data.rows)
     # Patients may have images of several classes; then they are never split between folds.
     mixed = (pd.Series(data.labels).groupby(units).nunique() > 1).sum()
     return DataSummary(
-        root=roots[0],
+        root=extra["roots"][0],
         # Where else reviewed images are, tried in this order.
-        roots=roots,
+        roots=extra["roots"],
         images=len(data.rows),
         patient_key=key_fingerprint(data.rows["group"], config.data.key_file),
-        unlabelled=unlabelled,
+        unlabelled=extra["unlabelled"],
         units=int(units.max()) + 1,
         units_of_several_classes=int(mixed),
         by_class={c: int(counts[c]) for c in data.classes},
         groups=int(data.rows["group"].nunique()),
-        renamed=renamed,
+        renamed=extra["renamed"],
+        left_out=extra["left_out"],
+        link_roots=extra["link_roots"],
     )

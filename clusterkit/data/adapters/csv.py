@@ -7,6 +7,7 @@ import pandas as pd
 from clusterkit.config import DataConfig
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import resolve_uids
+from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.patients import group_column, unused_group_sentence
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name
@@ -65,8 +66,9 @@ class CsvAdapter:
             for image in self._column(names, lines, config.image_column)
         ]
         images = resolve_uids(root, images)
+        link_roots = [Path(folder) for folder in LinkRules.of(config).roots]
         paths = [
-            inside_root(root, image, f"{self.source}, line {number}")
+            inside_root(root, image, f"{self.source}, line {number}", link_roots)
             for number, image in zip(numbers, images, strict=True)
         ]
         out = pd.DataFrame(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.config import DataConfig
-from clusterkit.data.files import find_images
 from clusterkit.data.left_out import LeftOut
+from clusterkit.data.link_rules import LinkRules
+from clusterkit.data.listing import list_images
 from clusterkit.errors import ConfigError, DataError
 
 log = logging.getLogger("clusterkit")
@@ -24,7 +25,7 @@ class PatternAdapter:
     name = "pattern"
 
     def __init__(self, source: Path, config: DataConfig) -> None:
-        self.source, self.left_out = source, LeftOut()
+        self.source, self.config, self.left_out = source, config, LeftOut()
         try:
             self.pattern = re.compile(config.label_pattern or "")
         except re.error as error:
@@ -50,7 +51,8 @@ class PatternAdapter:
         DataError
             No name matches.
         """
-        images = find_images(self.source, self.left_out)
+        found = list_images(self.source, self.left_out, LinkRules.of(self.config, self.source))
+        images = found.images
         matches = [self.pattern.match(image.rsplit("/", 1)[-1]) for image in images]
         unmatched = [image for image, match in zip(images, matches, strict=True) if not match]
         if len(unmatched) == len(images):
@@ -64,7 +66,7 @@ class PatternAdapter:
         return pd.DataFrame(
             {
                 "image": images,
-                "path": [str((self.source / image).absolute()) for image in images],
+                "path": found.paths,
                 "label": [self._part(match, "label", 1) for match in matches],
                 "group": [self._part(match, "group", None) for match in matches],
             },

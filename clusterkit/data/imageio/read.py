@@ -10,16 +10,17 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from clusterkit.config import ImageConfig
+from clusterkit.data.guarded_path import check_opened
 from clusterkit.data.imageio import dicom, png, slides, tiff
 from clusterkit.data.imageio.films import film_of_bytes
 from clusterkit.data.imageio.greys import to_bytes, window_of
+from clusterkit.data.imageio.image_formats import pillow_formats
 from clusterkit.data.imageio.transparency import has_alpha, lay_over
 from clusterkit.errors import ImageError
 
@@ -29,10 +30,6 @@ log = logging.getLogger("clusterkit")
 # Just below Pillow's own limit (178,956,970), which would speak first and say less.
 MAX_PIXELS = 178_000_000
 MAX_BYTES = 2_000_000_000
-
-# Not pictures, or drawn by another program: Pillow hands PostScript to Ghostscript, whatever
-# the file is called. A stranger's image must not start an interpreter.
-_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -54,16 +51,20 @@ def read_bytes(path: Path | str) -> bytes:
     Raises
     ------
     ImageError
-        There is no such file, it may not be read, or it is larger than `MAX_BYTES`.
+        There is no such file, it may not be read, or it is larger than `MAX_BYTES`; or a
+        `GuardedPath` says that it is not.
     """
-    path = Path(path)
+    given, path = path, Path(path)
+    check_opened(given)
     try:
         # A pipe or a device would block for ever or never end.
         if path.exists() and not path.is_file():
             raise ImageError("not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(f"larger than {MAX_BYTES:,} bytes")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            check_opened(given, file)
+            return file.read()
     except MemoryError as error:
         raise ImageError("too large for the memory") from error
     except FileNotFoundError as error:
@@ -186,7 +187,7 @@ def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0)
             if head[:4] not in tiff.MAGIC and not dicom.is_dicom(head):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    with Image.open(path, formats=_formats()) as image:
+                    with Image.open(path, formats=pillow_formats()) as image:
                         if image.format == "PNG" and not png.may_be_turned(path):
                             return image.size
                         turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
@@ -254,7 +255,7 @@ def _choose_page(data: bytes, frame: int) -> tuple[bytes, int]:
 
 def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.Image:
     """RGB image of what Pillow reads."""
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+    with Image.open(io.BytesIO(data), formats=pillow_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
         if page:
@@ -265,12 +266,6 @@ def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.I
             return _deep(png.colour_values(data, image), size, how)
         image.load()
         return _to_rgb(_upright(_shrunk(image, size)), how)
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(kind for kind in Image.ID if kind not in _REFUSED)
 
 
 def _shrunk(image: Image.Image, size: int | None) -> Image.Image:

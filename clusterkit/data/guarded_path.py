@@ -1,0 +1,63 @@
+"""Paths that are checked again when they are opened."""
+
+import os
+from io import BufferedReader
+
+from clusterkit.errors import ImageError
+
+
+class GuardedPath(str):
+    """Path of a file that is not simply opened.
+
+    Attributes
+    ----------
+    roots : tuple of str
+        Folders, with their links resolved, one of which it has to be in when it is opened: a
+        link on the way may have been changed since it was listed. Empty: anywhere.
+    reason : str
+        Why it is not read at all; "": it is.
+    """
+
+    roots: tuple[str, ...]
+    reason: str
+
+    def __new__(cls, path: str, roots: tuple[str, ...] = (), reason: str = "") -> "GuardedPath":
+        new = super().__new__(cls, path)
+        new.roots, new.reason = roots, reason
+        return new
+
+
+def check_opened(path: object, file: BufferedReader | None = None) -> None:
+    """Check a path that may be a `GuardedPath`, before it is opened or after.
+
+    Parameters
+    ----------
+    path : path
+        Of any type: others than a `GuardedPath` pass.
+    file : file or None
+        What was opened. With it, nothing is read from elsewhere even if the link is changed
+        between the check and the opening; before, that cannot be ruled out.
+
+    Raises
+    ------
+    ImageError
+        It is not to be read, or it is a link that leads out of its roots by now.
+    """
+    if not isinstance(path, GuardedPath):
+        return
+    if path.reason:
+        raise ImageError(path.reason)
+    if not path.roots:
+        return
+    real = os.path.realpath(path)
+    try:
+        same = file is None or os.path.samestat(os.fstat(file.fileno()), os.stat(real))
+    except OSError:
+        same = False
+    if not same or not is_inside(real, path.roots):
+        raise ImageError("it was a link inside the data when it was listed, and now leads out")
+
+
+def is_inside(real: str, roots: tuple[str, ...]) -> bool:
+    """Return True where a path is one of the folders or in it; all have their links resolved."""
+    return any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
