@@ -1,7 +1,7 @@
 """`assign`: label images, or refuse to."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,10 +9,11 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
-    images_option,
     keep_tags_option,
     print_summary,
     run_option,
+    table_options,
+    table_settings,
 )
 from clusterkit.config import override
 from clusterkit.errors import ClusterkitError, ConfigError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 )
 @config_option("--confidence", key="assign.confidence", type=float, help="Of that promise")
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
-@images_option
+@table_options
 @keep_tags_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
@@ -54,13 +55,13 @@ def assign(
     max_error: str | None,
     confidence: float | None,
     per_class: bool,
-    images: str | None,
     keep_tags: list[str] | None,
     ask: int | None,
     fresh: bool,
     engine: str,
     address: str | None,
     strict: bool,
+    **options: Any,
 ) -> None:
     """Label images, or refuse to, with evidence: writes assignments.csv.
 
@@ -73,7 +74,7 @@ def assign(
 
     error = _error_value(max_error)
     loaded, config = common.load_run(run)
-    config = override(config, assign__max_error=error, data__images=images,
+    config = override(config, assign__max_error=error, **table_settings(options),
                       data__keep_tags=keep_tags,
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip

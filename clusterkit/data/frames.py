@@ -125,7 +125,7 @@ def expand(
     if data.label_tag:
         _take_labels(rows, headers, known_tag(data.label_tag), data.label_tag)
     _take_patients(rows, headers, config)
-    cells = zip(rows["image"], rows["frame"], headers, strict=True)
+    cells = zip(rows["image"], _named_frames(rows, headers), headers, strict=True)
     rows["frame"] = [_frames(image, cell, header, config) for image, cell, header in cells]
     rows = rows.explode("frame", ignore_index=True).astype(object)
     return rows.where(rows.notna(), None)
@@ -271,6 +271,27 @@ def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
     if inside:
         log.warning("%d paths hold the patient's id, and paths are written as they are: rename the "
                     "files if runs and tables are to be passed on", inside)  # fmt: skip
+
+
+def _named_frames(rows: pd.DataFrame, headers: list[Header | None]) -> list[str | None]:
+    """Frames that rows name; none where the column is about something else.
+
+    Such as the numbers or times of a film's frames, each of which is a file of its own: then no
+    file holds several images, and none is named for two frames.
+    """
+    named = rows["frame"].tolist()
+    cells = {cell for cell in named if isinstance(cell, str)}
+    if not cells - {"0"}:
+        return named
+    several = any(
+        header is not None and header.frames is not None and isinstance(cell, str)
+        for cell, header in zip(named, headers, strict=True)
+    )
+    if several or (rows.groupby("path")["frame"].nunique() > 1).any():
+        return named
+    log.warning("the column frame, e.g. '%.20s', is left out of account: every file holds one "
+                "image", min(cells - {"0"}))  # fmt: skip
+    return [None] * len(named)
 
 
 def _frames(

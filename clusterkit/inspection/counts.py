@@ -4,6 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+from clusterkit.data.several_labels import several_labels
+
 # Groups and sizes that are named; the others are counted together.
 _NAMED = 10
 
@@ -67,16 +69,17 @@ def _groups(groups: pd.Series) -> dict[str, Any]:
 
 def _remarks(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
     remarks = []
-    others = [split for split in splits if split not in ("train", "valid")]
+    others = [split for split in splits if split not in ("train", "valid", "test")]
     if others:
-        remarks.append(f"fit does not take the split '{others[0]}': it knows train and valid")
+        remarks.append(f"fit does not take the split '{others[0]}': it knows train, valid "
+                       "and test")  # fmt: skip
     single = [label for label, n in classes.items() if n == 1]
     if single:
         remarks.append(f"{len(single)} classes have one labelled image only, e.g. '{single[0]}': "
                        "nothing can be known of their errors")  # fmt: skip
     if len(classes) == 1:
         remarks.append("there is one class only; fit needs two")
-    piped = [label for label in classes if "|" in label]
-    if piped:
-        remarks.append(f"fit does not take the label '{piped[0]}': '|' separates labels")
+    several = several_labels(classes)
+    if several:
+        remarks.append(several)
     return remarks

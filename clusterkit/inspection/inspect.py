@@ -97,7 +97,8 @@ def inspect(
     source = Path(source or config.data.source or default_source())
     out = None if out is None else _check_out(Path(out), source)
     # A CSV needs a label column only where one was named.
-    named = config.data.label_column != type(config.data)().label_column
+    data = config.data
+    named = data.label_column != type(data)().label_column or bool(data.label_columns)
     rows, twice = _merge(read_rows(source, config, progress, labels=named))
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
