@@ -19,13 +19,15 @@ from clusterkit.config_sections import (
     ImageConfig,
     ModelConfig,
     TrainConfig,
+    separator_character,
 )
 from clusterkit.errors import ConfigError
 
 __all__ = [
     "PRESETS", "AssignConfig", "AuditConfig", "AugmentConfig", "Config", "DataConfig",
     "EngineConfig", "ImageConfig", "ModelConfig", "Setting", "TrainConfig", "config_from_dict",
-    "default_file", "lay_over", "load_config", "override", "read_toml", "settings",
+    "default_file", "lay_over", "load_config", "override", "read_toml", "separator_character",
+    "settings",
 ]  # fmt: skip
 
 

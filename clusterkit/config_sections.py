@@ -18,6 +18,10 @@ PRESETS: dict[str, tuple[float, float]] = {
 }
 
 
+# Words for characters that a command line or a settings file holds badly.
+_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "space": " "}
+
+
 def _is_window(value: str | list[Any]) -> bool:
     if isinstance(value, str):
         return value in ("auto", *PRESETS)
@@ -42,6 +46,27 @@ def _are_channels(value: list[Any] | None) -> bool:
     return value is None or (
         len(value) in (1, 3) and all(type(v) is int and 0 <= v < 1000 for v in value)
     )
+
+
+def separator_character(text: str) -> str:
+    """Character that a setting names as the separator of a table; "": it names none.
+
+    >>> separator_character("tab") == separator_character("\\\\t") == "\\t"
+    True
+    >>> separator_character(";"), separator_character("comma"), separator_character("x")
+    (';', ',', '')
+    """
+    character = _SEPARATORS.get(text.lower(), text)
+    single = len(character) == 1 and (character.isprintable() or character == "\t")
+    return "" if not single or character.isalnum() or character in "\"'_-." else character
+
+
+def _is_separator(value: str) -> bool:
+    return value == "auto" or separator_character(value) != ""
+
+
+def _is_ending(value: str) -> bool:
+    return len(value.strip(".")) > 0 and value.isprintable() and not set(value) & set("/\\ ")
 
 
 def _are_tags(value: list[Any]) -> bool:
@@ -108,6 +133,21 @@ class DataConfig:
         Check(_are_folders, "a list of folders"),
         Doc("Folders that links among the images may lead into; means follow_links."),
     ] = field(default_factory=list)
+    separator: Annotated[
+        str,
+        Check(_is_separator, "auto, comma, semicolon, tab, pipe, or one character"),
+        Doc("Character between the cells of a table of images; auto: told by its column names."),
+    ] = "auto"
+    label_columns: Annotated[
+        list[str],
+        Check(_are_tags, "a list of different columns, e.g. ['MEL', 'NV', 'BCC']"),
+        Doc("Columns of a CSV, one a class, of which one holds a 1; empty: label_column counts."),
+    ] = field(default_factory=list)
+    image_ending: Annotated[
+        str | None,
+        Check(_is_ending, "an ending such as .jpg"),
+        Doc("Ending of the files that a CSV names without one; none: found where only one fits."),
+    ] = None
 
 
 @dataclass

@@ -90,7 +90,7 @@ class ReviewFile:
             if blank and (not head or head == ",".join(REVIEW_COLUMNS)):
                 return [], []
             spread_reviews(self.path, self.assigned, self.labelled)
-            names, lines, _ = read_table(self.path)
+            names, lines, _ = read_table(self.path, wanted=REVIEW_COLUMNS)
         except (DataError, OSError, UnicodeError) as error:
             raise DamagedError(
                 f"{error}; mend {self.path.name} or move it away: nothing is written to it"

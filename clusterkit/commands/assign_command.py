@@ -1,7 +1,7 @@
 """`assign`: label images, or refuse to."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,13 +9,14 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
-    images_option,
     keep_localizers_option,
     keep_tags_option,
     left_out_lines,
     link_options,
     print_summary,
     run_option,
+    table_options,
+    table_settings,
 )
 from clusterkit.config import override
 from clusterkit.errors import ClusterkitError, ConfigError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 )
 @config_option("--confidence", key="assign.confidence", type=float, help="Of that promise")
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
-@images_option
+@table_options
 @keep_tags_option
 @keep_localizers_option
 @link_options
@@ -60,7 +61,6 @@ def assign(
     max_error: str | None,
     confidence: float | None,
     per_class: bool,
-    images: str | None,
     keep_tags: list[str] | None,
     keep_localizers: bool | None,
     follow_links: bool | None,
@@ -71,6 +71,7 @@ def assign(
     engine: str,
     address: str | None,
     strict: bool,
+    **options: Any,
 ) -> None:
     """Label images, or refuse to, with evidence: writes assignments.csv.
 
@@ -84,7 +85,7 @@ def assign(
 
     error = _error_value(max_error)
     loaded, config = common.load_run(run)
-    config = override(config, assign__max_error=error, data__images=images,
+    config = override(config, assign__max_error=error, **table_settings(options),
                       data__keep_tags=keep_tags, data__keep_localizers=keep_localizers,
                       data__follow_links=follow_links, data__link_roots=link_roots,
                       assign__confidence=confidence,

@@ -1,5 +1,6 @@
 """Options that all commands share, the progress bar, and the printing of results."""
 
+import csv
 import json
 import logging
 import re
@@ -196,27 +197,64 @@ def common(function: Command) -> Command:
 # The options that say where labels are, as they are called in `config.data`.
 _DATA = ("images", "label_pattern", "image_column", "label_column", "group_column", "label_tag",
          "keep_tags", "unlabeled", "keep_localizers", "label_map", "split_folders", "follow_links",
-         "link_roots")  # fmt: skip
+         "link_roots", "separator", "label_columns", "image_ending")  # fmt: skip
+
+
+def _split_names(_: click.Context, __: click.Parameter, text: str | None) -> list[str] | None:
+    """Return names between commas; one that holds a comma stands in double quotes."""
+    if text is None:
+        return None
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def table_options(function: Command) -> Command:
+    """Add the options that say how a CSV of images is read; see `table_settings`."""
+
+    @images_option
+    @config_option("--image-column", key="data.image_column", help="Of a CSV: the images' paths")
+    @config_option(
+        "--group-column",
+        key="data.group_column",
+        help="Of a CSV: e.g. the patient; none: no column",
+    )
+    @config_option(
+        "--separator",
+        key="data.separator",
+        metavar="auto|tab|CHAR",
+        help="Of a CSV: what separates cells",
+    )
+    @config_option(
+        "--image-ending",
+        key="data.image_ending",
+        metavar=".jpg",
+        help="Of a CSV: ending of files that it names without one",
+    )
+    @wraps(function)
+    def wrapped(**kwargs: Any) -> None:
+        function(**kwargs)
+
+    return wrapped  # fmt: skip
 
 
 def data_options(function: Command) -> Command:
     """Add the options that say where images and labels are; see `data_settings`."""
 
-    @images_option
     @config_option(
         "--label-pattern",
         key="data.label_pattern",
         metavar="REGEX",
         help="Labels from file names, e.g. '^(.+)_\\d+.jpg$'",
     )
-    @config_option("--image-column", key="data.image_column", help="Of a CSV: the images' paths")
+    @table_options
     @config_option(
         "--label-column", key="data.label_column", help="Of a CSV: labels, empty where unlabelled"
     )
     @config_option(
-        "--group-column",
-        key="data.group_column",
-        help="Of a CSV: e.g. the patient; none: no column",
+        "--label-columns",
+        key="data.label_columns",
+        callback=_split_names,
+        metavar="NAME,…",
+        help="Of a CSV: one column a class, each row with one 1",
     )
     @config_option(
         "--label-tag",
@@ -247,6 +285,12 @@ def data_options(function: Command) -> Command:
 def data_settings(options: dict[str, Any]) -> dict[str, Any]:
     """Return what `data_options` gave a command as arguments of `config.override`."""
     return {f"data__{name}": options[name] for name in _DATA}
+
+
+def table_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `table_options` gave a command as arguments of `config.override`."""
+    names = ("images", "image_column", "group_column", "separator", "image_ending")
+    return {f"data__{name}": options[name] for name in names}
 
 
 def run_option(function: Command) -> Command:

@@ -145,7 +145,7 @@ def expand(
     take_patients(rows, [header.origin if header else None for header in headers], config, said)
     if remarks is None:
         said.warn()
-    cells = zip(rows["image"], rows["frame"], headers, strict=True)
+    cells = zip(rows["image"], _named_frames(rows, headers), headers, strict=True)
     rows["frame"] = [_frames(image, cell, header, config) for image, cell, header in cells]
     rows = with_written_text(rows, ["group", *data.keep_tags])
     rows = rows.explode("frame", ignore_index=True).astype(object)
@@ -270,6 +270,27 @@ def _take_labels(rows: pd.DataFrame, headers: list[Header | None], tag: int, nam
     if missing:
         log.warning("%d files have no value in %s and count as unlabelled", missing, name)
     rows["label"] = [label or None for label in labels]
+
+
+def _named_frames(rows: pd.DataFrame, headers: list[Header | None]) -> list[str | None]:
+    """Frames that rows name; none where the column is about something else.
+
+    Such as the numbers or times of a film's frames, each of which is a file of its own: then no
+    file holds several images, and none is named for two frames.
+    """
+    named = rows["frame"].tolist()
+    cells = {cell for cell in named if isinstance(cell, str)}
+    if not cells - {"0"}:
+        return named
+    several = any(
+        header is not None and header.frames is not None and isinstance(cell, str)
+        for cell, header in zip(named, headers, strict=True)
+    )
+    if several or (rows.groupby("path")["frame"].nunique() > 1).any():
+        return named
+    log.warning("the column frame, e.g. '%.20s', is left out of account: every file holds one "
+                "image", min(cells - {"0"}))  # fmt: skip
+    return [None] * len(named)
 
 
 def _frames(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from clusterkit.data.several_labels import several_labels
 from clusterkit.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -292,8 +293,8 @@ def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
     Raises
     ------
     DataError
-        No image is labelled, there is one class only or more than `max_classes`, or a label
-        holds ``|``, the separator of label sets.
+        No image is labelled, there is one class only or more than `max_classes`, or a label is
+        several (see `several_labels`).
     """
     counts = manifest["label"].dropna().value_counts().sort_index()
     if not len(counts):
@@ -304,10 +305,9 @@ def check_labels(manifest: pd.DataFrame, max_classes: int) -> list[str]:
     if len(counts) > max_classes:
         raise DataError(f"{len(counts)} classes are more than max_classes = {max_classes}; is "
                         f"'{counts.index[0]}' a label? if so, raise --max-classes")  # fmt: skip
-    piped = [label for label in counts.index if "|" in label]
-    if piped:
-        raise DataError(f"label '{piped[0]}' holds '|', which separates labels in "
-                        "assignments.csv; use another character")  # fmt: skip
+    several = several_labels(counts.index)
+    if several:
+        raise DataError(several)
     single = counts[counts == 1].index.tolist()
     if single:
         log.warning("%d classes have one labelled image only, e.g. '%s': they are never held "

@@ -128,7 +128,8 @@ def read_rows(
     if isinstance(adapter, CsvAdapter) and (tag or not labels):
         adapter = CsvAdapter(source, config.data, labels=False)
     listed = complete(adapter.read())
-    if tag and isinstance(adapter, CsvAdapter) and listed["label"].notna().any():
+    by_table = listed["label"].notna().any() or config.data.label_columns
+    if tag and isinstance(adapter, CsvAdapter) and by_table:
         raise DataError(f"{source} has labels, and data.label_tag = '{tag}' asks for those of the "
                         "DICOM headers; leave out one")  # fmt: skip
     left_out = LeftOut() if left_out is None else left_out
@@ -231,9 +232,11 @@ def _check_splits(rows: pd.DataFrame, source: Path) -> None:
     given = rows["split"].dropna()
     wrong = given[~given.isin(["train", "valid", "test"])]
     if len(wrong):
-        raise DataError(f"{source}: split '{wrong.iloc[0]}' is not allowed; use train, valid or "
-                        "leave it empty")  # fmt: skip
-    sides = rows.dropna(subset=["split", "group"]).groupby("group")["split"].nunique()
-    if (sides > 1).any():
-        raise DataError(f"{source}: group '{sides.idxmax()}' is in both train and valid; a "
+        raise DataError(f"{source}: split '{wrong.iloc[0]}' is not allowed; use train, valid, test "
+                        "or leave it empty")  # fmt: skip
+    sides = rows.dropna(subset=["split", "group"]).groupby("group")["split"].unique()
+    both = sides[sides.map(len) > 1]
+    if len(both):
+        first, second = [s for s in ("train", "valid", "test") if s in both.iloc[0]][:2]
+        raise DataError(f"{source}: group '{both.index[0]}' is in both {first} and {second}; a "
                         "patient on both sides makes every result too good")  # fmt: skip

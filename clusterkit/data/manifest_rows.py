@@ -5,8 +5,23 @@ import pandas as pd
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.image_types import guarded_path
 from clusterkit.data.names import true_name, written_name, written_text
+from clusterkit.data.split_folders import split_role
 
 COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
+
+
+def known_split(text: str | None) -> str | None:
+    """Side of a split by the name that people give it: train, valid or test.
+
+    None for none; a name that is not known stays as it is.
+
+    >>> known_split("Validation"), known_split("hold out"), known_split("fold3")
+    ('valid', 'test', 'fold3')
+    """
+    if not isinstance(text, str):
+        return None
+    role = split_role(text)
+    return role if role in ("train", "valid", "test") else text
 
 
 def whole_config(config: Config | DataConfig | None) -> Config:
@@ -22,6 +37,7 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     others = [c for c in rows if c not in COLUMNS]
     rows = rows.reindex(columns=[*(c for c in COLUMNS if c != "image_id"), *others]).astype(object)
     rows = rows.where(rows.notna(), None)
+    rows["split"] = pd.Series(map(known_split, rows["split"]), index=rows.index, dtype=object)
     rows["image"] = [written_name(true_name(image)) for image in rows["image"]]
     rows["path"] = [guarded_path(path) for path in rows["path"]]
     return rows

@@ -79,7 +79,7 @@ def read_outcomes(
         group, or two rows of one group contradict each other.
     """
     source, known = Path(source), set(groups)
-    names, lines, numbers = read_table(source, unit="patient")
+    names, lines, numbers = read_table(source, unit="patient", wanted=(group_column,))
     places = _outcome_places(source, names, lines, group_column)
     values = {names[p]: [line[p].strip() for line in lines] for p in places}
     columns = {name: _typed(cells, name, source, numbers) for name, cells in values.items()}

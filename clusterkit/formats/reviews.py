@@ -10,7 +10,7 @@ import pandas as pd
 from clusterkit.data.identity import is_number, text_id
 from clusterkit.data.label_map import LabelMap
 from clusterkit.data.labels import read_label, read_labels
-from clusterkit.data.tables import read_table
+from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
 from clusterkit.formats.label_studio import looks_like_json, read_label_studio
@@ -146,12 +146,13 @@ def review_rows(rows: pd.DataFrame) -> list[ReviewRow]:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
-    names, lines, numbers = read_table(path)
+    names, lines, numbers = read_table(path, wanted=REVIEW_COLUMNS)
     for column in _NEEDED:
         if column not in names:
             raise DataError(
                 f"{path} has no column '{column}'{nearest_name(column, names)}; reviews need "
                 f"{', '.join(_NEEDED)}, it has {', '.join(names[:12])[:200]}"
+                + one_column_note(names)
             )
     repeated = [c for c in REVIEW_COLUMNS if names.count(c) > 1]
     if repeated:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from clusterkit.data.several_labels import several_labels
+
 # Groups and sizes that are named; the others are counted together.
 _NAMED = 10
 
@@ -80,7 +82,7 @@ def _remarks(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
                        "nothing can be known of their errors")  # fmt: skip
     if len(classes) == 1:
         remarks.append("there is one class only; fit needs two")
-    piped = [label for label in classes if "|" in label]
-    if piped:
-        remarks.append(f"fit does not take the label '{piped[0]}': '|' separates labels")
+    several = several_labels(classes)
+    if several:
+        remarks.append(several)
     return remarks

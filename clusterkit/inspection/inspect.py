@@ -101,7 +101,8 @@ def inspect(
     source = Path(source or config.data.source or default_source())
     out = None if out is None else _check_out(Path(out), source)
     # A CSV needs a label column only where one was named.
-    named = config.data.label_column != type(config.data)().label_column
+    data = config.data
+    named = data.label_column != type(data)().label_column or bool(data.label_columns)
     left_out, remarks = LeftOut(), Remarks()
     rows, twice = _read(source, config, progress, named, left_out, remarks)
     rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]

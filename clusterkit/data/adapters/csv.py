@@ -1,18 +1,23 @@
 """Adapter of a CSV or TSV with one row per image."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from clusterkit.config import DataConfig
+from clusterkit.data.file_names import FileFinder, relative_names, with_ending
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import resolve_uids
 from clusterkit.data.link_rules import LinkRules
+from clusterkit.data.one_hot import find_one_hot, one_hot_labels, one_hot_note
 from clusterkit.data.patients import group_column, unused_group_sentence
-from clusterkit.data.tables import read_table
+from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name
 
 _ENDINGS = (".csv", ".tsv", ".txt")
+_OPTION = "--separator"
 
 
 class CsvAdapter:
@@ -40,50 +45,88 @@ class CsvAdapter:
         Raises
         ------
         DataError
-            See `read_table`; a column or the folder of the images is missing, a column is there
-            twice, or a path leaves that folder.
+            See `read_table`, `relative_names` and `one_hot_labels`; a column or the folder of the
+            images is missing, a column is there twice, or an image is a link out of that folder.
         """
-        names, lines, numbers = read_table(self.source)
+        config, wanted = self.config, self._wanted()
+        names, lines, numbers = read_table(
+            self.source, separator=config.separator, wanted=wanted, option=_OPTION
+        )
         self.lines = numbers
-        self.group_remark = unused_group_sentence(names, lines, self.config.group_column)
-        config, root = self.config, Path(self.config.images or self.source.parent)
+        self.group_remark = unused_group_sentence(names, lines, config.group_column)
+        root = Path(config.images or self.source.parent)
         if not root.is_dir():
             raise DataError(f"folder {root} of the images does not exist; check --images")
-        wanted = [config.image_column, *([config.label_column] if self.labels else [])]
-        group = group_column(config)
-        if group and group != DataConfig().group_column:
-            # Asked for by name, it has to be there: without it, patients would be split.
-            wanted.append(group)
         for column in wanted:
             if column not in names:
-                raise DataError(
-                    f"{self.source} has no column '{column}'{nearest_name(column, names)}; it has "
-                    f"{', '.join(names[:12])}; name yours with --image-column, --label-column, "
-                    "--group-column"
-                )
-        images = [
-            image.strip().replace("\\", "/")
-            for image in self._column(names, lines, config.image_column)
-        ]
-        images = resolve_uids(root, images)
-        link_roots = [Path(folder) for folder in LinkRules.of(config).roots]
-        paths = [
-            inside_root(root, image, f"{self.source}, line {number}", link_roots)
-            for number, image in zip(numbers, images, strict=True)
-        ]
-        out = pd.DataFrame(
-            {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
-        )
-        out["image"] = [Path(image).as_posix() for image in images]
-        columns: dict[str, str | None]
-        columns = {"label": config.label_column, "group": group, "split": "split",
+                raise DataError(self._missing(column, names, lines))
+        written = [image.strip() for image in self._column(names, lines, config.image_column)]
+        images, paths = self._files(root, written, numbers)
+        out = pd.DataFrame({"image": images, "path": paths}, dtype=object)
+        columns = {"label": config.label_column, "group": group_column(config), "split": "split",
                    "frame": "frame"}  # fmt: skip
         for name, own in columns.items():
             if own is None or own not in names:
                 out[name] = None
                 continue
             out[name] = [cell.strip() or None for cell in self._column(names, lines, own)]
+        if self.labels and config.label_columns:
+            cells = [self._column(names, lines, column) for column in config.label_columns]
+            out["label"] = one_hot_labels(config.label_columns, cells, str(self.source), numbers)
         return out
+
+    def _wanted(self) -> list[str]:
+        """Columns that have to be there."""
+        config, usual = self.config, DataConfig()
+        wanted = [config.image_column]
+        if self.labels and config.label_columns:
+            if config.label_column != usual.label_column:
+                raise DataError(f"{self.source}: labels are either in the column "
+                                f"'{config.label_column}' or one column a class; leave out "
+                                "--label-column or --label-columns")  # fmt: skip
+            wanted += config.label_columns
+        elif self.labels:
+            wanted.append(config.label_column)
+        group = group_column(config)
+        if group and group != usual.group_column:
+            # Asked for by name, it has to be there: without it, patients would be split.
+            wanted.append(group)
+        return wanted
+
+    def _missing(self, column: str, names: list[str], lines: list[list[str]]) -> str:
+        config = self.config
+        note = one_column_note(names, config.separator, _OPTION)
+        if not note and column == config.label_column:
+            others = (config.image_column, config.group_column, "split", "frame")
+            note = one_hot_note(find_one_hot(names, lines, others))
+        return (
+            f"{self.source} has no column '{column}'{nearest_name(column, names)}; it has "
+            f"{', '.join(names[:12])}"
+            + (note or "; name yours with --image-column, --label-column, --group-column")
+        )
+
+    def _files(
+        self, root: Path, written: list[str], numbers: Sequence[int]
+    ) -> tuple[list[str], list[str]]:
+        """Names relative to the root and absolute paths of the files that cells name."""
+
+        def where(row: int) -> str:
+            return f"{self.source}, line {numbers[row]}"
+
+        images = relative_names(root, written, where)
+        if self.config.image_ending:
+            images = [with_ending(image, self.config.image_ending) for image in images]
+        images = resolve_uids(root, images)
+        finder, paths = FileFinder(root), []
+        link_roots = [Path(folder) for folder in LinkRules.of(self.config).roots]
+        for row, image in enumerate(images):
+            path = inside_root(root, image, where(row), link_roots)
+            if not os.path.lexists(path):
+                images[row] = finder.find(image, where(row))
+                path = inside_root(root, images[row], where(row), link_roots)
+            paths.append(str(path.absolute()))
+        finder.report()
+        return images, paths
 
     def _column(self, names: list[str], lines: list[list[str]], column: str) -> list[str]:
         if names.count(column) > 1:
