@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from clusterkit.formats.run import Run
 from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.label_shift import apply_prior, estimate_prior_of
+from clusterkit.methods.novelty import untestable_classes
 from clusterkit.methods.prediction_sets import class_set_thresholds
 from clusterkit.methods.risk_control import Promise
 
@@ -75,6 +77,26 @@ class DecisionRule:
         thresholds = np.full(n_classes, lowest[0]) if len(lowest) == 1 else np.array(lowest)
         thresholds[~self.measured] = np.inf
         return thresholds
+
+    @cached_property
+    def untestable(self) -> np.ndarray:
+        """(K,) bool: the class has too few images to tell what is unlike them."""
+        held = self.calibration
+        return untestable_classes(
+            held.novelty, held.labels, held.units, len(self.run.classes),
+            self.config.engine.novelty_alpha,
+        )  # fmt: skip
+
+    @cached_property
+    def labelled_of_classes(self) -> list[str]:
+        """Words for each class's labelled images, e.g. ``class 'a' has 9 labelled images``."""
+        manifest, words = self.run.manifest, []
+        for label in self.run.classes:
+            groups = manifest["group"][manifest["label"] == label]
+            n, units = len(groups), groups.nunique() + int(groups.isna().sum())
+            of = f" of {units} group{'s' * (units != 1)}" if units < n else ""
+            words.append(f"class '{label}' has {n} labelled image{'s' * (n != 1)}{of}")
+        return words
 
     @property
     def measured(self) -> np.ndarray:
