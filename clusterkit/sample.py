@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from clusterkit.errors import DataError
+from clusterkit.output import writing
 
 CLASSES = ("dots", "ring", "rod")
 # A class that nobody labels.
@@ -326,7 +327,12 @@ def _png(image: Image.Image) -> bytes:
 
 def _write(out: Path, labeled: list[dict], unlabeled: list[dict]) -> None:
     """Write into a sibling folder, then move each part into place."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out, "--out DIR"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write_parts(out, labeled, unlabeled)
+
+
+def _write_parts(out: Path, labeled: list[dict], unlabeled: list[dict]) -> None:
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:

@@ -94,6 +94,7 @@ def assign(
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
         f"promise    {record.promise_text}",
+        *(f"note       {remark}" for remark in record.remarks),
         *lines,
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip

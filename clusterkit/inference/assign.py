@@ -18,6 +18,7 @@ from clusterkit.config import Config
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.errors import ConfigError
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
@@ -26,13 +27,16 @@ from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.promise_text import promise_text
+from clusterkit.inference.promise_text import promise_text, remarks
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
+from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
+
+_OUT = "--out FILE.csv"
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,12 @@ def assign(
     config = run.config_with(config)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
+    _check_out(out)
     inputs = read_inputs(source, config, progress)
     _check_key(run, inputs, config)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(out, _key(run, inputs, config), fresh)
+    with writing(out, _OUT):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        journal = Journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
         evidence = journal.evidence()
@@ -111,13 +117,23 @@ def assign(
         )
         seconds = time.perf_counter() - started
         record = replace(record, seconds=round(seconds, 3), images_per_second=len(table) / seconds)
-        write_assignments(table, out)
-        write_json(out.with_suffix(".json"), record.to_dict())
+        with writing(out, _OUT):
+            write_assignments(table, out)
+            write_json(out.with_suffix(".json"), record.to_dict())
     except BaseException:
         journal.close()
         raise
     journal.remove()
     return Assignment(table, record, out)
+
+
+def _check_out(out: Path) -> None:
+    """Find out what cannot be written before hours are spent."""
+    check_writable(out, _OUT)
+    if out.suffix == ".json":
+        raise ConfigError(f"--out {out} is the table, beside which a JSON of that name is put; "
+                          "call it .csv")  # fmt: skip
+    check_writable(out.with_suffix(".json"), _OUT)
 
 
 def _embed_missing(
@@ -132,7 +148,8 @@ def _embed_missing(
         return len(done)
     refs = image_refs(inputs)
     for number, evidence in compute(Predictor(run, config), refs, batch_size, done):
-        journal.write(number, evidence)
+        with writing(journal.folder, _OUT):
+            journal.write(number, evidence)
         finished += len(evidence["ids"])
         if progress:
             progress("assign", min(finished, len(refs)), len(refs))
@@ -189,6 +206,9 @@ def _record(
         promise=rule.record(),
         promise_text=promise_text(rule),
         confidence=rule.config.assign.confidence,
+        label_sets=rule.label_set_record(),
+        untestable_classes=[c for c, few in zip(run.classes, rule.untestable, strict=True) if few],
+        remarks=remarks(rule),
         run=run.info.id,
         # Relative, so that a run and its data can move together and no absolute path is kept.
         input_root=os.path.relpath(root, out.parent),

@@ -7,13 +7,17 @@ from functools import cached_property
 import numpy as np
 
 from clusterkit.config import Config
-from clusterkit.formats.assignment_record import PromiseRecord
+from clusterkit.formats.assignment_record import LabelSetRecord, PromiseRecord
 from clusterkit.formats.run import Run
 from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.label_shift import apply_prior, estimate_prior_of
 from clusterkit.methods.novelty import untestable_classes
-from clusterkit.methods.prediction_sets import class_set_thresholds
+from clusterkit.methods.prediction_sets import (
+    class_set_thresholds,
+    classes_in_every_set,
+    images_needed,
+)
 from clusterkit.methods.risk_control import Promise
 
 
@@ -106,6 +110,13 @@ class DecisionRule:
     def probs(self, fused: np.ndarray) -> np.ndarray:
         """Turn fused probabilities (N, K) into those under the batch's class proportions."""
         return apply_prior(fused.astype(float), self.calibration.prior, self.prior)
+
+    def label_set_record(self) -> LabelSetRecord:
+        """Return how label sets were made, for `assignments.json`."""
+        level, labels = self.config.assign.confidence, self.calibration.labels
+        always = classes_in_every_set(labels, len(self.run.classes), level)
+        named = [c for c, chosen in zip(self.run.classes, always, strict=True) if chosen]
+        return LabelSetRecord(level, len(labels), images_needed(level), named)
 
     def record(self) -> PromiseRecord | None:
         """Return the promise and its evidence for `assignments.json`; None: none was made."""

@@ -12,7 +12,7 @@ from clusterkit.methods.active_learning import order_points, uncertainty
 from clusterkit.methods.clustering import cluster_refused, cluster_space_of
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_propagation import unit_length
-from clusterkit.methods.novelty import novelty_p_values, untestable_classes
+from clusterkit.methods.novelty import novelty_p_values
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clusterkit.auditing.pictures import save_png
+from clusterkit.auditing.pictures import check_picture, save_png
 from clusterkit.config import Config
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
@@ -84,6 +84,8 @@ def similar_groups(
         raise ValueError(f"k = {k} must be at least 1")
     run = run if isinstance(run, Run) else Run.load(run)
     config = run.config_with(config)
+    if cams is not None:
+        check_picture(Path(cams), "--cams FILE.png")
     predictor, patient, key = _open(run, query, config)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
@@ -92,7 +94,8 @@ def similar_groups(
         notes.append(note)
     nearest = GroupMatches(ranked.head(k), counted, (*notes, NO_ADVICE))
     if cams is not None:
-        save_png(draw_group_matches(predictor, patient, nearest.rows()), Path(cams))
+        picture = draw_group_matches(predictor, patient, nearest.rows())
+        save_png(picture, Path(cams), "--cams FILE.png")
     return nearest
 
 
