@@ -16,7 +16,6 @@ import pandas as pd
 from PIL import Image
 
 from clusterkit.errors import DataError
-from clusterkit.output import writing
 
 CLASSES = ("dots", "ring", "rod")
 # A class that nobody labels.
@@ -327,12 +326,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _write(out: Path, labeled: list[dict], unlabeled: list[dict]) -> None:
     """Write into a sibling folder, then move each part into place."""
-    with writing(out, "--out DIR"):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _write_parts(out, labeled, unlabeled)
-
-
-def _write_parts(out: Path, labeled: list[dict], unlabeled: list[dict]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:

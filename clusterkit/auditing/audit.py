@@ -85,8 +85,8 @@ def audit(
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
-    _check_free(out, run)
     check_writable(out, "--out DIR", folder=True)
+    _check_free(out, run)
     with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
         return _write(run, config, batch, out, places, progress or silent)

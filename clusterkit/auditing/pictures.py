@@ -11,6 +11,8 @@ from clusterkit.errors import ClusterkitError, OutputError
 from clusterkit.formats.atomic import replacing
 from clusterkit.output import check_writable, writing
 
+CAMS_OPTION = "--cams FILE.png"
+
 _SOFTWARE = "clusterkit"
 
 # Longest side of a thumbnail, in pixels.
@@ -122,8 +124,9 @@ def save_png(image: Image.Image, path: Path, option: str = "file") -> None:
         image.save(file, format="PNG", pnginfo=text)
 
 
-def check_picture(path: Path, option: str, *, makes_folder: bool = False) -> None:
+def check_picture(path: Path | str, option: str, *, makes_folder: bool = False) -> None:
     """Raise what `save_png` would raise, before anything is computed; its folder may be made."""
+    path = Path(path)
     check_writable(path, option)
     if not makes_folder and not path.parent.exists():
         raise OutputError(f"cannot write {path}: its folder does not exist; make it, or give "

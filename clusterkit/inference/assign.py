@@ -38,6 +38,9 @@ log = logging.getLogger("clusterkit")
 
 _OUT = "--out FILE.csv"
 
+# Counts up with what a journal keeps of an image: an older one is not gone on with.
+_EVIDENCE = 2
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -101,9 +104,7 @@ def assign(
     _check_out(out)
     inputs = read_inputs(source, config, progress)
     _check_key(run, inputs, config)
-    with writing(out, _OUT):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        journal = Journal(out, _key(run, inputs, config), fresh)
+    journal = _open_journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
         evidence = journal.evidence()
@@ -134,6 +135,12 @@ def _check_out(out: Path) -> None:
         raise ConfigError(f"--out {out} is the table, beside which a JSON of that name is put; "
                           "call it .csv")  # fmt: skip
     check_writable(out.with_suffix(".json"), _OUT)
+
+
+def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
+    with writing(out, _OUT):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Journal(out, key, fresh)
 
 
 def _embed_missing(
@@ -181,6 +188,7 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
         "device": str(choose_device(config.device)),
         "batch_size": batch_size_of(config, choose_device(config.device)),
         "pool_top": run.config.engine.pool_top,
+        "evidence": _EVIDENCE,
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clusterkit.auditing.pictures import check_picture, save_png
+from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, save_png
 from clusterkit.config import Config
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
@@ -60,8 +60,8 @@ def similar_groups(
         An image, which is a patient with one image; a folder of one patient's images, of which
         unreadable ones are left out with a warning; or the name of a group of the run, which is
         then not ranked itself. A file or folder comes before a group of its name, with a warning.
-        DICOM files name their patient: if that is a group of the run, it is left out as well. A
-        patient id that the run has as a hash is found if the key is here (`config.data.key_file`).
+        DICOM files name their patient: if that is a group of the run, it is left out as well;
+        hashed ones are found by the key (`config.data.key_file`).
     k : int
         Number of groups, at least 1.
     outcomes : path or None
@@ -85,7 +85,7 @@ def similar_groups(
     run = run if isinstance(run, Run) else Run.load(run)
     config = run.config_with(config)
     if cams is not None:
-        check_picture(Path(cams), "--cams FILE.png")
+        check_picture(cams, CAMS_OPTION)
     predictor, patient, key = _open(run, query, config)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
@@ -94,8 +94,7 @@ def similar_groups(
         notes.append(note)
     nearest = GroupMatches(ranked.head(k), counted, (*notes, NO_ADVICE))
     if cams is not None:
-        picture = draw_group_matches(predictor, patient, nearest.rows())
-        save_png(picture, Path(cams), "--cams FILE.png")
+        save_png(draw_group_matches(predictor, patient, nearest.rows()), Path(cams), CAMS_OPTION)
     return nearest
 
 
