@@ -124,8 +124,19 @@ def save_png(image: Image.Image, path: Path, option: str = "file") -> None:
         image.save(file, format="PNG", pnginfo=text)
 
 
-def check_picture(path: Path | str, option: str, *, makes_folder: bool = False) -> None:
-    """Raise what `save_png` would raise, before anything is computed; its folder may be made."""
+def check_picture(path: Path | str | None, option: str, *, makes_folder: bool = False) -> None:
+    """Raise what `save_png` would raise, before anything is computed; None: nothing is drawn.
+
+    Parameters
+    ----------
+    path : path or None
+    option : str
+        See `save_png`.
+    makes_folder : bool
+        The caller makes the folder that it is in.
+    """
+    if path is None:
+        return
     path = Path(path)
     check_writable(path, option)
     if not makes_folder and not path.parent.exists():

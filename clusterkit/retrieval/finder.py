@@ -184,8 +184,7 @@ def similar(
     """
     if by == "group":
         return similar_groups(run, image, k=k, cams=cams, config=config).table
-    if cams is not None:
-        check_picture(cams, CAMS_OPTION)
+    check_picture(cams, CAMS_OPTION)
     finder = SimilarityFinder(run, config)
     ranking = finder.rank(image, within=within)
     if cams is not None:

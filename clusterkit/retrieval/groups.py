@@ -75,8 +75,7 @@ def similar_groups(
     Raises
     ------
     ClusterkitError
-        The run, the query or the outcomes cannot be used, the run has no other groups, none of
-        the k groups is in `outcomes`, or the picture cannot be made.
+        The run, query, outcomes or picture cannot be used, or the run has no other groups.
     ValueError
         k is not positive.
     """
@@ -84,8 +83,7 @@ def similar_groups(
         raise ValueError(f"k = {k} must be at least 1")
     run = run if isinstance(run, Run) else Run.load(run)
     config = run.config_with(config)
-    if cams is not None:
-        check_picture(cams, CAMS_OPTION)
+    check_picture(cams, CAMS_OPTION)
     predictor, patient, key = _open(run, query, config)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
