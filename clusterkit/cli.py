@@ -71,7 +71,13 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         if detailed:
             raise
-        what = " ".join(f"{type(error).__name__}: {error}".split())
+        what = " ".join(_described(error).split())
         click.echo(f"error: {what}; -v -v shows where", err=True)
         return 1
     return 0
+
+
+def _described(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.config import Config, config_from_dict
+from clusterkit.output import writing
 from clusterkit.progress import Progress
 from clusterkit.sample import make_sample
 
@@ -75,7 +76,8 @@ def demo(
     from clusterkit.training.fit import fit
 
     folder = Path(out)
-    make_sample(folder)
+    with writing(folder, "--out DIR"):
+        make_sample(folder)
     config = config or config_from_dict(DEMO)
     # Left by an earlier demo; `make_sample` has refused folders that are none.
     shutil.rmtree(folder / "run", ignore_errors=True)

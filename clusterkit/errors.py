@@ -6,6 +6,7 @@
     ├── ConfigError             a configuration file or option
     ├── DataError               a dataset: folder, CSV, labels, paths
     │   └── ImageError          one image; a batch turns it into a `failed` row
+    ├── OutputError             a file or folder that cannot be written
     ├── RunError                a run directory
     └── WeightsError            a file of pretrained weights or a backbone's name
 
@@ -30,6 +31,10 @@ class DataError(ClusterkitError):
 
 class ImageError(DataError):
     """One image cannot be read."""
+
+
+class OutputError(ClusterkitError):
+    """A file or folder cannot be written."""
 
 
 class RunError(ClusterkitError):

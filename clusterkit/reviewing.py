@@ -21,6 +21,7 @@ from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, Reviews, spread_reviews
 from clusterkit.formats.run import find_run, read_run_info, read_run_manifest
+from clusterkit.output import writing
 
 log = logging.getLogger("clusterkit")
 
@@ -108,14 +109,12 @@ def write_reviews(rows: pd.DataFrame, path: Path) -> None:
     """
     table = rows[list(REVIEW_COLUMNS)].map(safe_csv_text)
     content = table.to_csv(index=False, lineterminator="\n").encode()
-    if path.is_dir() or not path.name:
+    if os.path.isdir(path) or not path.name:
         raise DataError(f"{path} is a folder; give --out a file, e.g. reviews.csv")
-    try:
+    with writing(path, "--out CSV"):
         if path.exists() and (not path.is_file() or path.read_bytes() != content):
             raise DataError(f"{path} exists and holds something else; give another --out")
         write_bytes(path, content)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def apply_reviews(

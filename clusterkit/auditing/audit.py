@@ -26,6 +26,7 @@ from clusterkit.errors import ClusterkitError
 from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
+from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress, silent
 
 log = logging.getLogger("clusterkit")
@@ -85,14 +86,11 @@ def audit(
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
+    check_writable(out, "--out DIR", folder=True)
     _check_free(out, run, batch.csv)
-    try:
+    with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
         return _write(run, config, batch, out, places, progress or silent)
-    except OSError as error:
-        raise ClusterkitError(
-            f"cannot write the page to {out}: {error.strerror or error}; give another --out"
-        ) from error
 
 
 def _write(
@@ -111,7 +109,7 @@ def _write(
     sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
     checks = _check(drawer, run, places)
-    notes = batch.notes + _lost(drawer.files, batch) + checks.warnings()
+    notes = [*batch.record.remarks, *batch.notes, *_lost(drawer.files, batch), *checks.warnings()]
     calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, drawer.features)

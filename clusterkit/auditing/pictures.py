@@ -7,8 +7,11 @@ from matplotlib import colormaps
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, OutputError
 from clusterkit.formats.atomic import replacing
+from clusterkit.output import check_writable, writing
+
+CAMS_OPTION = "--cams FILE.png"
 
 _SOFTWARE = "clusterkit"
 
@@ -99,25 +102,54 @@ def save_picture(image: Image.Image, path: Path) -> None:
             image.save(file, format="JPEG", quality=88)
 
 
-def save_png(image: Image.Image, path: Path) -> None:
+def save_png(image: Image.Image, path: Path, option: str = "file") -> None:
     """Write a PNG to a path that a user named, through a temporary name.
+
+    Parameters
+    ----------
+    image : Image
+    path : Path
+    option : str
+        What names another path, e.g. ``--out FILE.png``.
 
     Raises
     ------
     ClusterkitError
         It cannot be written there, or there is a file that clusterkit did not write.
     """
-    if path.exists() and not _is_ours(path):
-        raise ClusterkitError(
-            f"{path} exists and is no picture that clusterkit wrote; give another file"
-        )
+    _check_ours(path, option)
     text = PngInfo()
     text.add_text("Software", _SOFTWARE)
-    try:
-        with replacing(path, "wb") as file:
-            image.save(file, format="PNG", pnginfo=text)
-    except OSError as error:
-        raise ClusterkitError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path, option), replacing(path, "wb") as file:
+        image.save(file, format="PNG", pnginfo=text)
+
+
+def check_picture(path: Path | str | None, option: str, *, makes_folder: bool = False) -> None:
+    """Raise what `save_png` would raise, before anything is computed; None: nothing is drawn.
+
+    Parameters
+    ----------
+    path : path or None
+    option : str
+        See `save_png`.
+    makes_folder : bool
+        The caller makes the folder that it is in.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    check_writable(path, option)
+    if not makes_folder and not path.parent.exists():
+        raise OutputError(f"cannot write {path}: its folder does not exist; make it, or give "
+                          f"another {option}")  # fmt: skip
+    _check_ours(path, option)
+
+
+def _check_ours(path: Path, option: str) -> None:
+    if path.exists() and not _is_ours(path):
+        raise ClusterkitError(
+            f"{path} exists and is no picture that clusterkit wrote; give another {option}"
+        )
 
 
 def _is_ours(path: Path) -> bool:

@@ -12,16 +12,17 @@ from clusterkit.auditing.batch import AuditBatch, read_batch
 from clusterkit.auditing.evidence_pictures import CardPictures, MatchPictures, picture_rows
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import WIDTH, Paper
-from clusterkit.auditing.pictures import file_stem, save_png
+from clusterkit.auditing.pictures import check_picture, file_stem, save_png
 from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, to_array
 from clusterkit.data.names import written_name
-from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
+from clusterkit.output import writing
 
 # Inches: margins, and where the foot begins.
 _LEFT, _RIGHT, _FOOT = 0.5, WIDTH - 0.5, 10.66
@@ -109,14 +110,13 @@ def write_sheet(
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     position, source = find_row(batch, str(image))
     row = batch.table.iloc[[position]]
-    sheet = gather(Predictor(run, run.config_with(config)), batch, row, source)
     name = file_stem(row["image_id"].iloc[0]) or f"row-{position + 1}"
     out = Path(out) if out else run.path / "audit" / "sheets" / f"{name}.png"
-    try:
+    check_picture(out, "--out FILE.png", makes_folder=True)
+    sheet = gather(Predictor(run, run.config_with(config)), batch, row, source)
+    with writing(out, "--out FILE.png"):
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClusterkitError(f"cannot make folder {out.parent}: {error.strerror}") from error
-    save_png(draw_sheet(sheet), out)
+    save_png(draw_sheet(sheet), out, "--out FILE.png")
     return out
 
 

@@ -110,6 +110,7 @@ def assign(
         *(f"failed     {text}" for text in LeftOut.of_record(record.not_read).sentences()),
         *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
+        *(f"note       {remark}" for remark in record.remarks),
         *lines,
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip

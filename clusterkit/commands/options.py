@@ -171,7 +171,7 @@ def common(function: Command) -> Command:
     @config_option("--device", key="device", help="auto, cpu, cuda, cuda:N or mps")
     @click.option("--seed", type=int, help="Same seed and data: same result.")
     @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-    @click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+    @click.option("-q", "--quiet", is_flag=True, help="Errors only, and with --json the summary.")
     @click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks.")
     @wraps(function)
     def wrapped(
@@ -367,7 +367,13 @@ def left_out_lines(left_out: "LeftOut") -> list[str]:
 
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:
-    click.echo(json.dumps(summary, ensure_ascii=False) if as_json else "\n".join(lines))
+    """Print the summary of a command; under --quiet only where JSON is asked for by name."""
+    context = click.get_current_context(silent=True)
+    quiet = context is not None and context.params.get("quiet")
+    if as_json:
+        click.echo(json.dumps(summary, ensure_ascii=False))
+    elif not quiet:
+        click.echo("\n".join(lines))
 
 
 def set_up(quiet: bool, verbose: int) -> None:

@@ -15,6 +15,7 @@ from clusterkit.data.frames import names_of
 from clusterkit.data.labels import check_labels
 from clusterkit.data.loading import image_refs, load_batches, workers_for
 from clusterkit.data.splits import choose_units
+from clusterkit.errors import DataError, shown
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
@@ -81,9 +82,7 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
         progress("read", part.stop, len(rows))
     bad = errors != ""
     if bad.any():
-        first = np.flatnonzero(bad)[0]
-        log.warning("%d labelled images are left out, e.g. %s: %s", bad.sum(),
-                    rows["image"][first], errors[first])  # fmt: skip
+        _report_unreadable(rows, errors)
     rows, signatures = rows[~bad].reset_index(drop=True), signatures[~bad]
     # All that verified pairs connect stays together: a chain must not cross a split either.
     rows["near"] = near_chains(len(rows), near_pairs(signatures))
@@ -92,6 +91,32 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
     labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
     units, within_groups = choose_units(rows)
     return Labelled(rows, images[:count], labels, units, classes, signatures, within_groups)
+
+
+def _report_unreadable(rows: pd.DataFrame, errors: np.ndarray) -> None:
+    """Warn of labelled images that cannot be read, and of classes that are lost by it.
+
+    Raises
+    ------
+    DataError
+        So few classes are left that nothing can be learned.
+    """
+    bad = errors != ""
+    labels = rows["label"][~bad].unique()
+    lost = rows[bad & ~rows["label"].isin(labels)]
+    number = int(np.flatnonzero(bad)[0] if lost.empty else lost.index[0])
+    example = f"e.g. '{shown(rows['image'][number], 200)}': {errors[number]}"
+    if not len(labels):
+        raise DataError(f"none of the {len(rows)} labelled images can be read, {example}")
+    if len(labels) == 1 and not lost.empty:
+        raise DataError(
+            f"only images of '{labels[0]}' can be read: {len(lost)} labelled images of "
+            f"{lost['label'].nunique()} other classes cannot, {example}"
+        )
+    log.warning("%d labelled images are left out, %s", bad.sum(), example)
+    for label, images in lost.groupby("label"):
+        log.warning("class '%s' is left out: none of its %d labelled images can be read", label,
+                    len(images))  # fmt: skip
 
 
 def _warn_of_near(rows: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from clusterkit.config import ImageConfig
 from clusterkit.data.imageio.read import load_image
 from clusterkit.errors import DataError
+from clusterkit.output import check_writable, write_reason
 
 MARKER = "clusterkit-export.json"
 
@@ -90,6 +91,8 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
     DataError
         `out` holds anything that no export wrote, or cannot be written.
     """
+    if not os.path.lexists(out):
+        check_writable(out, "--out DIR", folder=True)
     _check_free(out)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     old = out.with_name(f".{out.name}.old-{os.getpid()}")
@@ -107,8 +110,9 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
     except OSError as error:
         if old.exists() and not out.exists():
             os.replace(old, out)
-        reason = error.strerror or str(error)
-        raise DataError(f"{out} cannot be written: {reason}; give another --out") from error
+        raise DataError(
+            f"{out} cannot be written: {write_reason(error)}; give another --out"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if out.exists():

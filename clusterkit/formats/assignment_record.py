@@ -50,6 +50,28 @@ class ClassShares(JsonRecord):
 
 
 @dataclass(frozen=True)
+class LabelSetRecord(JsonRecord):
+    """How label sets were made.
+
+    Attributes
+    ----------
+    level : float
+        A set holds the true label with this probability.
+    held_out : int
+        Held-out images that say which classes are in a set.
+    needed : int
+        Fewest that say so at this level.
+    in_every_set : list of str
+        Classes of which fewer were held out: no set is without them.
+    """
+
+    level: float | None = None
+    held_out: int | None = None
+    needed: int | None = None
+    in_every_set: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class ClusterSummary(JsonRecord):
     """One cluster of refused images.
 
@@ -87,6 +109,12 @@ class AssignmentRecord(JsonRecord):
         The promise in words.
     confidence : float
         Of the promise and of label sets.
+    label_sets : LabelSetRecord
+    untestable_classes : list of str
+        They have too few labelled images to tell whether an image is unlike them; no image that is
+        like them is called novel.
+    remarks : list of str
+        What a person must know of label sets and novelty to read the table, in words.
     run : str
         Id of the run.
     input_root : str
@@ -116,6 +144,9 @@ class AssignmentRecord(JsonRecord):
     promise: PromiseRecord | None = None
     promise_text: str | None = None
     confidence: float | None = None
+    label_sets: LabelSetRecord = field(default_factory=LabelSetRecord)
+    untestable_classes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     # Of any type: what is no id of a run must not pass for no id.
     run: Any = None
     input_root: Any = "."

@@ -1,5 +1,6 @@
 """The run bundle: plain tensors, tables and JSON, written whole or not at all."""
 
+import errno
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from clusterkit.formats.run_settings import with_config
 from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
+from clusterkit.output import writing
 
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
@@ -171,12 +173,15 @@ class Run:
         ------
         RunError
             There is something at `path` already.
+        OutputError
+            It cannot be written.
         """
-        if self.path.exists() and any(self.path.iterdir()):
-            raise RunError(f"{self.path} exists and is not empty; give another --run")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with new_folder(self.path) as folder:
-            self._write(folder)
+        with writing(self.path, "--run DIR"):
+            if self.path.exists() and any(self.path.iterdir()):
+                raise RunError(f"{self.path} exists and is not empty; give another --run")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with new_folder(self.path) as folder:
+                self._write(folder)
 
     def _write(self, folder: Path) -> None:
         tensors = {
@@ -184,9 +189,9 @@ class Run:
             for prefix, part in self.networks.parts().items()
             for name, tensor in part.state_dict().items()
         }
-        save_file(tensors, folder / "weights.safetensors")
+        _save_tensors(tensors, folder / "weights.safetensors")
         ids = json.dumps(self.manifest["image_id"].tolist())
-        save_file(self.gallery, folder / "gallery.safetensors", metadata={"image_ids": ids})
+        _save_tensors(self.gallery, folder / "gallery.safetensors", {"image_ids": ids})
         # Only elements that the config keeps come after the fixed columns.
         kept = [c for c in self.config.data.keep_tags if c in self.manifest]
         table = self.manifest[[*_MANIFEST_COLUMNS, *kept]].copy()
@@ -196,6 +201,17 @@ class Run:
         self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
         write_json(folder / "calibration.json", self.calibration)
         write_json(folder / "run.json", self.info.to_dict())
+
+
+def _save_tensors(
+    tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        # It says in words only what the system said.
+        full = "No space" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
 
 def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:

@@ -30,13 +30,19 @@ from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.promise_text import promise_text
+from clusterkit.inference.promise_text import promise_text, remarks
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
+from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
+
+_OUT = "--out FILE.csv"
+
+# Counts up with what a journal keeps of an image: an older one is not gone on with.
+_EVIDENCE = 2
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,12 @@ def assign(
     config = run.config_with(config)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
+    check_writable(out, _OUT)
+    check_writable(out.with_suffix(".json"), _OUT)
     inputs, left_out = _listed(source, config, progress)
     _check_key(run, inputs, config)
     check_target(out, inputs["image"], _root_of(Path(source), config), Path(source), overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(out, _key(run, inputs, config), fresh)
+    journal = _open_journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
         evidence = journal.evidence()
@@ -120,8 +127,9 @@ def assign(
             **left_out,
         )
         record = _timed(record, time.perf_counter() - started)
-        write_assignments(table, out)
-        write_json(out.with_suffix(".json"), record.to_dict())
+        with writing(out, _OUT):
+            write_assignments(table, out)
+            write_json(out.with_suffix(".json"), record.to_dict())
     except BaseException:
         journal.close()
         raise
@@ -138,6 +146,12 @@ def _listed(
     return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
 
+def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
+    with writing(out, _OUT):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Journal(out, key, fresh)
+
+
 def _embed_missing(
     run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Progress | None
 ) -> int:
@@ -150,7 +164,8 @@ def _embed_missing(
         return len(done)
     refs = image_refs(inputs)
     for number, evidence in compute(Predictor(run, config), refs, batch_size, done):
-        journal.write(number, evidence)
+        with writing(journal.folder, _OUT):
+            journal.write(number, evidence)
         finished += len(evidence["ids"])
         if progress:
             progress("assign", min(finished, len(refs)), len(refs))
@@ -182,6 +197,7 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
         "device": str(choose_device(config.device)),
         "batch_size": batch_size_of(config, choose_device(config.device)),
         "pool_top": run.config.engine.pool_top,
+        "evidence": _EVIDENCE,
     }
 
 
@@ -216,6 +232,9 @@ def _record(
         promise=rule.record(),
         promise_text=promise_text(rule),
         confidence=rule.config.assign.confidence,
+        label_sets=rule.label_set_record(),
+        untestable_classes=[c for c, few in zip(run.classes, rule.untestable, strict=True) if few],
+        remarks=remarks(rule),
         run=run.info.id,
         # Relative, so that a run and its data can move together and no absolute path is kept.
         input_root=relative_folder(root, out.parent),

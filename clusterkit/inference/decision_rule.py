@@ -2,16 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 
 from clusterkit.config import Config
-from clusterkit.formats.assignment_record import PromiseRecord
+from clusterkit.formats.assignment_record import LabelSetRecord, PromiseRecord
 from clusterkit.formats.run import Run
 from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.label_shift import apply_prior, estimate_prior_of
-from clusterkit.methods.prediction_sets import class_set_thresholds
+from clusterkit.methods.novelty import untestable_classes
+from clusterkit.methods.prediction_sets import (
+    class_set_thresholds,
+    classes_in_every_set,
+    images_needed,
+)
 from clusterkit.methods.risk_control import Promise
 
 
@@ -76,6 +82,26 @@ class DecisionRule:
         thresholds[~self.measured] = np.inf
         return thresholds
 
+    @cached_property
+    def untestable(self) -> np.ndarray:
+        """(K,) bool: the class has too few images to tell what is unlike them."""
+        held = self.calibration
+        return untestable_classes(
+            held.novelty, held.labels, held.units, len(self.run.classes),
+            self.config.engine.novelty_alpha,
+        )  # fmt: skip
+
+    @cached_property
+    def labelled_of_classes(self) -> list[str]:
+        """Words for each class's labelled images, e.g. ``class 'a' has 9 labelled images``."""
+        manifest, words = self.run.manifest, []
+        for label in self.run.classes:
+            groups = manifest["group"][manifest["label"] == label]
+            n, units = len(groups), groups.nunique() + int(groups.isna().sum())
+            of = f" of {units} group{'s' * (units != 1)}" if units < n else ""
+            words.append(f"class '{label}' has {n} labelled image{'s' * (n != 1)}{of}")
+        return words
+
     @property
     def measured(self) -> np.ndarray:
         """(K,) bool: images of the class were held out; of other classes no error is known."""
@@ -84,6 +110,13 @@ class DecisionRule:
     def probs(self, fused: np.ndarray) -> np.ndarray:
         """Turn fused probabilities (N, K) into those under the batch's class proportions."""
         return apply_prior(fused.astype(float), self.calibration.prior, self.prior)
+
+    def label_set_record(self) -> LabelSetRecord:
+        """Return how label sets were made, for `assignments.json`."""
+        level, labels = self.config.assign.confidence, self.calibration.labels
+        always = classes_in_every_set(labels, len(self.run.classes), level)
+        named = [c for c, chosen in zip(self.run.classes, always, strict=True) if chosen]
+        return LabelSetRecord(level, len(labels), images_needed(level), named)
 
     def record(self) -> PromiseRecord | None:
         """Return the promise and its evidence for `assignments.json`; None: none was made."""

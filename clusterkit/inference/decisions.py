@@ -28,6 +28,11 @@ class Decisions:
     confidence : (N,) float in [0, 1]
         Its probability.
     novelty_p : (N,) float in [0, 1]
+    untestable : (N,) int in [0, K)
+        The class that it is like, where that has too few images to tell whether it is novel; -1:
+        none.
+    unusual : (N,) bool
+        Its p-value is that of a novel image, but cannot be relied on: it waits for a person.
     same, near : (N,) int
         The labelled image with the same bytes, and the near duplicate among them; -1: none.
     status : (N,) str
@@ -42,6 +47,8 @@ class Decisions:
     best: np.ndarray
     confidence: np.ndarray
     novelty_p: np.ndarray
+    untestable: np.ndarray
+    unusual: np.ndarray
     same: np.ndarray
     near: np.ndarray
     status: np.ndarray
@@ -56,6 +63,8 @@ class Decisions:
             best=np.zeros(n, dtype=np.int32),
             confidence=np.zeros(n),
             novelty_p=np.ones(n),
+            untestable=np.full(n, -1, dtype=np.int32),
+            unusual=np.zeros(n, dtype=bool),
             same=np.full(n, -1, dtype=np.int32),
             near=np.full(n, -1, dtype=np.int32),
             status=np.full(n, "review", dtype=object),
@@ -84,7 +93,8 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
     # The first of several labelled images with the same bytes is named.
     known = pd.Index(rule.run.manifest["image_id"])
     first = pd.Series(np.arange(len(known)), index=known)[~known.duplicated()]
-    for rows, part in evidence.parts("ids", "errors", "probs", "novelty", "near"):
+    names = ("ids", "errors", "probs", "novelty", "nearest_classes", "near")
+    for rows, part in evidence.parts(*names):
         probs, failed = rule.probs(part["probs"]), part["errors"] != ""
         best = probs.argmax(axis=1)
         found.failed[rows], found.best[rows] = failed, best
@@ -92,6 +102,8 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
         found.novelty_p[rows] = novelty_p_values(
             part["novelty"], calibration.novelty, calibration.units
         )
+        like = np.column_stack([best, part["nearest_classes"]])
+        found.untestable[rows] = _first_of(like, rule.untestable)
         same = first.reindex(part["ids"]).fillna(-1).to_numpy(dtype=np.int32)
         found.same[rows] = np.where(failed, -1, same)
         found.near[rows] = np.where(failed | (found.same[rows] >= 0), -1, part["near"])
@@ -111,16 +123,33 @@ def _set_statuses(found: Decisions, rule: DecisionRule) -> None:
     status[compared & (found.confidence >= rule.thresholds[found.best])] = "assigned"
     # Another patient's images may well be unlike all of one patient: that tells nothing.
     if rule.promises and not rule.calibration.within_groups:
-        novel = np.zeros(len(status), dtype=bool)
-        alpha = rule.config.engine.novelty_alpha
-        novel[compared] = benjamini_hochberg(found.novelty_p[compared], alpha)
+        # Of a class that cannot be tested many may be in the batch: as discoveries that are none
+        # they would let other images in.
+        novel = _novel(found, compared & (found.untestable < 0), rule)
+        found.unusual = _novel(found, compared, rule) & ~novel & ~near
         # A labelled picture made brighter may have a low p-value; it is not unlike all labelled.
         status[novel & ~near] = "novel"
+        status[found.unusual] = "review"
     status[duplicate], status[found.failed] = "duplicate", "failed"
     if rule.promises:
         unlike = near & (rule.run.labels[found.near] != found.best)
         # The same picture under another label: one of the two is wrong, and a person must say.
         status[unlike & (status == "assigned")] = "review"
+
+
+def _novel(found: Decisions, tested: np.ndarray, rule: DecisionRule) -> np.ndarray:
+    """Return which (N,) of the tested images are novel, at the false discovery rate asked for."""
+    novel = np.zeros(len(tested), dtype=bool)
+    alpha = rule.config.engine.novelty_alpha
+    novel[tested] = benjamini_hochberg(found.novelty_p[tested], alpha)
+    return novel
+
+
+def _first_of(classes: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return the first class (N,) of each row (N, C) that is `among` (K,) bool; -1: none is."""
+    inside = among[classes]
+    first = classes[np.arange(len(classes)), inside.argmax(axis=1)]
+    return np.where(inside.any(axis=1), first, -1)
 
 
 def _clusters(
@@ -156,5 +185,5 @@ def _order(
         worth[to] = uncertainty(rule.probs(part["probs"])[chosen])
         points[to] = unit_length(part["reduced"][chosen])
         done = to.stop
-    worth[found.status[refused] == "novel"] = 1.0
+    worth[(found.status == "novel")[refused] | found.unusual[refused]] = 1.0
     return order_points(worth, points, groups[refused], unit_length(labelled))

@@ -106,6 +106,7 @@ def score_batch(
 ) -> dict[str, np.ndarray]:
     """Return all that rows rest on of N images, given their embeddings and `appearance`."""
     scores, comparison, gate = scorer.compare(embeddings, fusion)
+    novelty_scores, nearest_classes = novelty.compare(embeddings.siamese, appearance)
     return {
         "classifier": fusion.classifier_probs(scores.logits).astype(np.float32),
         "probs": fusion.probs(scores, gate).astype(np.float32),
@@ -113,7 +114,8 @@ def score_batch(
         "pooled": comparison.pooled,
         "nearest": comparison.nearest,
         "nearest_logit": comparison.nearest_logit,
-        "novelty": novelty.score(embeddings.siamese, appearance),
+        "novelty": novelty_scores,
+        "nearest_classes": nearest_classes,
         "reduced": scorer.reduction(embeddings.siamese),
     }
 

@@ -1,6 +1,9 @@
-"""The promise of an assign in words, for a person."""
+"""The promise of an assign in words, for a person, and what label sets and novelty rest on."""
+
+import numpy as np
 
 from clusterkit.data.splits import why_within_groups
+from clusterkit.formats.assignment_record import LabelSetRecord
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.methods.risk_control import Promise
 
@@ -35,6 +38,35 @@ def _within_groups(rule: DecisionRule) -> str:
         f"other groups; nor do label sets hold the true class with {level} there. Label images of "
         "several classes in more groups; --max-error none assigns everything without a promise."
     )
+
+
+def remarks(rule: DecisionRule) -> list[str]:
+    """Return sentences on what label sets and the status novel cannot say."""
+    found = []
+    sets = rule.label_set_record()
+    if sets.in_every_set:
+        found.append(_sets_text(rule, sets))
+    few = [words for words, is_few in zip(rule.labelled_of_classes, rule.untestable, strict=True)
+           if is_few]  # fmt: skip
+    if few and rule.promises and not rule.calibration.within_groups:
+        start = "" if len(few) == 1 else f"{len(few)} classes, e.g.: "
+        found.append(f"{start}{few[0]}, too few to tell whether an image is unlike them; images "
+                     "like them are never called novel")  # fmt: skip
+    return [text[0].upper() + text[1:] + "." for text in found]
+
+
+def _sets_text(rule: DecisionRule, sets: LabelSetRecord) -> str:
+    named, labels = sets.in_every_set, rule.calibration.labels
+    always = [rule.run.classes.index(label) for label in named]
+    held_out = int(np.isin(labels, always).sum())
+    level = _percent(sets.level or 0.0)
+    if len(named) == len(rule.run.classes):
+        return (f"every label set at {level} holds all classes: {held_out} images were held out, "
+                f"and it takes {sets.needed}")  # fmt: skip
+    who = f"class '{named[0]}'" if len(named) == 1 else f"{len(named)} classes, e.g. '{named[0]}',"
+    of, verb = ("its", "is") if len(named) == 1 else ("their", "are")
+    return (f"{who} {verb} in every label set at {level}: {held_out} of {of} images were held "
+            f"out, and it takes {sets.needed}")  # fmt: skip
 
 
 def _unmeasured(rule: DecisionRule) -> str:

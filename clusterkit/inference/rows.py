@@ -65,6 +65,10 @@ class _RowBuilder:
         self.names = names_of(rule.run.manifest)
         self.labels = rule.run.manifest["label"].to_numpy(dtype=object)
         self.thresholds = rule.thresholds
+        self.too_few = np.array(
+            [f"{few}, too few to tell whether an image is unlike them"
+             for few in rule.labelled_of_classes], dtype=object
+        )  # fmt: skip
         self.joined: dict[bytes, str] = {}
 
     def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -127,13 +131,22 @@ class _RowBuilder:
         # The same for all rows: why there is no promise at all.
         within = self.rule.calibration.within_groups
         why = why_within_groups(self.rule.run.manifest) if within else ""
+        unusual = self._unusual(rows, columns["novelty_p"])
         table = pd.DataFrame(columns, dtype=object).itertuples()
         out = np.empty(len(near), dtype=object)
         for i, (row, limit, label, score) in enumerate(
             zip(table, limits, labels, scores, strict=True)
         ):
-            out[i] = _near_reason(row, label, score) + _reason(row, limit, promised, why)
+            said = _reason(row, limit, promised, unusual[i], why)
+            out[i] = _near_reason(row, label, score) + said
         return out
+
+    def _unusual(self, rows: slice, p_values: np.ndarray) -> np.ndarray:
+        """Say why an image that may be novel is not called so; "": that is not in question."""
+        classes = self.found.untestable[rows]
+        perhaps = [f"perhaps unlike every labelled image (p = {p:.3f})" for p in p_values]
+        few = np.where(classes >= 0, self.too_few[classes], np.array(perhaps, dtype=object))
+        return np.where(self.found.unusual[rows], few, "")
 
 
 def _near_reason(row: Any, label: str, score: float) -> str:
@@ -143,13 +156,15 @@ def _near_reason(row: Any, label: str, score: float) -> str:
     return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}{differs}. "
 
 
-def _reason(row: Any, threshold: float, promised: bool, why_nothing: str) -> str:
+def _reason(row: Any, threshold: float, promised: bool, unusual: str, why_nothing: str) -> str:
     if row.status == "failed":
         return ""
     if row.status == "duplicate":
         return f"The same file as the labelled image {row.duplicate_of}."
     if row.status == "novel":
         return f"Unlike every labelled image (p = {row.novelty_p:.3f})."
+    if unusual:
+        return f"Confidence {row.confidence:.4f} for {row.predicted_label}, but {unusual}."
     if row.status == "review" and row.confidence >= threshold:
         return (
             f"Confidence {row.confidence:.4f} for {row.predicted_label}: one of the two is wrong."

@@ -1,6 +1,7 @@
 """`inspect`: read the rows, scan the files, find what is wrong, write it down."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
+from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
@@ -189,8 +191,9 @@ def _by_kind(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _check_out(out: Path, source: Path) -> Path:
-    if out.exists() and not out.is_dir():
+    if os.path.isfile(out):
         raise DataError(f"{out} is a file; give a folder as --out")
+    check_writable(out, "--out DIR", folder=True)
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{out} is inside the data {source}, where the page's pictures would be "
                         "taken for images; give another --out")  # fmt: skip
@@ -212,11 +215,12 @@ def _head(path: Path) -> str:
 def _write(
     out: Path, table: pd.DataFrame, summary: dict[str, Any], render: Callable[[], Path]
 ) -> Path:
-    out.mkdir(parents=True, exist_ok=True)
     safe = table.copy()
     for column in ("image", "label", "group", "split", "detail"):
         safe[column] = [safe_csv_text(value) for value in safe[column]]
     csv = safe.to_csv(index=False, lineterminator="\n", float_format="%.6g")
-    write_text(out / "findings.csv", csv)
-    write_json(out / "summary.json", summary)
-    return render()
+    with writing(out, "--out DIR"):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "findings.csv", csv)
+        write_json(out / "summary.json", summary)
+        return render()

@@ -23,6 +23,9 @@ _TAIL, _LEAST_TAIL = 0.05, 5
 
 _LEAST_DISTANCE = 1e-6
 
+# 0.1 · (9 + 1) is not quite 1.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class ClassDistance:
@@ -61,11 +64,18 @@ class ClassDistance:
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Squared distances (N,) of points (N, d) to the nearest class; they rise with novelty."""
+        return self.nearest(points)[0]
+
+    def nearest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances (N,) of points (N, d) to the nearest class, and that class (N,)."""
         best = np.full(len(points), np.inf)
-        for mean, precision in zip(self.means, self.precisions, strict=True):
+        number = np.zeros(len(points), dtype=np.int32)
+        for c, (mean, precision) in enumerate(zip(self.means, self.precisions, strict=True)):
             away = points - mean
-            best = np.minimum(best, ((away @ precision) * away).sum(axis=1))
-        return best
+            squared = ((away @ precision) * away).sum(axis=1)
+            number[squared < best] = c
+            best = np.minimum(best, squared)
+        return best, number
 
 
 def within_classes(points: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +122,11 @@ class AppearanceModel:
 
     def score(self, described: np.ndarray) -> np.ndarray:
         """Squared distances (N,) of appearances (N, 27); they rise with novelty."""
-        return self.distance(_standardise(described, self.mean, self.scale))
+        return self.nearest(described)[0]
+
+    def nearest(self, described: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `ClassDistance.nearest`, of appearances (N, 27)."""
+        return self.distance.nearest(_standardise(described, self.mean, self.scale))
 
 
 @dataclass(frozen=True)
@@ -175,9 +189,16 @@ class NoveltyModel:
 
     def score(self, features: torch.Tensor, appearance: np.ndarray) -> np.ndarray:
         """Log squared distances (N, 2), in features and in appearance; they rise with novelty."""
+        return self.compare(features, appearance)[0]
+
+    def compare(
+        self, features: torch.Tensor, appearance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (N, 2), see `score`, and the classes (N, 2) that are nearest by either."""
         points = ((features.numpy() - self.mean) / self.scale) @ self.axes
-        squared = [self.distance(points), self.appearance.score(appearance)]
-        return np.log(np.maximum(np.stack(squared, axis=1), _LEAST_DISTANCE)).astype(np.float32)
+        found = [self.distance.nearest(points), self.appearance.nearest(appearance)]
+        squared, classes = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
+        return np.log(np.maximum(squared, _LEAST_DISTANCE)).astype(np.float32), classes
 
 
 def _standardise(described: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -266,6 +287,38 @@ def novelty_p_values(
     together = 1.0 if units is None else tail_cluster_size(known, units)
     below = np.searchsorted(np.sort(known), new, side="left")
     return (together + len(known) - below) / (len(known) + together)
+
+
+def untestable_classes(
+    held_out: np.ndarray, labels: np.ndarray, units: np.ndarray, n_classes: int, alpha: float
+) -> np.ndarray:
+    """Classes (K,) bool with too few held-out images to find an image that is unlike them.
+
+    A class's own n held-out images give no p-value below ``b / (n + b)``, b as in
+    `novelty_p_values`, and no procedure with a false discovery rate of `alpha` rejects a p-value
+    above `alpha`. Among all held-out images those of such a class hardly count: where a batch
+    holds many of its images, their p-values tell that the class is rare among the labels, not
+    that they are novel.
+
+    Parameters
+    ----------
+    held_out : (M, S) float
+        Scores of held-out images.
+    labels, units : (M,) int
+    n_classes : int
+    alpha : float in (0, 1)
+
+    >>> labels = np.repeat([0, 1], [9, 8])
+    >>> untestable_classes(np.arange(17.0)[:, None], labels, np.arange(17), 3, 0.1)
+    array([False,  True,  True])
+    """
+    _, known = combine(held_out, held_out)
+    found = np.ones(n_classes, dtype=bool)
+    for label in np.unique(labels):
+        own = labels == label
+        together = tail_cluster_size(known[own], units[own])
+        found[label] = together > alpha * (own.sum() + together) * (1 + _ROUNDING)
+    return found
 
 
 def _covariance(centred: np.ndarray) -> np.ndarray:

@@ -35,6 +35,19 @@ def set_threshold(true_probs: np.ndarray, level: float) -> float:
     return 0.0 if rank > n else float(np.sort(true_probs)[::-1][rank - 1])
 
 
+def images_needed(level: float) -> int:
+    """Fewest held-out images whose `set_threshold` leaves classes out, ``level / (1 − level)``.
+
+    >>> [images_needed(level) for level in (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)]
+    [1, 4, 9, 19, 99, 999]
+    """
+    n = max(1, math.floor(level / (1 - level)) - 1)
+    # Rounded as `set_threshold` rounds.
+    while math.ceil((n + 1) * level) > n:
+        n += 1
+    return n
+
+
 def class_set_thresholds(
     true_probs: np.ndarray, labels: np.ndarray, n_classes: int, level: float
 ) -> np.ndarray:
@@ -53,11 +66,33 @@ def class_set_thresholds(
     n_classes : int
     level : float in (0, 1)
     """
-    own = np.bincount(labels, minlength=n_classes) >= _IMAGES_BEYOND / (1 - level)
+    own = _have_own_threshold(labels, n_classes, level)
     thresholds = np.full(n_classes, set_threshold(true_probs[~own[labels]], level))
     for label in np.flatnonzero(own):
         thresholds[label] = set_threshold(true_probs[labels == label], level)
     return thresholds
+
+
+def classes_in_every_set(labels: np.ndarray, n_classes: int, level: float) -> np.ndarray:
+    """Classes (K,) bool of which too few images are held out to leave them out of any set.
+
+    Parameters
+    ----------
+    labels : (N,) int in [0, K)
+        Of held-out images.
+    n_classes : int
+    level : float in (0, 1)
+
+    >>> classes_in_every_set(np.repeat([0, 1], [30, 3]), 3, 0.9)
+    array([False,  True,  True])
+    """
+    own = _have_own_threshold(labels, n_classes, level)
+    shared = int((~own[labels]).sum())
+    return ~own & (shared < images_needed(level))
+
+
+def _have_own_threshold(labels: np.ndarray, n_classes: int, level: float) -> np.ndarray:
+    return np.bincount(labels, minlength=n_classes) >= _IMAGES_BEYOND / (1 - level)
 
 
 def label_sets(probs: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from clusterkit.auditing.explain import Explainer
 from clusterkit.auditing.pair_pictures import PairRow, draw_pair, open_labelled, picture_pair
-from clusterkit.auditing.pictures import save_png
+from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, save_png
 from clusterkit.config import Config, ImageConfig
 from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import load_image, to_array
@@ -184,8 +184,9 @@ def similar(
     """
     if by == "group":
         return similar_groups(run, image, k=k, cams=cams, config=config).table
+    check_picture(cams, CAMS_OPTION)
     finder = SimilarityFinder(run, config)
     ranking = finder.rank(image, within=within)
     if cams is not None:
-        save_png(finder.similar_cams(), Path(cams))
+        save_png(finder.similar_cams(), Path(cams), CAMS_OPTION)
     return ranking.head(k).reset_index(drop=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clusterkit.auditing.pictures import save_png
+from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, save_png
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
@@ -61,8 +61,8 @@ def similar_groups(
         An image, which is a patient with one image; a folder of one patient's images, of which
         unreadable ones are left out with a warning; or the name of a group of the run, which is
         then not ranked itself. A file or folder comes before a group of its name, with a warning.
-        DICOM files name their patient: if that is a group of the run, it is left out as well. A
-        patient id that the run has as a hash is found if the key is here (`config.data.key_file`).
+        DICOM files name their patient: if that is a group of the run, it is left out as well;
+        hashed ones are found by the key (`config.data.key_file`).
     k : int
         Number of groups, at least 1.
     outcomes : path or None
@@ -76,8 +76,7 @@ def similar_groups(
     Raises
     ------
     ClusterkitError
-        The run, the query or the outcomes cannot be used, the run has no other groups, none of
-        the k groups is in `outcomes`, or the picture cannot be made.
+        The run, query, outcomes or picture cannot be used, or the run has no other groups.
     ValueError
         k is not positive.
     """
@@ -85,6 +84,7 @@ def similar_groups(
         raise ValueError(f"k = {k} must be at least 1")
     run = run if isinstance(run, Run) else Run.load(run)
     config = run.config_with(config)
+    check_picture(cams, CAMS_OPTION)
     predictor, patient, key = _open(run, query, config)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
@@ -93,7 +93,7 @@ def similar_groups(
         notes.append(note)
     nearest = GroupMatches(ranked.head(k), counted, (*notes, NO_ADVICE))
     if cams is not None:
-        save_png(draw_group_matches(predictor, patient, nearest.rows()), Path(cams))
+        save_png(draw_group_matches(predictor, patient, nearest.rows()), Path(cams), CAMS_OPTION)
     return nearest
 
 

@@ -5,12 +5,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from fastai.callback.fp16 import MixedPrecision
-from fastai.vision.all import Callback, CancelFitException, CancelValidException, L
 from torch.amp import GradScaler
 
 from clusterkit.models.forward import BFLOAT16, quick_precision
 from clusterkit.progress import StageProgress
+from clusterkit.training.fastai_names import (
+    Callback,
+    CancelFitException,
+    CancelValidException,
+    L,
+    MixedPrecision,
+)
 
 # (loss, accuracy) of a model on the validation images; None: there are none.
 Validation = Callable[[], tuple[float, float] | None]

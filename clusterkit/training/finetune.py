@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from fastai.torch_core import set_seed
 
 from clusterkit.config import Config
 from clusterkit.encoders.torchvision import Encoder, empty_encoder
@@ -13,6 +12,7 @@ from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import Progress, within
 from clusterkit.training.cached_features import embed_views
+from clusterkit.training.fastai_names import set_seed
 from clusterkit.training.history import History
 from clusterkit.training.learners import finetune_classifier, finetune_siamese
 from clusterkit.training.loaders import TrainingSplit

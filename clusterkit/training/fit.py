@@ -23,6 +23,7 @@ from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.networks import choose_device
+from clusterkit.output import check_writable
 from clusterkit.progress import Progress, silent
 from clusterkit.reviewing import Applied, apply_reviews
 from clusterkit.training.run_record import gallery_tensors, review_record, run_info
@@ -75,6 +76,7 @@ def fit(
     given, progress = config or Config(), progress or silent
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
+    check_writable(path, "--run DIR", folder=True)
     source = Path(source or config.data.source or default_source())
     names, left_out = read_label_map(config.data.label_map), LeftOut()
     applied, test = _read_reviewed(source, reviews, config, progress, names, left_out)
@@ -175,6 +177,6 @@ def _free_path(run: Path | str | None) -> Path:
             path = Path("runs") / f"{stamp}-{n}"
         return path
     path = Path(run)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists and is not an empty folder; give another --run")
     return path

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from fastai.torch_core import set_seed
 from scipy.special import log_softmax
 
 from clusterkit.config import AugmentConfig, Config
@@ -16,6 +15,7 @@ from clusterkit.methods.calibration import unit_weights
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import Progress, within
+from clusterkit.training.fastai_names import set_seed
 from clusterkit.training.fold import fit_reduction
 from clusterkit.training.history import History
 from clusterkit.training.linear import fit_linear_head

@@ -6,9 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from fastai.callback.channelslast import ChannelsLast
-from fastai.callback.schedule import Learner  # importing it adds fit_one_cycle
-from fastai.vision.all import DataLoaders, LabelSmoothingCrossEntropyFlat, params
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -24,6 +21,14 @@ from clusterkit.training.callbacks import (
     half_precision,
     in_full,
     in_half,
+)
+from clusterkit.training.fastai_names import (
+    ChannelsLast,
+    DataLoaders,
+    LabelSmoothingCrossEntropyFlat,
+    Learner,
+    fastai_quiet,
+    params,
 )
 from clusterkit.training.head_warmup import warm_up_head
 from clusterkit.training.history import History
@@ -231,5 +236,7 @@ def _fit(
     model.to(loaders.device)
     rate = config.train.lr
     with learner.no_bar(), learner.no_logging():
-        learner.fit_one_cycle(epochs, rate if data.features is None else slice(rate / 100, rate))
+        rates = rate if data.features is None else slice(rate / 100, rate)
+        with fastai_quiet():
+            learner.fit_one_cycle(epochs, rates)
     model.to("cpu").to(memory_format=torch.contiguous_format).eval()

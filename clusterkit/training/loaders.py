@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from fastai.vision.all import DataLoaders, TensorImage, TfmdDL
 
 from clusterkit.config import Config
+from clusterkit.training.fastai_names import DataLoaders, TensorImage, TfmdDL
 from clusterkit.training.pairs import mixed_batches
 from clusterkit.training.transforms import batch_transforms, tensor_image
 

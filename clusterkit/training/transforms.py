@@ -2,10 +2,15 @@
 
 import numpy as np
 import torch
-from fastai.vision.all import IntToFloatTensor, Normalize, TensorImage, aug_transforms
 
 from clusterkit.config import AugmentConfig
 from clusterkit.encoders.torchvision import IMAGENET_MEAN, IMAGENET_STD
+from clusterkit.training.fastai_names import (
+    IntToFloatTensor,
+    Normalize,
+    TensorImage,
+    aug_transforms,
+)
 
 
 def batch_transforms(augment: AugmentConfig, size: int) -> list:

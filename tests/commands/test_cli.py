@@ -171,6 +171,27 @@ def test_assign_everything(command, run, sample, tmp_path):
     assert set(read_assignments(out)["status"]) == {"assigned", "duplicate", "failed"}
 
 
+def test_quiet_prints_nothing_but_what_is_asked_for_by_name(command, run, sample, tmp_path):
+    about = ["--run", run.path]
+    image = sample / "unlabeled" / "cell-0001.png"
+    commands = {
+        "assign": [sample / "unlabeled.csv", *about, "--out", tmp_path / "a.csv", "--ask", 3],
+        "inspect": [sample / "labels.csv"],
+        "similar": [image, *about],
+        "export": ["--to", "coco", *about, "--assignments", tmp_path / "a.csv",
+                   "--status", "all", "--out", tmp_path / "coco"],
+    }  # fmt: skip
+    for name, arguments in commands.items():
+        assert command(name, *arguments, "-q") == (0, "", ""), name
+        code, out, err = command(name, *arguments, "--quiet", "--json")
+        assert (code, err) == (0, ""), name
+        assert json.loads(out), name
+        assert command(name, *arguments)[1], name
+    code, out, err = command("similar", tmp_path / "none.png", *about, "-q")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: ")
+
+
 def test_strict(failing, run, sample, tmp_path):
     line = failing("assign", sample / "unlabeled.csv", "--run", run.path, "--strict", "--out",
                    tmp_path / "a.csv")  # fmt: skip

@@ -15,6 +15,7 @@ from clusterkit.methods.novelty import (
     combine,
     novelty_p_values,
     tail_cluster_size,
+    untestable_classes,
 )
 
 
@@ -162,3 +163,32 @@ def test_each_class_of_bccd_left_out_is_found_by_its_appearance(real_data):
         held_out, new = model.score(appearance[test]), model.score(appearance[labels == left])
         truth = np.repeat([0, 1], [len(held_out), len(new)])
         assert roc_auc_score(truth, np.r_[held_out, new]) > 0.9
+
+
+@given(st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.5]), st.lists(st.integers(0, 25), min_size=1),
+       st.integers(0, 99))  # fmt: skip
+def test_a_class_is_testable_from_as_many_images_as_its_own_p_value_takes(alpha, counts, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    scores = np.random.default_rng(seed).normal(size=(len(labels), 2))
+    if not len(labels):
+        return
+    found = untestable_classes(scores, labels, np.arange(len(labels)), len(counts), alpha)
+    # 1 / (n + 1) <= alpha, as fractions.
+    assert found.tolist() == [n + 1 < round(1 / alpha) for n in counts]
+
+
+def test_images_of_few_groups_test_less_than_as_many_of_one_each():
+    labels, scores = np.zeros(12, dtype=int), np.arange(12.0)[:, None]
+    assert not untestable_classes(scores, labels, np.arange(12), 1, 0.1)[0]
+    assert untestable_classes(scores, labels, np.repeat([0, 1], 6), 1, 0.1)[0]
+
+
+def test_the_nearest_classes_are_told_by_either_score():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    features = torch.from_numpy(rng.normal(size=(80, 9)) + 8 * labels[:, None]).float()
+    appearance = rng.normal(size=(80, 27)) - 8 * labels[:, None]
+    model = NoveltyModel.of(features, appearance, labels)
+    scores, classes = model.compare(features, appearance[::-1])
+    assert classes.tolist() == np.column_stack([labels, labels[::-1]]).tolist()
+    assert np.array_equal(scores, model.score(features, appearance[::-1]))

@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clusterkit.methods.prediction_sets import (
     class_set_thresholds,
+    classes_in_every_set,
     crossed_coverage,
+    images_needed,
     label_sets,
     set_threshold,
 )
@@ -80,3 +84,18 @@ def test_reported_coverage_is_that_of_new_images():
 
 def test_label_sets_of_few_images_hold_everything():
     assert label_sets(random_probs(0, 3, 4), set_threshold(np.full(5, 0.9), 0.9)).all()
+
+
+@given(st.floats(0.01, 0.999))
+def test_images_needed_are_the_fewest_that_leave_a_class_out(level):
+    n = images_needed(level)
+    assert set_threshold(np.full(n, 0.5), level) == 0.5
+    assert set_threshold(np.full(n - 1, 0.5), level) == 0
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=5), st.floats(0.5, 0.99))
+def test_classes_in_every_set_are_those_whose_threshold_is_nought(counts, level):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    thresholds = class_set_thresholds(np.full(len(labels), 0.5), labels, len(counts), level)
+    found = classes_in_every_set(labels, len(counts), level)
+    assert found.tolist() == (thresholds == 0).tolist()
