@@ -11,7 +11,7 @@ from clusterkit.errors import DataError, nearest_name
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
-from clusterkit.formats.reviews import Assigned
+from clusterkit.formats.known_images import Assigned
 
 log = logging.getLogger("clusterkit")
 
@@ -166,4 +166,4 @@ def load_assigned(path: Path) -> Assigned:
     except DataError:
         # The images may still be among those that fit is given.
         record = AssignmentRecord()
-    return Assigned(table, input_root(path, record), str(path))
+    return Assigned(table, input_root(path, record), str(path), record.fingerprint or "")

@@ -65,6 +65,7 @@ class _RowBuilder:
         self.labels = rule.run.manifest["label"].to_numpy(dtype=object)
         self.thresholds = rule.thresholds
         self.joined: dict[bytes, str] = {}
+        self.answers = rule.run.info.without_label
 
     def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the columns of these rows that rest on the evidence."""
@@ -129,7 +130,15 @@ class _RowBuilder:
             zip(table, limits, labels, scores, strict=True)
         ):
             out[i] = _near_reason(row, label, score) + _reason(row, limit, promised)
+            out[i] = _answer_reason(row, self.answers.get(str(row.image_id), "")) + out[i]
         return out
+
+
+def _answer_reason(row: Any, answer: str) -> str:
+    if not answer or row.status in ("failed", "duplicate"):
+        return ""
+    again = ", not asked again" if row.status in ("review", "novel") else ""
+    return f"A reviewer {answer} it before{again}. "
 
 
 def _near_reason(row: Any, label: str, score: float) -> str:
