@@ -139,7 +139,11 @@ class _Cells:
         changed = [self._answer(r) for r in standing[-1:]] != [
             self._answer(r) for r in as_written[-1:]
         ]
-        return Contested(key, rows, standing, ordered != rows, changed, None)
+        # Ground truth holds whenever it was said, so that its place contradicts nothing.
+        moved = [r for r in ordered if not self.truths[r]] != [
+            r for r in rows if not self.truths[r]
+        ]
+        return Contested(key, rows, standing, moved, changed, None)
 
     def _answer(self, row: int) -> tuple[bool, str]:
         return self.decisions[row] == "reject", self.labels[row]
