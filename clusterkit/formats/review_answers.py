@@ -110,13 +110,13 @@ def hold(said: pd.DataFrame) -> tuple[np.ndarray, list[Contested]]:
     places: dict[str, list[int]] = {}
     for position in np.flatnonzero(several).tolist():
         places.setdefault(keys[position], []).append(position)
-    cells = _Cells(said)
+    cells = _SaidCells(said)
     contested = [cells.contest(key, rows) for key, rows in places.items()]
     held = [c.standing[-1] for c in contested if c.standing]
     return np.sort(np.r_[np.flatnonzero(single), np.array(held, dtype=int)]), contested
 
 
-class _Cells:
+class _SaidCells:
     """The columns of `hold`'s table as lists, which are read one by one."""
 
     def __init__(self, said: pd.DataFrame) -> None:
