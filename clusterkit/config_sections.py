@@ -32,6 +32,18 @@ def _are_frames(value: str | int) -> bool:
     return value in ("all", "middle") if isinstance(value, str) else 1 <= value <= 100_000
 
 
+def _is_background(value: str | list[Any]) -> bool:
+    if isinstance(value, str):
+        return value in ("black", "white")
+    return len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value)
+
+
+def _are_channels(value: list[Any] | None) -> bool:
+    return value is None or (
+        len(value) in (1, 3) and all(type(v) is int and 0 <= v < 1000 for v in value)
+    )
+
+
 def _are_tags(value: list[Any]) -> bool:
     return all(isinstance(tag, str) and tag for tag in value) and len(set(value)) == len(value)
 
@@ -60,7 +72,7 @@ class DataConfig:
         str, Doc("Column of a CSV that holds the labels; an empty cell: unlabelled.")
     ] = "label"
     group_column: Annotated[
-        str, Doc("Column of the patient, slide or smear, which is never on both sides of a split.")
+        str, Doc("Column of the patient, slide or smear, never split; 'none': no column is.")
     ] = "group"
     label_tag: Annotated[str | None, Doc("DICOM element that holds the label.")] = None
     keep_tags: Annotated[
@@ -74,6 +86,12 @@ class DataConfig:
     max_classes: Annotated[
         int, Range(2, 100_000), Doc("More classes than this are an error: probably file names.")
     ] = 1000
+    keep_localizers: Annotated[
+        bool, Doc("DICOM localizers (scouts) are images too; else they are left out.")
+    ] = False
+    label_map: Annotated[
+        str | None, Doc("CSV with columns old and new: labels to rename and merge.")
+    ] = None
 
 
 @dataclass
@@ -82,7 +100,8 @@ class ImageConfig:
 
     `window` is for grey values deeper than 8 bits, and DICOM: [centre, width], or the name of a
     preset of `data.imageio.greys`; ``auto``: the file's own window, else its own range, from the
-    lowest to the highest of `percentiles`. `frames` of a file with several (DICOM, TIFF): all, the
+    lowest to the highest of `percentiles` (of 0 and 100, without a few hot or dead pixels).
+    `frames` of a file with several (DICOM, TIFF): all, the
     middle one, or so many, evenly spaced.
     """
 
@@ -107,6 +126,16 @@ class ImageConfig:
         Check(_are_frames, "all, middle, or how many, at least 1"),
         Doc("Frames of a file with several (DICOM, TIFF); a number: so many, evenly spaced."),
     ] = "all"
+    background: Annotated[
+        str | list[int],
+        Check(_is_background, "black, white, or [red, green, blue], each from 0 to 255"),
+        Doc("What transparent pictures are laid over: black, white or [red, green, blue]."),
+    ] = "black"
+    channels: Annotated[
+        list[int] | None,
+        Check(_are_channels, "one or three channel numbers from 0, e.g. [0, 1, 2]"),
+        Doc("Channels of a TIFF that become grey (one) or red, green, blue (three)."),
+    ] = None
 
 
 @dataclass

@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from clusterkit.data.files import inside_root
+from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
@@ -23,7 +25,7 @@ from clusterkit.formats.reviews import (
     Reviews,
     spread_reviews,
 )
-from clusterkit.formats.run import find_run, read_run_manifest
+from clusterkit.formats.run import find_run, read_run_info, read_run_manifest
 
 log = logging.getLogger("clusterkit")
 
@@ -51,7 +53,10 @@ class Applied:
 
 
 def review(
-    reviews: Path | str, run: Path | str | None = None, out: Path | str | None = None
+    reviews: Path | str,
+    run: Path | str | None = None,
+    out: Path | str | None = None,
+    label_map: Path | str | None = None,
 ) -> dict[str, Any]:
     """Check a reviews file against a run, and return what it would change.
 
@@ -65,6 +70,8 @@ def review(
         ``runs/`` that has one.
     out : path or None
         Write the checked rows there, as a `reviews.csv`; None: nothing is written.
+    label_map : path or None
+        A CSV of labels to rename (see `data.label_map`); None: that which the run was fitted with.
 
     Returns
     -------
@@ -81,10 +88,15 @@ def review(
         raise DataError(f"reviews file {reviews} does not exist; check the path")
     folder = Path(run) if run is not None else _beside(reviews) or find_run(holding=ASSIGNMENTS)
     assigned = load_assigned(folder / ASSIGNMENTS)
+    names = read_label_map(label_map) if label_map else _names_of(folder)
     labelled = _labelled_of(folder)
-    spread = [spread_reviews(reviews, assigned, labelled)]
+    labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))
+    spread = [spread_reviews(reviews, assigned, labelled, names)]
     settled = settle(spread, labelled)
     summary = summarise(spread, settled, labelled) | {"against": assigned.where}
+    unused = names.unused([*labelled["label"], *spread[0].rows["label"]])
+    if label_map and unused:
+        log.warning("%s", unused)
     if out is not None:
         write_reviews(spread[0].rows, Path(out))
         summary["out"] = str(out)
@@ -113,7 +125,11 @@ def write_reviews(rows: pd.DataFrame, path: Path) -> None:
 
 
 def apply_reviews(
-    manifest: pd.DataFrame, paths: list[Path | str], root: Path, unlabeled: Path | None = None
+    manifest: pd.DataFrame,
+    paths: list[Path | str],
+    root: Path,
+    unlabeled: Path | None = None,
+    names: LabelMap | None = None,
 ) -> Applied:
     """Put reviews into a manifest.
 
@@ -131,6 +147,8 @@ def apply_reviews(
         What the manifest's images are relative to.
     unlabeled : path or None
         What its unlabelled images from elsewhere are relative to.
+    names : LabelMap or None
+        Labels to be renamed: those of the manifest are already.
 
     Raises
     ------
@@ -142,7 +160,7 @@ def apply_reviews(
     if not paths:
         return Applied(manifest)
     known = manifest[manifest["image_id"] != ""]
-    spread = [spread_reviews(path, _assigned_for(Path(path)), known) for path in paths]
+    spread = [spread_reviews(path, _assigned_for(Path(path)), known, names) for path in paths]
     settled = settle(spread, known)
     summary = summarise(spread, settled, known)
     summary["against"] = [s.assigned.where if s.assigned else None for s in spread]
@@ -174,6 +192,14 @@ def _assigned_for(reviews: Path) -> Assigned | None:
             return None
     log.info("%s is about %s", reviews, folder / ASSIGNMENTS)
     return load_assigned(folder / ASSIGNMENTS)
+
+
+def _names_of(folder: Path) -> LabelMap:
+    """Return the label map of the run that a folder is; reviews may be older than it."""
+    try:
+        return LabelMap(read_run_info(folder).data.renamed)
+    except RunError:
+        return LabelMap()
 
 
 def _labelled_of(folder: Path) -> pd.DataFrame:
@@ -278,9 +304,15 @@ def _warn_of_groups(manifest: pd.DataFrame) -> None:
 
 
 def _keep_split(manifest: pd.DataFrame) -> None:
-    """A reviewed image of a patient that is held out by the data's own split is held out too."""
+    """A reviewed image of a patient that is held out by the data's own split is held out too.
+
+    So is one of a test image's file: nothing may be learned from it.
+    """
     split = manifest.dropna(subset=["split", "group"]).drop_duplicates("group")
     sides = dict(zip(split["group"], split["split"], strict=True))
     added = ~manifest["provenance"].isin(["given"]) & manifest["split"].isna()
+    of_test = manifest[(manifest["split"] == "test") & (manifest["image_id"] != "")]
+    same = added & files_of(manifest["image_id"]).isin(files_of(of_test["image_id"]))
     added &= manifest["group"].isin(sides)
     manifest.loc[added, "split"] = manifest["group"][added].map(sides)
+    manifest.loc[same, "split"] = "test"

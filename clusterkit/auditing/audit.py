@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -84,7 +85,7 @@ def audit(
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
-    _check_free(out, run)
+    _check_free(out, run, batch.csv)
     try:
         out.mkdir(parents=True, exist_ok=True)
         return _write(run, config, batch, out, places, progress or silent)
@@ -117,7 +118,8 @@ def _write(
     page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
-    write_json(out / "metrics.json", metrics | {"key": key if whole else ""})
+    write_json(out / "metrics.json", metrics | {
+        "key": key if whole else "", "assignments": _relative(batch.csv, out)})  # fmt: skip
     _remove_others(out / pictures)
     return page
 
@@ -151,17 +153,27 @@ def _key(batch: AuditBatch, config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_free(out: Path, run: Run) -> None:
-    """Refuse to write among files that are no audit's."""
+def _check_free(out: Path, run: Run, csv: Path) -> None:
+    """Refuse to write among files that are no audit's, or over the page of other assignments."""
     thumbs = out / "thumbs"
     if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
         raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
+    shows = _read_metrics(out).get("assignments", ".")
+    if isinstance(shows, str) and shows not in (".", _relative(csv, out)):
+        earlier = os.path.normpath(out.absolute() / shows)
+        if os.path.isfile(earlier):
+            raise ClusterkitError(f"{out} shows the assignments {earlier}; give another --out")
     if not out.is_dir() or out.resolve() == (run.path / "audit").resolve():
         return
     # What a killed audit left half written is no file of the user's.
     found = any(final_name(path.name) == path.name for path in out.iterdir())
     if found and "risk_coverage" not in _read_metrics(out):
         raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
+
+
+def _relative(csv: Path, out: Path) -> str:
+    """Path of a file as seen from a folder: no path of this machine is written."""
+    return Path(os.path.relpath(csv.absolute(), out.absolute())).as_posix()
 
 
 def _read_metrics(out: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pandas as pd
 from clusterkit.auditing.batch import AuditBatch
 from clusterkit.auditing.plotting.figures import plain
 from clusterkit.data.frames import files_of
-from clusterkit.data.identity import image_id_of
+from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.errors import DataError
 
@@ -58,7 +58,7 @@ def _by_name(batch: AuditBatch, name: str) -> FoundRows:
 def _by_id(batch: AuditBatch, name: str) -> FoundRows:
     if not name:
         return batch.table[:0], None
-    ids = batch.table["image_id"]
+    ids, name = batch.table["image_id"], text_id(name)
     exact = batch.table[ids == name]
     # Byte-identical files share an id, and all that it says.
     return (exact[:1] if len(exact) else batch.table[files_of(ids) == name]), None

@@ -11,6 +11,7 @@ from clusterkit.data.imageio.greys import describe
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.known_images import clusters_fingerprint
 from clusterkit.formats.run import Run
+from clusterkit.formats.run_info import describe_test
 from clusterkit.methods.calibration import Calibration
 
 
@@ -25,9 +26,9 @@ def measure(run: Run, calibration: Calibration) -> dict[str, Any]:
 
     Returns
     -------
-    dict of `Calibration.metrics`, and: classes; confusion, (K, K) counts, rows true and columns
-    predicted; risk_coverage, with confidence falling, the share accepted and the error among
-    them, each in [0, 1].
+    dict of `Calibration.metrics`, and: test, as in the run, if it has one; classes; confusion,
+    (K, K) counts, rows true and columns predicted; risk_coverage, with confidence falling, the
+    share accepted and the error among them, each in [0, 1].
     """
     k = len(run.classes)
     confusion = np.zeros((k, k), dtype=int)
@@ -35,8 +36,10 @@ def measure(run: Run, calibration: Calibration) -> dict[str, Any]:
     order = np.argsort(-calibration.confidence, kind="stable")
     wrong = np.cumsum(~calibration.correct[order])
     n = len(order)
+    test = run.info.metrics.get("test")
     return {
         **calibration.metrics(run.config.assign.confidence),
+        **({"test": test} if test else {}),
         "classes": run.classes,
         "confusion": confusion.tolist(),
         "risk_coverage": {
@@ -108,16 +111,32 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 def _held_out(run: Run, batch: AuditBatch, metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (name, value, explanation) of the figures of held-out images."""
+    seen, units = "", f"independent {batch.unit}s that these images come from"
+    if metrics["within_groups"]:
+        seen = ", but other images of the same groups: optimistic, and for these groups only"
+        units = "images, or sets of copies: no whole group (patient) could be held out"
     return [
+        *_tested(metrics.get("test")),
         ("Accuracy", f"{metrics['accuracy']:.1%}",
-         f"on {metrics['held_out_images']} labelled images that the scoring models never saw"),
-        ("Held-out units", str(metrics["held_out_units"]),
-         f"independent {batch.unit}s that these images come from"),
+         f"on {metrics['held_out_images']} labelled images that the scoring models never saw"
+         + seen),
+        ("Held-out units", str(metrics["held_out_units"]), units),
         ("Gate recall", f"{metrics['gate_recall']:.1%}",
          "how often the true class was among those compared"),
         ("Label sets", f"{metrics['label_set_coverage']:.1%}",
          f"how often they hold the true class, with {metrics['label_set_size']:.2f} classes on "
-         f"average; {run.config.assign.confidence:.0%} is asked for"),
+         f"average; {run.config.assign.confidence:.0%} is asked for"
+         + (", for these groups only" if metrics["within_groups"] else "")),
         ("Calibration error", f"{metrics['expected_calibration_error']:.3f}",
          "mean gap between confidence and how often it was right"),
     ]  # fmt: skip
+
+
+def _tested(test: Any) -> list[tuple[str, str, str]]:
+    """Return the figure of the test images; none where the run has none, or it was edited."""
+    try:
+        accuracy, text = test["accuracy"], describe_test(test)
+        value = "none" if accuracy is None else f"{accuracy:.1%}"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return []
+    return [("Test accuracy", value, f"split 'test', which nothing was learned from: {text}")]

@@ -11,6 +11,7 @@ from clusterkit.commands.options import (
     common,
     config_option,
     images_option,
+    keep_localizers_option,
     keep_tags_option,
     print_summary,
     run_option,
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
 @images_option
 @keep_tags_option
+@keep_localizers_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
+@click.option("--overwrite", is_flag=True, help="Replace the assignments of another input.")
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
@@ -57,8 +60,10 @@ def assign(
     per_class: bool,
     images: str | None,
     keep_tags: list[str] | None,
+    keep_localizers: bool | None,
     ask: int | None,
     fresh: bool,
+    overwrite: bool,
     engine: str,
     address: str | None,
     strict: bool,
@@ -75,12 +80,13 @@ def assign(
     error = _error_value(max_error)
     loaded, config = common.load_run(run)
     config = override(config, assign__max_error=error, data__images=images,
-                      data__keep_tags=keep_tags,
+                      data__keep_tags=keep_tags, data__keep_localizers=keep_localizers,
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
-        loaded, unlabeled, config=config, out=out, fresh=fresh, progress=common.bar
-    )
+        loaded, unlabeled, config=config, out=out, fresh=fresh, overwrite=overwrite,
+        progress=common.bar,
+    )  # fmt: skip
     common.bar.close()
     record = result.record
     status = record.status

@@ -62,6 +62,7 @@ def fit(
     DATA is a folder with one subfolder per class, a CSV with columns image and label, or a
     folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
     """
+    from clusterkit.data.patients import group_column
     from clusterkit.training.fit import fit as fit_run
 
     config = override(
@@ -91,10 +92,35 @@ def fit(
         f"{info.backbone}, {info.weights} weights",
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
-        f"held out   accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} images of "
-        f"{metrics['held_out_units']} groups that the models had not seen",
+        *_measured(metrics, info.data.groups, group_column(config.data) is None),
         f"next       clusterkit assign UNLABELED --run {result.path}",
     ])  # fmt: skip
+
+
+def _measured(metrics: dict[str, Any], groups: int, declined: bool) -> list[str]:
+    """Return lines on the accuracy of held-out images, and of test images if there are any."""
+    from clusterkit.formats.run_info import describe_test
+
+    said = _held_out(metrics, groups, declined)
+    lines = [f"held out   accuracy {metrics['accuracy']:.1%} on {said}"]
+    test = metrics.get("test")
+    return lines if test is None else [*lines, f"test       {describe_test(test)}"]
+
+
+def _held_out(metrics: dict[str, Any], groups: int, declined: bool) -> str:
+    """Return what was held out in words: groups only where somebody named some."""
+    images, units = metrics["held_out_images"], metrics["held_out_units"]
+    if metrics["within_groups"]:
+        return (f"{images} images of the groups that were learned from: optimistic, and for these "
+                "groups (patients) only; nothing is promised")  # fmt: skip
+    if groups:
+        return f"{images} images of {units} groups that the models had not seen"
+    # Copies and frames are held out together.
+    copies = f" ({units} without their copies)" if units < images else ""
+    said = f"{images} images{copies} that the models had not seen"
+    if declined:
+        return said
+    return f"{said}; no groups are named: others of the same patients may have been learned from"
 
 
 def _reviewed(summary: dict[str, Any], run: Path) -> list[str]:

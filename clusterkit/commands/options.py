@@ -194,7 +194,7 @@ def common(function: Command) -> Command:
 
 # The options that say where labels are, as they are called in `config.data`.
 _DATA = ("images", "label_pattern", "image_column", "label_column", "group_column", "label_tag",
-         "keep_tags", "unlabeled")  # fmt: skip
+         "keep_tags", "unlabeled", "keep_localizers", "label_map")  # fmt: skip
 
 
 def data_options(function: Command) -> Command:
@@ -211,7 +211,11 @@ def data_options(function: Command) -> Command:
     @config_option(
         "--label-column", key="data.label_column", help="Of a CSV: labels, empty where unlabelled"
     )
-    @config_option("--group-column", key="data.group_column", help="Of a CSV: e.g. the patient")
+    @config_option(
+        "--group-column",
+        key="data.group_column",
+        help="Of a CSV: e.g. the patient; none: no column",
+    )
     @config_option(
         "--label-tag",
         key="data.label_tag",
@@ -222,6 +226,8 @@ def data_options(function: Command) -> Command:
     @config_option(
         "--unlabeled", key="data.unlabeled", metavar="DIR", help="More images, without labels"
     )
+    @keep_localizers_option
+    @label_map_option
     @wraps(function)
     def wrapped(**kwargs: Any) -> None:
         function(**kwargs)
@@ -248,6 +254,12 @@ def images_option(function: Command) -> Command:
     )
 
 
+def label_map_option(function: Command) -> Command:
+    """Add --label-map, for commands that read labels or reviews."""
+    text = "Columns old, new: labels to rename and merge"
+    return config_option("--label-map", key="data.label_map", metavar="CSV", help=text)(function)
+
+
 def keep_tags_option(function: Command) -> Command:
     """Add --keep-tags, for commands that read DICOM headers into tables."""
 
@@ -259,6 +271,17 @@ def keep_tags_option(function: Command) -> Command:
     # The default, an empty list, in words.
     text = "DICOM elements to add as columns; none is written unless named."
     return click.option("--keep-tags", callback=split, metavar="TAG,…", help=text)(function)
+
+
+def keep_localizers_option(function: Command) -> Command:
+    """Add --keep-localizers, for commands that list DICOM files."""
+
+    def given(_: click.Context, __: click.Parameter, flag: bool) -> bool | None:
+        # Not given, the config's counts.
+        return flag or None
+
+    return click.option("--keep-localizers", is_flag=True, callback=given,
+                        help="DICOM: localizers (scouts) are images too.")(function)  # fmt: skip
 
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:

@@ -7,6 +7,7 @@ import click
 from clusterkit.commands.options import (
     CommonOptions,
     common,
+    label_map_option,
     print_summary,
     run_option,
 )
@@ -15,6 +16,7 @@ from clusterkit.commands.options import (
 @click.command()
 @click.argument("reviews", type=click.Path(path_type=Path))
 @run_option
+@label_map_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -27,6 +29,7 @@ def review(
     reviews: Path,
     run: Path | None,
     out: Path | None,
+    label_map: str | None,
 ) -> None:
     """Check a reviews file against a run, and say what `fit --reviews` would change.
 
@@ -38,7 +41,7 @@ def review(
     from clusterkit.formats.review_settling import describe
     from clusterkit.reviewing import review as check
 
-    summary = check(reviews, run, out)
+    summary = check(reviews, run, out, label_map or common.config.data.label_map)
     print_summary(summary, common.as_json, [
         f"against    {summary['against']}",
         *describe(summary),

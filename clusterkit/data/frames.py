@@ -15,17 +15,14 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.files import find_images, maybe_dicom
-from clusterkit.data.imageio import dicom, tiff
-from clusterkit.data.imageio.read import MAX_BYTES
+from clusterkit.data.imageio import dicom, slides, tiff
+from clusterkit.data.imageio.films import film_of_syntax
+from clusterkit.data.imageio.read import MAX_BYTES, MAX_PIXELS
 from clusterkit.data.left_out import LeftOut
-from clusterkit.data.pseudonyms import (
-    check_plain,
-    hash_patient,
-    is_personal,
-    key_path,
-    known_tag,
-    read_key,
-)
+from clusterkit.data.patient_pictures import say_slides, take_pictures
+from clusterkit.data.patients import Origin, take_patients
+from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
+from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError, ImageError
 from clusterkit.progress import Progress
 
@@ -45,15 +42,22 @@ class Header:
     ----------
     frames : int or None
         Number of frames; None: the file holds one image.
-    patient : str
-        PatientID, "" where there is none. Never written to a file as it is.
+    origin : Origin or None
+        Patient, study and series; None: no DICOM file.
     tags : dict of int to str
         Values of the elements that were to be read; "" where absent.
+    sop_class, image_type : str
+        Of DICOM: SOPClassUID and ImageType, which say whether it is a picture at all.
+    slide : bool
+        The file is a whole-slide pyramid, of which one level is the image.
     """
 
     frames: int | None = None
-    patient: str = ""
+    origin: Origin | None = None
     tags: dict[int, str] = field(default_factory=dict)
+    sop_class: str = ""
+    image_type: str = ""
+    slide: bool = False
 
 
 def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
@@ -86,8 +90,12 @@ def expand(
     config: Config,
     progress: Progress | None = None,
     left_out: LeftOut | None = None,
+    remarks: Remarks | None = None,
 ) -> pd.DataFrame:
     """Expand rows of files to rows of images, with patients as groups and the kept elements.
+
+    DICOM objects that are no pictures of a patient (masks, doses, reports, localizers, …) become
+    no rows; see `imageio.dicom.objects`.
 
     Parameters
     ----------
@@ -98,19 +106,22 @@ def expand(
         `image.frames`, `data.keep_tags`, `data.label_tag`, `data.key_file`.
     left_out : LeftOut or None
         Counts the files that become no row.
+    remarks : Remarks or None
+        Takes what is to be said of patients; None: it is logged.
 
     Returns
     -------
     DataFrame
         With a column more for each element to keep, named as in the config. `group` of DICOM
-        rows without one is the hash of PatientID, or PatientID itself where that is to be kept.
+        rows without one is the hash of PatientID, or PatientID itself where that is to be kept;
+        see `patients.take_patients`.
 
     Raises
     ------
     ConfigError
         An element is not known, or the key cannot be used.
     DataError
-        `label_tag` is in no file, or a frame is no number.
+        `label_tag` is in no file, a frame is no number, or no file is a picture.
     """
     data, wanted = config.data, _wanted(config)
     keep = [known_tag(name) for name in data.keep_tags]
@@ -119,12 +130,17 @@ def expand(
         headers.append(read_header(path, wanted))
         if progress and number % 100 == 0:
             progress("headers", number, len(rows))
+    rows, headers = take_pictures(rows, headers, config.data.keep_localizers, left_out)
+    say_slides(rows, headers)
     rows = rows.reset_index(drop=True).astype(object)
     for name, tag in zip(data.keep_tags, keep, strict=True):
         rows[name] = [header.tags.get(tag, "") if header else "" for header in headers]
     if data.label_tag:
         _take_labels(rows, headers, known_tag(data.label_tag), data.label_tag)
-    _take_patients(rows, headers, config)
+    said = Remarks() if remarks is None else remarks
+    take_patients(rows, [header.origin if header else None for header in headers], config, said)
+    if remarks is None:
+        said.warn()
     cells = zip(rows["image"], rows["frame"], headers, strict=True)
     rows["frame"] = [_frames(image, cell, header, config) for image, cell, header in cells]
     rows = rows.explode("frame", ignore_index=True).astype(object)
@@ -211,21 +227,29 @@ def _wanted(config: Config) -> tuple[int, ...]:
 def _tiff_header(path: Path) -> Header | None:
     # The page list is scattered over a file that may be large.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if slides.find_level(data, MAX_PIXELS) is not None:
+            return Header(slide=True)
         pages = tiff.list_pages(data)
     return Header(frames=len(pages) if len(pages) > 1 else None)
 
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
-    found = dicom.read_elements(path, MAX_BYTES, ["PatientID", "NumberOfFrames", *tags])
+    names = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "SOPClassUID",
+             "ImageType", "TransferSyntaxUID"]  # fmt: skip
+    found = dicom.read_elements(path, MAX_BYTES, [*names, *tags])
     if found is None:
         return None
     n_frames = dicom.frames_of(found)
     # What the file cannot hold is one row, which fails and says why.
     believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
+    # A film is one row, which fails and says why.
+    believed = believed and not film_of_syntax(found["TransferSyntaxUID"])
     return Header(
         frames=n_frames if believed else None,
-        patient=found["PatientID"],
+        origin=Origin(*(found[name] for name in names[:3])),
         tags={tag: found[tag] for tag in tags},
+        sop_class=found["SOPClassUID"],
+        image_type=found["ImageType"],
     )
 
 
@@ -240,37 +264,6 @@ def _take_labels(rows: pd.DataFrame, headers: list[Header | None], tag: int, nam
     if missing:
         log.warning("%d files have no value in %s and count as unlabelled", missing, name)
     rows["label"] = [label or None for label in labels]
-
-
-def _take_patients(rows: pd.DataFrame, headers: list[Header | None], config: Config) -> None:
-    """Make patients the groups of images without one, so that a patient's images stay together."""
-    ids = [header.patient if header else "" for header in headers]
-    missing = [bool(i) and not g for i, g in zip(ids, rows["group"], strict=True)]
-    if not any(missing):
-        return
-    named = {g for g in rows["group"] if isinstance(g, str)}
-    if any(i in named for i, m in zip(ids, missing, strict=True) if m):
-        # One patient under two names would be on both sides of a split.
-        rows["group"] = [i if m and i in named else g
-                         for i, m, g in zip(ids, missing, rows["group"], strict=True)]  # fmt: skip
-        missing = [m and i not in named for i, m in zip(ids, missing, strict=True)]
-    plain = "PatientID" in config.data.keep_tags
-    key = b"" if plain else read_key(key_path(config.data.key_file))
-    groups = {i: i if plain else hash_patient(i, key) for i in ids if i}
-    rows["group"] = [
-        groups[i] if m else g for i, m, g in zip(ids, missing, rows["group"], strict=True)
-    ]
-    if not plain:
-        _warn_of_paths(rows["image"], ids)
-
-
-def _warn_of_paths(images: pd.Series, ids: list[str]) -> None:
-    inside = sum(
-        len(patient) > 3 and patient in image for image, patient in zip(images, ids, strict=True)
-    )
-    if inside:
-        log.warning("%d paths hold the patient's id, and paths are written as they are: rename the "
-                    "files if runs and tables are to be passed on", inside)  # fmt: skip
 
 
 def _frames(

@@ -14,7 +14,7 @@ from clusterkit.data.duplicates.signature import SIGNATURE
 from clusterkit.data.frames import names_of
 from clusterkit.data.labels import check_labels
 from clusterkit.data.loading import image_refs, load_batches, workers_for
-from clusterkit.data.splits import units_of
+from clusterkit.data.splits import choose_units
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
@@ -35,11 +35,13 @@ class Labelled:
     labels : (N,) int
         Index into `classes`.
     units : (N,) int
-        Images of one unit stay together in every split: see `units_of`.
+        Images of one unit stay together in every split: see `choose_units`.
     classes : list of str
         Sorted.
     signatures : (N, SIGNATURE) int8
         By which near duplicates are found; empty where no images are compared.
+    within_groups : bool
+        Groups are on both sides of a split, as no whole ones can be held out; see `choose_units`.
     """
 
     rows: pd.DataFrame
@@ -48,6 +50,7 @@ class Labelled:
     units: np.ndarray
     classes: list[str]
     signatures: np.ndarray = field(default_factory=lambda: np.zeros((0, SIGNATURE), dtype=np.int8))
+    within_groups: bool = False
 
     @property
     def prior(self) -> np.ndarray:
@@ -87,7 +90,8 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
     _warn_of_near(rows)
     classes = check_labels(rows, config.data.max_classes)
     labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
-    return Labelled(rows, images[:count], labels, units_of(rows), classes, signatures)
+    units, within_groups = choose_units(rows)
+    return Labelled(rows, images[:count], labels, units, classes, signatures, within_groups)
 
 
 def _warn_of_near(rows: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
-from clusterkit.data.imageio.read import decode, to_array
+from clusterkit.data.imageio.read import decode, reasons, to_array
 from clusterkit.data.processes import give_way, reading_processes, start_method
 from clusterkit.errors import ImageError
 
@@ -76,8 +76,9 @@ class _Images(Dataset[_Read]):
         path, frame = self.refs[index]
         try:
             data, identity = read_identified(path, frame)
-            image = decode(data, size, self.how, int(frame or 0))
-            return to_array(image, size, self.how.resize), identity, "", signature(image)
+            with reasons(data):
+                image = decode(data, size, self.how, int(frame or 0))
+                return to_array(image, size, self.how.resize), identity, "", signature(image)
         except ImageError as error:
             blank = np.zeros((size, size, 3), dtype=np.uint8)
             return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)

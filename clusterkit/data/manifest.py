@@ -11,8 +11,11 @@ from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.frames import expand, names_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.inputs import read_inputs
+from clusterkit.data.label_map import LabelMap, read_label_map
+from clusterkit.data.labels import read_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest_rows import COLUMNS, complete, sort_rows, whole_config
+from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError, ImageError
 from clusterkit.progress import Progress
 
@@ -49,6 +52,7 @@ def read_manifest(
     config: Config | DataConfig | None = None,
     progress: Progress | None = None,
     left_out: LeftOut | None = None,
+    label_map: LabelMap | None = None,
 ) -> pd.DataFrame:
     """Manifest of a data set: its labelled images, and the unlabelled ones among them.
 
@@ -63,6 +67,8 @@ def read_manifest(
         Called with (stage, done, total).
     left_out : LeftOut or None
         Counts the files that become no row.
+    label_map : LabelMap or None
+        The map, where the caller has read it and says itself which of its names are nowhere.
 
     Returns
     -------
@@ -77,7 +83,8 @@ def read_manifest(
     """
     config = whole_config(config)
     source = Path(source or config.data.source or default_source())
-    rows = _merge_rows(read_rows(source, config, progress, left_out=left_out), source)
+    found = read_rows(source, config, progress, left_out=left_out, label_map=label_map)
+    rows = _merge_rows(found, source)
     rows["image_id"] = _image_ids(rows, source)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)
@@ -90,10 +97,10 @@ def read_rows(
     progress: Progress | None = None,
     labels: bool = True,
     left_out: LeftOut | None = None,
+    remarks: Remarks | None = None,
+    label_map: LabelMap | None = None,
 ) -> pd.DataFrame:
-    """Rows of a data set as its source lists them, those of `data.unlabeled` last.
-
-    They are not checked: the same image may be there twice.
+    """Rows of a data set as its source lists them, those of `data.unlabeled` last, unchecked.
 
     Parameters
     ----------
@@ -101,12 +108,15 @@ def read_rows(
         False: a CSV need not have a label column.
     left_out : LeftOut or None
         Counts the files that become no row.
+    remarks : Remarks or None
+        None: they are logged, and a label that cannot be read is an error.
+    label_map : LabelMap or None
 
     Returns
     -------
     DataFrame
-        With `COLUMNS` but `image_id`, and the elements to keep; label, group, split and frame
-        are str or None.
+        With `COLUMNS` but `image_id`, and the elements to keep; texts are str or None. The same
+        image may be there twice.
 
     Raises
     ------
@@ -123,10 +133,45 @@ def read_rows(
                         "DICOM headers; leave out one")  # fmt: skip
     left_out = LeftOut() if left_out is None else left_out
     left_out.include(getattr(adapter, "left_out", None))
-    parts = [expand(listed, config, progress, left_out)]
+    said = Remarks() if remarks is None else remarks
+    said.add(getattr(adapter, "group_remark", ""))
+    names = read_label_map(config.data.label_map) if label_map is None else label_map
+    lines, refused = getattr(adapter, "lines", None), None if remarks is None else said.refused
+    # A row of a table is one line of it; labels of a tag come with the frames.
+    if not tag:
+        _read_labels(listed, source, lines, names, refused)
+    parts = [expand(listed, config, progress, left_out, said)]
+    if tag:
+        _read_labels(parts[0], source, None, names, refused)
     if config.data.unlabeled:
         parts.append(complete(read_inputs(config.data.unlabeled, config, progress, left_out)))
-    return pd.concat(parts, ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True)
+    if label_map is None and names.names:
+        said.add(names.unused(rows["label"].dropna().unique()))
+    if remarks is None:
+        said.warn()
+    return rows
+
+
+def _read_labels(
+    rows: pd.DataFrame,
+    source: Path,
+    lines: list[int] | None,
+    names: LabelMap,
+    refused: dict[str, str] | None,
+) -> None:
+    """Read the labels of an adapter's rows, whatever adapter it is; see `labels.read_labels`."""
+
+    def place(number: int) -> str:
+        image = f"image '{rows['image'].iloc[number]}'"
+        return f"{source}, line {lines[number]}" if lines else f"{source}, {image}"
+
+    reasons: dict[int, str] | None = None if refused is None else {}
+    rows["label"] = pd.Series(
+        read_labels(rows["label"], place, names, reasons), index=rows.index, dtype=object
+    )
+    if refused is not None:
+        refused |= {rows["path"].iloc[number]: why for number, why in (reasons or {}).items()}
 
 
 def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
@@ -183,7 +228,7 @@ def _drop_conflicts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _check_splits(rows: pd.DataFrame, source: Path) -> None:
     given = rows["split"].dropna()
-    wrong = given[~given.isin(["train", "valid"])]
+    wrong = given[~given.isin(["train", "valid", "test"])]
     if len(wrong):
         raise DataError(f"{source}: split '{wrong.iloc[0]}' is not allowed; use train, valid or "
                         "leave it empty")  # fmt: skip

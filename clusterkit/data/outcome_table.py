@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clusterkit.data.pseudonyms import hash_patient
+from clusterkit.data.pseudonyms import hash_group
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name
 
@@ -37,9 +37,10 @@ def group_key(name: str, key: bytes | None = None) -> tuple[str, ...]:
     >>> group_key("p07")
     ('p07',)
     >>> group_key("4711", b"sixteen bytes or more")
-    ('4711', 'patient-645fc47328abdeed')
+    ('4711', 'patient-645fc47328abdeed', 'study-645fc47328abdeed', 'series-645fc47328abdeed')
     """
-    return (name,) if key is None else (name, hash_patient(name, key))
+    kinds = () if key is None else ("patient", "study", "series")
+    return (name, *(hash_group(kind, name, key or b"") for kind in kinds))
 
 
 def find_group(name: str, groups: set[str], key: bytes | None = None) -> str | None:

@@ -22,7 +22,7 @@ KEY_VARIABLE = "CLUSTERKIT_KEY_FILE"
 
 _LEAST_BYTES = 16
 _DIGITS = 16
-_HASH = re.compile(r"patient-[0-9a-f]{16}")
+_HASH = re.compile(r"(patient|study|series)-[0-9a-f]{16}")
 
 # Value representations that cannot tell who, where or when: codes and numbers. Beside them some
 # texts about the picture.
@@ -44,8 +44,17 @@ def hash_patient(identity: str, key: bytes) -> str:
     >>> hash_patient("4711", b"sixteen bytes or more")
     'patient-645fc47328abdeed'
     """
+    return hash_group("patient", identity, key)
+
+
+def hash_group(kind: str, identity: str, key: bytes) -> str:
+    """Pseudonym of a patient, a study or a series: its kind, and 16 hex digits.
+
+    >>> hash_group("study", "1.2.840.113", b"sixteen bytes or more")
+    'study-86756e5152160ac6'
+    """
     digest = hmac.new(key, identity.strip().encode(), hashlib.sha256).hexdigest()
-    return f"patient-{digest[:_DIGITS]}"
+    return f"{kind}-{digest[:_DIGITS]}"
 
 
 def key_path(key_file: str | None) -> Path:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from clusterkit.errors import DataError, nearest_name
+from clusterkit.data.identity import is_image_id, text_id
+from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
@@ -66,7 +67,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     ------
     DataError
         There is no such file, it lacks a column of the contract, or a cell cannot be what the
-        column says: a hand or a spreadsheet has changed it.
+        column says, such as an image_id that is none: a hand or a spreadsheet has changed it.
     """
     path = Path(path)
     if not path.is_file():
@@ -94,12 +95,25 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
             f"{nearest_name(value[:40], STATUSES)} is none of {', '.join(STATUSES)}; "
             "correct it, or run `clusterkit assign` again"
         )
+    table["image_id"] = _ids(table["image_id"], path)
     for column in NUMBERS:
         table[column] = _numbers(table[column], path, 0, 1)
     for column in WHOLE:
         numbers = _numbers(table[column], path, 0, 1e9)
         table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
     return table
+
+
+def _ids(cells: pd.Series, path: Path) -> list[str]:
+    """Read a column of image ids; an image that could not be read has none."""
+    ids = [text_id(cell.strip()) for cell in cells]
+    for row, identity in enumerate(ids, 1):
+        if identity and not is_image_id(identity):
+            raise DataError(
+                f"{path}, row {row}: image_id '{shown(identity)}' is no id of an image (16 hex "
+                "digits): a spreadsheet or a hand has changed it; run `clusterkit assign` again"
+            )
+    return ids
 
 
 def _numbers(cells: pd.Series, path: Path, low: float, high: float) -> pd.Series:

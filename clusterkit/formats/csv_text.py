@@ -1,23 +1,31 @@
 """Text for CSV files that people open in a spreadsheet, which must not run it as a formula."""
 
+import re
+
 # A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
 # too, so that reading gives back exactly what was written.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
+# A number, as a label may be one, or several joined to a set: nothing in it can be run.
+_NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_NUMBERS = re.compile(rf"{_NUMBER}(\|{_NUMBER})*")
+
 
 def safe_csv_text(value: str) -> str:
-    """Write text so that no spreadsheet runs it as a formula.
+    """Write text so that no spreadsheet runs it as a formula; a plain number is none.
 
-    >>> safe_csv_text("=1+1"), safe_csv_text("benign")
-    ("'=1+1", 'benign')
+    >>> safe_csv_text("=1+1"), safe_csv_text("benign"), safe_csv_text("-1.0"), safe_csv_text("-1|0")
+    ("'=1+1", 'benign', '-1.0', '-1|0')
     """
-    return "'" + value if value.startswith(_FORMULA) else value
+    if not value.startswith(_FORMULA) or _NUMBERS.fullmatch(value):
+        return value
+    return "'" + value
 
 
 def restore_csv_text(value: str) -> str:
     """Undo `safe_csv_text`.
 
-    >>> restore_csv_text("'=1+1"), restore_csv_text("'tis")
-    ('=1+1', "'tis")
+    >>> restore_csv_text("'=1+1"), restore_csv_text("'tis"), restore_csv_text("-1.0")
+    ('=1+1', "'tis", '-1.0')
     """
     return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value

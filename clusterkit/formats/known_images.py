@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from clusterkit.data.identity import is_number
 from clusterkit.errors import DataError, shown
 
 
@@ -96,6 +97,11 @@ class KnownImages:
             return [(image_id, self.by_id[image_id])]
         if image_id in self.labels:
             return [(image_id, -1)]
+        if is_number(image_id):
+            raise DataError(
+                f"{where}: image_id '{shown(image_id)}' is a number, and no id of an image is one: "
+                "a spreadsheet has changed it; copy it anew from the column image_id"
+            )
         source = f"{self.assigned.where} or " if self.assigned else ""
         hint = "" if self.assigned else "; put the reviews beside the assignments.csv they are of"
         raise DataError(

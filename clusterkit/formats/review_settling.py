@@ -1,12 +1,12 @@
 """The review that holds for each image, and a summary of what reviews would change."""
 
 from collections import Counter
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from clusterkit.data.labels import nearest_label
 from clusterkit.formats.review_disagreements import describe_said, summarise_said
 from clusterkit.formats.review_said import Said, said_in
 from clusterkit.formats.reviews import DECISIONS, Reviews
@@ -115,7 +115,7 @@ def summarise(
         "images": len(settled),
         "labels": dict(sorted(counts.items())),
         "new_classes": {
-            label: _nearest(label, [*known, *sorted(set(counts) - {label} - set(known))])
+            label: nearest_label(label, [*known, *sorted(set(counts) - {label} - set(known))])
             for label in sorted(set(counts) - set(known))
         },
         "relabelled": int(other.sum()),
@@ -173,14 +173,3 @@ def _named_clusters(
                     "label": row["label"], "size": int(size), "taken": int(taken.sum()),
                     "file": Path(reviews[file].where).name})  # fmt: skip
     return out
-
-
-def _nearest(label: str, known: list[str]) -> str | None:
-    """Return the known name that `label` may be a slip of: letters' case and marks aside."""
-
-    def plain(text: str) -> str:
-        return "".join(c for c in text.casefold() if c.isalnum()) or text
-
-    names = {plain(k): k for k in reversed(known)}
-    match = get_close_matches(plain(label), list(names), n=1, cutoff=0.75)
-    return names[match[0]] if match else None

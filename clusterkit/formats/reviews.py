@@ -1,13 +1,15 @@
 """`reviews.csv`: a person's decisions on images and clusters, read and checked."""
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from clusterkit.data.identity import text_id
+from clusterkit.data.label_map import LabelMap
+from clusterkit.data.labels import read_label, read_labels
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
@@ -80,7 +82,7 @@ class Reviews:
     assigned: Assigned | None
 
 
-def read_reviews(path: Path | str) -> pd.DataFrame:
+def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFrame:
     """Read a reviews file and check all that can be checked without the run.
 
     Parameters
@@ -89,6 +91,8 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
         CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out, and so
         may `FURTHER_COLUMNS`. Or what Label Studio exported, see
         `label_studio.read_label_studio`.
+    names : LabelMap or None
+        Labels to be renamed.
 
     Returns
     -------
@@ -111,8 +115,12 @@ def read_reviews(path: Path | str) -> pd.DataFrame:
     else:
         rows, numbers = _read_csv(path)
         unit = "line"
+    rows["image_id"] = [text_id(v) for v in rows["image_id"]]
     rows["line"] = numbers
     rows["where"] = [f"{path}, {unit} {number}" for number in numbers]
+    places = rows["where"].tolist()
+    found_labels = read_labels(rows["label"], places.__getitem__, names)
+    rows["label"] = pd.Series([label or "" for label in found_labels], dtype=object)
     cells = (rows[column].tolist() for column in ("image_id", "decision", "label", "where"))
     clusters = [_cluster_of(*row) for row in zip(*cells, strict=True)]
     rows["cluster"] = pd.array(clusters, dtype="Int64")
@@ -148,7 +156,12 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
     return rows, numbers
 
 
-def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.DataFrame) -> Reviews:
+def spread_reviews(
+    path: Path | str,
+    assigned: Assigned | None,
+    labelled: pd.DataFrame,
+    names: LabelMap | None = None,
+) -> Reviews:
     """Read a reviews file and find the images that its rows name.
 
     Parameters
@@ -158,6 +171,8 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
         None: clusters and predictions are not known, only labelled images can be named.
     labelled : DataFrame
         image_id and label of the images that are known without `assigned`.
+    names : LabelMap or None
+        Labels to be renamed, of the reviews and of what was predicted.
 
     Raises
     ------
@@ -165,7 +180,8 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
         Of `read_reviews`; or a row names an image or a cluster that is not there, or accepts a
         prediction where there is none.
     """
-    rows = read_reviews(path)
+    names = LabelMap() if names is None else names
+    rows = read_reviews(path, names)
     known = KnownImages(assigned, labelled)
     # A cluster is spread once; spreading each row would let a small file fill the memory.
     named = rows["cluster"].dropna()
@@ -181,10 +197,10 @@ def spread_reviews(path: Path | str, assigned: Assigned | None, labelled: pd.Dat
             if number != last[row.cluster]:
                 continue
         for image_id, position in positions:
-            predicted = known.predicted(image_id, position)
+            predicted = names.renamed([known.predicted(image_id, position)])[0] or ""
             label = row.label if row.decision in ("accept", "relabel") else ""
             if row.decision == "accept" and not label:
-                label = predicted
+                label = read_label(predicted, where)
                 if not label:
                     raise DataError(
                         f"{where}: image '{image_id}' has no predicted label to accept; write "
@@ -223,7 +239,3 @@ def _check_label(label: str, where: str) -> None:
     if "|" in label:
         raise DataError(f"{where}: label '{shown(label)}' holds '|', which separates labels in "
                         "assignments.csv; use another character")  # fmt: skip
-    # Invisible characters (Cf) make two classes of what a person reads as one.
-    if any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in label):
-        raise DataError(f"{where}: label {shown(label)!r} holds a line break or another "
-                        "control character (it may be invisible); write it anew")  # fmt: skip

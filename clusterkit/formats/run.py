@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
-from clusterkit.data.identity import image_id_of
+from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
@@ -146,10 +146,7 @@ class Run:
             The folder is no run, is of a newer format or one older than 3, or a file is damaged.
         """
         path = Path(path)
-        if not (path / "run.json").is_file():
-            raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
-                           "`clusterkit fit` wrote")  # fmt: skip
-        info = RunInfo.of_run(_read_json(path / "run.json"), where=str(path))
+        info = read_run_info(path)
         try:
             return cls(
                 path=path,
@@ -217,6 +214,21 @@ def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
     return found[-1]
 
 
+def read_run_info(path: Path | str) -> RunInfo:
+    """Read a run's record without loading its networks.
+
+    Raises
+    ------
+    RunError
+        The folder is no run, or its record cannot be read.
+    """
+    path = Path(path)
+    if not (path / "run.json").is_file():
+        raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
+                       "`clusterkit fit` wrote")  # fmt: skip
+    return RunInfo.of_run(_read_json(path / "run.json"), where=str(path))
+
+
 def read_run_manifest(path: Path | str) -> pd.DataFrame:
     """Read a run's labelled images without loading its networks; see `Run.manifest`."""
     table = pd.read_csv(Path(path) / "manifest.csv", dtype=str, keep_default_na=False)
@@ -224,6 +236,7 @@ def read_run_manifest(path: Path | str) -> pd.DataFrame:
         c for c in table if c in ("image", "label", "group") or c not in _MANIFEST_COLUMNS
     ]:
         table[column] = [restore_csv_text(v) for v in table[column]]
+    table["image_id"] = [text_id(v) for v in table["image_id"]]
     return table if "provenance" in table else table.assign(provenance="given")
 
 

@@ -32,6 +32,10 @@ class DataSummary(JsonRecord):
         Groups with images of several classes; they are never split between folds.
     by_class : dict of str to int
         Images of each class.
+    groups : int
+        Groups that were named, e.g. patients; 0: nobody named any.
+    renamed : dict of str to str
+        The label map that was used: from old names to new ones.
     """
 
     root: str
@@ -42,6 +46,8 @@ class DataSummary(JsonRecord):
     units: int = 0
     units_of_several_classes: int = 0
     by_class: dict[str, int] = field(default_factory=dict)
+    groups: int = 0
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ class RunInfo(JsonRecord):
     precision : dict
         See `methods.precision.Precision`.
     metrics : dict
-        Figures of held-out images; see `Calibration.metrics`.
+        Figures of held-out images, see `Calibration.metrics`; and under ``test`` those of the
+        images of the split test, see `training.final_test.measure_test`.
     reviews : dict
         A person's corrections that were used; empty: none.
     """
@@ -156,3 +163,28 @@ class RunInfo(JsonRecord):
             raise RunError(
                 f"run {where} is damaged ({type(error).__name__}: {error}); fit it again"
             ) from error
+
+
+def describe_test(figures: dict[str, Any]) -> str:
+    """Figures of the test images, the value `test` of `RunInfo.metrics`, in words.
+
+    >>> figures = {"images": 20, "groups": 20, "accuracy": 0.95, "interval": [0.75, 1.0],
+    ...            "interval_level": 0.95, "assigned": 15, "assigned_wrong": 0, "max_error": 0.05,
+    ...            "left_out": {}, "unknown_classes": []}
+    >>> describe_test(figures).partition(";")[0]
+    'accuracy 95.0% (95% interval 75.0% to 100.0%) on 20 images'
+    """
+    left_out = "".join(f"; {n} not counted: {why}" for why, n in figures["left_out"].items())
+    if figures["accuracy"] is None:
+        return f"no image can be counted{left_out}"
+    low, high = figures["interval"]
+    groups, error = figures["groups"], figures["max_error"]
+    of = f" of {groups} groups" if groups < figures["images"] else ""
+    asked = "without a promise" if error is None else f"at {100 * error:.3g}% error"
+    unknown = "".join(f"; no training image is of class '{c}'" for c in figures["unknown_classes"])
+    level = f"{figures['interval_level']:.0%} interval {low:.1%} to {high:.1%}"
+    return (
+        f"accuracy {figures['accuracy']:.1%} ({level}) on {figures['images']} images{of}; of "
+        f"{figures['assigned']} that assign would label {asked} {figures['assigned_wrong']} are "
+        f"wrong{unknown}{left_out}"
+    )

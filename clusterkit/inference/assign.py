@@ -19,6 +19,7 @@ from clusterkit.data.inputs import read_inputs
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
+from clusterkit.formats.assignment_target import check_target
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.run import Run
@@ -66,6 +67,7 @@ def assign(
     config: Config | None = None,
     out: Path | str | None = None,
     fresh: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Assignment:
     """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
@@ -82,13 +84,16 @@ def assign(
         The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
     fresh : bool
         Start anew even if an interrupted call with the same input could be resumed.
+    overwrite : bool
+        Replace the assignments of another input, which reviews may be about.
     progress : callable or None
         Called with (stage, done, total).
 
     Raises
     ------
     ClusterkitError
-        The run or input cannot be used. Single unreadable images are `failed` rows instead.
+        The run or input cannot be used, or `out` is not to be replaced (see `check_target`).
+        Single unreadable images are `failed` rows instead.
     """
     run = run if isinstance(run, Run) else Run.load(run)
     config = run.config_with(config)
@@ -96,6 +101,7 @@ def assign(
     started = time.perf_counter()
     inputs = read_inputs(source, config, progress)
     _check_key(run, inputs, config)
+    check_target(out, inputs["image"], _root_of(Path(source), config), Path(source), overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(out, _key(run, inputs, config), fresh)
     try:
@@ -109,8 +115,7 @@ def assign(
             fingerprint=journal.fingerprint,
             resumed_batches=resumed,
         )
-        seconds = time.perf_counter() - started
-        record = replace(record, seconds=round(seconds, 3), images_per_second=len(table) / seconds)
+        record = _timed(record, time.perf_counter() - started)
         write_assignments(table, out)
         write_json(out.with_suffix(".json"), record.to_dict())
     except BaseException:
@@ -167,12 +172,21 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
     }
 
 
+def _timed(record: AssignmentRecord, seconds: float) -> AssignmentRecord:
+    speed = (record.images or 0) / seconds
+    return replace(record, seconds=round(seconds, 3), images_per_second=speed)
+
+
+def _root_of(source: Path, config: Config) -> Path:
+    """Folder that the images of an input are relative to."""
+    return Path(config.data.images or source.parent) if source.is_file() else source
+
+
 def _record(
     run: Run, source: Path | str, out: Path, table: pd.DataFrame, rule: DecisionRule
 ) -> AssignmentRecord:
     """Return what `assignments.json` says of the table and the rule."""
-    source = Path(source)
-    root = Path(rule.config.data.images or source.parent) if source.is_file() else source
+    root = _root_of(Path(source), rule.config)
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
     near = (table["duplicate_of"] != "") & (table["status"] != "duplicate")

@@ -117,7 +117,8 @@ def _set_statuses(found: Decisions, rule: DecisionRule) -> None:
     duplicate, near, status = found.same >= 0, found.near >= 0, found.status
     compared = ~found.failed & ~duplicate
     status[compared & (found.confidence >= rule.thresholds[found.best])] = "assigned"
-    if rule.promises:
+    # Another patient's images may well be unlike all of one patient: that tells nothing.
+    if rule.promises and not rule.calibration.within_groups:
         novel = np.zeros(len(status), dtype=bool)
         alpha = rule.config.engine.novelty_alpha
         novel[compared] = benjamini_hochberg(found.novelty_p[compared], alpha)

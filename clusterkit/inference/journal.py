@@ -24,6 +24,9 @@ _SYNC = 2.0
 # The file that keeps others from a journal.
 _LOCK = "lock"
 
+# All that a journal's folder holds.
+_FILES = (_LOCK, "key", "rows", "batches")
+
 # Seconds that a lock is waited for: a process that is done may be removing its journal just now.
 _PATIENCE = 0.2
 
@@ -67,7 +70,7 @@ class Journal:
     Raises
     ------
     RunError
-        Another process writes this CSV.
+        Another process writes this CSV, or the folder is a link or holds somebody's files.
     """
 
     def __init__(self, out: Path, key: dict, fresh: bool) -> None:
@@ -145,9 +148,9 @@ class Journal:
             self.folder.rmdir()
 
     def _empty(self) -> None:
-        for path in self.folder.iterdir():
-            if path.name != _LOCK and not path.is_dir():
-                path.unlink()
+        for name in _FILES:
+            if name != _LOCK:
+                (self.folder / name).unlink(missing_ok=True)
 
     def _recover(self) -> None:
         """Find the finished batches, and cut off what follows them."""
@@ -184,6 +187,7 @@ def _locked(folder: Path, out: Path) -> FileLock:
                 # It was there, and whoever was done with it has just taken it away.
                 continue
             raise RunError(f"{folder} is in the way; move it, or give another --out") from error
+        _check_own(folder)
         lock = FileLock(folder / _LOCK, thread_local=False)
         try:
             lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
@@ -195,6 +199,21 @@ def _locked(folder: Path, out: Path) -> FileLock:
                 f"another clusterkit is writing {out}; wait for it or give another --out"
             ) from error
         return lock
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder that this writes into and empties if anything else is in it.
+
+    A link would lead to a file of somebody who has nothing to do with it. Network drives keep
+    files that are deleted while open as ``.nfs…``.
+    """
+    foreign = [folder] if folder.is_symlink() else []
+    with suppress(OSError):
+        foreign += [p for p in sorted(folder.iterdir()) if not p.name.startswith(".nfs")
+                    and (p.name not in _FILES or p.is_symlink() or p.is_dir())]  # fmt: skip
+    if foreign:
+        raise RunError(f"{foreign[0]} is no file of an interrupted assign, and its folder would be "
+                       "emptied; move it, or give another --out")  # fmt: skip
 
 
 def _signed(line: bytes, rows: bytes) -> bytes:

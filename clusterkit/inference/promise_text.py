@@ -1,5 +1,6 @@
 """The promise of an assign in words, for a person."""
 
+from clusterkit.data.splits import why_within_groups
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.methods.risk_control import Promise
 
@@ -8,6 +9,8 @@ def promise_text(rule: DecisionRule) -> str:
     """Return the promise in words, or why there is none."""
     if not rule.promises:
         return "Nothing is promised: every readable image was assigned, as asked for."
+    if rule.calibration.within_groups:
+        return _within_groups(rule)
     if not rule.config.assign.per_class:
         return _sentence(rule.promises[0]) + _unmeasured(rule)
     level = _percent(rule.config.assign.confidence)
@@ -20,6 +23,17 @@ def promise_text(rule: DecisionRule) -> str:
         f"{_per(rule.promises[0])}, with {level} confidence for all at "
         f"once: {'; '.join(parts)}. Images of a class that nobody labelled are not covered."
         + _unmeasured(rule)
+    )
+
+
+def _within_groups(rule: DecisionRule) -> str:
+    """Return why nothing is promised where groups were not held out whole."""
+    level = _percent(rule.config.assign.confidence)
+    return (
+        f"Nothing is promised and nothing assigned: {why_within_groups(rule.run.manifest)}. Errors "
+        "were measured on other images of the same groups, which is optimistic and says nothing of "
+        f"other groups; nor do label sets hold the true class with {level} there. Label images of "
+        "several classes in more groups; --max-error none assigns everything without a promise."
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.data.frames import names_of
+from clusterkit.data.splits import why_within_groups
 from clusterkit.formats.assignments import COLUMNS, NUMBERS
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.decisions import Decisions, decide
@@ -124,12 +125,15 @@ class _RowBuilder:
         near, limits = self.found.near[rows], self.thresholds[self.found.best[rows]]
         labels = np.where(near >= 0, self.labels[near], "")
         promised = bool(self.rule.promises)
+        # The same for all rows: why there is no promise at all.
+        within = self.rule.calibration.within_groups
+        why = why_within_groups(self.rule.run.manifest) if within else ""
         table = pd.DataFrame(columns, dtype=object).itertuples()
         out = np.empty(len(near), dtype=object)
         for i, (row, limit, label, score) in enumerate(
             zip(table, limits, labels, scores, strict=True)
         ):
-            out[i] = _near_reason(row, label, score) + _reason(row, limit, promised)
+            out[i] = _near_reason(row, label, score) + _reason(row, limit, promised, why)
             out[i] = _answer_reason(row, self.answers.get(str(row.image_id), "")) + out[i]
         return out
 
@@ -148,7 +152,7 @@ def _near_reason(row: Any, label: str, score: float) -> str:
     return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}{differs}. "
 
 
-def _reason(row: Any, threshold: float, promised: bool) -> str:
+def _reason(row: Any, threshold: float, promised: bool, why_nothing: str) -> str:
     if row.status == "failed":
         return ""
     if row.status == "duplicate":
@@ -170,6 +174,8 @@ def _reason(row: Any, threshold: float, promised: bool) -> str:
     if row.status == "assigned":
         reached = f"reaches the threshold {threshold:.4f}"
         return f"Confidence {row.confidence:.4f} {reached}; {agrees}."
+    if why_nothing:
+        return f"Confidence {row.confidence:.4f}, but nothing is promised: {why_nothing}; {agrees}."
     if np.isinf(threshold):
         return (
             f"Confidence {row.confidence:.4f}, but nothing can be promised for "

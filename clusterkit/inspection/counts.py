@@ -1,5 +1,6 @@
 """Numbers of images by class, group, split and size."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,13 +9,15 @@ import pandas as pd
 _NAMED = 10
 
 
-def count_all(rows: pd.DataFrame) -> dict[str, Any]:
+def count_all(rows: pd.DataFrame, said: Sequence[str] = ()) -> dict[str, Any]:
     """Count images by class, group, split and size.
 
     Parameters
     ----------
     rows : DataFrame
         See `Scan.rows`.
+    said : sequence of str
+        Further remarks.
 
     Returns
     -------
@@ -37,7 +40,7 @@ def count_all(rows: pd.DataFrame) -> dict[str, Any]:
         "sizes": {"count": int(sizes.nunique()), "named": _most(sizes)},
         "colour": colour,
         "grey": len(readable) - colour,
-        "remarks": _remarks(classes, splits),
+        "remarks": [*_remarks(classes, splits), *said],
     }
 
 
@@ -67,9 +70,10 @@ def _groups(groups: pd.Series) -> dict[str, Any]:
 
 def _remarks(classes: dict[str, int], splits: dict[str, int]) -> list[str]:
     remarks = []
-    others = [split for split in splits if split not in ("train", "valid")]
+    others = [split for split in splits if split not in ("train", "valid", "test")]
     if others:
-        remarks.append(f"fit does not take the split '{others[0]}': it knows train and valid")
+        remarks.append(f"fit does not take the split '{others[0]}': it knows train, valid "
+                       "and test")  # fmt: skip
     single = [label for label, n in classes.items() if n == 1]
     if single:
         remarks.append(f"{len(single)} classes have one labelled image only, e.g. '{single[0]}': "

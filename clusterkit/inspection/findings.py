@@ -8,6 +8,7 @@ import pandas as pd
 
 from clusterkit.data.duplicates.signature import SAME
 from clusterkit.data.frames import name_of
+from clusterkit.data.labels import count_labels, near_labels, near_question
 from clusterkit.inspection.same_pictures import SamePictures
 from clusterkit.inspection.scan import Scan
 from clusterkit.inspection.text import LEAST_GLYPHS
@@ -17,6 +18,9 @@ COLUMNS = ["finding", "kind", "severity", "image", "image_id", "label", "group",
 
 # Grey level that 99 of 100 pixels of a nearly black image do not exceed.
 _BLACK = 10
+
+# So few grey levels are no photograph's: most of the 256 were lost on the way, or never there.
+_LEVELS = 32
 
 # How far a side and an aspect ratio may be off the median's, and how many images make a median.
 _SIDE, _ASPECT, _FEW = 4, 2, 10
@@ -94,9 +98,23 @@ def _unreadable(scan: Scan, _: SamePictures) -> Iterator[Finding]:
         yield Finding([int(place)], [scan.rows["error"].iloc[place]])
 
 
+def _transparent(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    for place in np.flatnonzero(scan.rows["transparent"]):
+        yield Finding([int(place)], ["over its background, all its pixels are the same"])
+
+
+def _few_levels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    rows = scan.rows
+    # Fewer than three are a mask or a drawing, whose levels are all there.
+    few = (rows["levels"] > 2) & (rows["levels"] <= _LEVELS) & (rows["bright"] > _BLACK)
+    for place in np.flatnonzero(few & _readable(rows)):
+        levels = int(rows["levels"].iloc[place])
+        yield Finding([int(place)], [f"{levels} of 256 grey levels are used"], [levels])
+
+
 def _constant(scan: Scan, _: SamePictures) -> Iterator[Finding]:
     rows = scan.rows
-    for place in np.flatnonzero(rows["constant"] & _readable(rows)):
+    for place in np.flatnonzero(rows["constant"] & ~rows["transparent"] & _readable(rows)):
         yield Finding([int(place)], ["all its pixels are the same"])
 
 
@@ -198,6 +216,20 @@ def _group_differs(scan: Scan, column: str, what: str) -> Iterator[Finding]:
         yield Finding(own["place"].tolist(), [f"group '{group}' has {what}: {shown}"] * len(own))
 
 
+def _unreadable_labels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    refused = scan.rows["refused"]
+    for place in np.flatnonzero(refused != ""):
+        yield Finding([int(place)], [refused.iloc[place]])
+
+
+def _label_spellings(scan: Scan, _: SamePictures) -> Iterator[Finding]:
+    labels = scan.rows["label"]
+    counts = count_labels(labels)
+    for found in near_labels(counts):
+        places = np.flatnonzero(labels.isin(found)).tolist()
+        yield Finding(places, [near_question(found, counts)] * len(places))
+
+
 def _nothing(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     return iter(())
 
@@ -224,6 +256,9 @@ KINDS = (
     FindingKind("label_twice", "problem", "Images listed twice",
          "The table lists an image more than once, with different labels, groups or splits.",
          _nothing),
+    FindingKind("label_unreadable", "problem", "Labels with invisible characters",
+         "A label holds a character that nobody can see, by its number in <>; fit refuses it.",
+         _unreadable_labels),
     FindingKind("conflicting_labels", "problem", "The same picture under different labels",
          "Exact or near duplicates have different labels; at least one of them is wrong."
          + _BY_LOOKS,
@@ -249,6 +284,10 @@ KINDS = (
          f"(likeness of at least {SAME}); smooth pictures of one outline may be taken for each "
          "other. Frames of one file are not compared with each other alone. Score: likeness to "
          "the most alike, 1 is the same.", _near),
+    FindingKind("label_spellings", "note", "One label in several spellings",
+         "Labels are equal as numbers, or but for case, blanks, dashes and underscores between "
+         "words, width or letters that look the same; fit makes a class of each. Merge them with "
+         "--label-map.", _label_spellings),
     FindingKind("label_suspect", "note", "Labels that may be wrong",
          "A model that had not seen the image disagrees with its label more than its own rate of "
          "errors explains (confident learning; Northcutt et al. 2021, by cleanlab). Score: the "
@@ -266,4 +305,12 @@ KINDS = (
          "touching letters and may take "
          "other marks for text. Text may be a patient's name, and a model may read it. Score: "
          "marks in the line.", _burned_in_text),
+    FindingKind("transparent", "problem", "Nothing but transparency",
+         "The picture has transparent pixels, and over the background all its pixels are the "
+         "same: it is empty, or drawn in the background's colour ([image] background = 'white' "
+         "shows what is black).", _transparent),
+    FindingKind("few_levels", "note", "Few grey levels used",
+         f"A picture that is not nearly black uses 3 to {_LEVELS} of 256 grey levels: it was "
+         "saved with few colours, or a few odd values stretch its range ([image] window or "
+         "percentiles cut them off). Score: the levels.", _few_levels),
 )  # fmt: skip

@@ -12,6 +12,7 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.manifest import default_source, read_rows
+from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError
 from clusterkit.formats.atomic import write_json, write_text
 from clusterkit.formats.csv_text import safe_csv_text
@@ -98,7 +99,9 @@ def inspect(
     out = None if out is None else _check_out(Path(out), source)
     # A CSV needs a label column only where one was named.
     named = config.data.label_column != type(config.data)().label_column
-    rows, twice = _merge(read_rows(source, config, progress, labels=named))
+    remarks = Remarks()
+    rows, twice = _merge(read_rows(source, config, progress, labels=named, remarks=remarks))
+    rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
     suspects, note = label_suspects(scanned.rows, run)
@@ -106,7 +109,7 @@ def inspect(
     table = to_table(scanned, found)
     summary = {
         "made_by": "clusterkit inspect",
-        **count_all(scanned.rows),
+        **count_all(scanned.rows, remarks.sentences),
         "findings": _by_kind(table),
         "label_errors": note,
         "seconds": round(time.monotonic() - began, 1),

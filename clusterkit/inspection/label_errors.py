@@ -22,7 +22,8 @@ _FEW = 20
 def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Finding], str]:
     """Return the labels that a run's held-out predictions speak against, the likeliest first.
 
-    Every prediction is of models that had not learned from the image (nor from its group). An
+    Every prediction is of models that had not learned from the image (nor from its
+    group, where whole groups can be held out). An
     image is suspect where that contradicts its label more than the classes' own rates of confusion
     explain: cleanlab's `find_label_issues` with its default, prune by noise rate.
 

@@ -16,7 +16,8 @@ from clusterkit.config import Config
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.dicom import read_elements
-from clusterkit.data.imageio.read import MAX_BYTES, decode
+from clusterkit.data.imageio.read import MAX_BYTES, decode, reasons
+from clusterkit.data.imageio.transparency import is_transparent
 from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ImageError
 from clusterkit.inspection.text import text_glyphs
@@ -60,6 +61,10 @@ class Facts:
         See `text_glyphs`.
     burned_in : bool
         A DICOM header says that text is burned in.
+    levels : int
+        Different grey values, of 256; 0 where it cannot be read.
+    transparent : bool
+        Some pixels are transparent, and laid over the background all pixels are the same.
     """
 
     image_id: str = ""
@@ -71,6 +76,8 @@ class Facts:
     bright: float = 0.0
     glyphs: int = 0
     burned_in: bool = False
+    levels: int = 0
+    transparent: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,23 +143,33 @@ def image_facts(path: str, frame: str | None, config: Config) -> tuple[Facts, np
     blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
     try:
         data, identity = read_identified(path, frame)
-        image, (width, height) = open_image(data, frame, config)
-        grey = np.asarray(image.convert("L"))
-        facts = Facts(
-            image_id=identity,
-            width=width,
-            height=height,
-            colour=_has_colour(image),
-            constant=_is_constant(image),
-            bright=float(np.percentile(grey, 99)),
-            glyphs=text_glyphs(image),
-            burned_in=_says_burned_in(data),
-        )
-        return facts, signature(image)
+        with reasons(data):
+            return _facts_of(data, identity, frame, config)
     except ImageError as error:
         return Facts(image_id=identity, error=str(error)), blank
     except MemoryError:
         return Facts(image_id=identity, error="too large for the memory"), blank
+
+
+def _facts_of(
+    data: bytes, identity: str, frame: str | None, config: Config
+) -> tuple[Facts, np.ndarray]:
+    image, (width, height) = open_image(data, frame, config)
+    grey = np.asarray(image.convert("L"))
+    constant = _is_constant(image)
+    facts = Facts(
+        image_id=identity,
+        width=width,
+        height=height,
+        colour=_has_colour(image),
+        constant=constant,
+        bright=float(np.percentile(grey, 99)),
+        glyphs=text_glyphs(image),
+        burned_in=_says_burned_in(data),
+        levels=int(np.count_nonzero(np.bincount(grey.reshape(-1), minlength=256))),
+        transparent=constant and is_transparent(data),
+    )
+    return facts, signature(image)
 
 
 def open_image(

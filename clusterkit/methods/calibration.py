@@ -10,7 +10,12 @@ from clusterkit.methods.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.methods.label_shift import apply_prior
 from clusterkit.methods.precision import Precision
 from clusterkit.methods.prediction_sets import crossed_coverage, unit_parts
-from clusterkit.methods.risk_control import Promise, choose_class_thresholds, choose_threshold
+from clusterkit.methods.risk_control import (
+    Promise,
+    choose_class_thresholds,
+    choose_threshold,
+    no_promise,
+)
 from clusterkit.models.forward import BFLOAT16
 
 # Equal-mass bins of the expected calibration error.
@@ -93,6 +98,9 @@ class Calibration:
         The true class is among those that the gate lets through.
     precision : Precision
         As measured by `calibrate`; a run keeps it in run.json, not in calibration.json.
+    within_groups : bool
+        Models had learned from other images of the same groups (patients): what is measured is
+        about these groups alone, and nothing is promised.
     """
 
     fusion: Fusion
@@ -106,6 +114,7 @@ class Calibration:
     rows: np.ndarray
     gated: np.ndarray
     precision: Precision = field(default_factory=Precision)
+    within_groups: bool = False
 
     @property
     def confidence(self) -> np.ndarray:
@@ -143,10 +152,14 @@ class Calibration:
 
     def promise(self, max_error: float, level: float) -> Promise:
         """Confidence threshold for a promised error; see `choose_threshold`."""
+        if self.within_groups:
+            return no_promise(max_error, level)
         return choose_threshold(self.confidence, self.correct, self.units, max_error, level)
 
     def class_promises(self, max_error: float, level: float) -> list[Promise]:
         """Confidence thresholds per predicted class (K); see `choose_class_thresholds`."""
+        if self.within_groups:
+            return [no_promise(max_error, level) for _ in range(self.probs.shape[1])]
         return choose_class_thresholds(
             self.confidence, self.predicted, self.correct, self.units, max_error, level,
             self.probs.shape[1],
@@ -161,6 +174,7 @@ class Calibration:
         return {
             "held_out_images": len(self.labels),
             "held_out_units": self.n_units,
+            "within_groups": self.within_groups,
             "accuracy": float(self.correct.mean()),
             "gate_recall": float(self.gated.mean()),
             "expected_calibration_error": calibration_error(self.confidence, self.correct),
@@ -174,9 +188,11 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `calibration.json`."""
-        plain = ("fusion", "chosen", "inputs", "precision")
+        plain = ("fusion", "chosen", "inputs", "precision", "within_groups")
         arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
-        chosen = {"chosen": self.chosen, "inputs": self.inputs}
+        chosen: dict[str, Any] = {"chosen": self.chosen, "inputs": self.inputs}
+        if self.within_groups:
+            chosen["within_groups"] = True
         return {"fusion": self.fusion.to_dict(), **chosen, "held_out": arrays}
 
     @classmethod
@@ -192,6 +208,7 @@ class Calibration:
             found: dict[str, Any] = {k: np.asarray(v) for k, v in values["held_out"].items()}
             fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
             found |= {"chosen": values["chosen"], "inputs": values["inputs"]}
+            found["within_groups"] = bool(values.get("within_groups", False))
             return cls(fusion=Fusion(**fusion), **found)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RunError(
@@ -231,8 +248,9 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
             probs[test] = fusion.probs(scores[test], gate[test])
         return probs, gate
 
+    voted = not np.isnan(held_out.fitted.vote).all()
     tried = {name: crossed(inputs, held_out.fitted) for name, inputs in INPUTS.items()
-             if _useful(held_out, inputs)}  # fmt: skip
+             if voted or 2 not in inputs}  # fmt: skip
     fit = {k: _unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
     best = _choose(fit)
     probs, gate = tried[best]
@@ -303,10 +321,6 @@ def _parts(held_out: HeldOut) -> np.ndarray:
     if len(np.unique(held_out.folds)) > 1:
         return held_out.folds
     return unit_parts(held_out.units)
-
-
-def _useful(held_out: HeldOut, inputs: tuple[int, ...]) -> bool:
-    return 2 not in inputs or not np.isnan(held_out.fitted.vote).all()
 
 
 def _choose(fit: dict[str, np.ndarray]) -> str:

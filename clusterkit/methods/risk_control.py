@@ -57,6 +57,15 @@ def units_needed(max_error: float, level: float) -> int:
     return math.ceil(math.log(1 - level) / math.log(1 - max_error))
 
 
+def no_promise(max_error: float, level: float) -> Promise:
+    """Promise that assigns nothing, as no whole group was held out."""
+    needed = units_needed(max_error, level)
+    return Promise(
+        max_error=max_error, level=level, threshold=None, bound=None, accepted=0, errors=0,
+        units=0, available=0, needed=needed, more=needed, unit="group",
+    )  # fmt: skip
+
+
 def error_bound(losses: np.ndarray, level: float, binary: bool) -> float:
     """Upper confidence bound in [0, 1] on the mean of independent losses in [0, 1].
 

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from clusterkit.auditing.pictures import save_png
-from clusterkit.config import Config
+from clusterkit.config import Config, DataConfig
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
+from clusterkit.data.patients import group_column
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -87,7 +88,7 @@ def similar_groups(
     predictor, patient, key = _open(run, query, config)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
-        table = read_outcomes(outcomes, config.data.group_column, run.manifest["group"], key)
+        table = read_outcomes(outcomes, _column(config), run.manifest["group"], key)
         counted, note = _count(table, outcomes, ranked, k, config)
         notes.append(note)
     nearest = GroupMatches(ranked.head(k), counted, (*notes, NO_ADVICE))
@@ -171,6 +172,11 @@ def _warn_of_same(ranked: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
+def _column(config: Config) -> str:
+    """Return the column of a table that names patients; that of outcomes always has one."""
+    return group_column(config.data) or DataConfig().group_column
+
+
 def _count(
     outcomes: pd.DataFrame, source: Path | str, ranked: pd.DataFrame, k: int, config: Config
 ) -> tuple[pd.DataFrame, str]:
@@ -180,7 +186,7 @@ def _count(
     near = nearest["group"][nearest["same_images"] == 0].tolist()
     if not outcomes.index.isin(near).any():
         named = f" ({', '.join(near[:3])}{', …' * (len(near) > 3)})" if near else ""
-        column = config.data.group_column
+        column = _column(config)
         hint = f"check that its column '{column}' names them as the run does"
         if outcomes.index.isin(other).any() or not near:
             hint = f"it has rows for less similar ones, so give a larger -k than {len(nearest)}"

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
-from clusterkit.data.splits import make_folds, split_labelled
+from clusterkit.data.splits import NOTHING_TO_HOLD_OUT, given_valid, make_folds, split_labelled
 from clusterkit.errors import DataError
 from clusterkit.inference.scorer import Scorer
 from clusterkit.methods.calibration import Calibration
@@ -52,35 +53,44 @@ def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.nd
     Raises
     ------
     DataError
-        Every class is within one group.
+        Nothing can be held out: no class has two images that are no copies of each other.
     """
-    given = data.rows["split"].notna().any()
     wanted = config.train.folds or (5 if strategy == "head" else 1)
-    if given or wanted == 1:
-        valid = split_labelled(data.rows, config.train.valid_fraction, config.seed)
+    if wanted == 1 or given_valid(data.rows, data.units).any():
+        valid = split_labelled(data.rows, config.train.valid_fraction, config.seed, data.units)
         return np.where(valid, 0, -1), 1
-    folds = make_folds(data.rows, wanted, config.seed)
-    # Where a fold holds all images of a class, no model can have learned it: they only train.
-    unmeasured = []
+    folds = make_folds(data.rows, wanted, config.seed, data.units)
+    kept, unmeasured = _measured(folds, data)
+    if not (kept >= 0).any():
+        # By chance each part held all images of some class; a part for each unit does not.
+        kept, unmeasured = _measured(pd.factorize(data.units)[0], data)
+    found = np.unique(kept[kept >= 0])
+    if not len(found):
+        raise DataError(NOTHING_TO_HOLD_OUT)
+    if unmeasured:
+        where = "copies of one image" if data.within_groups else "within one group (patient)"
+        log.warning(
+            "the errors of %s could not be measured, so no promise covers it: all its labels are "
+            "%s, or fall together; label it in more %s",
+            ", ".join(f"'{label}'" for label in unmeasured), where,
+            "images" if data.within_groups else "groups",
+        )  # fmt: skip
+    return np.where(kept >= 0, np.searchsorted(found, kept), -1), len(found)
+
+
+def _measured(folds: np.ndarray, data: Labelled) -> tuple[np.ndarray, list[str]]:
+    """Return the folds with -1 where a fold would hold all images of a class, and these classes.
+
+    No model can have learned such a class: its images only train.
+    """
+    folds, unmeasured = folds.copy(), []
     for label in range(len(data.classes)):
         of_label = data.labels == label
         if len(np.unique(folds[of_label])) == 1:
             # The patient's images of other classes too: nobody is on both sides.
             folds[np.isin(data.units, data.units[of_label])] = -1
             unmeasured.append(data.classes[label])
-    if unmeasured:
-        log.warning(
-            "the errors of %s could not be measured, so no promise covers it: all its labels are "
-            "within one group (patient), or fall together; label it in more groups",
-            ", ".join(f"'{label}'" for label in sorted(set(unmeasured))),
-        )
-    found = np.unique(folds[folds >= 0])
-    if not len(found):
-        raise DataError(
-            "no images can be held out: every class is within one group; "
-            "label images of more groups (patients)"
-        )
-    return np.where(folds >= 0, np.searchsorted(found, folds), -1), len(found)
+    return folds, unmeasured
 
 
 def cross_fit(

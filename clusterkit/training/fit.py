@@ -11,9 +11,11 @@ import pandas as pd
 import torch
 
 from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labelled import Labelled, load_labelled
-from clusterkit.data.labels import check_labels
+from clusterkit.data.labels import check_labels, warn_of_near_labels
 from clusterkit.data.manifest import data_root, default_source, read_manifest
+from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
@@ -65,36 +67,48 @@ def fit(
         The data, configuration or weights cannot be used; nothing is written then.
     """
     # It imports fastai, which takes seconds.
+    from clusterkit.training.final_test import with_test
     from clusterkit.training.strategy_choice import train_best
 
     given, progress = config or Config(), progress or silent
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
     source = Path(source or config.data.source or default_source())
-    applied = _read_reviewed(source, reviews, config, progress)
+    names = read_label_map(config.data.label_map)
+    applied, test = _read_reviewed(source, reviews, config, progress, names)
     data = load_labelled(applied.manifest, config, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = load_backbone(config.model.backbone, config.model.weights)
     training = train_best(applied.manifest, data, backbone, config, progress)
-    _warn_of_few_held_out(training.learned.calibration)
-    result = _create_run(path, source, given, applied, data, backbone, training)
+    _warn_of_few_held_out(training.learned.calibration, data)
+    result = _create_run(path, source, given, applied, data, backbone, training, names)
+    result = with_test(result, test, config, progress)
     result.save()
     return result
 
 
 def _read_reviewed(
-    source: Path, reviews: Sequence[Path | str], config: Config, progress: Progress
-) -> Applied:
-    """Read the manifest, and put the reviews into it."""
+    source: Path,
+    reviews: Sequence[Path | str],
+    config: Config,
+    progress: Progress,
+    names: LabelMap,
+) -> tuple[Applied, pd.DataFrame]:
+    """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
-    manifest = read_manifest(source, config, progress)
+    manifest = read_manifest(source, config, progress, label_map=names)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
-    applied = apply_reviews(manifest, list(reviews), root, unlabeled)
+    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names)
+    unused = names.unused(applied.manifest["label"].dropna().unique())
+    if unused:
+        log.warning("%s", unused)
+    applied.manifest, test = take_out_test(applied.manifest)
     check_labels(applied.manifest, config.data.max_classes)
-    return applied
+    warn_of_near_labels(applied.manifest["label"])
+    return applied, test
 
 
 def _create_run(
@@ -105,6 +119,7 @@ def _create_run(
     data: Labelled,
     backbone: Backbone,
     training: "Training",
+    names: LabelMap,
 ) -> Run:
     learned, root = training.learned, data_root(source, config.data)
     info = {
@@ -117,6 +132,7 @@ def _create_run(
         "unlabelled": int(applied.manifest["label"].isna().sum()),
         "roots": [os.path.relpath(r, path) for r in [root, *applied.roots]],
         "reviews": review_record(applied, path),
+        "renamed": names.names,
     }
     return Run(
         path=path,
@@ -130,8 +146,13 @@ def _create_run(
     )
 
 
-def _warn_of_few_held_out(calibration: Calibration) -> None:
+def _warn_of_few_held_out(calibration: Calibration, data: Labelled) -> None:
     images, units = len(calibration.labels), calibration.n_units
+    if data.within_groups:
+        log.warning("%s: errors are measured on other images of the same groups, which is "
+                    "optimistic and for these groups only. Nothing is promised, and assign leaves "
+                    "every image for review", why_within_groups(data.rows))  # fmt: skip
+        return
     if units < _FEW:
         of = f" of {units} groups" if units < images else ""
         log.warning("only %d labelled images%s could be held out: confidence is little more than "

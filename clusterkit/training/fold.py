@@ -118,7 +118,7 @@ class CrossFit:
         parts = [fold.held_out(number, data, appearance) for number, fold in enumerate(folds)]
         held_out = HeldOut.joined(parts)
         calibration = calibrate(held_out, data.prior, engine.gate_mass, engine.gate_max)
-        return cls(final, folds, calibration)
+        return cls(final, folds, replace(calibration, within_groups=data.within_groups))
 
 
 def train_fold(

@@ -15,6 +15,7 @@ import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.data.splits import units_of
 from clusterkit.encoders.torchvision import Backbone
 from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
 from clusterkit.methods.novelty import NoveltyModel
@@ -76,7 +77,7 @@ def run_info(
     backbone : Backbone
     extra : dict
         strategy, strategy_reason, folds, decisions, precision, metrics, reviews; and of the data
-        roots and unlabelled.
+        roots, unlabelled and renamed.
     """
     strategy = extra["strategy"]
     separate = config.model.encoder == "separate" and strategy == "finetune"
@@ -97,7 +98,7 @@ def run_info(
         classifier_head="linear" if strategy == "head" else "mlp",
         size=config.image.size,
         seed=config.seed,
-        data=_data_summary(data, config, extra["roots"], extra["unlabelled"]),
+        data=_data_summary(data, config, extra["roots"], extra["unlabelled"], extra["renamed"]),
         strategy=strategy,
         strategy_reason=extra["strategy_reason"],
         folds=extra["folds"],
@@ -112,7 +113,8 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     """Return the settings without what is of one machine or of one call."""
     saved = config.to_dict()
     # No absolute path goes into a run: it may be handed to a stranger.
-    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None}
+    saved["data"] |= {"source": None, "images": None, "unlabeled": None, "key_file": None,
+                      "label_map": None}  # fmt: skip
     # Whoever uses the run says anew which elements of headers are kept.
     saved["data"] |= {"keep_tags": [], "label_tag": None}
     if saved["model"]["weights"] not in ("auto", "none"):
@@ -120,10 +122,12 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     return saved
 
 
-def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: int) -> DataSummary:
-    counts = data.rows["label"].value_counts()
+def _data_summary(
+    data: Labelled, config: Config, roots: list[str], unlabelled: int, renamed: dict[str, str]
+) -> DataSummary:
+    counts, units = data.rows["label"].value_counts(), units_of(data.rows)
     # Patients may have images of several classes; then they are never split between folds.
-    mixed = (pd.Series(data.labels).groupby(data.units).nunique() > 1).sum()
+    mixed = (pd.Series(data.labels).groupby(units).nunique() > 1).sum()
     return DataSummary(
         root=roots[0],
         # Where else reviewed images are, tried in this order.
@@ -131,7 +135,9 @@ def _data_summary(data: Labelled, config: Config, roots: list[str], unlabelled: 
         images=len(data.rows),
         patient_key=key_fingerprint(data.rows["group"], config.data.key_file),
         unlabelled=unlabelled,
-        units=int(data.units.max()) + 1,
+        units=int(units.max()) + 1,
         units_of_several_classes=int(mixed),
         by_class={c: int(counts[c]) for c in data.classes},
+        groups=int(data.rows["group"].nunique()),
+        renamed=renamed,
     )

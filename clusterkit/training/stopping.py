@@ -34,6 +34,6 @@ def keep_back(data: Labelled, rows: np.ndarray, seed: int) -> np.ndarray:
     none = np.zeros(len(rows), dtype=bool)
     if len(np.unique(data.units[rows])) < _LEAST_UNITS or len(rows) < _LEAST_IMAGES * 2:
         return none
-    kept = make_folds(data.rows.iloc[rows], _PARTS, seed) == 0
+    kept = make_folds(data.rows.iloc[rows], _PARTS, seed, data.units[rows]) == 0
     lost = set(data.labels[rows]) - set(data.labels[rows[~kept]])
     return none if lost or kept.sum() < _LEAST_IMAGES else kept

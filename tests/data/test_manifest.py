@@ -94,7 +94,7 @@ def test_named_groups_in_file_names(tmp_path):
         ("image,label\na/9.png,a\na/1.png,b\n", "1 labelled images cannot be read, e.g. 'a/9.png'"),
         ("image,label\na/1.png,x\na/1.png,y\n", "'a/1.png' has two labels, 'x' and 'y'"),
         ("image,label,group\na/1.png,x,p\na/1.png,x,q\n", "'a/1.png' has two groups"),
-        ("image,label,split\na/1.png,x,test\n", "split 'test' is not allowed"),
+        ("image,label,split\na/1.png,x,fifth\n", "split 'fifth' is not allowed"),
         ("image,label,group,split\na/1.png,x,p,train\nb/4.png,x,p,valid\n", "'p' is in both"),
         ("image,label\n", "no rows"),
         ("", "is empty"),

@@ -373,7 +373,8 @@ def test_hostile_names_and_labels_are_text(planted, command, tmp_path):
     assert "https://" not in hostile
     assert any(HOSTILE in text for text in Tags(hostile).texts)
     planted.table = planted.table[:-1]
-    assert Tags(page("plain")).tags == Tags(hostile).tags
+    # A control character is a finding of its own.
+    assert Tags(page("plain\x1b")).tags == Tags(hostile).tags
     planted.table.loc[len(planted.table) - 1, "label"] = HOSTILE
     planted.table.to_csv(planted.csv, index=False)
     _, out, _ = command("inspect", planted.csv)

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from clusterkit import fit
 from clusterkit.config import Config, override
 from clusterkit.data.labelled import Labelled
+from clusterkit.data.splits import choose_units
 from clusterkit.errors import DataError
 from clusterkit.training.crossfit import held_out_folds
 
 
 def test_no_patient_is_on_both_sides_of_a_fold():
-    """Of 60 draws, nearly all have folds; where none can be made, that is an error of its own."""
+    """Of 60 draws, nearly all have folds; patients are torn apart only where that is said."""
     measured: list[bool] = []
 
     @settings(deadline=None, max_examples=60)
@@ -27,7 +28,9 @@ def test_no_patient_is_on_both_sides_of_a_fold():
                              "image_id": [f"{i:016x}" for i in range(len(images))],
                              "group": [f"patient {g}" for g in groups],
                              "label": [classes[c] for c in labels]})  # fmt: skip
-        data = Labelled(rows, np.zeros((len(rows), 1, 1, 3), np.uint8), labels, groups, classes)
+        units, within = choose_units(rows)
+        pixels = np.zeros((len(rows), 1, 1, 3), np.uint8)
+        data = Labelled(rows, pixels, labels, units, classes, within_groups=within)
         try:
             folds, n_folds = held_out_folds(data, Config(), "head")
         except DataError as error:
@@ -36,14 +39,15 @@ def test_no_patient_is_on_both_sides_of_a_fold():
             reason = ""
         measured.append(not reason)
         if reason:
-            one = len(set(groups)) == 1
-            assert ("belong to one group" if one else "no images can be held out") in reason
+            assert "no image can be held out" in reason
+            assert not within
+            assert (np.bincount(labels) < 2).any()
             return
         assert n_folds == folds.max() + 1 >= 1
         for fold in range(n_folds):
             test = folds == fold
             assert test.any()
-            assert not set(groups[test]) & set(groups[~test])
+            assert within or not set(groups[test]) & set(groups[~test])
             assert set(labels[test]) <= set(labels[~test])
 
     check()
@@ -64,9 +68,9 @@ def test_a_class_with_one_image_trains_and_is_never_held_out(sample, config, tmp
 
 
 def test_nothing_can_be_held_out(sample, config, tmp_path):
-    rows = pd.read_csv(sample / "labels.csv").assign(group="one patient")
+    rows = pd.read_csv(sample / "labels.csv").drop_duplicates("label")
     (tmp_path / "l.csv").write_text(rows.to_csv(index=False))
-    with pytest.raises(DataError, match="one group"):
+    with pytest.raises(DataError, match="no image can be held out"):
         fit(tmp_path / "l.csv", config=override(config, data__images=str(sample)),
             run=tmp_path / "run")  # fmt: skip
     assert not (tmp_path / "run").exists()

@@ -108,7 +108,8 @@ def _risk(shifted: Calibration, batch: AuditBatch, out: Path) -> tuple[str, str]
     elif len(confidence):
         text += f" With all labelled: {(~correct).sum():,} of {len(correct):,} wrong."
     if max_error is not None:
-        text += f" Promised is at most {100 * max_error:.3g}%."
+        kept = "Asked for" if threshold is None else "Promised"
+        text += f" {kept} is at most {100 * max_error:.3g}%."
     return "plots/risk-coverage.png", text
 
 

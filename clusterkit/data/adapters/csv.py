@@ -7,6 +7,7 @@ import pandas as pd
 from clusterkit.config import DataConfig
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import resolve_uids
+from clusterkit.data.patients import group_column, unused_group_sentence
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError, nearest_name
 
@@ -23,6 +24,9 @@ class CsvAdapter:
 
     def __init__(self, source: Path, config: DataConfig, labels: bool = True) -> None:
         self.source, self.config, self.labels = source, config, labels
+        # Of each row the number of its line; and what is to be said of the table's groups.
+        self.lines: list[int] = []
+        self.group_remark = ""
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
@@ -39,13 +43,16 @@ class CsvAdapter:
             twice, or a path leaves that folder.
         """
         names, lines, numbers = read_table(self.source)
+        self.lines = numbers
+        self.group_remark = unused_group_sentence(names, lines, self.config.group_column)
         config, root = self.config, Path(self.config.images or self.source.parent)
         if not root.is_dir():
             raise DataError(f"folder {root} of the images does not exist; check --images")
         wanted = [config.image_column, *([config.label_column] if self.labels else [])]
-        if config.group_column != DataConfig().group_column:
+        group = group_column(config)
+        if group and group != DataConfig().group_column:
             # Asked for by name, it has to be there: without it, patients would be split.
-            wanted.append(config.group_column)
+            wanted.append(group)
         for column in wanted:
             if column not in names:
                 raise DataError(
@@ -66,13 +73,14 @@ class CsvAdapter:
             {"image": images, "path": [str(p.absolute()) for p in paths]}, dtype=object
         )
         out["image"] = [Path(image).as_posix() for image in images]
-        columns = {"label": config.label_column, "group": config.group_column, "split": "split",
+        columns: dict[str, str | None]
+        columns = {"label": config.label_column, "group": group, "split": "split",
                    "frame": "frame"}  # fmt: skip
-        for name, column in columns.items():
-            if column not in names:
+        for name, own in columns.items():
+            if own is None or own not in names:
                 out[name] = None
                 continue
-            out[name] = [cell.strip() or None for cell in self._column(names, lines, column)]
+            out[name] = [cell.strip() or None for cell in self._column(names, lines, own)]
         return out
 
     def _column(self, names: list[str], lines: list[list[str]], column: str) -> list[str]:

@@ -7,8 +7,9 @@ settings, which a run keeps.
 
 import io
 import logging
-import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.imageio import dicom, tiff
+from clusterkit.data.imageio import dicom, png, slides, tiff
+from clusterkit.data.imageio.films import film_of_bytes
 from clusterkit.data.imageio.greys import to_bytes, window_of
+from clusterkit.data.imageio.transparency import has_alpha, lay_over
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -77,8 +80,10 @@ def decode(
 
     EXIF orientation is applied. Grey values deeper than 8 bits are scaled by `how`: a window, or
     the image's own percentiles, by default lowest to 0 and highest to 255; colours of 16 bits
-    likewise, all channels by one range. Transparency is laid over black, which stands outside
-    the scanned field in most medical pictures. DICOM: see `imageio.dicom`.
+    likewise, all channels by one range. Transparency is laid over `how.background`: black, which
+    stands outside the scanned field in most medical pictures, if nothing else is asked for. Of a
+    whole-slide pyramid, the largest level is read that has at most `MAX_PIXELS`. DICOM: see
+    `imageio.dicom`.
 
     Parameters
     ----------
@@ -100,33 +105,53 @@ def decode(
     if not data:
         raise ImageError("empty file (0 bytes)")
     how = how or ImageConfig()
-    try:
-        with warnings.catch_warnings():
-            # Pillow's warnings about a strange but readable file are not the user's concern.
-            warnings.simplefilter("ignore")
-            if dicom.is_dicom(data[:132]):
-                image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
-                return _shrunk(image, size).convert("RGB")
+    with reasons(data), warnings.catch_warnings():
+        # Pillow's warnings about a strange but readable file are not the user's concern.
+        warnings.simplefilter("ignore")
+        if dicom.is_dicom(data[:132]):
+            image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
+            image = _shrunk(image, size).convert("RGB")
+        else:
             image = _decode(data, size, how, frame)
             # A comment or a name in a file's own words must not reach a thumbnail.
             image.info.clear()
-            return image
+        if 0 in image.size:
+            raise ImageError(f"an image of {image.width}x{image.height} has no pixels")
+        return image
+
+
+@contextmanager
+def reasons(data: bytes) -> Iterator[None]:
+    """Make an `ImageError` of whatever is raised while an image of these bytes is worked on.
+
+    The many readers raise anything on damaged files, failed assertions and struct.error among
+    them; one bad image must never stop a batch.
+    """
+    try:
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError("not an image that Pillow can read") from error
+        raise ImageError(_unknown(data)) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from error
     except MemoryError as error:
         raise ImageError("too large for the memory") from error
     except Exception as error:
-        # The many readers raise anything on damaged files, failed assertions and struct.error
-        # among them; one bad image must never stop a batch. Of DICOM, their words may quote
-        # the header.
+        # Of DICOM, a library's words may quote the header.
         reason = " ".join(str(error).split())[:120]
         if not reason or dicom.is_dicom(data[:132]):
             reason = type(error).__name__
         raise ImageError(f"damaged or truncated image: {reason}") from error
+
+
+def _unknown(data: bytes) -> str:
+    """Reason for bytes that Pillow does not know."""
+    if film := film_of_bytes(data[:16]):
+        return film
+    if data[344:348] in (b"n+1\0", b"ni1\0"):
+        return "a NIfTI volume, which is not read: save its slices as images or DICOM"
+    return "not an image that Pillow can read"
 
 
 def load_image(
@@ -162,7 +187,7 @@ def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     with Image.open(path, formats=_formats()) as image:
-                        if image.format == "PNG" and not _may_be_turned(path):
+                        if image.format == "PNG" and not png.may_be_turned(path):
                             return image.size
                         turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
                         return image.size[::-1] if turned else image.size
@@ -170,18 +195,6 @@ def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0)
         # Decoding gives a better reason.
         log.debug("no size in the header of %s: %s", path, error)
     return load_image(path, how=how, frame=frame).size
-
-
-def _may_be_turned(path: Path) -> bool:
-    """Return True where a PNG has a chunk that may hold EXIF; Pillow decodes all pixels to know."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(start := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", start)
-            if kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
-                return True
-            file.seek(length + 4, io.SEEK_CUR)
-    return False
 
 
 def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:
@@ -210,15 +223,37 @@ def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarra
 def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Image.Image:
     page = 0
     if data[:4] in tiff.MAGIC:
-        pages = tiff.list_pages(data)
-        if frame >= len(pages):
-            raise ImageError(f"page {frame} does not exist: the file has {len(pages)}, from 0")
-        page = pages[frame]
-        values = tiff.read_deep(data, page, MAX_PIXELS)
+        data, page = _choose_page(data, frame)
+        values = tiff.read_deep(data, page, MAX_PIXELS, how.channels)
         if values is not None:
             return _deep(values, size, how)
     elif frame:
         raise ImageError(f"frame {frame} does not exist: the file has one image, frame 0")
+    try:
+        return _open(data, size, how, page)
+    except (ImageError, Image.DecompressionBombError, MemoryError):
+        raise
+    except Exception:
+        if data[:8] != png.MAGIC:
+            raise
+        plain = png.without_notes(data)
+        if len(plain) == len(data):
+            raise
+        # A profile or a text that Pillow refuses is no reason: the pixels are whole, or fail.
+        return _open(plain, size, how, page)
+
+
+def _choose_page(data: bytes, frame: int) -> tuple[bytes, int]:
+    """TIFF and the number of the page in it that is a frame."""
+    level = slides.find_level(data, MAX_PIXELS)
+    pages = tiff.list_pages(data) if level is None else [0]
+    if frame >= len(pages):
+        raise ImageError(f"page {frame} does not exist: the file has {len(pages)}, from 0")
+    return (data, pages[frame]) if level is None else (slides.begin_at(data, level), 0)
+
+
+def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.Image:
+    """RGB image of what Pillow reads."""
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
@@ -227,20 +262,9 @@ def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Imag
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
         if image.format == "PNG" and image.tile and image.tile[0].args == "RGB;16B":
-            return _deep(_colour_png(data, image), size, how)
+            return _deep(png.colour_values(data, image), size, how)
         image.load()
         return _to_rgb(_upright(_shrunk(image, size)), how)
-
-
-def _colour_png(data: bytes, image: Image.Image) -> np.ndarray:
-    """All 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only."""
-    image.load()
-    high = np.asarray(image).astype(np.uint16)
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-        # Read as if the bytes were in the other order, the low byte is kept.
-        again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
-        again.load()
-        return high << 8 | np.asarray(again)
 
 
 @cache
@@ -273,11 +297,7 @@ def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
         return image
     if image.mode in _DEEP:
         return _deep(np.asarray(image), None, how)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
-        return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+    return lay_over(image, how) if has_alpha(image) else image.convert("RGB")
 
 
 def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:

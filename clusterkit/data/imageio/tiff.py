@@ -20,6 +20,12 @@ _ONLY_TIFFFILE = b"MM\0+"
 # More pages than this are no scan; it also bounds what a hostile page list costs.
 _MAX_PAGES = 100_000
 
+# Compressions of JPEG 2000, JPEG XL and others that Pillow does not know in a TIFF.
+_NOT_PILLOWS = (33003, 33004, 33005, 33007, 34712, 34887, 34892, 50001, 50002, 52546)
+
+_NEEDS_CODEC = ("a TIFF of type {} with a compression that needs a decoder: "
+                "pip install imagecodecs ({})")  # fmt: skip
+
 # A reduced copy of another page, as scanners and microscopes store for a quick look.
 _REDUCED = 1
 _SUBFILE_TYPE = 254
@@ -61,10 +67,13 @@ def list_pages(data: bytes | mmap) -> list[int]:
     return whole or list(range(len(reduced)))
 
 
-def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
+def read_deep(
+    data: bytes, page: int, max_pixels: int, channels: list[int] | None = None
+) -> np.ndarray | None:
     """Values of a page that Pillow reads badly; None: it reads the page well.
 
-    Badly read are depths of more than 8 unsigned bits, and BigTIFF of big-endian words.
+    Badly read are depths of more than 8 unsigned bits, BigTIFF of big-endian words, and channels
+    that are neither one grey nor red, green and blue, with or without transparency.
 
     Parameters
     ----------
@@ -74,6 +83,8 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
         Of those in `list_pages`.
     max_pixels : int
         Beyond it a file is refused before it is decoded.
+    channels : list of int or None
+        Of a file of several: the one that is grey, or those that are red, green and blue.
 
     Returns
     -------
@@ -83,7 +94,8 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
     Raises
     ------
     ImageError
-        Too large, or compressed in a way that cannot be decoded here.
+        Too large, compressed in a way that cannot be decoded here, or of channels of which
+        nothing says which are red, green and blue.
     """
     import tifffile
 
@@ -94,17 +106,21 @@ def read_deep(data: bytes, page: int, max_pixels: int) -> np.ndarray | None:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             part = file.pages[page].aspage()
             kind = part.dtype
+            chosen = _choose_channels(part, channels)
             shallow = kind is None or (kind.kind in "bu" and part.bitspersample <= 8)
-            if shallow and data[:4] != _ONLY_TIFFFILE:
+            usual = chosen is None and part.compression not in _NOT_PILLOWS
+            if shallow and usual and data[:4] != _ONLY_TIFFFILE:
                 return None
             if kind is None:
                 raise ImageError("damaged or truncated TIFF: its values are of no known type")
             _check_size(part, kind, max_pixels)
             try:
-                return _values(part)
+                return _values(part, chosen)
             except ValueError as error:
                 if "imagecodecs" not in str(error):
                     raise
+                if chosen is not None:
+                    raise ImageError(_NEEDS_CODEC.format(kind, error)) from None
                 _through_pillow(str(error), kind, part.samplesperpixel)
                 return None
     finally:
@@ -116,9 +132,10 @@ def _check_size(part: "TiffPage", kind: np.dtype, max_pixels: int) -> None:
     pixels = part.imagewidth * part.imagelength
     if pixels > max_pixels:
         raise ImageError(f"{part.imagewidth}x{part.imagelength} is more than {max_pixels:,} pixels")
-    if part.samplesperpixel > 8 or part.imagedepth > 1:
-        raise ImageError(f"a TIFF of {part.samplesperpixel} channels and depth "
-                         f"{part.imagedepth} is no picture")  # fmt: skip
+    if not pixels:
+        raise ImageError(f"a TIFF of {part.imagewidth}x{part.imagelength} has no pixels")
+    if part.imagedepth > 1:
+        raise ImageError(f"a TIFF of depth {part.imagedepth} is no picture")
     size = pixels * part.samplesperpixel * kind.itemsize
     if size > max_pixels * 8:
         raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
@@ -126,7 +143,39 @@ def _check_size(part: "TiffPage", kind: np.dtype, max_pixels: int) -> None:
         raise ImageError("damaged or truncated TIFF: a part of it is empty")
 
 
-def _values(part: "TiffPage") -> np.ndarray:
+def _choose_channels(part: "TiffPage", wanted: list[int] | None) -> list[int] | None:
+    """Channels that are the picture; None: grey or colour as every program reads it.
+
+    Raises
+    ------
+    ImageError
+        Nothing says which of the channels they are.
+    """
+    import tifffile
+
+    n, kinds = part.samplesperpixel, tifffile.PHOTOMETRIC
+    if n < 2 or part.photometric not in (kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB):
+        return None
+    if wanted is not None:
+        if max(wanted) >= n:
+            raise ImageError(f"a TIFF of {n} channels, numbered from 0; [image] channels = "
+                             f"{wanted} names others")  # fmt: skip
+        return wanted
+    # What the file calls transparency (associated or not) is no channel.
+    extra = [int(kind) for kind in part.extrasamples]
+    own = n - sum(kind in (1, 2) for kind in extra)
+    if part.photometric == kinds.RGB and own <= 4:
+        return None
+    if own == 1:
+        return None if n == 2 and extra == [2] else [0]
+    if own == 3 and extra[:2] == [0, 0]:
+        return [0, 1, 2]
+    colours = "are red, green, blue with [image] channels = [0, 1, 2], or which one " * (own > 2)
+    raise ImageError(f"a TIFF of {n} channels: say which {colours}{'' if own > 2 else 'one '}is "
+                     "shown with [image] channels = [0], numbered from 0")  # fmt: skip
+
+
+def _values(part: "TiffPage", chosen: list[int] | None) -> np.ndarray:
     """Values (H, W) or (H, W, 3) of a page, in which black is the lowest."""
     import tifffile
 
@@ -136,7 +185,9 @@ def _values(part: "TiffPage") -> np.ndarray:
     if np.iscomplexobj(values):
         values = np.abs(values)
     if values.ndim == 3:
-        values = values[..., :3] if values.shape[-1] >= 3 else values[..., 0]
+        several = [0, 1, 2] if values.shape[-1] >= 3 else [0]
+        values = values[..., several if chosen is None else chosen]
+        values = values[..., 0] if values.shape[-1] == 1 else values
     if part.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         # ~v turns the order round without leaving the type; -v does it for floats.
         values = ~values if values.dtype.kind in "iu" else -values
@@ -155,8 +206,7 @@ def _through_pillow(error: str, kind: np.dtype, samples: int) -> None:
         return
     if samples in (3, 4) and kind == np.uint16:
         return
-    raise ImageError(f"a TIFF of type {kind} with a compression that needs a decoder: "
-                     f"pip install imagecodecs ({error})")  # fmt: skip
+    raise ImageError(_NEEDS_CODEC.format(kind, error))
 
 
 def _is_reduced(data: bytes | mmap, order: str, first: int, count: int, entry: int) -> bool:

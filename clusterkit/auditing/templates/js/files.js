@@ -5,7 +5,9 @@ const decisions = ["accept", "relabel", "reject", "skip"];
 const formula = /^[=+\-@\t\r']/;
 
 // No spreadsheet must run a cell as a formula; reading takes the apostrophe away again.
-const guard = (text) => (formula.test(text) ? "'" + text : text);
+// A plain number, or a set of them, is no formula.
+const numbers = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(\|[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)*$/;
+const guard = (text) => (formula.test(text) && !numbers.test(text) ? "'" + text : text);
 const unguard = (text) => (text.startsWith("'") && formula.test(text.slice(1)) ? text.slice(1) : text);
 
 function quote(text) {

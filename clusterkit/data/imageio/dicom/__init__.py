@@ -2,9 +2,10 @@
 
 The order is the standard's (PS3.3 C.11, PS3.4 N.2): stored values → modality LUT or rescale →
 VOI LUT or window → 8 bits; MONOCHROME1 is inverted; palettes and YCbCr become RGB. In enhanced
-files, rescale and window come from the frame's functional groups. Overlays are not drawn. pydicom
-and its plug-ins decode. Frames deflated one by one, 1-bit RLE and files without a meta header,
-which they do not know, are prepared for them.
+files, rescale and window come from the frame's functional groups. Padding (PixelPaddingValue) is
+black and counts for no range. A compressed stream that says its colours is believed before the
+header. Overlays are not drawn. pydicom and its plug-ins decode. Frames deflated one by one, 1-bit
+RLE and files without a meta header, which they do not know, are prepared for them.
 """
 
 import warnings

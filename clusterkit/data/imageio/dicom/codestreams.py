@@ -11,8 +11,10 @@ _SCAN = 0xDA
 _J2K = b"\xff\x4f\xff\x51"
 
 
-def check_codestream(coded: bytes, width: int, height: int, samples: int) -> None:
+def check_codestream(coded: bytes, width: int, height: int, samples: int, name: str) -> None:
     """Refuse a stream that declares a larger size than the file around it, or none.
+
+    `name` is that of the compression, for the reason.
 
     Raises
     ------
@@ -25,7 +27,7 @@ def check_codestream(coded: bytes, width: int, height: int, samples: int) -> Non
     except struct.error:
         found = None
     if found is None:
-        raise ImageError("the compressed image does not say its size: damaged or truncated")
+        raise ImageError(f"holds no stream of its transfer syntax, {name}, that says its size")
     if not (0 < found[0] <= width and 0 < found[1] <= height and found[2] <= samples):
         raise ImageError(f"the compressed image is {found[0]}x{found[1]} of {found[2]} samples, "
                          f"but its header says {width}x{height} of {samples}")  # fmt: skip

@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 import zlib
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,17 @@ def read_dataset(source: bytes | Path, max_bytes: int, **options: Any) -> "Datas
         return dcmread(source, force=True, **options)
 
 
+def pixel_description(dataset: "Dataset") -> "Dataset":
+    """Elements of group 0028, which describe the pixels, as a data set of their own.
+
+    A copy of a data set, or a part of one, shares its elements: what is set in it changes both.
+    """
+    own = deepcopy(dataset.group_dataset(0x0028))
+    own.file_meta = dataset.file_meta
+    own.set_original_encoding(*dataset.original_encoding)
+    return own
+
+
 def read_elements(
     source: bytes | Path, max_bytes: int, tags: list[str | int]
 ) -> dict[str | int, str] | None:
@@ -88,7 +100,9 @@ def read_elements(
     options = {"stop_before_pixels": True, "specific_tags": tags}
     try:
         dataset = read_dataset(source, max_bytes, **options)
-        return {tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags}
+        found = {tag: _text(dataset[tag].value) if tag in dataset else "" for tag in tags}
+        # It stands in the meta header, which is no part of the data set.
+        return found | {"TransferSyntaxUID": syntax} if "TransferSyntaxUID" in tags else found
     except ImageError:
         raise
     except Exception as error:

@@ -1,13 +1,15 @@
 """Rendering of a frame: stored values to the greys or colours that a viewer would show."""
 
-from copy import copy, deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.imageio.greys import scale, to_bytes, window_of
+from clusterkit.data.imageio.dicom.background import padding_of
+from clusterkit.data.imageio.dicom.decimals import read_decimals
+from clusterkit.data.imageio.dicom.header import pixel_description
+from clusterkit.data.imageio.greys import own_range, scale, to_bytes, window_of
 from clusterkit.errors import ImageError
 
 if TYPE_CHECKING:
@@ -32,10 +34,15 @@ def render(dataset: "Dataset", frame: int, values: np.ndarray, how: ImageConfig)
         return _palette(dataset, values)
     if values.ndim == 3:
         return _colour(dataset, values)
-    return Image.fromarray(_grey(_own_view(dataset, frame), values, how))
+    padding = padding_of(dataset, values)
+    grey = _grey(_own_view(dataset, frame, how), values, how, padding)
+    if padding is not None:
+        # Black as around every picture, in negatives (MONOCHROME1) too.
+        grey[padding] = 0
+    return Image.fromarray(grey)
 
 
-def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
+def _own_view(dataset: "Dataset", frame: int, how: ImageConfig) -> "Dataset":
     """Elements that turn values into a picture, as they hold for one frame."""
     from pydicom import Dataset
 
@@ -60,26 +67,36 @@ def _own_view(dataset: "Dataset", frame: int) -> "Dataset":
     if "RescaleSlope" not in view or "RescaleIntercept" not in view:
         for name in ("RescaleSlope", "RescaleIntercept"):
             view.pop(name, None)
+    if window_of(how.window) is not None:
+        # The file's own window is not asked, whatever stands there.
+        for name in ("WindowCenter", "WindowWidth"):
+            view.pop(name, None)
+    read_decimals(view)
     return view
 
 
-def _grey(view: "Dataset", values: np.ndarray, how: ImageConfig) -> np.ndarray:
+def _grey(
+    view: "Dataset", values: np.ndarray, how: ImageConfig, padding: np.ndarray | None
+) -> np.ndarray:
+    """Greys (H, W) of stored values; those that are `padding` do not count for a range."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     real, exact = apply_modality_lut(values, view), values.dtype.kind == "f"
-    chosen = window_of(how.window)
+    chosen, inside = window_of(how.window), None if padding is None else ~padding
     if chosen is None and view.get("VOILUTSequence"):
         grey = scale(apply_voi_lut(real, view), *_lut_range(view.VOILUTSequence[0]))
     elif chosen is None and None not in (view.get("WindowCenter"), view.get("WindowWidth")):
         grey = _windowed(view, real, exact)
-    elif chosen is None and (top := _declared_top(view, values, how)):
+    elif chosen is None and (top := _declared_top(view, values, how, inside)):
         grey = scale(values, 0, top)
     else:
-        grey = to_bytes(real, chosen, how.percentiles, exact)
+        grey = to_bytes(real, chosen, how.percentiles, exact, inside)
     return 255 - grey if view.PhotometricInterpretation == "MONOCHROME1" else grey
 
 
-def _declared_top(view: "Dataset", values: np.ndarray, how: ImageConfig) -> int | None:
+def _declared_top(
+    view: "Dataset", values: np.ndarray, how: ImageConfig, inside: np.ndarray | None
+) -> int | None:
     """Value that becomes white in unsigned values without unit or window; None: not such values.
 
     The full range of the bits stored, halved for as long as the image fits: a picture that uses
@@ -91,7 +108,9 @@ def _declared_top(view: "Dataset", values: np.ndarray, how: ImageConfig) -> int 
         return None
     if list(how.percentiles) != [0, 100]:
         return None
-    used = int(values.max()).bit_length()
+    shown = values if inside is None else values[inside]
+    ends = own_range(shown, [0, 100])
+    used = int(ends[1] if ends else shown.max()).bit_length()
     return 2 ** max(1, min(used, int(view.get("BitsStored", 16)))) - 1
 
 
@@ -146,13 +165,12 @@ def _palette_of(dataset: "Dataset") -> "Dataset":
     # pydicom reads a plain table as little-endian whatever the file is; segmented ones it turns.
     if dataset.original_encoding[1] is not False:
         return dataset
-    turned = copy(dataset)
+    turned = pixel_description(dataset)
     for colour in ("Red", "Green", "Blue"):
         name = f"{colour}PaletteColorLookupTableData"
         table = dataset.get(name)
         entries = dataset[f"{colour}PaletteColorLookupTableDescriptor"].value[0] or 2**16
         if isinstance(table, bytes) and len(table) == 2 * entries:
-            turned[name] = deepcopy(dataset[name])
             turned[name].value = np.frombuffer(table, dtype=">u2").astype("<u2").tobytes()
     return turned
 

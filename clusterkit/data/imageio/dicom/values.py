@@ -2,13 +2,20 @@
 
 import re
 import zlib
-from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterkit.data.imageio.dicom.codestreams import check_codestream
-from clusterkit.data.imageio.dicom.header import DEFLATED, INSTALL, frames_of, short
+from clusterkit.data.imageio.dicom.header import (
+    DEFLATED,
+    INSTALL,
+    frames_of,
+    pixel_description,
+    short,
+)
+from clusterkit.data.imageio.dicom.stream_colour import as_stored, colour_of, is_jpeg, one_frame
+from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.errors import ImageError
 
 if TYPE_CHECKING:
@@ -17,6 +24,16 @@ if TYPE_CHECKING:
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 _RLE = "1.2.840.10008.1.2.5"
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED)
+# Not in pydicom's dictionary.
+_NAMES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    _DEFLATED_FRAMES: "Deflated Image Frame Compression",
+}
+# The pixels of these are not in the file.
+_ELSEWHERE = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204",
+              "1.2.840.10008.1.2.4.205")  # fmt: skip
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -28,6 +45,11 @@ def check_header(dataset: "Dataset", frame: int, max_pixels: int) -> None:
     ImageError
         No pixel data, no such frame, no size or more than `max_pixels`, or values of no meaning.
     """
+    syntax = _transfer_syntax(dataset)
+    if film := film_of_syntax(syntax):
+        raise ImageError(film)
+    if syntax in _ELSEWHERE:
+        raise ImageError(f"its pixels are on a server ({_name_of(syntax)}), not in the file")
     if not any(name in dataset for name in _PIXELS):
         raise ImageError("no pixel data: a report, a directory, or cut off")
     rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
@@ -59,6 +81,8 @@ def stored_values(dataset: "Dataset", frame: int) -> np.ndarray:
     syntax = _transfer_syntax(dataset)
     if syntax in _NATIVE:
         return _decoded(dataset, frame, syntax)
+    if syntax != _DEFLATED_FRAMES:
+        _check_decoder(syntax)
     coded = _encapsulated(dataset, frame)
     if syntax == _DEFLATED_FRAMES:
         return _inflate_frame(dataset, coded)
@@ -67,16 +91,50 @@ def stored_values(dataset: "Dataset", frame: int) -> np.ndarray:
         return _rle_bits(dataset, frame) if bits else _decoded(dataset, frame, syntax)
     # The size in the header was checked; the compressed stream has a size of its own.
     samples = _whole(dataset, "SamplesPerPixel")
-    check_codestream(coded, dataset.Columns, dataset.Rows, samples)
-    return _decoded(dataset, frame, syntax)
+    check_codestream(coded, dataset.Columns, dataset.Rows, samples, _name_of(syntax))
+    return _coloured(dataset, frame, coded, syntax) if samples == 3 else (
+        _decoded(dataset, frame, syntax))  # fmt: skip
 
 
-def _decoded(dataset: "Dataset", frame: int, syntax: str) -> np.ndarray:
+def _coloured(dataset: "Dataset", frame: int, coded: bytes, syntax: str) -> np.ndarray:
+    """Values (H, W, 3) of a compressed frame in RGB, whatever its header says of them."""
+    from pydicom.pixels.processing import convert_color_space
+
+    said = str(dataset.PhotometricInterpretation)
+    colour = colour_of(coded, syntax, said)
+    if is_jpeg(syntax):
+        values = _decoded(as_stored(dataset, coded, colour), 0, syntax, raw=True)
+        ycc = colour.startswith("YBR")
+        return convert_color_space(values, "YBR_FULL", "RGB") if ycc else values
+    if colour == said:
+        return _decoded(dataset, frame, syntax)
+    return _decoded(one_frame(dataset, coded, colour), 0, syntax)
+
+
+def _check_decoder(syntax: str) -> None:
+    """Refuse a transfer syntax for which pydicom has no decoder at all."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    try:
+        get_decoder(UID(syntax))
+    except NotImplementedError:
+        raise ImageError(f"compressed as {_name_of(syntax)}, which no decoder here reads; convert "
+                         "it to an uncompressed file or to JPEG 2000") from None  # fmt: skip
+
+
+def _name_of(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    return _NAMES.get(syntax) or UID(syntax).name
+
+
+def _decoded(dataset: "Dataset", frame: int, syntax: str, raw: bool = False) -> np.ndarray:
     """Values as pydicom decodes them; all that it or a plug-in raises becomes a reason."""
     from pydicom.pixels.utils import pixel_array
 
     try:
-        return pixel_array(dataset, index=frame)
+        return pixel_array(dataset, index=frame, raw=raw)
     except (RuntimeError, NotImplementedError) as error:
         raise ImageError(_missing_decoder(syntax, str(error))) from error
     except Exception as error:
@@ -146,7 +204,7 @@ def _native(dataset: "Dataset", plain: bytes) -> np.ndarray:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
-    single = copy(dataset)
+    single = pixel_description(dataset)
     single.file_meta = FileMetaDataset()
     single.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     single.NumberOfFrames, single.PixelData = 1, plain + b"\0" * (len(plain) % 2)
@@ -155,13 +213,11 @@ def _native(dataset: "Dataset", plain: bytes) -> np.ndarray:
 
 def _missing_decoder(syntax: str, error: str) -> str:
     """Reason, in the user's words, of an error of pydicom about its decoders."""
-    from pydicom.uid import UID
-
-    name = UID(syntax).name
+    name = _name_of(syntax)
     if "missing dependencies" in error or "not installed" in error:
         wanted = sorted(set(re.findall(r"pylibjpeg-\w+|python-gdcm|pyjpegls", error)))
         plug_ins = f" (it uses {' or '.join(wanted)})" if wanted else ""
         return f"needs a decoder for {name} that is not installed: {INSTALL}{plug_ins}"
     if "not supported" in error:
         return f"compressed as {name}, which no decoder reads"
-    return f"damaged, or of a kind that no decoder reads ({name})"
+    return f"no picture that a decoder for {name} reads: damaged, or of a variant of it"

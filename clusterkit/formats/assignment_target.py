@@ -1,0 +1,106 @@
+"""Where assignments may be written: over no stranger's file, nor over those of another input."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from clusterkit.errors import DataError, RunError, shown
+from clusterkit.formats.csv_text import restore_csv_text
+
+# What stands at the beginning of each file that assign writes, and in its record.
+_HEAD = "image,image_id,status,"
+_KEYS = {"input_root", "promise_text"}
+
+
+def check_target(
+    out: Path, images: Iterable[str], root: Path, source: Path, overwrite: bool = False
+) -> None:
+    """Check that assignments of an input may be written to a file.
+
+    Reviews name images and clusters of the table that is there: it is replaced by one of the same
+    folder in which every one of its images is again, and by no other unless that is asked for.
+
+    Parameters
+    ----------
+    out : Path
+        The CSV.
+    images : iterable of str
+        Names of the images to be assigned.
+    root : Path
+        What they are relative to.
+    source : Path
+        The input, for a name in the message.
+    overwrite : bool
+        Also replace the assignments of another input.
+
+    Raises
+    ------
+    RunError
+        A file that is there is not from `assign`, or is about another input.
+    """
+    record = out.with_suffix(".json")
+    if out.suffix.lower() != ".csv":
+        raise RunError(f"{out} does not end in .csv; give --out a name that does")
+    for path in (out, record):
+        if path.is_dir():
+            raise RunError(f"{path} is a folder; give another --out FILE.csv")
+    if record.is_file() and _record_of(record) is None:
+        raise RunError(f"{record} is not from assign and is not replaced; give another --out")
+    # An empty file, as `mktemp` makes it, is nobody's work.
+    if not out.is_file() or not out.stat().st_size:
+        return
+    if not _head_of(out).startswith(_HEAD):
+        raise RunError(f"{out} is not from assign, or was saved by another program, and is not "
+                       "replaced; give another --out")  # fmt: skip
+    if overwrite:
+        return
+    others, total = _others(out, images, root)
+    if others:
+        free = out.parent / "batches" / (source.stem or "batch") / "assignments.csv"
+        raise RunError(
+            f"{out} holds the assignments of another input: {len(others)} of its {total} images, "
+            f"e.g. '{shown(others[0])}', are not in this one; give --out {free} to keep both, or "
+            "--overwrite"
+        )
+
+
+def _others(out: Path, images: Iterable[str], root: Path) -> tuple[list[str], int]:
+    """Return the images of the table that are not among those given, and how many it has."""
+    before = _images_of(out)
+    values = _record_of(out.with_suffix(".json")) or {}
+    known = values.get("input_root")
+    if isinstance(known, str):
+        earlier = os.path.join(out.absolute().parent, known)
+        if os.path.realpath(earlier) != os.path.realpath(root):
+            return before, len(before)
+    now = set(images)
+    return [image for image in before if image not in now], len(before)
+
+
+def _images_of(out: Path) -> list[str]:
+    try:
+        with out.open(encoding="utf-8-sig", newline="") as file:
+            return [restore_csv_text(row[0]) for row in list(csv.reader(file))[1:] if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{out} cannot be read ({error}); move it, or give another --out") from (
+            error
+        )
+
+
+def _record_of(path: Path) -> dict | None:
+    """Return what a record holds; None: there is none of assign's."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) and values.keys() >= _KEYS else None
+
+
+def _head_of(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.read(len(_HEAD))
+    except OSError:
+        return ""
