@@ -91,16 +91,7 @@ def assign(
     record = result.record
     status = record.status
     questions = _questions(result.table, ask)
-    lines = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
-             f"{q['label_set']}" for q in questions]  # fmt: skip
     kept = _not_asked(result.table, loaded.info.without_label) if ask else []
-    if ask and not questions:
-        lines = ["ask        nothing: no image was refused" + " that nobody has seen" * bool(kept)]
-    if kept:
-        how = Counter(row["answer"] for row in kept)
-        said = ", ".join(f"{n} {answer}" for answer, n in sorted(how.items()))
-        lines.append(f"not asked  {len(kept)} refused images again, which reviewers gave no label: "
-                     f"{said}, e.g. {kept[0]['image']}")  # fmt: skip
     summary = {"assignments": str(result.path), **result.summary}
     asked = {"ask": questions, "not_asked": kept} if ask else {}
     print_summary(summary | asked, common.as_json, [
@@ -108,11 +99,24 @@ def assign(
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
         f"promise    {record.promise_text}",
-        *lines,
+        *(_ask_lines(questions, kept) if ask else []),
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip
     if strict and status["failed"]:
         raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _ask_lines(questions: list[dict], kept: list[dict]) -> list[str]:
+    lines = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
+             f"{q['label_set']}" for q in questions]  # fmt: skip
+    if not questions:
+        lines = ["ask        nothing: no image was refused" + " that nobody has seen" * bool(kept)]
+    if kept:
+        how = Counter(row["answer"] for row in kept)
+        said = ", ".join(f"{n} {answer}" for answer, n in sorted(how.items()))
+        lines.append(f"not asked  {len(kept)} refused images again, which reviewers gave no label: "
+                     f"{said}, e.g. {kept[0]['image']}")  # fmt: skip
+    return lines
 
 
 def _questions(table: "DataFrame", count: int | None) -> list[dict]:
