@@ -18,8 +18,14 @@ from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
-from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, Reviews, spread_reviews
+from clusterkit.formats.reviews import (
+    FURTHER_COLUMNS,
+    REVIEW_COLUMNS,
+    Reviews,
+    spread_reviews,
+)
 from clusterkit.formats.run import find_run, read_run_info, read_run_manifest
 from clusterkit.output import writing
 
@@ -100,14 +106,15 @@ def review(
 
 
 def write_reviews(rows: pd.DataFrame, path: Path) -> None:
-    """Write reviews as a `reviews.csv`, whole or not at all.
+    """Write reviews as a `reviews.csv`, whole or not at all; further columns where a row has one.
 
     Raises
     ------
     DataError
         Something else is there already, or it cannot be written.
     """
-    table = rows[list(REVIEW_COLUMNS)].map(safe_csv_text)
+    further = [c for c in FURTHER_COLUMNS if c in rows and rows[c].any()]
+    table = rows[[*REVIEW_COLUMNS, *further]].map(safe_csv_text)
     content = table.to_csv(index=False, lineterminator="\n").encode()
     if os.path.isdir(path) or not path.name:
         raise DataError(f"{path} is a folder; give --out a file, e.g. reviews.csv")

@@ -112,6 +112,8 @@ class Summary:
     ----------
     key : str
         Names this batch of this run; what a person did is kept in the browser under it.
+    fingerprint : str
+        Of the clusters; rows about them carry it. See `known_images.clusters_fingerprint`.
     classes : list of str
     clusters : list of Cluster
     counts : dict
@@ -143,6 +145,7 @@ class Summary:
     shown: int
     total: int
     warnings: list[str]
+    fingerprint: str = ""
 
 
 def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
@@ -156,6 +159,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "cards": rows,
         "threshold": summary.threshold,
         "key": summary.key,
+        "fingerprint": summary.fingerprint,
         "classes": summary.classes,
         # Pairs: an object with names such as "10" and "2" has an order of its own.
         "clusters": [asdict(c) | {"labels": list(c.labels.items())} for c in summary.clusters],

@@ -22,7 +22,13 @@ from clusterkit.data.tables import read_table
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import safe_csv_text
-from clusterkit.formats.reviews import REVIEW_COLUMNS, Assigned, read_reviews, spread_reviews
+from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.reviews import (
+    FURTHER_COLUMNS,
+    REVIEW_COLUMNS,
+    read_reviews,
+    spread_reviews,
+)
 
 log = logging.getLogger("clusterkit")
 
@@ -66,11 +72,12 @@ class ReviewFile:
         self._table()
 
     def rows(self) -> list[dict[str, str]]:
-        """Return all rows, each a dict with the columns of reviews.csv."""
+        """Return all rows, each a dict with the columns of reviews.csv; further ones if given."""
         if not self._table()[1]:
             return []
-        reviews = read_reviews(self.path)[list(REVIEW_COLUMNS)]
-        return [dict(zip(REVIEW_COLUMNS, cells, strict=True)) for cells in reviews.to_numpy()]
+        columns = [*REVIEW_COLUMNS, *FURTHER_COLUMNS]
+        rows = read_reviews(self.path)[columns].to_dict("records")
+        return [{str(k): v for k, v in row.items() if v or k in REVIEW_COLUMNS} for row in rows]
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """Return the file's columns and raw cells, after a check that they can be used.
@@ -110,7 +117,8 @@ class ReviewFile:
         with self._lock, _locked(self.path):
             # Raw cells: a column of the user's own, and his spelling, stay as they are.
             names, lines = self._table()
-            names = [*names, *(c for c in REVIEW_COLUMNS if c not in names)]
+            further = [c for c in FURTHER_COLUMNS if any(row.get(c) for row in rows)]
+            names = [*names, *(c for c in (*REVIEW_COLUMNS, *further) if c not in names)]
             lines = [[*line, *[""] * (len(names) - len(line))] for line in lines]
             lines += [[safe_csv_text(row.get(name, "")) for name in names] for row in rows]
             table = pd.DataFrame(lines, columns=names)
@@ -300,7 +308,7 @@ def _rows(body: bytes) -> list[dict[str, str]]:
     if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
         raise DataError(f"the request is no list of 1 to {_MOST_ROWS} rows")
     for row in rows:
-        if not isinstance(row, dict) or set(row) != set(REVIEW_COLUMNS):
+        if not isinstance(row, dict) or set(row).difference(FURTHER_COLUMNS) != set(REVIEW_COLUMNS):
             raise DataError(f"a row has other columns than {', '.join(REVIEW_COLUMNS)}")
         if not all(isinstance(value, str) for value in row.values()):
             raise DataError("a cell is no text")

@@ -9,6 +9,7 @@ from clusterkit.auditing.checks import CamChecks
 from clusterkit.auditing.page import Summary
 from clusterkit.data.imageio.greys import describe
 from clusterkit.formats.assignments import STATUSES
+from clusterkit.formats.known_images import clusters_fingerprint
 from clusterkit.formats.run import Run
 from clusterkit.formats.run_info import describe_test
 from clusterkit.methods.calibration import Calibration
@@ -78,6 +79,7 @@ def summarise(
         run=run.path.name,
         created=run.info.created,
         key=batch.key,
+        fingerprint=clusters_fingerprint(batch.table),
         classes=run.classes,
         clusters=clusters_of(batch, chosen),
         counts={s: int(counts.get(s, 0)) for s in STATUSES},

@@ -1,5 +1,6 @@
 """`assign`: label images, or refuse to."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +99,10 @@ def assign(
     record = result.record
     status = record.status
     questions = _questions(result.table, ask)
-    lines = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
-             f"{q['label_set']}" for q in questions]  # fmt: skip
-    if ask and not questions:
-        lines = ["ask        nothing: no image was refused"]
+    kept = _not_asked(result.table, loaded.info.without_label) if ask else []
     summary = {"assignments": str(result.path), **result.summary}
-    print_summary(summary | ({"ask": questions} if ask else {}), common.as_json, [
+    asked = {"ask": questions, "not_asked": kept} if ask else {}
+    print_summary(summary | asked, common.as_json, [
         f"written    {result.path}: {record.images} images, "
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
@@ -111,11 +110,24 @@ def assign(
         *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
         *(f"note       {remark}" for remark in record.remarks),
-        *lines,
+        *(_ask_lines(questions, kept) if ask else []),
         f"next       clusterkit audit --run {loaded.path}",
     ])  # fmt: skip
     if strict and status["failed"]:
         raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _ask_lines(questions: list[dict], kept: list[dict]) -> list[str]:
+    lines = [f"ask {q['order']:<6} {q['image']}  {q['predicted_label']} {q['confidence']:.2f}  "
+             f"{q['label_set']}" for q in questions]  # fmt: skip
+    if not questions:
+        lines = ["ask        nothing: no image was refused" + " that nobody has seen" * bool(kept)]
+    if kept:
+        how = Counter(row["answer"] for row in kept)
+        said = ", ".join(f"{n} {answer}" for answer, n in sorted(how.items()))
+        lines.append(f"not asked  {len(kept)} refused images again, which reviewers gave no label: "
+                     f"{said}, e.g. {kept[0]['image']}")  # fmt: skip
+    return lines
 
 
 def _questions(table: "DataFrame", count: int | None) -> list[dict]:
@@ -123,6 +135,13 @@ def _questions(table: "DataFrame", count: int | None) -> list[dict]:
     first = table[table["order"].notna()].sort_values("order").head(count or 0)
     columns = ["order", "image", "image_id", "predicted_label", "confidence", "label_set"]
     return first[columns].astype({"order": int}).to_dict("records")
+
+
+def _not_asked(table: "DataFrame", answers: dict[str, str]) -> list[dict]:
+    """Return the refused rows that a person has skipped or rejected before."""
+    refused = table[table["status"].isin(["review", "novel"])]
+    rows = refused[refused["image_id"].isin(answers)][["image", "image_id"]]
+    return [row | {"answer": answers[row["image_id"]]} for row in rows.to_dict("records")]
 
 
 def _error_value(text: str | None) -> float | str | None:

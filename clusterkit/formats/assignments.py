@@ -13,7 +13,7 @@ from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
-from clusterkit.formats.reviews import Assigned
+from clusterkit.formats.known_images import Assigned
 
 log = logging.getLogger("clusterkit")
 
@@ -187,4 +187,4 @@ def load_assigned(path: Path) -> Assigned:
         # The images may still be among those that fit is given.
         record = AssignmentRecord()
     root, link_roots = input_root(path, record), input_link_roots(path, record)
-    return Assigned(table, root, str(path), link_roots)
+    return Assigned(table, root, str(path), record.fingerprint or "", link_roots)

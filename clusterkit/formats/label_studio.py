@@ -42,9 +42,10 @@ def looks_like_json(path: Path) -> bool:
 def read_label_studio(path: Path) -> tuple[list[dict[str, str]], list[int]]:
     """Read Label Studio's JSON or JSON_MIN export of a project that `export` prepared.
 
-    Of a task's annotations the one updated last counts. A choice that is what clusterkit
-    predicted is an accept, another one a relabel, and so is a label typed in; a skipped or empty
-    annotation is a skip. Tasks that nobody annotated give no row.
+    Of each person's annotations of an image the one updated last counts, but for those marked as
+    ground truth, which go before. A choice that is what clusterkit predicted is an accept,
+    another one a relabel, and so is a label typed in; a skipped or empty annotation is a skip.
+    Tasks that nobody annotated give no row.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ def read_label_studio(path: Path) -> tuple[list[dict[str, str]], list[int]]:
     Returns
     -------
     rows : list of dict
-        image_id, image, label, decision, reviewer, time, note; one a task, in the file's order.
+        image_id, image, label, decision, reviewer, time, note, ground_truth ("yes" or ""); one an
+        image and person. Images are in the file's order; of an image the row that holds is last.
     places : list of int
         Of each row the number of its task in the file, from 1.
 
@@ -62,22 +64,28 @@ def read_label_studio(path: Path) -> tuple[list[dict[str, str]], list[int]]:
     DataError
         It is no JSON, no list of tasks, or a task cannot be used: one line that names it.
     """
-    rows: dict[str, dict[str, str]] = {}
-    newest: dict[str, tuple[datetime, int]] = {}
+    # Of each image and person: the row, what orders it, and the number of its task.
+    found: dict[str, dict[str, tuple[dict[str, str], tuple[bool, datetime], int]]] = {}
     tasks = _load(path)
     for number, task in enumerate(tasks, 1):
         where = f"{path}, task {number}"
         if not isinstance(task, dict):
             _refuse(where, f"it is {_kind(task)}, and a task is an object")
         for row, at in _rows_of(task, where):
-            identity = row["image_id"]
             # JSON_MIN has a record for each annotation, so a task may come again.
-            if identity not in newest or at >= newest[identity][0]:
-                rows[identity], newest[identity] = row, (at, number)
-    if not rows:
+            people = found.setdefault(row["image_id"], {})
+            rank = (bool(row["ground_truth"]), at)
+            if row["reviewer"] not in people or rank >= people[row["reviewer"]][1]:
+                people[row["reviewer"]] = (row, rank, number)
+    if not found:
         raise DataError(f"{path}: none of its {len(tasks)} tasks has been annotated; label some in "
                         "Label Studio, and export again as JSON")  # fmt: skip
-    return list(rows.values()), [newest[identity][1] for identity in rows]
+    ordered = [one for people in found.values() for one in sorted(people.values(), key=_rank)]
+    return [row for row, _, _ in ordered], [number for _, _, number in ordered]
+
+
+def _rank(one: tuple[dict[str, str], tuple[bool, datetime], int]) -> tuple[bool, datetime]:
+    return one[1]
 
 
 def _load(path: Path) -> list:
@@ -144,7 +152,8 @@ def _rows_of(task: dict, where: str) -> Iterator[tuple[dict[str, str], datetime]
         decision = "skip" if not label else "accept" if label == predicted else "relabel"
         row = {"image_id": identity, "image": image, "label": label, "decision": decision,
                "reviewer": _reviewer(annotation["by"], where), "time": time,
-               "note": "Label Studio"}  # fmt: skip
+               "note": "Label Studio",
+               "ground_truth": "yes" if label and annotation["truth"] else ""}  # fmt: skip
         yield row, at
 
 
@@ -164,6 +173,7 @@ def _annotations(task: dict, where: str) -> list[dict]:
         out.append({
             "result": result or [],
             "skipped": annotation.get("was_cancelled") is True or annotation.get("skipped") is True,
+            "truth": annotation.get("ground_truth") is True,
             "by": annotation.get("completed_by"),
             "updated_at": annotation.get("updated_at"),
             "created_at": annotation.get("created_at"),
@@ -184,6 +194,7 @@ def _of_record(record: dict) -> dict | None:
     return {
         "result": result,
         "skipped": False,
+        "truth": record.get("ground_truth") is True,
         "by": record.get("annotator"),
         "updated_at": record.get("updated_at"),
         "created_at": record.get("created_at"),

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from clusterkit.data.labels import nearest_label
-from clusterkit.formats.reviews import DECISIONS, Reviews, review_rows
+from clusterkit.formats.review_disagreements import describe_said, summarise_said
+from clusterkit.formats.review_said import Said, said_in
+from clusterkit.formats.reviews import DECISIONS, Reviews
 
 
 class SettledReview(NamedTuple):
@@ -41,11 +43,11 @@ class SettledReview(NamedTuple):
 def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
     """Return the decision that holds for each image.
 
-    Of an image's own rows the last holds; of the cluster rows that name it, the last. Its own
-    row beats its cluster's, whichever came later: it is about this image. For the same reason a
-    cluster's name never replaces a label that an image has been given. A skip decides nothing: it
-    takes back the earlier rows of its kind, so a skipped image still follows its cluster's name,
-    and a rejected one does not. Later files count as later rows.
+    Of an image's own rows the last holds, and so it is of the rows of its cluster; which is the
+    last, and what a skip takes back, is said in `review_answers.hold`. Its own row beats its
+    cluster's, whichever came later: it is about this image. For the same reason a cluster's name
+    never replaces a label that an image has been given. A skipped image still follows its
+    cluster's name, and a rejected one does not. Later files count as later rows.
 
     Parameters
     ----------
@@ -58,18 +60,14 @@ def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
     DataFrame with the columns of `SettledReview`: one row per image that is accepted, relabelled
     or rejected, in the order first named.
     """
-    parts = [r.spread.assign(file=i) for i, r in enumerate(reviews)]
-    every = pd.concat(parts, ignore_index=True)
-    own = every["provenance"] == "reviewed"
-    kinds = []
-    for kind in (own, ~own):
-        last = every[kind].drop_duplicates("image_id", keep="last")
-        kinds.append(last[last["decision"] != "skip"])
+    said = said_in(reviews)
     given = labelled["image_id"][labelled["label"].notna()]
-    kinds[1] = kinds[1][~kinds[1]["image_id"].isin(given)]
-    settled = pd.concat(kinds).drop_duplicates("image_id", keep="first")
-    first = every.drop_duplicates("image_id").reset_index(drop=True)
-    order = pd.Series(first.index, index=first["image_id"])
+    named = said.by_cluster[~said.by_cluster["image_id"].isin(given)]
+    settled = pd.concat([said.own.iloc[said.own_held], named])
+    settled = settled.drop_duplicates("image_id", keep="first")[list(SettledReview._fields)]
+    ids = pd.concat([r.spread["image_id"] for r in reviews])
+    first = ids.drop_duplicates().reset_index(drop=True)
+    order = pd.Series(first.index, index=first)
     return settled.sort_values("image_id", key=lambda ids: ids.map(order), ignore_index=True)
 
 
@@ -98,8 +96,10 @@ def summarise(
     by class), new_classes (name → nearest known name or None), relabelled (images whose label
     is not the predicted one), rejected, labels_taken (labelled images that lose theirs),
     changed_labels (labelled images that get another), accepted_otherwise (accepted with a label
-    that is not the one predicted), clusters (number, label, size, taken, file).
+    that is not the one predicted), clusters (number, decision, label, size, taken, file); and
+    those of `review_disagreements.summarise_said`.
     """
+    said = said_in(reviews)
     decisions = pd.concat([r.rows["decision"] for r in reviews])
     given = settled[settled["label"] != ""]
     labels = labelled.dropna(subset=["label"]).drop_duplicates("image_id")
@@ -125,7 +125,8 @@ def summarise(
             (old.notna() & (settled["label"] != "") & (old != settled["label"])).sum()
         ),
         "accepted_otherwise": int((other & (given["decision"] == "accept")).sum()),
-        "clusters": _named_clusters(reviews, settled),
+        "clusters": _named_clusters(said, reviews, settled),
+        **summarise_said(said, reviews, settled),
     }
 
 
@@ -144,6 +145,7 @@ def describe(summary: dict[str, Any]) -> list[str]:
         what = named["label"] or named["decision"]
         lines.append(f"cluster    {named['cluster']}: {what}, {named['taken']} of its "
                      f"{named['size']} images")  # fmt: skip
+    lines += describe_said(summary)
     if summary["new_classes"]:
         near = {
             k: f" (did you mean '{v}'?)" if v else "" for k, v in summary["new_classes"].items()
@@ -158,16 +160,16 @@ def describe(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _named_clusters(reviews: list[Reviews], settled: pd.DataFrame) -> list[dict[str, Any]]:
+def _named_clusters(
+    said: Said, reviews: list[Reviews], settled: pd.DataFrame
+) -> list[dict[str, Any]]:
     out = []
-    for i, part in enumerate(reviews):
-        rows = part.rows[part.rows["cluster"].notna()].drop_duplicates("cluster", keep="last")
-        for row in review_rows(rows[rows["decision"] != "skip"]):
-            name = f"cluster:{row.cluster}"
-            size = part.spread[part.spread["provenance"] == name]["image_id"].nunique()
-            taken = (settled["file"] == i) & (settled["provenance"] == name)
-            label = row.label if row.decision in ("accept", "relabel") else ""
-            out.append({"cluster": row.cluster, "decision": row.decision, "label": label,
-                        "size": int(size), "taken": int(taken.sum()),
-                        "file": Path(part.where).name})  # fmt: skip
+    for row in said.clusters_held.to_dict("records"):
+        file, name = int(row["file"]), f"cluster:{row['cluster']}"
+        spread = reviews[file].spread
+        size = spread[spread["provenance"] == name]["image_id"].nunique()
+        taken = (settled["file"] == file) & (settled["provenance"] == name)
+        out.append({"cluster": int(row["cluster"]), "decision": row["decision"],
+                    "label": row["label"], "size": int(size), "taken": int(taken.sum()),
+                    "file": Path(reviews[file].where).name})  # fmt: skip
     return out

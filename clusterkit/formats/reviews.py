@@ -7,42 +7,23 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from clusterkit.data.identity import is_number, text_id
+from clusterkit.data.identity import text_id
 from clusterkit.data.label_map import LabelMap
 from clusterkit.data.labels import read_label, read_labels
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
+from clusterkit.formats.known_images import Assigned, KnownImages
 from clusterkit.formats.label_studio import looks_like_json, read_label_studio
 
 REVIEW_COLUMNS = ("image_id", "image", "label", "decision", "reviewer", "time", "note")
+# Not in every file: of which assignments a cluster's number is, and `yes` where the row is ground
+# truth.
+FURTHER_COLUMNS = ("assignments", "ground_truth")
 DECISIONS = ("accept", "relabel", "reject", "skip")
 
 _NEEDED = ("image_id", "label", "decision")
 _CLUSTER = re.compile(r"cluster:([0-9]{1,9})")
-
-
-@dataclass(frozen=True)
-class Assigned:
-    """The assignments that reviews are about.
-
-    Attributes
-    ----------
-    table : DataFrame
-        Columns image, image_id, predicted_label, cluster (Int64) and group of its
-        `assignments.csv`; text that is missing is "".
-    root : Path
-        Where its images are.
-    where : str
-        The file, for messages.
-    link_roots : tuple of Path
-        Where else links among its images may lead.
-    """
-
-    table: pd.DataFrame
-    root: Path
-    where: str
-    link_roots: tuple[Path, ...] = ()
 
 
 class ReviewRow(NamedTuple):
@@ -57,6 +38,8 @@ class ReviewRow(NamedTuple):
     label : str
     decision : str
         One of `DECISIONS`.
+    assignments : str
+        Fingerprint of the assignments whose cluster the row names; "": it does not say.
     line : int
         Number of the line or task in the file.
     where : str
@@ -69,6 +52,7 @@ class ReviewRow(NamedTuple):
     image: str
     label: str
     decision: str
+    assignments: str
     line: int
     where: str
     cluster: int | None
@@ -83,10 +67,12 @@ class Reviews:
     where : str
         The file.
     rows : DataFrame
-        `REVIEW_COLUMNS` as they were written, and `line`, `where`, `cluster` (Int64).
+        `REVIEW_COLUMNS` and `FURTHER_COLUMNS` as they were written, and `line`, `where`,
+        `cluster` (Int64).
     spread : DataFrame
-        One row a reviewed image and row: image_id, decision, label ("" for reject and skip),
-        predicted ("" where nothing was), provenance, position (row of `assigned.table`; -1).
+        One row for each row about an image, and one for each image of a cluster that is named, as
+        its last row says: image_id, decision, label ("" for reject and skip), predicted (""
+        where nothing was), provenance, position (row of `assigned.table`; -1), row (of `rows`).
     assigned : Assigned or None
     """
 
@@ -102,15 +88,17 @@ def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFram
     Parameters
     ----------
     path : path
-        CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out. Or what
-        Label Studio exported, see `label_studio.read_label_studio`.
+        CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out, and so
+        may `FURTHER_COLUMNS`. Or what Label Studio exported, see
+        `label_studio.read_label_studio`.
     names : LabelMap or None
         Labels to be renamed.
 
     Returns
     -------
-    DataFrame with `REVIEW_COLUMNS` (str), `line` (int, the row's or task's number in the file),
-    `where` (str, for messages) and `cluster` (Int64: the number where the row names a cluster).
+    DataFrame with `REVIEW_COLUMNS` and `FURTHER_COLUMNS` (str), `line` (int, the row's or task's
+    number in the file), `where` (str, for messages) and `cluster` (Int64: the number where the
+    row names a cluster).
 
     Raises
     ------
@@ -122,7 +110,8 @@ def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFram
         raise DataError(f"reviews file {path} does not exist; check the path")
     if looks_like_json(path):
         found, numbers = read_label_studio(path)
-        rows, unit = pd.DataFrame(found, columns=list(REVIEW_COLUMNS), dtype=object), "task"
+        columns = [*REVIEW_COLUMNS, *FURTHER_COLUMNS]
+        rows, unit = pd.DataFrame(found, columns=columns, dtype=object).fillna(""), "task"
     else:
         rows, numbers = _read_csv(path)
         unit = "line"
@@ -154,13 +143,14 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
                 f"{', '.join(_NEEDED)}, it has {', '.join(names[:12])[:200]}"
                 + one_column_note(names)
             )
-    repeated = [c for c in REVIEW_COLUMNS if names.count(c) > 1]
+    columns = [*REVIEW_COLUMNS, *FURTHER_COLUMNS]
+    repeated = [c for c in columns if names.count(c) > 1]
     if repeated:
         raise DataError(f"{path} has two columns '{repeated[0]}'; keep one")
     cells = {name: [line[i] for line in lines] for i, name in enumerate(names)}
     blank = [""] * len(lines)
     rows = pd.DataFrame(
-        {c: [restore_csv_text(v.strip()) for v in cells.get(c, blank)] for c in REVIEW_COLUMNS},
+        {c: [restore_csv_text(v.strip()) for v in cells.get(c, blank)] for c in columns},
         dtype=object,
     )
     rows["decision"] = rows["decision"].str.lower()
@@ -193,18 +183,19 @@ def spread_reviews(
     """
     names = LabelMap() if names is None else names
     rows = read_reviews(path, names)
-    known = _KnownImages(assigned, labelled)
-    # Only a cluster's last row counts; spreading each would let a small file fill the memory.
-    last = rows.dropna(subset=["cluster"]).groupby("cluster")["line"].max().to_dict()
+    known = KnownImages(assigned, labelled)
+    # A cluster is spread once; spreading each row would let a small file fill the memory.
+    named = rows["cluster"].dropna()
+    last = dict(zip(named.tolist(), named.index.tolist(), strict=True))
     out = []
-    for row in review_rows(rows):
+    for number, row in enumerate(review_rows(rows)):
         where = row.where
         if row.cluster is None:
             positions, provenance = known.image(row.image_id, where), "reviewed"
         else:
-            positions = known.cluster(row.cluster, row.image, where)
+            positions = known.cluster(row.cluster, row.image, row.assignments, where)
             provenance = f"cluster:{row.cluster}"
-            if row.line != last[row.cluster]:
+            if number != last[row.cluster]:
                 continue
         for image_id, position in positions:
             predicted = names.renamed([known.predicted(image_id, position)])[0] or ""
@@ -217,76 +208,10 @@ def spread_reviews(
                         "relabel and the label, or skip"
                     )
                 _check_label(label, where)
-            out.append((image_id, row.decision, label, predicted, provenance, position))
-    columns = ["image_id", "decision", "label", "predicted", "provenance", "position"]
+            out.append((image_id, row.decision, label, predicted, provenance, position,
+                        number))  # fmt: skip
+    columns = ["image_id", "decision", "label", "predicted", "provenance", "position", "row"]
     return Reviews(str(path), rows, pd.DataFrame(out, columns=columns), assigned)
-
-
-class _KnownImages:
-    """The images that a row may name: each as its id and its row in `assigned.table` (or -1)."""
-
-    def __init__(self, assigned: Assigned | None, labelled: pd.DataFrame) -> None:
-        self.assigned = assigned
-        self.by_id: dict[str, int] = {}
-        self.members: dict[int, list[tuple[str, int]]] = {}
-        labels = labelled.sort_values("label", na_position="last").drop_duplicates("image_id")
-        self.labels = dict(zip(labels["image_id"], labels["label"], strict=True))
-        if assigned is None:
-            return
-        table = assigned.table
-        self.predictions = table["predicted_label"].tolist()
-        for position, (identity, number) in enumerate(
-            zip(table["image_id"], table["cluster"], strict=True)
-        ):
-            if not identity:
-                continue
-            self.by_id.setdefault(identity, position)
-            if pd.notna(number):
-                self.members.setdefault(int(number), []).append((identity, position))
-
-    def image(self, image_id: str, where: str) -> list[tuple[str, int]]:
-        if image_id in self.by_id:
-            return [(image_id, self.by_id[image_id])]
-        if image_id in self.labels:
-            return [(image_id, -1)]
-        if is_number(image_id):
-            raise DataError(
-                f"{where}: image_id '{shown(image_id)}' is a number, and no id of an image is one: "
-                "a spreadsheet has changed it; copy it anew from the column image_id"
-            )
-        source = f"{self.assigned.where} or " if self.assigned else ""
-        hint = "" if self.assigned else "; put the reviews beside the assignments.csv they are of"
-        raise DataError(
-            f"{where}: image_id '{shown(image_id)}' is not in {source}the labelled images; copy "
-            f"it from the column image_id, or remove the row{hint}"
-        )
-
-    def cluster(self, number: int, image: str, where: str) -> list[tuple[str, int]]:
-        if self.assigned is None:
-            raise DataError(
-                f"{where}: 'cluster:{number}' needs the assignments.csv that numbers the "
-                "clusters; put it beside the reviews file"
-            )
-        if number not in self.members:
-            have = f"clusters 0 to {max(self.members)}" if self.members else "no clusters"
-            raise DataError(
-                f"{where}: there is no cluster {number} in {self.assigned.where}, which has "
-                f"{have}; correct the number or remove the row"
-            )
-        members = self.members[number]
-        images = self.assigned.table["image"]
-        # Numbers mean something in one assignments.csv only; an image of the cluster tells.
-        if image and image not in {images.iloc[p] for _, p in members}:
-            raise DataError(
-                f"{where}: cluster {number} of {self.assigned.where} does not hold the image "
-                f"'{shown(image)}' that the row names: it was written for other clusters; "
-                "put the reviews beside the assignments.csv they are of"
-            )
-        return members
-
-    def predicted(self, image_id: str, position: int) -> str:
-        found = self.predictions[position] if position >= 0 else self.labels.get(image_id)
-        return found if isinstance(found, str) else ""
 
 
 def _cluster_of(image_id: str, decision: str, label: str, where: str) -> int | None:

@@ -137,6 +137,14 @@ class RunInfo(JsonRecord):
     metrics: dict[str, Any]
     reviews: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def without_label(self) -> dict[str, str]:
+        """Images that a person looked at and gave no label: image_id → skipped or rejected."""
+        found = self.reviews.get("no_label")
+        if not isinstance(found, dict):
+            return {}
+        return {str(k): v for k, v in found.items() if v in ("skipped", "rejected")}
+
     @classmethod
     def of_run(cls, values: dict[str, Any], where: str) -> Self:
         """Read a `run.json` of this format or of an older one that is still read.

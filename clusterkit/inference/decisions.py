@@ -41,6 +41,8 @@ class Decisions:
         -1: in none.
     order : (N,) int
         1 is asked first; 0: not asked.
+    answered : (N,) bool
+        A person has skipped or rejected the image before the run was fitted.
     """
 
     failed: np.ndarray
@@ -54,6 +56,7 @@ class Decisions:
     status: np.ndarray
     cluster: np.ndarray
     order: np.ndarray
+    answered: np.ndarray
 
     @classmethod
     def empty(cls, n: int) -> "Decisions":
@@ -70,6 +73,7 @@ class Decisions:
             status=np.full(n, "review", dtype=object),
             cluster=np.full(n, -1, dtype=np.int32),
             order=np.zeros(n, dtype=np.int32),
+            answered=np.zeros(n, dtype=bool),
         )
 
     @property
@@ -93,6 +97,7 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
     # The first of several labelled images with the same bytes is named.
     known = pd.Index(rule.run.manifest["image_id"])
     first = pd.Series(np.arange(len(known)), index=known)[~known.duplicated()]
+    answered = set(rule.run.info.without_label)
     names = ("ids", "errors", "probs", "novelty", "nearest_classes", "near")
     for rows, part in evidence.parts(*names):
         probs, failed = rule.probs(part["probs"]), part["errors"] != ""
@@ -104,6 +109,7 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
         )
         like = np.column_stack([best, part["nearest_classes"]])
         found.untestable[rows] = _first_of(like, rule.untestable)
+        found.answered[rows] = [identity in answered for identity in part["ids"]]
         same = first.reindex(part["ids"]).fillna(-1).to_numpy(dtype=np.int32)
         found.same[rows] = np.where(failed, -1, same)
         found.near[rows] = np.where(failed | (found.same[rows] >= 0), -1, part["near"])
@@ -113,7 +119,9 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
     if found.refused.any():
         labelled = Reduction.stored_in(rule.run)(rule.run.gallery["features"])
         found.cluster[found.refused] = _clusters(found, evidence, labelled, rule)
-        found.order[found.refused] = _order(found, evidence, groups, labelled, rule)
+        asked = found.refused & ~found.answered
+        if asked.any():
+            found.order[asked] = _order(found, evidence, groups, labelled, rule)
     return found
 
 
@@ -175,8 +183,11 @@ def _order(
     labelled: np.ndarray,
     rule: DecisionRule,
 ) -> np.ndarray:
-    """Return the order (R,) in which to ask about the refused images; see `order_questions`."""
-    refused, done = found.refused, 0
+    """Return the order (R,) in which to ask about the refused images; see `order_questions`.
+
+    Those that a person has seen and given no label are not asked about again.
+    """
+    refused, done = found.refused & ~found.answered, 0
     worth = np.empty(refused.sum())
     points = np.empty((len(worth), labelled.shape[1]), dtype=np.float32)
     for rows, part in evidence.parts("reduced", "probs"):

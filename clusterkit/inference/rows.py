@@ -70,6 +70,7 @@ class _RowBuilder:
              for few in rule.labelled_of_classes], dtype=object
         )  # fmt: skip
         self.joined: dict[bytes, str] = {}
+        self.answers = rule.run.info.without_label
 
     def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the columns of these rows that rest on the evidence."""
@@ -137,8 +138,9 @@ class _RowBuilder:
         for i, (row, limit, label, score) in enumerate(
             zip(table, limits, labels, scores, strict=True)
         ):
-            said = _reason(row, limit, promised, unusual[i], why)
-            out[i] = _near_reason(row, label, score) + said
+            said = _answer_reason(row, self.answers.get(str(row.image_id), ""))
+            said += _near_reason(row, label, score)
+            out[i] = said + _reason(row, limit, promised, unusual[i], why)
         return out
 
     def _unusual(self, rows: slice, p_values: np.ndarray) -> np.ndarray:
@@ -147,6 +149,13 @@ class _RowBuilder:
         perhaps = [f"perhaps unlike every labelled image (p = {p:.3f})" for p in p_values]
         few = np.where(classes >= 0, self.too_few[classes], np.array(perhaps, dtype=object))
         return np.where(self.found.unusual[rows], few, "")
+
+
+def _answer_reason(row: Any, answer: str) -> str:
+    if not answer or row.status in ("failed", "duplicate"):
+        return ""
+    again = ", not asked again" if row.status in ("review", "novel") else ""
+    return f"A reviewer {answer} it before{again}. "
 
 
 def _near_reason(row: Any, label: str, score: float) -> str:

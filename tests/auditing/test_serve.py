@@ -316,3 +316,20 @@ def test_the_command_serves_until_it_is_interrupted(run, assignment, tmp_path):
     assert "Traceback" not in errors
     assert Run.load(folder).path == folder
     assert len(read_assignments(folder / "assignments.csv")) == len(assignment.table)
+
+
+def test_rows_about_clusters_name_their_assignments(served):
+    server, reviews = served
+    file = server.reviews
+    number = int(file.assigned.table["cluster"].dropna().iloc[0])
+    named = dict.fromkeys(REVIEW_COLUMNS, "") | {
+        "image_id": f"cluster:{number}", "label": "rod", "decision": "relabel",
+    }  # fmt: skip
+    own = file.assigned.fingerprint
+    assert f'"fingerprint": "{own}"' in (server.folder / "index.html").read_text()
+    assert post(server, [named | {"assignments": own}])[0] == 200
+    status, body, _ = post(server, [named | {"assignments": "x" + own[:0:-1]}])
+    assert status == 422
+    assert "its clusters are others" in json.loads(body)["error"]
+    assert read_reviews(reviews)["assignments"].tolist() == [own]
+    assert json.loads(ask(server, name="reviews")[1])["rows"][0]["assignments"] == own

@@ -18,8 +18,9 @@ from clusterkit.config import override
 from clusterkit.errors import DataError
 from clusterkit.formats.assignments import write_assignments
 from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_settling import describe, settle, summarise
-from clusterkit.formats.reviews import Assigned, spread_reviews
+from clusterkit.formats.reviews import spread_reviews
 
 HEADER = ["image_id", "image", "label", "decision", "reviewer", "time", "note"]
 

@@ -1,6 +1,7 @@
 """The query order in assignments and on the command line."""
 
 import json
+import shutil
 
 import pandas as pd
 
@@ -53,3 +54,29 @@ def test_ask_prints_the_first_questions(command, run, sample, assignment, tmp_pa
     code, out, _ = command(*arguments[:4], *arguments[6:], "--json")
     assert code == 0
     assert "ask" not in json.loads(out)
+
+
+def test_what_was_skipped_or_rejected_is_not_asked_again(
+    command, run, sample, assignment, tmp_path
+):
+    """As `fit --reviews` notes it in the run: refused still, but without an order."""
+    table = assignment.table
+    first = table[table["order"].notna()].sort_values("order")["image_id"].tolist()
+    folder = tmp_path / "run"
+    shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("assignments*", "audit"))
+    info = json.loads((folder / "run.json").read_text())
+    info["reviews"] = {"no_label": {first[0]: "skipped", first[1]: "rejected", first[2]: ["x"]}}
+    (folder / "run.json").write_text(json.dumps(info))
+    code, out, _ = command("assign", sample / "unlabeled.csv", "--run", folder, "--ask", "3",
+                           "--out", tmp_path / "a.csv")  # fmt: skip
+    assert code == 0
+    assert "2 refused images again, which reviewers gave no label: 1 rejected, 1 skipped" in out
+    again = read_assignments(tmp_path / "a.csv").set_index("image_id")
+    assert again.loc[first[:2], "order"].isna().all()
+    assert again.loc[first[0], "reason"].startswith("A reviewer skipped it before, not asked again")
+    assert again.loc[first[1], "reason"].startswith("A reviewer rejected it before")
+    same = table.set_index("image_id")
+    assert (again["status"] == same["status"]).all()
+    asked = again["order"].dropna().astype(int)
+    assert sorted(asked) == list(range(1, len(asked) + 1))
+    assert first[2] in asked.index

@@ -1,5 +1,6 @@
 // reviews.csv: written and read here as clusterkit does.
 const columns = ["image_id", "image", "label", "decision", "reviewer", "time", "note"];
+const further = ["assignments", "ground_truth"]; // written where a row has them
 const decisions = ["accept", "relabel", "reject", "skip"];
 const formula = /^[=+\-@\t\r']/;
 
@@ -14,8 +15,9 @@ function quote(text) {
 }
 
 function toCsv(rows) {
-  const lines = rows.map((row) => columns.map((name) => quote(guard(String(row[name] ?? "")))).join(","));
-  return [columns.join(","), ...lines].join("\n") + "\n";
+  const named = [...columns, ...further.filter((name) => rows.some((row) => row[name]))];
+  const lines = rows.map((row) => named.map((name) => quote(guard(String(row[name] ?? "")))).join(","));
+  return [named.join(","), ...lines].join("\n") + "\n";
 }
 
 // RFC 4180: quoted cells may hold separators, quotes and line breaks.
@@ -43,11 +45,12 @@ function parseCsv(text) {
 
 function fromCsv(text) {
   const [head, ...lines] = parseCsv(text.replace(/^\uFEFF/, ""));
-  const where = Object.fromEntries(columns.map((name) => [name, (head || []).indexOf(name)]));
+  const every = [...columns, ...further];
+  const where = Object.fromEntries(every.map((name) => [name, (head || []).indexOf(name)]));
   for (const name of ["image_id", "label", "decision"])
     if (where[name] < 0) throw new Error(`there is no column ${name}`);
   return lines.map((line, number) => {
-    const row = Object.fromEntries(columns.map((name) => [name, unguard((line[where[name]] ?? "").trim())]));
+    const row = Object.fromEntries(every.map((name) => [name, unguard((line[where[name]] ?? "").trim())]));
     row.decision = row.decision.toLowerCase();
     if (!row.image_id) throw new Error(`row ${number + 1} has no image_id`);
     if (!decisions.includes(row.decision))
@@ -63,6 +66,8 @@ function checkRow(row, number) {
   if (error) throw new Error(`row ${number}: ${error}`);
   if (row.decision === "relabel" && !row.label) throw new Error(`row ${number}: relabel without a label`);
   if (row.note.length > 10000) throw new Error(`row ${number}: the note is longer than 10,000 characters`);
+  if (row.image_id.startsWith("cluster:") && row.assignments && row.assignments !== data.fingerprint)
+    throw new Error(`row ${number}: ${row.image_id.slice(0, 40)} is of the assignments ${row.assignments.slice(0, 40)}, and this page is of ${data.fingerprint}`);
   const cluster = clusterOf(row);
   if (!cluster || !row.image || row.image === cluster.medoid) return;
   const own = members.get(cluster.cluster) || [];

@@ -57,8 +57,10 @@ function verdictFor(image, decision, label, note) {
 }
 
 function rowOf(id, verdict) {
-  return { image_id: id, image: verdict.image, label: verdict.label, decision: verdict.decision,
+  const row = { image_id: id, image: verdict.image, label: verdict.label, decision: verdict.decision,
     reviewer: verdict.reviewer, time: verdict.time, note: verdict.note };
+  // A cluster's number means something in this batch only.
+  return id.startsWith("cluster:") ? { ...row, assignments: data.fingerprint } : row;
 }
 
 function allRows() {

@@ -1,0 +1,151 @@
+"""The images and clusters that reviews may name: those of the assignments they are about."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.data.identity import is_number
+from clusterkit.errors import DataError, shown
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """The assignments that reviews are about.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Columns image, image_id, predicted_label, cluster (Int64) and group of its
+        `assignments.csv`; text that is missing is "".
+    root : Path
+        Where its images are.
+    where : str
+        The file, for messages.
+    recorded : str
+        The fingerprint that its `assignments.json` holds; "": none.
+    link_roots : tuple of Path
+        Where else links among its images may lead.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    where: str
+    recorded: str = ""
+    link_roots: tuple[Path, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `clusters_fingerprint`."""
+        return clusters_fingerprint(self.table)
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """What a row about one of its clusters may say of it."""
+        return self.fingerprint, self.recorded
+
+
+def clusters_fingerprint(table: pd.DataFrame) -> str:
+    """Name which images are in which cluster: an x and 15 hex digits.
+
+    The fingerprint in `assignments.json` would not do alone: it is of the input and the run,
+    while `--max-error` changes the clusters too, and a copied folder does not.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns image_id and cluster.
+    """
+    members = table[table["cluster"].notna()]
+    lines = sorted(zip(members["cluster"].astype(int), members["image_id"], strict=True))
+    # "x": no program takes it for a number, and rounds it.
+    text = "".join(f"{number} {identity}\n" for number, identity in lines)
+    return "x" + hashlib.sha256(text.encode()).hexdigest()[:15]
+
+
+class KnownImages:
+    """The images that a row may name: each as its id and its row in `assigned.table` (or -1).
+
+    Parameters
+    ----------
+    assigned : Assigned or None
+    labelled : DataFrame
+        image_id and label of the images that are known without `assigned`.
+    """
+
+    def __init__(self, assigned: Assigned | None, labelled: pd.DataFrame) -> None:
+        self.assigned = assigned
+        self.by_id: dict[str, int] = {}
+        self.members: dict[int, list[tuple[str, int]]] = {}
+        labels = labelled.sort_values("label", na_position="last").drop_duplicates("image_id")
+        self.labels = dict(zip(labels["image_id"], labels["label"], strict=True))
+        if assigned is None:
+            return
+        table = assigned.table
+        self.predictions = table["predicted_label"].tolist()
+        for position, (identity, number) in enumerate(
+            zip(table["image_id"], table["cluster"], strict=True)
+        ):
+            if not identity:
+                continue
+            self.by_id.setdefault(identity, position)
+            if pd.notna(number):
+                self.members.setdefault(int(number), []).append((identity, position))
+
+    def image(self, image_id: str, where: str) -> list[tuple[str, int]]:
+        """Return the image of an id; `where` names the row in messages."""
+        if image_id in self.by_id:
+            return [(image_id, self.by_id[image_id])]
+        if image_id in self.labels:
+            return [(image_id, -1)]
+        if is_number(image_id):
+            raise DataError(
+                f"{where}: image_id '{shown(image_id)}' is a number, and no id of an image is one: "
+                "a spreadsheet has changed it; copy it anew from the column image_id"
+            )
+        source = f"{self.assigned.where} or " if self.assigned else ""
+        hint = "" if self.assigned else "; put the reviews beside the assignments.csv they are of"
+        raise DataError(
+            f"{where}: image_id '{shown(image_id)}' is not in {source}the labelled images; copy "
+            f"it from the column image_id, or remove the row{hint}"
+        )
+
+    def cluster(
+        self, number: int, image: str, assignments: str, where: str
+    ) -> list[tuple[str, int]]:
+        """Return the images of a cluster, after a check that the row means these assignments."""
+        if self.assigned is None:
+            raise DataError(
+                f"{where}: 'cluster:{number}' needs the assignments.csv that numbers the "
+                "clusters; put it beside the reviews file"
+            )
+        if assignments and assignments not in self.assigned.fingerprints:
+            raise DataError(
+                f"{where}: cluster {number} is one of the assignments "
+                f"'{shown(assignments)}', and {self.assigned.where} has the fingerprint "
+                f"{self.assigned.fingerprint}: its clusters are others; put the reviews beside the "
+                "assignments.csv they are of, or remove the row"
+            )
+        if number not in self.members:
+            have = f"clusters 0 to {max(self.members)}" if self.members else "no clusters"
+            raise DataError(
+                f"{where}: there is no cluster {number} in {self.assigned.where}, which has "
+                f"{have}; correct the number or remove the row"
+            )
+        members = self.members[number]
+        images = self.assigned.table["image"]
+        # Numbers mean something in one assignments.csv only; an image of the cluster tells.
+        if image and image not in {images.iloc[p] for _, p in members}:
+            raise DataError(
+                f"{where}: cluster {number} of {self.assigned.where} does not hold the image "
+                f"'{shown(image)}' that the row names: it was written for other clusters; "
+                "put the reviews beside the assignments.csv they are of"
+            )
+        return members
+
+    def predicted(self, image_id: str, position: int) -> str:
+        """Return what was predicted, or the label that is known; "" for neither."""
+        found = self.predictions[position] if position >= 0 else self.labels.get(image_id)
+        return found if isinstance(found, str) else ""
