@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from clusterkit.config_data import DataConfig, separator_character
 from clusterkit.config_fields import Doc, Range, Setting, build, describe
 from clusterkit.config_sections import (
     PRESETS,
     AssignConfig,
     AuditConfig,
     AugmentConfig,
-    DataConfig,
     EngineConfig,
     ImageConfig,
     ModelConfig,
     TrainConfig,
-    separator_character,
 )
 from clusterkit.errors import ConfigError
 

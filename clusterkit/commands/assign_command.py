@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clusterkit.commands.data_options import listing_options, listing_settings
 from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
-    keep_localizers_option,
-    keep_tags_option,
     left_out_lines,
-    link_options,
     print_summary,
     run_option,
-    table_options,
-    table_settings,
 )
 from clusterkit.config import override
 from clusterkit.errors import ClusterkitError, ConfigError
@@ -43,10 +39,7 @@ if TYPE_CHECKING:
 )
 @config_option("--confidence", key="assign.confidence", type=float, help="Of that promise")
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
-@table_options
-@keep_tags_option
-@keep_localizers_option
-@link_options
+@listing_options
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
 @click.option("--overwrite", is_flag=True, help="Replace the assignments of another input.")
@@ -62,10 +55,6 @@ def assign(
     max_error: str | None,
     confidence: float | None,
     per_class: bool,
-    keep_tags: list[str] | None,
-    keep_localizers: bool | None,
-    follow_links: bool | None,
-    link_roots: list[str] | None,
     ask: int | None,
     fresh: bool,
     overwrite: bool,
@@ -86,9 +75,7 @@ def assign(
 
     error = _error_value(max_error)
     loaded, config = common.load_run(run)
-    config = override(config, assign__max_error=error, **table_settings(options),
-                      data__keep_tags=keep_tags, data__keep_localizers=keep_localizers,
-                      data__follow_links=follow_links, data__link_roots=link_roots,
+    config = override(config, assign__max_error=error, **listing_settings(options),
                       assign__confidence=confidence,
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(

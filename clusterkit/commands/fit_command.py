@@ -6,12 +6,11 @@ from typing import Any
 
 import click
 
+from clusterkit.commands.data_options import data_options, data_settings
 from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
-    data_options,
-    data_settings,
     left_out_lines,
     print_summary,
 )

@@ -5,14 +5,8 @@ from typing import Any
 
 import click
 
-from clusterkit.commands.options import (
-    CommonOptions,
-    common,
-    data_options,
-    data_settings,
-    left_out_lines,
-    print_summary,
-)
+from clusterkit.commands.data_options import data_options, data_settings
+from clusterkit.commands.options import CommonOptions, common, left_out_lines, print_summary
 from clusterkit.config import override
 from clusterkit.errors import ClusterkitError
 

@@ -4,13 +4,8 @@ from pathlib import Path
 
 import click
 
-from clusterkit.commands.options import (
-    CommonOptions,
-    common,
-    label_map_option,
-    print_summary,
-    run_option,
-)
+from clusterkit.commands.data_options import label_map_option
+from clusterkit.commands.options import CommonOptions, common, print_summary, run_option
 
 
 @click.command()

@@ -129,11 +129,7 @@ def expand(
     """
     data, wanted = config.data, _wanted(config)
     keep = [known_tag(name) for name in data.keep_tags]
-    headers: list[Header | None] = []
-    for number, path in enumerate(rows["path"], 1):
-        headers.append(read_header(path, wanted))
-        if progress and number % 100 == 0:
-            progress("headers", number, len(rows))
+    headers = _read_headers(rows["path"], wanted, progress)
     rows, headers = take_pictures(rows, headers, config.data.keep_localizers, left_out)
     say_slides(rows, headers)
     rows = rows.reset_index(drop=True).astype(object)
@@ -150,6 +146,17 @@ def expand(
     rows = with_written_text(rows, ["group", *data.keep_tags])
     rows = rows.explode("frame", ignore_index=True).astype(object)
     return rows.where(rows.notna(), None)
+
+
+def _read_headers(
+    paths: pd.Series, tags: tuple[int, ...], progress: Progress | None
+) -> list[Header | None]:
+    headers: list[Header | None] = []
+    for number, path in enumerate(paths, 1):
+        headers.append(read_header(path, tags))
+        if progress and number % 100 == 0:
+            progress("headers", number, len(paths))
+    return headers
 
 
 def resolve_uids(root: Path, images: list[str]) -> list[str]:

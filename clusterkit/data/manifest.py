@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.config import Config, DataConfig
-from clusterkit.data.adapters import find_adapter
+from clusterkit.data.adapters import Adapter, find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.frames import expand, names_of
 from clusterkit.data.identity import read_identified
@@ -123,15 +123,8 @@ def read_rows(
     DataError, ConfigError
         The source cannot be listed at all.
     """
-    adapter = find_adapter(source, config.data)
     tag = config.data.label_tag
-    if isinstance(adapter, CsvAdapter) and (tag or not labels):
-        adapter = CsvAdapter(source, config.data, labels=False)
-    listed = complete(adapter.read())
-    by_table = listed["label"].notna().any() or config.data.label_columns
-    if tag and isinstance(adapter, CsvAdapter) and by_table:
-        raise DataError(f"{source} has labels, and data.label_tag = '{tag}' asks for those of the "
-                        "DICOM headers; leave out one")  # fmt: skip
+    adapter, listed = _read_source(source, config, labels)
     left_out = LeftOut() if left_out is None else left_out
     left_out.include(getattr(adapter, "left_out", None))
     said = Remarks() if remarks is None else remarks
@@ -153,6 +146,19 @@ def read_rows(
     if remarks is None:
         said.warn()
     return rows
+
+
+def _read_source(source: Path, config: Config, labels: bool) -> tuple[Adapter, pd.DataFrame]:
+    """Find the adapter of a source, and read the rows of its files."""
+    adapter, tag = find_adapter(source, config.data), config.data.label_tag
+    if isinstance(adapter, CsvAdapter) and (tag or not labels):
+        adapter = CsvAdapter(source, config.data, labels=False)
+    listed = complete(adapter.read())
+    by_table = listed["label"].notna().any() or config.data.label_columns
+    if tag and isinstance(adapter, CsvAdapter) and by_table:
+        raise DataError(f"{source} has labels, and data.label_tag = '{tag}' asks for those of the "
+                        "DICOM headers; leave out one")  # fmt: skip
+    return adapter, listed
 
 
 def _read_labels(

@@ -105,14 +105,13 @@ def assign(
         Single unreadable images are `failed` rows instead.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    config = run.config_with(config)
+    config, source = run.config_with(config), Path(source)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    check_writable(out, _OUT)
-    check_writable(out.with_suffix(".json"), _OUT)
-    inputs, left_out = _listed(source, config, progress)
-    _check_key(run, inputs, config)
-    check_target(out, inputs["image"], _root_of(Path(source), config), Path(source), overwrite)
+    for path in (out, out.with_suffix(".json")):
+        check_writable(path, _OUT)
+    inputs, left_out = _list_inputs(run, source, config, progress)
+    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
     journal = _open_journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
@@ -126,10 +125,7 @@ def assign(
             resumed_batches=resumed,
             **left_out,
         )
-        record = _timed(record, time.perf_counter() - started)
-        with writing(out, _OUT):
-            write_assignments(table, out)
-            write_json(out.with_suffix(".json"), record.to_dict())
+        record = _write(out, table, record, time.perf_counter() - started)
     except BaseException:
         journal.close()
         raise
@@ -137,12 +133,13 @@ def assign(
     return Assignment(table, record, out)
 
 
-def _listed(
-    source: Path | str, config: Config, progress: Progress | None
+def _list_inputs(
+    run: Run, source: Path, config: Config, progress: Progress | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of an input, and what a record says of the files that are none."""
     left_out = LeftOut()
     inputs = read_inputs(source, config, progress, left_out)
+    _check_key(run, inputs, config)
     return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
 
@@ -201,9 +198,16 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
     }
 
 
-def _timed(record: AssignmentRecord, seconds: float) -> AssignmentRecord:
-    speed = (record.images or 0) / seconds
-    return replace(record, seconds=round(seconds, 3), images_per_second=speed)
+def _write(
+    out: Path, table: pd.DataFrame, record: AssignmentRecord, seconds: float
+) -> AssignmentRecord:
+    """Write the table and its record, and return the record with how long it took."""
+    speed = len(table) / seconds
+    record = replace(record, seconds=round(seconds, 3), images_per_second=speed)
+    with writing(out, _OUT):
+        write_assignments(table, out)
+        write_json(out.with_suffix(".json"), record.to_dict())
+    return record
 
 
 def _root_of(source: Path, config: Config) -> Path:

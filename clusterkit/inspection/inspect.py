@@ -121,11 +121,9 @@ def inspect(
         "label_errors": note,
         "seconds": round(time.monotonic() - began, 1),
     }
-    page = None
-    if out is not None:
-        page = _write(
-            out, table, summary, lambda: render_page(out, scanned, found, summary, config)
-        )
+    if out is None:
+        return Inspection(table, summary, None)
+    page = _write(out, table, summary, lambda: render_page(out, scanned, found, summary, config))
     return Inspection(table, summary, page)
 
 
