@@ -108,10 +108,8 @@ def assign(
     config, source = run.config_with(config), Path(source)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    for path in (out, out.with_suffix(".json")):
-        check_writable(path, _OUT)
     inputs, left_out = _list_inputs(run, source, config, progress)
-    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
+    _check_out(out, inputs, source, config, overwrite)
     journal = _open_journal(out, _key(run, inputs, config), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress)
@@ -131,6 +129,15 @@ def assign(
         raise
     journal.remove()
     return Assignment(table, record, out)
+
+
+def _check_out(
+    out: Path, inputs: pd.DataFrame, source: Path, config: Config, overwrite: bool
+) -> None:
+    """Find out what cannot or must not be written before hours are spent."""
+    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
+    for path in (out, out.with_suffix(".json")):
+        check_writable(path, _OUT)
 
 
 def _list_inputs(
