@@ -20,7 +20,7 @@ def card(number: int = 0, **values) -> Card:
     matches = [Match(f"l{k}.png", label, 0.9 - k / 10, "thumbs/t.jpg", "thumbs/h.png",
                      "thumbs/h.png") for k in range(3)]  # fmt: skip
     base = Card(
-        image=f"new/{number:04d}.png", image_id=f"{number:016x}", status="review",
+        image=f"new/{number:04d}.png", image_id=f"a{number:015x}", status="review",
         predicted_label=label, confidence=0.5 + number % 40 / 100, label_set=[label],
         classifier_label=label, classifier_probability=0.6, similarity=0.7, gate=["dots", "ring"],
         nearest_image="l0.png", nearest_label=label, nearest_similarity=0.9, novelty_p=0.2,

@@ -153,7 +153,7 @@ def test_images_of_one_id_share_a_decision(visit, page):
 
 def test_import_keeps_what_is_not_on_the_page(visit, page, tmp_path):
     table = pd.DataFrame(
-        [[f"{0:016x}", "new/0000.png", "'=x", "Relabel", "me", "", 'a "note",\nin two lines'],
+        [[card(0).image_id, "new/0000.png", "'=x", "Relabel", "me", "", 'a "note",\nin two lines'],
          ["ffffffffffffffff", "elsewhere.png", "ring", "accept", "", "", ""],
          ["cluster:99", "", "ring", "relabel", "", "", ""],
          ["cluster:2", "", "rod", "relabel", "", "", ""]],
@@ -169,7 +169,7 @@ def test_import_keeps_what_is_not_on_the_page(visit, page, tmp_path):
         out.sort_values("image_id", ignore_index=True),
         wanted.sort_values("image_id", ignore_index=True),
     )
-    assert out.set_index("image_id")["label"][f"{0:016x}"] == "=x"
+    assert out.set_index("image_id")["label"][card(0).image_id] == "=x"
 
 
 @pytest.mark.parametrize(
@@ -290,3 +290,18 @@ def test_a_novel_image_cannot_be_accepted(visit, tmp_path):
     assert tab.tab.locator(".card button", has_text="accept").count() == 0
     tab.press("2")
     assert rows_of(tab, tmp_path / "r.csv")["label"].tolist() == ["ring"]
+
+
+def test_rows_about_clusters_carry_the_fingerprint_of_theirs(visit, tmp_path):
+    cards = [card(n) for n in range(12)]
+    own = write_page(tmp_path / "own", cards, fingerprint="x0123456789abcde")
+    other = write_page(tmp_path / "other", cards, fingerprint="xedcba9876543210", key="f" * 16)
+    tab = visit(own.as_uri())
+    tab.tab.click("[data-tab=clusters]")
+    tab.press("j", "x")
+    assert rows_of(tab, tmp_path / "r.csv")["assignments"].tolist() == ["x0123456789abcde"]
+    tab.tab.set_input_files("#file", tmp_path / "r.csv")
+    tab.wait("#said", "1 decision read, 1 of them")
+    tab = visit(other.as_uri())
+    tab.tab.set_input_files("#file", tmp_path / "r.csv")
+    tab.wait("#said", "is of the assignments x0123456789abcde")

@@ -10,6 +10,9 @@ const numbers = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(\|[+-]?(\d+(\.\d*)?|\.
 const guard = (text) => (formula.test(text) && !numbers.test(text) ? "'" + text : text);
 const unguard = (text) => (text.startsWith("'") && formula.test(text.slice(1)) ? text.slice(1) : text);
 
+// Files of before ids that no program reads as a number hold bare digits.
+const textId = (id) => (/^(?=[0-9a-f]{16}(#|$))[0-9]+([de][0-9]+)?[df]?(#|$)/.test(id) ? "x" + id : id);
+
 function quote(text) {
   return /[",\r\n]/.test(text) || text !== text.trim() ? '"' + text.replaceAll('"', '""') + '"' : text;
 }
@@ -51,6 +54,7 @@ function fromCsv(text) {
     if (where[name] < 0) throw new Error(`there is no column ${name}`);
   return lines.map((line, number) => {
     const row = Object.fromEntries(every.map((name) => [name, unguard((line[where[name]] ?? "").trim())]));
+    row.image_id = textId(row.image_id);
     row.decision = row.decision.toLowerCase();
     if (!row.image_id) throw new Error(`row ${number + 1} has no image_id`);
     if (!decisions.includes(row.decision))
