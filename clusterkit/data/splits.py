@@ -5,9 +5,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
 
 from clusterkit.data.frames import files_of
 from clusterkit.errors import DataError
@@ -39,6 +36,10 @@ def units_of(manifest: pd.DataFrame) -> np.ndarray:
     files = pd.factorize(files_of(manifest["image_id"]))[0]
     named = pd.factorize(manifest["group"].where(manifest["group"].notna(), None))[0]
     near = manifest["near"].to_numpy() if "near" in manifest else np.full(n, -1)
+    # Where labels are read, nothing is split: these take a second to import.
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     # Images are nodes 0 … n-1; each file, group and set of near duplicates is a node above them.
     ends = [(np.arange(n), n + files)]
     for offset, numbers in ((2 * n, named), (3 * n, near)):
@@ -175,6 +176,8 @@ def make_folds(
     if n_units < 2:
         raise DataError(NOTHING_TO_HOLD_OUT)
     n_folds = min(n_folds, n_units)
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
     folds = np.empty(len(manifest), dtype=int)
     with warnings.catch_warnings():

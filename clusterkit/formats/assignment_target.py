@@ -42,7 +42,7 @@ def check_target(
     """
     record = out.with_suffix(".json")
     if out.suffix.lower() != ".csv":
-        raise RunError(f"{out} does not end in .csv; give --out a name that does")
+        raise RunError(f"{out} does not end in .csv; call it .csv")
     for path in (out, record):
         if path.is_dir():
             raise RunError(f"{path} is a folder; give another --out FILE.csv")

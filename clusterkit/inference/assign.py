@@ -135,9 +135,9 @@ def _check_out(
     out: Path, inputs: pd.DataFrame, source: Path, config: Config, overwrite: bool
 ) -> None:
     """Find out what cannot or must not be written before hours are spent."""
-    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)
+    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
 
 
 def _list_inputs(

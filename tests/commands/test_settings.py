@@ -12,7 +12,7 @@ from clusterkit.config import AuditConfig, config_from_dict, override, settings
 from clusterkit.formats.run_settings import calibrated_keys
 
 # Of no key in the config: each is a path or has its default from click.
-_OTHER_DEFAULTS = {"run", "out", "config_file", "assignments", "port", "engine"}
+_OTHER_DEFAULTS = {"split_folders", "run", "out", "config_file", "assignments", "port", "engine"}
 
 
 @pytest.mark.parametrize("name", ["fit", "assign", "audit", "similar", "inspect"])
@@ -37,7 +37,10 @@ def test_help_shows_the_defaults_of_the_config(command, name):
 
 def test_options_are_those_of_the_config():
     """An option that a config's key is overridden with is a `ConfigOption`."""
-    keys = {s.key.rpartition(".")[2] for s in settings()} - {"per_class", "keep_tags", "seed"}
+    keys = {s.key.rpartition(".")[2] for s in settings()} - {
+        "per_class", "keep_tags", "seed", "keep_localizers", "follow_links", "link_roots",
+        "split_folders",
+    }  # fmt: skip
     for name in ("fit", "assign", "audit"):
         for option in cli.commands[name].params:
             if option.name in keys and option.param_type_name == "option":

@@ -310,7 +310,7 @@ def test_files_and_exit_codes(planted, command, tmp_path):
     assert list(table.columns) == COLUMNS
     assert len(table) == len(summary["found"])
     assert "'=1+1" in set(table["group"])
-    assert "'-2" in set(table["label"])
+    assert "-2" in set(table["label"])
     order = {kind.name: i for i, kind in enumerate(KINDS)}
     assert table["kind"].map(order).is_monotonic_increasing
     first = (out_dir / "findings.csv").read_bytes()

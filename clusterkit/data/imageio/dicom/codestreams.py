@@ -11,7 +11,9 @@ _SCAN = 0xDA
 _J2K = b"\xff\x4f\xff\x51"
 
 
-def check_codestream(coded: bytes, width: int, height: int, samples: int, name: str) -> None:
+def check_codestream(
+    coded: bytes, width: int, height: int, samples: int, name: str = "image"
+) -> None:
     """Refuse a stream that declares a larger size than the file around it, or none.
 
     `name` is that of the compression, for the reason.
