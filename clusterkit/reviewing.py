@@ -13,7 +13,7 @@ from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
-from clusterkit.data.names import written_name
+from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes

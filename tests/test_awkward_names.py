@@ -15,7 +15,7 @@ from clusterkit import assign, fit
 from clusterkit.config import DataConfig, override
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.manifest import read_manifest
-from clusterkit.data.names import true_name
+from clusterkit.data.written_names import true_name
 from clusterkit.formats.run import Run, read_run_manifest
 from tests.dicoms import dicom, save
 

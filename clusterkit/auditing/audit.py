@@ -22,6 +22,7 @@ from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.config import Config
+from clusterkit.data.written_names import folder_of_record, relative_folder
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
@@ -117,7 +118,7 @@ def _write(
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {
-        "key": key if whole else "", "assignments": _relative(batch.csv, out)})  # fmt: skip
+        "key": key if whole else "", "assignments": _seen_from(out, batch.csv)})  # fmt: skip
     _remove_others(out / pictures)
     return page
 
@@ -157,8 +158,8 @@ def _check_free(out: Path, run: Run, csv: Path) -> None:
     if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
         raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
     shows = _read_metrics(out).get("assignments", ".")
-    if isinstance(shows, str) and shows not in (".", _relative(csv, out)):
-        earlier = os.path.normpath(out.absolute() / shows)
+    if isinstance(shows, str) and shows not in (".", _seen_from(out, csv)):
+        earlier = folder_of_record(shows, out.absolute())
         if os.path.isfile(earlier):
             raise ClusterkitError(f"{out} shows the assignments {earlier}; give another --out")
     if not out.is_dir() or out.resolve() == (run.path / "audit").resolve():
@@ -169,9 +170,9 @@ def _check_free(out: Path, run: Run, csv: Path) -> None:
         raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
 
 
-def _relative(csv: Path, out: Path) -> str:
-    """Path of a file as seen from a folder: no path of this machine is written."""
-    return Path(os.path.relpath(csv.absolute(), out.absolute())).as_posix()
+def _seen_from(out: Path, csv: Path) -> str:
+    """Path of a table relative to the page: no path of this machine is written."""
+    return relative_folder(csv.absolute(), out.absolute())
 
 
 def _read_metrics(out: Path) -> dict[str, Any]:

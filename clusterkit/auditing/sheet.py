@@ -18,7 +18,7 @@ from clusterkit.config import Config
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, to_array
-from clusterkit.data.names import written_name
+from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor

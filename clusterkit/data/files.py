@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from clusterkit.data.guarded_path import is_inside
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
-from clusterkit.data.names import true_name
+from clusterkit.data.written_names import true_name
 from clusterkit.errors import DataError
 
 
@@ -31,54 +32,55 @@ class ImageFolder:
     link_roots: tuple[Path, ...] = ()
 
     def find(self, image: str, where: str) -> Path:
-        """Path of an image; as `inside_root`."""
-        return inside_root(self.root, image, where, self.link_roots)
+        """Path of an image under the root.
+
+        Parameters
+        ----------
+        image : str
+            Relative path, with slashes of either kind; what no table holds is escaped in it, see
+            `data.written_names`.
+        where : str
+            Place of the path in the user's data, for the error message.
+
+        Raises
+        ------
+        DataError
+            The path is empty, absolute, or leads out of the root, by `..` or by a link.
+        """
+        relative = PurePosixPath(image.replace("\\", "/"))
+        drive = len(image) > 1 and image[1] == ":"
+        if not image or "\0" in image:
+            raise DataError(f"{where}: empty or impossible image path {image!r}")
+        if relative.is_absolute() or drive or ".." in relative.parts:
+            raise DataError(
+                f"{where}: image path '{image}' leaves the data root {self.root}; "
+                "use paths relative to it, or name their root with --images"
+            )
+        path = _named_file(self.root, relative)
+        if not self._holds(path):
+            raise DataError(f"{where}: image path '{image}' is a link that leaves the data root "
+                            f"{self.root}; give the folder that it leads to with --link-root"
+                            )  # fmt: skip
+        return path
+
+    @cached_property
+    def _real_roots(self) -> tuple[str, ...]:
+        # Once, and not for each of a million rows.
+        return tuple(str(root.resolve()) for root in (self.root, *self.link_roots))
+
+    def _holds(self, path: Path) -> bool:
+        try:
+            return is_inside(str(path.resolve()), self._real_roots)
+        except (OSError, RuntimeError, ValueError):
+            return False
 
 
 def inside_root(root: Path, image: str, where: str, link_roots: Sequence[Path] = ()) -> Path:
-    """Path of an image under its root.
-
-    Parameters
-    ----------
-    root : path
-    image : str
-        Relative path, with slashes of either kind; what no table holds is escaped in it, see
-        `data.names`.
-    where : str
-        Place of the path in the user's data, for the error message.
-    link_roots : sequence of path
-        Folders that links may lead into besides the root.
-
-    Raises
-    ------
-    DataError
-        The path is empty, absolute, or leads out of the root, by `..` or by a link.
-    """
-    relative = PurePosixPath(image.replace("\\", "/"))
-    drive = len(image) > 1 and image[1] == ":"
-    if not image or "\0" in image:
-        raise DataError(f"{where}: empty or impossible image path {image!r}")
-    if relative.is_absolute() or drive or ".." in relative.parts:
-        raise DataError(
-            f"{where}: image path '{image}' leaves the data root {root}; "
-            "use paths relative to it, or name their root with --images"
-        )
-    path = _named_file(root, relative)
-    if not _stays(path, (root, *link_roots)):
-        raise DataError(f"{where}: image path '{image}' is a link that leaves the data root {root};"
-                        " give the folder that it leads to with --link-root")  # fmt: skip
-    return path
+    """Path of one image under its root; of several, `ImageFolder.find` looks at the root once."""
+    return ImageFolder(root, tuple(link_roots)).find(image, where)
 
 
 def _named_file(root: Path, relative: PurePosixPath) -> Path:
     """Path of the file that a written name means: its own, else one that is called just so."""
     path = root / true_name(str(relative))
     return path if os.path.lexists(path) else root / relative
-
-
-def _stays(path: Path, roots: Sequence[Path]) -> bool:
-    try:
-        real = str(path.resolve())
-        return is_inside(real, tuple(str(root.resolve()) for root in roots))
-    except (OSError, RuntimeError, ValueError):
-        return False

@@ -14,7 +14,7 @@ from clusterkit.data.left_out import UNREAD, LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import complete, sort_rows, whole_config
-from clusterkit.data.names import written_name
+from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 

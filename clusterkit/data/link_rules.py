@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clusterkit.config import DataConfig
-from clusterkit.data.names import folder_of_record, relative_folder
+from clusterkit.data.written_names import folder_of_record, relative_folder
 from clusterkit.errors import DataError
 
 

@@ -39,7 +39,7 @@ from clusterkit.data.left_out import (
     LeftOut,
 )
 from clusterkit.data.link_rules import LinkRules
-from clusterkit.data.names import written_name
+from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 
 log = logging.getLogger("clusterkit")
@@ -68,7 +68,7 @@ class Listing:
     base : str
         The folder, absolute.
     images : list of str
-        Their names, sorted, relative to it, with forward slashes; see `data.names`.
+        Their names, sorted, relative to it, with forward slashes; see `data.written_names`.
     others : dict of str to str
         Paths of the images whose path is not simply base and name.
     """

@@ -4,8 +4,8 @@ import pandas as pd
 
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.image_types import guarded_path
-from clusterkit.data.names import true_name, written_name, written_text
 from clusterkit.data.split_folders import split_role
+from clusterkit.data.written_names import true_name, written_name, written_text
 
 COLUMNS = ["image", "image_id", "path", "label", "group", "split", "frame"]
 
@@ -32,7 +32,7 @@ def whole_config(config: Config | DataConfig | None) -> Config:
 def complete(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of an adapter with every column but `image_id`; what is missing is None.
 
-    Names are as they will be written; see `data.names`.
+    Names are as they will be written; see `data.written_names`.
     """
     others = [c for c in rows if c not in COLUMNS]
     rows = rows.reindex(columns=[*(c for c in COLUMNS if c != "image_id"), *others]).astype(object)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from clusterkit.data.names import true_name
+from clusterkit.data.written_names import true_name
 from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names, write_json
 from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch, ExportRow

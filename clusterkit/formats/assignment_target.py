@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from clusterkit.data.written_names import folder_of_record, written_name
 from clusterkit.errors import DataError, RunError, shown
 from clusterkit.formats.csv_text import restore_csv_text
 
@@ -43,9 +44,6 @@ def check_target(
     record = out.with_suffix(".json")
     if out.suffix.lower() != ".csv":
         raise RunError(f"{out} does not end in .csv; call it .csv")
-    for path in (out, record):
-        if path.is_dir():
-            raise RunError(f"{path} is a folder; give another --out FILE.csv")
     if record.is_file() and _record_of(record) is None:
         raise RunError(f"{record} is not from assign and is not replaced; give another --out")
     # An empty file, as `mktemp` makes it, is nobody's work.
@@ -58,7 +56,7 @@ def check_target(
         return
     others, total = _others(out, images, root)
     if others:
-        free = out.parent / "batches" / (source.stem or "batch") / "assignments.csv"
+        free = out.parent / "batches" / (written_name(source.stem) or "batch") / "assignments.csv"
         raise RunError(
             f"{out} holds the assignments of another input: {len(others)} of its {total} images, "
             f"e.g. '{shown(others[0])}', are not in this one; give --out {free} to keep both, or "
@@ -72,7 +70,7 @@ def _others(out: Path, images: Iterable[str], root: Path) -> tuple[list[str], in
     values = _record_of(out.with_suffix(".json")) or {}
     known = values.get("input_root")
     if isinstance(known, str):
-        earlier = os.path.join(out.absolute().parent, known)
+        earlier = folder_of_record(known, out.absolute().parent)
         if os.path.realpath(earlier) != os.path.realpath(root):
             return before, len(before)
     now = set(images)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from clusterkit.data.identity import is_image_id, text_id
 from clusterkit.data.link_rules import link_roots_of
-from clusterkit.data.names import folder_of_record
+from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing

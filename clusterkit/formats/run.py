@@ -19,7 +19,7 @@ from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.link_rules import link_roots_of
-from clusterkit.data.names import folder_of_record
+from clusterkit.data.written_names import folder_of_record
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json

@@ -19,8 +19,8 @@ from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
-from clusterkit.data.names import relative_folder
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.data.written_names import relative_folder
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
 from clusterkit.formats.assignments import STATUSES, write_assignments

@@ -17,8 +17,8 @@ from clusterkit.data.labels import check_labels, warn_of_near_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
-from clusterkit.data.names import relative_folder
 from clusterkit.data.splits import take_out_test, why_within_groups
+from clusterkit.data.written_names import relative_folder
 from clusterkit.encoders.torchvision import Backbone, load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run

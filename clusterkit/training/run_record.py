@@ -13,9 +13,9 @@ import torch
 import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
-from clusterkit.data.names import relative_folder
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.splits import units_of
+from clusterkit.data.written_names import relative_folder
 from clusterkit.encoders.torchvision import Backbone
 from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
 from clusterkit.methods.novelty import NoveltyModel

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusterkit.data.written_names import relative_folder
 from clusterkit.errors import RunError
 from clusterkit.formats.assignment_target import check_target
 from clusterkit.formats.csv_text import safe_csv_text
@@ -63,3 +64,9 @@ def test_somebody_s_file_is_never_replaced(tmp_path, name, content, overwrite):
 def test_the_name_of_a_table_ends_in_csv(tmp_path, name):
     with pytest.raises(RunError, match=r"does not end in \.csv"):
         check_target(tmp_path / name, ["x"], tmp_path, tmp_path)
+
+
+def test_a_folder_whose_name_is_written_otherwise_is_the_same_input(tmp_path):
+    folder = tmp_path / "gr\udcf6sse"
+    write(tmp_path / "a.csv", ["1.png"], relative_folder(folder, tmp_path))
+    check_target(tmp_path / "a.csv", ["1.png"], folder, folder)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from clusterkit.config import DataConfig
 from clusterkit.data.file_names import FileFinder, relative_names, with_ending
-from clusterkit.data.files import inside_root
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import resolve_uids
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.one_hot import find_one_hot, one_hot_labels, one_hot_note
@@ -118,12 +118,12 @@ class CsvAdapter:
             images = [with_ending(image, self.config.image_ending) for image in images]
         images = resolve_uids(root, images)
         finder, paths = FileFinder(root), []
-        link_roots = [Path(folder) for folder in LinkRules.of(self.config).roots]
+        folder = ImageFolder(root, tuple(map(Path, LinkRules.of(self.config).roots)))
         for row, image in enumerate(images):
-            path = inside_root(root, image, where(row), link_roots)
+            path = folder.find(image, where(row))
             if not os.path.lexists(path):
                 images[row] = finder.find(image, where(row))
-                path = inside_root(root, images[row], where(row), link_roots)
+                path = folder.find(images[row], where(row))
             paths.append(str(path.absolute()))
         finder.report()
         return images, paths

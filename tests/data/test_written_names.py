@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterkit.data.names import true_name, written_name, written_text
+from clusterkit.data.written_names import true_name, written_name, written_text
 
 needs_bytes = pytest.mark.skipif(os.name == "nt", reason="names of files are text on Windows")
 
