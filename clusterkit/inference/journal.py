@@ -27,6 +27,10 @@ _LOCK = "lock"
 # All that a journal's folder holds.
 _FILES = (_LOCK, "key", "rows", "batches")
 
+# Names of others' that come and go in it: a network drive's for a file that is deleted while open,
+# and filelock's for finding out whether the drive has locks, where a file needs a name.
+_PASSING = (".nfs", ".filelock-probe-")
+
 # Seconds that a lock is waited for: a process that is done may be removing its journal just now.
 _PATIENCE = 0.2
 
@@ -151,6 +155,9 @@ class Journal:
         for name in _FILES:
             if name != _LOCK:
                 (self.folder / name).unlink(missing_ok=True)
+        for probe in self.folder.glob(f"{_PASSING[1]}*"):
+            # One that was killed between making it and taking it away left it.
+            probe.unlink(missing_ok=True)
 
     def _recover(self) -> None:
         """Find the finished batches, and cut off what follows them."""
@@ -204,12 +211,11 @@ def _locked(folder: Path, out: Path) -> FileLock:
 def _check_own(folder: Path) -> None:
     """Refuse a folder that this writes into and empties if anything else is in it.
 
-    A link would lead to a file of somebody who has nothing to do with it. Network drives keep
-    files that are deleted while open as ``.nfs…``.
+    A link would lead to a file of somebody who has nothing to do with it.
     """
     foreign = [folder] if folder.is_symlink() else []
     with suppress(OSError):
-        foreign += [p for p in sorted(folder.iterdir()) if not p.name.startswith(".nfs")
+        foreign += [p for p in sorted(folder.iterdir()) if not p.name.startswith(_PASSING)
                     and (p.name not in _FILES or p.is_symlink() or p.is_dir())]  # fmt: skip
     if foreign:
         raise RunError(f"{foreign[0]} is no file of an interrupted assign, and its folder would be "

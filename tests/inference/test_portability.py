@@ -132,15 +132,21 @@ def test_the_lock_ends_with_its_process_though_what_it_forked_lives(tmp_path):
         os.kill(child, signal.SIGKILL)
 
 
-def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path):
-    """A journal that is being removed is neither in the way nor locked twice."""
+@pytest.mark.parametrize("nameless", [True, False])
+def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path, nameless):
+    """A journal that is being removed is neither in the way nor locked twice.
+
+    Some drives have no files without a name: what filelock tries out has one there.
+    """
     turns = """
         import os, sys, time
         from pathlib import Path
         from clusterkit.errors import RunError
         from clusterkit.inference.journal import Journal
 
-        out, got, end = Path(sys.argv[1]), 0, time.monotonic() + 4
+        if sys.argv[2] == "False":
+            vars(os).pop("O_TMPFILE", None)
+        out, got, end = Path(sys.argv[1]), 0, time.monotonic() + 3
         while time.monotonic() < end:
             try:
                 journal = Journal(out, {"run": 1}, fresh=True)
@@ -158,8 +164,8 @@ def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path):
     path = tmp_path / "turns.py"
     path.write_text(textwrap.dedent(turns))
     processes = [
-        subprocess.Popen([sys.executable, path, tmp_path / "a.csv"], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen([sys.executable, path, tmp_path / "a.csv", str(nameless)],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
     ]  # fmt: skip
     ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
     for out, err, code in ended:
