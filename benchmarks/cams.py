@@ -40,7 +40,7 @@ from clusterkit.auditing.checks.places import (
 from clusterkit.auditing.checks.weights import randomised
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
 from clusterkit.config import config_from_dict, override
-from clusterkit.data.imageio.read import load_image, to_array
+from clusterkit.data.imageio.read import load_image, seen_by_model
 from clusterkit.demo import DEMO
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -72,8 +72,12 @@ def measure(folder: Path) -> pd.DataFrame:
     # Copies of labelled images are compared with themselves.
     table = table[(kinds == "plain") & (labels != UNKNOWN_CLASS) & (table["nearest_image"] != "")]
     resize = run.config.image.resize
-    queries = np.stack([to_array(load_image(folder / i), size, resize) for i in table["image"]])
-    others = np.stack([to_array(run.open_image(i), size, resize) for i in table["nearest_image"]])
+    queries = np.stack(
+        [seen_by_model(load_image(folder / i), run.config.image) for i in table["image"]]
+    )
+    others = np.stack(
+        [seen_by_model(run.open_image(i), run.config.image) for i in table["nearest_image"]]
+    )
     classes = np.array([run.classes.index(c) for c in table["nearest_label"]])
     places = places_of(truth, table["image"].tolist(), size, resize)
     rows = []

@@ -5,6 +5,10 @@ from typing import Annotated, Any, Literal
 
 from clusterkit.config_fields import Check, Doc, Range, is_number
 
+# Its weights come with a package: nothing is downloaded for it.
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+DEFAULT_SIZE = 224
+
 # Centre and width of a grey window in Hounsfield units, as radiology's consoles offer them.
 PRESETS: dict[str, tuple[float, float]] = {
     "abdomen": (40, 400),
@@ -55,7 +59,11 @@ class ImageConfig:
     middle one, or so many, evenly spaced.
     """
 
-    size: Annotated[int, Range(32, 4096), Doc("Pixels per side that the models see.")] = 224
+    size: Annotated[
+        int | None,
+        Range(32, 4096),
+        Doc("Pixels per side that the models see; none: what the backbone was trained on."),
+    ] = None
     resize: Annotated[
         Literal["squish", "crop", "pad"],
         Doc("Fit to a square: squish keeps all of the picture, crop and pad its aspect."),
@@ -86,6 +94,15 @@ class ImageConfig:
         Check(_are_channels, "one or three channel numbers from 0, e.g. [0, 1, 2]"),
         Doc("Channels of a TIFF that become grey (one) or red, green, blue (three)."),
     ] = None
+    interpolation: Annotated[
+        Literal["auto", "nearest", "bilinear", "bicubic", "lanczos"],
+        Doc("How images are resized; auto: as the backbone's were in its training."),
+    ] = "auto"
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side; 224 where nobody said and no backbone has been asked."""
+        return self.size or DEFAULT_SIZE
 
 
 @dataclass
@@ -120,10 +137,14 @@ class ModelConfig:
     """
 
     backbone: Annotated[
-        str, Doc("A torchvision classification network that can be cut before its pooling.")
-    ] = "resnet34"
+        str,
+        Doc("A network of torchvision or timm, hf-hub:owner/name, local-dir:PATH, or a plug-in's."),
+    ] = DEFAULT_BACKBONE
     weights: Annotated[
-        str, Doc("auto: torchvision's ImageNet weights; none: random; else a .pth or .safetensors.")
+        str,
+        Doc(
+            "auto: packaged or downloaded; none: random; else a .safetensors or .pth, or a folder."
+        ),
     ] = "auto"
     encoder: Annotated[
         Literal["shared", "separate"],

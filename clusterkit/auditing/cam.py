@@ -7,13 +7,14 @@ is set and the model is never changed. `auditing.explain` puts the steps togethe
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from copy import deepcopy
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import nn
 
-from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.forward import normalise
 from clusterkit.models.siamese import FactoredSiamese
 
@@ -44,11 +45,12 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def encode_maps(
-    encoder: nn.Module, images: np.ndarray, device: torch.device | str
+    encoder: Encoder, images: np.ndarray, device: torch.device | str
 ) -> list[torch.Tensor]:
     """Encode uint8 RGB (B, S, S, 3) to maps (B, C_d, h_d, w_d) of each depth, on the CPU."""
     with evaluating(encoder):
-        return [maps.float().cpu() for maps in encoder(normalise(images, device))]
+        inputs = normalise(images, device, encoder.expects)
+        return [maps.float().cpu() for maps in encoder(inputs)]
 
 
 def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray) -> torch.Tensor:
@@ -182,31 +184,32 @@ def contributions(
     return result
 
 
-@cache
-def field_offsets(backbone: str) -> tuple[float, ...]:
+def field_offsets(encoder: Encoder) -> tuple[float, ...]:
     """Measure how far the receptive field of each depth's places is from where they lie in the map.
 
     A stride of 2 with padding centres place i around pixel 2i and not 2i + 0.5: over several
     layers that is up to half a coarse place, and a map drawn without it lies beside what it
     means. The centre of the effective receptive field (Luo et al., arXiv 1701.04128) is the
     centroid of a middle place's gradient in noise. It is a matter of strides and paddings, so
-    random weights show it best.
+    random weights show it best. Patches lie where they are drawn.
 
     Parameters
     ----------
-    backbone : str
-        Name of the network.
+    encoder : Encoder
+        It stays as it is.
 
     Returns
     -------
     For each depth: pixels of the input to move the map right and down (negative: left and up).
     """
-    side, offsets = 256, []
+    if encoder.patches:
+        return (0.0,) * (len(encoder.depths) - encoder.tokens)
+    side, offsets = encoder.side, []
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
-        encoder = empty_encoder(backbone).eval()
+        drawn_anew = _with_random_weights(encoder)
         images = torch.randn(2, 3, side, side).requires_grad_()
-        for maps in encoder(images):
+        for maps in drawn_anew(images):
             rows, columns = maps.shape[2:]
             middle = maps[:, :, rows // 2, columns // 2].sum()
             (gradient,) = torch.autograd.grad(middle, images, retain_graph=True)
@@ -217,6 +220,15 @@ def field_offsets(backbone: str) -> tuple[float, ...]:
             drawn = ((rows // 2 + 0.5) / rows + (columns // 2 + 0.5) / columns) / 2 * side - 0.5
             offsets.append(centre - drawn)
     return tuple(offsets)
+
+
+def _with_random_weights(encoder: Encoder) -> Encoder:
+    """Return a copy on the CPU, in evaluation mode, whose layers are as new."""
+    copy = deepcopy(encoder).cpu().eval()
+    for module in copy.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return copy
 
 
 def heat(parts: list[torch.Tensor], size: int, offsets: Sequence[float] = ()) -> np.ndarray:

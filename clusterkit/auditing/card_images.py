@@ -13,7 +13,7 @@ from clusterkit.auditing.pictures import THUMB, file_stem, save_picture, thumbna
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
 from clusterkit.data.identity import read_identified
-from clusterkit.data.imageio.read import decode, to_array
+from clusterkit.data.imageio.read import decode, seen_by_model
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_rows import AssignmentRow
 from clusterkit.formats.run import Run
@@ -114,7 +114,7 @@ class ImageFiles:
     def _decode(self, data: bytes, frame: int, name: str) -> CardImage:
         how, size = self.run.config.image, self.run.info.size
         image = decode(data, size, how, frame)
-        pixels = to_array(image, size, how.resize)
+        pixels = seen_by_model(image, how)
         # Decoded for a small model, a large image is too coarse for an eye.
         shown = image if 2 * size >= THUMB else decode(data, None, how, frame)
         small = thumbnail(shown, pixels, how.resize)

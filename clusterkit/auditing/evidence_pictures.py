@@ -14,7 +14,7 @@ from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import thumbnail
 from clusterkit.config import Config
 from clusterkit.data.files import ImageFolder
-from clusterkit.data.imageio.read import to_array
+from clusterkit.data.imageio.read import seen_by_model
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -148,8 +148,8 @@ def _with_nearest(run: Run, own: CardPictures) -> CardPictures:
     except DataError:
         thumb = None
     else:
-        size, resize = run.info.size, run.config.image.resize
-        thumb = thumbnail(image, to_array(image, size, resize), resize)
+        how = run.config.image
+        thumb = thumbnail(image, seen_by_model(image, how), how.resize)
     match = Match(card.nearest_image, card.nearest_label, card.nearest_similarity)
     return replace(own, matches=[MatchPictures(match, thumb, None, None)])
 

@@ -13,7 +13,7 @@ import torch
 
 from clusterkit.auditing import cam
 from clusterkit.data.frames import names_of
-from clusterkit.data.imageio.read import to_array
+from clusterkit.data.imageio.read import seen_by_model
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -162,7 +162,9 @@ class Explainer:
     @classmethod
     def plain(cls, predictor: Predictor) -> "Explainer":
         """Make one for a run that measures from 0; no image is read."""
-        offsets = cam.field_offsets(predictor.run.info.backbone)
+        offsets = cam.field_offsets(
+            predictor.networks.siamese_encoder or predictor.networks.encoder
+        )
         return cls(predictor.networks, predictor.gallery.siamese, predictor.device, offsets)
 
     def measured_from(self, images: np.ndarray, labels: np.ndarray) -> "Explainer":
@@ -264,7 +266,7 @@ def reference_images(run: Run, limit: int = REFERENCE_IMAGES) -> tuple[np.ndarra
     -------
     uint8 (N, S, S, 3) and their classes (N,); those that cannot be read are left out.
     """
-    size, resize = run.info.size, run.config.image.resize
+    size, how = run.info.size, run.config.image
     labels, rng = run.labels, np.random.default_rng(run.info.seed)
     usable = run.gallery["exemplar"].numpy().astype(bool)
     queues = [rng.permutation(np.flatnonzero(usable & (labels == c))).tolist()
@@ -276,7 +278,7 @@ def reference_images(run: Run, limit: int = REFERENCE_IMAGES) -> tuple[np.ndarra
             image = run.open_image(names[row])
         except DataError:
             continue
-        images.append(to_array(image, size, resize))
+        images.append(seen_by_model(image, how))
         found.append(labels[row])
     if not images:
         return np.zeros((0, size, size, 3), np.uint8), np.zeros(0, int)

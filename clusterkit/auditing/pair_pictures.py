@@ -7,7 +7,7 @@ from PIL import Image
 
 from clusterkit.auditing.explain import Explainer
 from clusterkit.auditing.pictures import overlay, thumbnail
-from clusterkit.data.imageio.read import to_array
+from clusterkit.data.imageio.read import seen_by_model
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
 
@@ -56,12 +56,12 @@ def picture_pair(
     -------
     PairPicture
     """
-    resize = run.config.image.resize
-    pixels = [to_array(image, run.info.size, resize) for image in (first, second)]
+    how = run.config.image
+    pixels = [seen_by_model(image, how) for image in (first, second)]
     encoded = [explainer.encode(image[None]) for image in pixels]
     classes = np.array([run.classes.index(label)])
     heats = explainer.pair_heats(encoded[0], encoded[1], classes, run.info.size)
-    plain = thumbnail(first, pixels[0], resize), thumbnail(second, pixels[1], resize)
+    plain = thumbnail(first, pixels[0], how.resize), thumbnail(second, pixels[1], how.resize)
     cams = overlay(plain[0], heats[0][0]), overlay(plain[1], heats[1][0])
     return PairPicture(plain, cams)
 

@@ -17,7 +17,7 @@ from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
 from clusterkit.config import Config
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of, names_of
-from clusterkit.data.imageio.read import load_image, to_array
+from clusterkit.data.imageio.read import load_image, seen_by_model
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
@@ -328,7 +328,7 @@ def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None
         image = load_image(path, how.size, how, frame_of(image_id))
     except DataError:
         return None
-    _, logits = predictor.features(to_array(image, how.size, how.resize)[None])
+    _, logits = predictor.features(seen_by_model(image, how)[None])
     return predictor.calibration.fusion.classifier_probs(logits)[0]
 
 

@@ -68,7 +68,7 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
         The readable images have fewer than two classes.
     """
     rows = manifest[manifest["label"].notna()].reset_index(drop=True)
-    images = room_for_images(len(rows), config.image.size, config.train.cache_mb)
+    images = room_for_images(len(rows), config.image.pixels, config.train.cache_mb)
     errors = np.empty(len(rows), dtype=object)
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.int8)
     refs, count = image_refs(rows), 0

@@ -13,7 +13,7 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
-from clusterkit.data.imageio.read import decode, reasons, to_array
+from clusterkit.data.imageio.read import decode, reasons, seen_by_model
 from clusterkit.data.processes import give_way, reading_processes, start_method
 from clusterkit.errors import ImageError
 
@@ -72,13 +72,13 @@ class _Images(Dataset[_Read]):
         return len(self.refs)
 
     def __getitem__(self, index: int) -> _Read:
-        size, identity = self.how.size, ""
+        size, identity = self.how.pixels, ""
         path, frame = self.refs[index]
         try:
             data, identity = read_identified(path, frame)
             with reasons(data):
                 image = decode(data, size, self.how, int(frame or 0))
-                return to_array(image, size, self.how.resize), identity, "", signature(image)
+                return seen_by_model(image, self.how), identity, "", signature(image)
         except ImageError as error:
             blank = np.zeros((size, size, 3), dtype=np.uint8)
             return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)

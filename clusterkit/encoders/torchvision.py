@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from urllib.error import URLError
 
@@ -10,43 +10,15 @@ import torch
 from torch import nn
 from torchvision import models as tv  # type: ignore[import-untyped]  # it carries no types
 
-from clusterkit.errors import WeightsError, nearest_name
+from clusterkit.encoders.backbone import TORCHVISION, Backbone, EncoderRecord
+from clusterkit.encoders.encoder import DEPTHS, Encoder, check_maps
+from clusterkit.encoders.weight_files import checksum, do_not_fit, file_in_folder, read_tensors
+from clusterkit.errors import WeightsError
 
 log = logging.getLogger("clusterkit")
 
-# Every torchvision classification weight is trained on RGB normalised with these.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# Resolutions whose last maps are pooled into features.
-DEPTHS = 3
-
 # Networks whose forward is more than their children in a row.
 _NOT_SEQUENTIAL = ("googlenet", "inception", "vit_", "maxvit")
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """An encoder and the source of its weights.
-
-    Attributes
-    ----------
-    encoder : Encoder
-        (B, 3, H, W) normalised RGB → maps of several depths.
-    name : str
-        Of the network, as torchvision spells it.
-    weights : str
-        ``"imagenet"``, ``"none"`` or the name (not the path) of the file they were read from.
-    """
-
-    encoder: "Encoder"
-    name: str
-    weights: str
-
-    @property
-    def pretrained(self) -> bool:
-        """True where the encoder starts from learned weights."""
-        return self.weights != "none"
 
 
 def backbone_names() -> list[str]:
@@ -54,42 +26,54 @@ def backbone_names() -> list[str]:
     return [name for name in tv.list_models(module=tv) if not name.startswith(_NOT_SEQUENTIAL)]
 
 
-def load_backbone(name: str, weights: str = "auto") -> Backbone:
-    """Build an encoder with weights of a given source.
+def load_torchvision(name: str, weights: str, size: int | None) -> Backbone:
+    """Build an encoder of torchvision with weights of a given source.
 
     Parameters
     ----------
     name : str
-        A torchvision classification network, e.g. ``"resnet34"``.
+        A classification network, e.g. ``"resnet34"``.
     weights : str
         ``"auto"``: torchvision's ImageNet weights, and a warning and random weights where
-        they cannot be had; ``"none"``: random weights; else a ``.pth`` or ``.safetensors``
-        file with torchvision's key names.
+        they cannot be had; ``"none"``: random weights; else a file with torchvision's key names,
+        or a folder that holds one.
+    size : int or None
+        Pixels a side of the images to come; None: 224.
 
     Raises
     ------
     WeightsError
-        The network is not known or cannot be cut, or the file does not fit it.
+        The network cannot be cut or encode such images, or the file does not fit it.
     """
-    model, used = _build_model(name), "none"
+    model, used, path = _build_model(name), "none", None
     if weights == "auto":
         used = "imagenet" if _load_imagenet(model, name) else "none"
     elif weights != "none":
-        _load_file(model, name, Path(weights))
-        used = Path(weights).name
-    return Backbone(Encoder(_cut(model, name), name), name, used)
+        given = Path(weights)
+        path = file_in_folder(given) if given.is_dir() else given
+        _load_file(model, name, path)
+        used = given.name
+    encoder = TorchvisionEncoder(_cut(model, name), name)
+    check_maps(encoder, name, size or encoder.expects.size)
+    record = EncoderRecord(
+        source=TORCHVISION,
+        name=name,
+        architecture=name,
+        package=f"torchvision {version('torchvision')}",
+        weights=used,
+        sha256=None if path is None else checksum(path),
+        expects=encoder.expects,
+    )
+    return Backbone(encoder, record)
 
 
-def empty_encoder(name: str) -> "Encoder":
+def empty_encoder(name: str) -> "TorchvisionEncoder":
     """Return the encoder of `name` with random weights, to be filled from a run."""
-    return Encoder(_cut(_build_model(name), name), name)
+    return TorchvisionEncoder(_cut(_build_model(name), name), name)
 
 
-class Encoder(nn.Module):
+class TorchvisionEncoder(Encoder):
     """A network cut before its pooling, giving the last map of its deepest resolutions.
-
-    Pooled maps of several depths label clearly better than the last one alone: fine texture
-    is gone from the deepest map.
 
     Attributes
     ----------
@@ -97,10 +81,6 @@ class Encoder(nn.Module):
         Layers that are run one after the other.
     taps : list of int
         Layers of `body` whose outputs are the maps, rising.
-    channels : int
-        Channels of all maps together.
-    depths : list of int
-        Channels of each map, the shallowest first.
 
     Raises
     ------
@@ -115,7 +95,6 @@ class Encoder(nn.Module):
         last = {shape[2:]: step for step, shape in enumerate(shapes)}
         self.taps = sorted(last.values())[-DEPTHS:]
         self.depths = [shapes[step][1] for step in self.taps]
-        self.channels = sum(self.depths)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Maps (B, C_d, h_d, w_d) of normalised images (B, 3, H, W), the shallowest first."""
@@ -125,6 +104,11 @@ class Encoder(nn.Module):
             if step in self.taps:
                 maps.append(images)
         return maps
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the layers up to the first map, from there to the second, and so on."""
+        starts = [0, *(tap + 1 for tap in self.taps[:-1])]
+        return [list(self.body[a : b + 1]) for a, b in zip(starts, self.taps, strict=True)]
 
     def _shapes(self, name: str) -> list[torch.Size]:
         """Shapes of the output of each layer, for one image."""
@@ -157,12 +141,6 @@ def _unrolled(body: nn.Module) -> list[nn.Module]:
 
 
 def _build_model(name: str) -> nn.Module:
-    known = backbone_names()
-    if name not in known:
-        raise WeightsError(
-            f"unknown backbone '{name}'{nearest_name(name, known)}; any torchvision classification "
-            "network that can be cut before its pooling will do, e.g. resnet34, densenet121"
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tv.get_model(name, weights=None)
@@ -203,7 +181,7 @@ def _load_imagenet(model: nn.Module, name: str) -> bool:
 
 def _load_file(model: nn.Module, name: str, path: Path) -> None:
     """Load weights from a file, of which the encoder's tensors have to fit."""
-    state = _read_state(path)
+    state = read_tensors(path)
     # The classifying layers are cut off, so they need not fit.
     wanted = model.state_dict()
     head = {"fc", "classifier", "head", "heads"}
@@ -211,33 +189,5 @@ def _load_file(model: nn.Module, name: str, path: Path) -> None:
     missing = [k for k in body if k not in state]
     wrong = [k for k in body if k in state and state[k].shape != body[k].shape]
     if missing or wrong:
-        example = (missing or wrong)[0]
-        raise WeightsError(
-            f"weights {path.name} do not fit backbone '{name}': {len(missing)} of {len(body)} "
-            f"tensors missing, {len(wrong)} of another shape (e.g. '{example}'); "
-            "name the backbone they were trained with in --backbone"
-        )
+        raise do_not_fit(path.name, name, missing, wrong, len(body))
     model.load_state_dict({k: state[k] for k in body}, strict=False)
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist; give auto, none or a file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: object = load_file(path)
-        else:
-            # weights_only: a pickle from a stranger must not run code.
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(
-            f"weights file {path} is not a file of plain tensors (.pth or .safetensors): "
-            f"{type(error).__name__}"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise WeightsError(f"weights file {path} holds no plain dict of tensors")
-    return state

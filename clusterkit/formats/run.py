@@ -20,7 +20,8 @@ from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.link_rules import link_roots_of
 from clusterkit.data.written_names import folder_of_record
-from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.encoders.backbone import TORCHVISION, EncoderRecord
+from clusterkit.encoders.registry import empty_like
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
@@ -269,14 +270,16 @@ def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_networks(path: Path, info: RunInfo) -> Networks:
     state = _load_tensors(path / "weights.safetensors")
-    name = info.backbone
-    encoder = empty_encoder(name)
+    record = EncoderRecord(TORCHVISION, info.backbone, info.backbone)
+    if info.network:
+        record = EncoderRecord.from_dict(info.network)
+    encoder = empty_like(record, info.size)
     features = 2 * encoder.channels
     networks = Networks(
         encoder=encoder,
         classifier_head=HEADS[info.classifier_head](features, len(info.classes)),
         siamese_head=create_head(2 * features, 1),
-        siamese_encoder=empty_encoder(name) if info.encoder == "separate" else None,
+        siamese_encoder=empty_like(record, info.size) if info.encoder == "separate" else None,
         precision=_precision(info),
     )
     for prefix, part in networks.parts().items():

@@ -95,7 +95,7 @@ class RunInfo(JsonRecord):
     classes : list of str
         In the order of every probability column.
     backbone, weights : str
-        The network, and ``imagenet``, ``none`` or the name of a file.
+        The network, and ``packaged``, ``imagenet``, ``none``, a repository, or the name of a file.
     encoder : {"shared", "separate"}
     classifier_head : {"linear", "mlp"}
     size : int
@@ -114,6 +114,9 @@ class RunInfo(JsonRecord):
         images of the split test, see `training.final_test.measure_test`.
     reviews : dict
         A person's corrections that were used; empty: none.
+    network : dict
+        The encoder as `encoders.backbone.EncoderRecord` has it; empty in older runs, whose
+        backbone is torchvision's.
     """
 
     format: int
@@ -136,6 +139,7 @@ class RunInfo(JsonRecord):
     precision: dict[str, Any]
     metrics: dict[str, Any]
     reviews: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
 
     @property
     def without_label(self) -> dict[str, str]:

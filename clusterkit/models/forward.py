@@ -5,17 +5,14 @@ second, bfloat16 under autocast 50, compiled bfloat16 53–56 after 15–30 s of
 57 from the first batch on. So nothing is compiled: `python -m benchmarks.speed` measures it anew.
 """
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
 
-from clusterkit.encoders.torchvision import IMAGENET_MEAN, IMAGENET_STD
+from clusterkit.encoders.encoder import Encoder, EncoderInput
+from clusterkit.models.folding import folded
 from clusterkit.models.heads import pool
-
-log = logging.getLogger("clusterkit")
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 
@@ -42,18 +39,23 @@ def _cpu_has(feature: str) -> bool:
     return bool(known and known())
 
 
-def normalise(images: np.ndarray | torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """Turn uint8 RGB (B, S, S, 3) into an encoder's input: float (B, 3, S, S), ImageNet's scale.
+def normalise(
+    images: np.ndarray | torch.Tensor,
+    device: torch.device | str,
+    expects: EncoderInput | None = None,
+) -> torch.Tensor:
+    """Turn uint8 RGB (B, S, S, 3) into an encoder's input: float (B, 3, S, S) on its scale.
 
-    Input and output are channels last in memory.
+    Input and output are channels last in memory. `expects` None: ImageNet's scale.
     """
+    expects = expects or EncoderInput()
     batch = torch.as_tensor(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+    mean = torch.tensor(expects.mean, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(expects.std, device=device).view(1, 3, 1, 1)
     return batch.div_(255).sub_(mean).div_(std)
 
 
-def prepare(encoder: nn.Module, precision: str, device: torch.device | str) -> Forward:
+def prepare(encoder: Encoder, precision: str, device: torch.device | str) -> Forward:
     """Forward and pooling of an encoder for inference; the encoder stays as it is.
 
     Parameters
@@ -68,29 +70,13 @@ def prepare(encoder: nn.Module, precision: str, device: torch.device | str) -> F
     callable
         From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device.
     """
+    expects, side = encoder.expects, encoder.side
     dtype = torch.bfloat16 if precision == BFLOAT16 else torch.float32
-    quick = _folded(encoder).to(device=device, dtype=dtype)
+    quick = folded(encoder, side).to(device=device, dtype=dtype)
     quick = quick.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def forward(images: torch.Tensor) -> torch.Tensor:
-        return pool(quick(normalise(images, device).to(dtype)))
+        return pool(quick(normalise(images, device, expects).to(dtype)))
 
     return forward
-
-
-def _folded(encoder: nn.Module) -> nn.Module:
-    """Copy of an encoder in which each BatchNorm is part of the convolution before it."""
-    from torch.fx.experimental.optimization import fuse
-
-    training = encoder.training
-    try:
-        return fuse(encoder.eval()).eval()
-    except Exception as error:
-        # A network that fx cannot trace is only slower.
-        log.debug("BatchNorm is not folded: %s", error)
-        from copy import deepcopy
-
-        return deepcopy(encoder).eval()
-    finally:
-        encoder.train(training)

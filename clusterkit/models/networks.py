@@ -9,6 +9,7 @@ from torch import nn
 
 from clusterkit.config import ImageConfig
 from clusterkit.data.loading import ImageRef, load_batches, workers_for
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.errors import ConfigError
 from clusterkit.models.forward import FLOAT32, Forward, prepare
 from clusterkit.progress import StageProgress
@@ -20,23 +21,23 @@ class Networks:
 
     Attributes
     ----------
-    encoder : nn.Module
+    encoder : Encoder
         (B, 3, S, S) → list of maps (B, C_d, h_d, w_d).
     classifier_head : nn.Module
         (B, 2C) → (B, K) logits.
     siamese_head : nn.Sequential
         (B, 4C) → (B, 1) logits.
-    siamese_encoder : nn.Module or None
+    siamese_encoder : Encoder or None
         None: the Siamese model shares `encoder`.
     precision : {"float32", "bfloat16"}
         Of the encoders for new images (`models.forward`). Weights, heads and the features of
         labelled images are float32.
     """
 
-    encoder: nn.Module
+    encoder: Encoder
     classifier_head: nn.Module
     siamese_head: nn.Sequential
-    siamese_encoder: nn.Module | None = None
+    siamese_encoder: Encoder | None = None
     precision: str = FLOAT32
     _prepared: dict[tuple[int, str, str], Forward] = field(
         default_factory=dict, repr=False, compare=False
@@ -70,13 +71,13 @@ class Networks:
                 self.forward_of(encoder, device)
 
     def forward_of(
-        self, encoder: nn.Module, device: torch.device | str, precision: str | None = None
+        self, encoder: Encoder, device: torch.device | str, precision: str | None = None
     ) -> Forward:
         """Prepared forward of one of the encoders, whose training is over.
 
         Parameters
         ----------
-        encoder : nn.Module
+        encoder : Encoder
             `encoder` or `siamese_encoder`.
         device : device
         precision : {"float32", "bfloat16"} or None

@@ -12,7 +12,7 @@ from clusterkit.auditing.pair_pictures import PairRow, draw_pair, open_labelled,
 from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, save_png
 from clusterkit.config import Config, ImageConfig
 from clusterkit.data.frames import names_of
-from clusterkit.data.imageio.read import load_image, to_array
+from clusterkit.data.imageio.read import load_image, seen_by_model
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -83,7 +83,7 @@ class SimilarityFinder:
             If given: only the first so many of the predicted class.
         """
         query = _open_query(image, self.run.config.image)
-        pixels = to_array(query, self.run.info.size, self.run.config.image.resize)
+        pixels = seen_by_model(query, self.run.config.image)
         self._query = query
         features, logits = self._predictor.features(pixels[None])
         probs = self._predictor.calibration.fusion.classifier_probs(logits)[0]

@@ -1,5 +1,6 @@
 """Fine-tuning: encoders and heads trained on images, anew per fold."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 
 from clusterkit.config import Config
-from clusterkit.encoders.torchvision import Encoder, empty_encoder
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import Progress, within
@@ -101,9 +102,7 @@ class FineTuning:
         return TrainingSplit(data.images, data.labels, rows, valid, False, start)
 
     def _fresh_encoder(self) -> Encoder:
-        encoder = empty_encoder(self.training_set.backbone.name)
-        encoder.load_state_dict(self.training_set.backbone.encoder.state_dict())
-        return encoder
+        return deepcopy(self.training_set.backbone.encoder)
 
     def _train_siamese(
         self, shared: Encoder, split: TrainingSplit, rows: np.ndarray, history: History

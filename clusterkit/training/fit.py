@@ -19,7 +19,8 @@ from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
 from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.data.written_names import relative_folder
-from clusterkit.encoders.torchvision import Backbone, load_backbone
+from clusterkit.encoders.backbone import Backbone
+from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
@@ -81,16 +82,30 @@ def fit(
     source = Path(source or config.data.source or default_source())
     names, left_out = read_label_map(config.data.label_map), LeftOut()
     applied, test = _read_reviewed(source, reviews, config, progress, names, left_out)
-    data = load_labelled(applied.manifest, config, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
-    backbone = load_backbone(config.model.backbone, config.model.weights)
+    backbone = load_backbone(config.model.backbone, config.model.weights, config.image.size)
+    config = _as_expected(config, backbone)
+    data = load_labelled(applied.manifest, config, progress)
     training = train_best(applied.manifest, data, backbone, config, progress)
     _warn_of_few_held_out(training.learned.calibration, data)
     result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
     result = with_test(result, test, config, progress)
     result.save()
     return result
+
+
+def _as_expected(config: Config, backbone: Backbone) -> Config:
+    """Return the settings with the encoder's own size and interpolation where nobody chose any."""
+    expects, image = backbone.record.expects, config.image
+    size = image.size or expects.size
+    interpolation = expects.interpolation if image.interpolation == "auto" else image.interpolation
+    said = f"images {size}×{size} pixels, {interpolation}; mean {expects.mean}, std {expects.std}"
+    log.info("backbone %s, %s weights: %s", backbone.name, backbone.weights, said)
+    if size != expects.size:
+        log.info("backbone %s was trained on images of %d pixels, and %d are asked for",
+                 backbone.name, expects.size, size)  # fmt: skip
+    return override(config, image__size=size, image__interpolation=interpolation)
 
 
 def _read_reviewed(

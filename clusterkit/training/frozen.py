@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from clusterkit.config import AugmentConfig, Config
 from clusterkit.data.labelled import Labelled
-from clusterkit.encoders.torchvision import Backbone
+from clusterkit.encoders.backbone import Backbone
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.calibration import unit_weights
 from clusterkit.models.forward import FLOAT32
@@ -180,7 +180,7 @@ class FrozenFeatures:
     def _fit_classifier(
         self, rows: np.ndarray, extra: tuple[torch.Tensor, np.ndarray] | None = None
     ) -> torch.nn.Sequential:
-        data, depths = self.labelled, self.backbone.encoder.depths
+        data, depths = self.labelled, self.backbone.encoder.nested
         return fit_linear_head(
             self.features[:, rows], data.labels[rows], data.prior, depths, self.config.train.C,
             extra,

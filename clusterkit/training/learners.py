@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.config import Config
-from clusterkit.encoders.torchvision import Encoder
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.heads import create_head, pair_features, pool
 from clusterkit.progress import StageProgress
 from clusterkit.training.callbacks import (
@@ -216,7 +216,8 @@ def _fit(
     history: History,
     progress: StageProgress,
 ) -> None:
-    loaders = create_loaders(data, config, pairs=objective.stage == "siamese")
+    pairs = objective.stage == "siamese"
+    loaders = create_loaders(data, config, pairs, model.encoder.expects)
     keep = KeepBest(
         _validation(model, loaders, objective.metrics),
         epochs,

@@ -46,7 +46,7 @@ def fit_linear_head(
         that lacks half of a class must not learn that the class is rare. Classes without an
         image get the lowest logit.
     depths : list of int
-        Channels of each depth (`Encoder.depths`); D is twice their sum.
+        Channels of each depth (`Encoder.nested`); D is twice their sum.
     inverse_l2 : float > 0
         scikit-learn's `C`.
     extra : (features (M, D), labels (M,)) or None

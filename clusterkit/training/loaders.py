@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from clusterkit.config import Config
+from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.training.fastai_names import DataLoaders, TensorImage, TfmdDL
 from clusterkit.training.pairs import mixed_batches
 from clusterkit.training.transforms import batch_transforms, tensor_image
@@ -57,7 +58,9 @@ class _MixedLoader(TfmdDL):
         return mixed_batches(self.dataset.labels.numpy(), self.bs, rng).ravel().tolist()
 
 
-def create_loaders(data: TrainingSplit, config: Config, pairs: bool) -> DataLoaders:
+def create_loaders(
+    data: TrainingSplit, config: Config, pairs: bool, expects: EncoderInput
+) -> DataLoaders:
     """Return fastai's loaders of the training and the validation images.
 
     Parameters
@@ -66,6 +69,8 @@ def create_loaders(data: TrainingSplit, config: Config, pairs: bool) -> DataLoad
     config : Config
     pairs : bool
         Whether training batches must hold pairs of one class and pairs of two.
+    expects : EncoderInput
+        Of the encoder that is trained.
     """
     # At least two whole batches, and none of one image: BatchNorm cannot learn from it.
     # Pairs of both kinds take three.
@@ -74,7 +79,7 @@ def create_loaders(data: TrainingSplit, config: Config, pairs: bool) -> DataLoad
     common = {
         "num_workers": 0,
         "device": torch.device(config.device),
-        "after_batch": batch_transforms(config.augment, data.images.shape[1]),
+        "after_batch": batch_transforms(config.augment, data.images.shape[1], expects),
     }
     make = _MixedLoader if pairs else TfmdDL
     return DataLoaders(

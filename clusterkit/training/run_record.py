@@ -16,7 +16,7 @@ from clusterkit.data.labelled import Labelled
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.splits import units_of
 from clusterkit.data.written_names import relative_folder
-from clusterkit.encoders.torchvision import Backbone
+from clusterkit.encoders.backbone import Backbone
 from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.reviewing import Applied
@@ -94,9 +94,10 @@ def run_info(
         classes=data.classes,
         backbone=backbone.name,
         weights=backbone.weights,
+        network=backbone.record.to_dict(),
         encoder="separate" if separate else "shared",
         classifier_head="linear" if strategy == "head" else "mlp",
-        size=config.image.size,
+        size=config.image.pixels,
         seed=config.seed,
         data=_data_summary(data, config, extra),
         strategy=strategy,

@@ -10,7 +10,7 @@ from clusterkit.config import Config
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import ImageRef
-from clusterkit.encoders.torchvision import Backbone
+from clusterkit.encoders.backbone import Backbone
 from clusterkit.inference.scorer import Reduction
 from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import Progress, within

@@ -8,7 +8,7 @@ import pandas as pd
 
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
-from clusterkit.encoders.torchvision import Backbone
+from clusterkit.encoders.backbone import Backbone
 from clusterkit.methods.calibration import clearly_likelier
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.progress import Progress

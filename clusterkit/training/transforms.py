@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from clusterkit.config import AugmentConfig
-from clusterkit.encoders.torchvision import IMAGENET_MEAN, IMAGENET_STD
+from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.training.fastai_names import (
     IntToFloatTensor,
     Normalize,
@@ -13,8 +13,8 @@ from clusterkit.training.fastai_names import (
 )
 
 
-def batch_transforms(augment: AugmentConfig, size: int) -> list:
-    """Return fastai batch transforms: to float, `aug_transforms` as allowed, ImageNet's scale."""
+def batch_transforms(augment: AugmentConfig, size: int, expects: EncoderInput) -> list:
+    """Return fastai batch transforms: to float, `aug_transforms` as allowed, the encoder's scale."""
     return [
         IntToFloatTensor(),
         *aug_transforms(
@@ -29,7 +29,7 @@ def batch_transforms(augment: AugmentConfig, size: int) -> list:
             size=size,
         ),
         # cuda=False: the statistics follow the batch to its device by themselves.
-        Normalize.from_stats(IMAGENET_MEAN, IMAGENET_STD, cuda=False),
+        Normalize.from_stats(expects.mean, expects.std, cuda=False),
     ]
 
 

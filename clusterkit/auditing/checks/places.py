@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from clusterkit.auditing.cam import heat
 from clusterkit.auditing.checks.curves import blurred
-from clusterkit.encoders.torchvision import Encoder
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.forward import normalise
 from clusterkit.models.heads import pool
 from clusterkit.models.siamese import FactoredSiamese

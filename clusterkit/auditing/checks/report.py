@@ -20,7 +20,7 @@ from clusterkit.auditing.checks.places import (
 )
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
-from clusterkit.encoders.torchvision import Encoder
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks

@@ -13,7 +13,7 @@ import torch
 from scipy.stats import rankdata
 from torch import nn
 
-from clusterkit.encoders.torchvision import Encoder
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.networks import Networks
 
 

@@ -198,7 +198,9 @@ def image_size(path: Path | str, how: ImageConfig | None = None, frame: int = 0)
     return load_image(path, how=how, frame=frame).size
 
 
-def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarray:
+def to_array(
+    image: Image.Image, size: int, resize: str = "squish", interpolation: str = "auto"
+) -> np.ndarray:
     """Array (size, size, 3) uint8 of an RGB image, resized.
 
     Parameters
@@ -210,15 +212,23 @@ def to_array(image: Image.Image, size: int, resize: str = "squish") -> np.ndarra
     resize : {"squish", "crop", "pad"}
         squish: change the aspect ratio. crop: keep it and cut the longer side. pad: keep it and
         fill with black.
+    interpolation : {"auto", "nearest", "bilinear", "bicubic", "lanczos"}
+        auto: bilinear.
     """
     box = (size, size)
+    method = Image.Resampling["BILINEAR" if interpolation == "auto" else interpolation.upper()]
     if resize == "crop":
-        image = ImageOps.fit(image, box, Image.Resampling.BILINEAR)
+        image = ImageOps.fit(image, box, method)
     elif resize == "pad":
-        image = ImageOps.pad(image, box, Image.Resampling.BILINEAR, color=(0, 0, 0))
+        image = ImageOps.pad(image, box, method, color=(0, 0, 0))
     else:
-        image = image.resize(box, Image.Resampling.BILINEAR)
+        image = image.resize(box, method)
     return np.array(image, dtype=np.uint8)
+
+
+def seen_by_model(image: Image.Image, how: ImageConfig) -> np.ndarray:
+    """Array (S, S, 3) uint8 of an RGB image, as a run's models see it."""
+    return to_array(image, how.pixels, how.resize, how.interpolation)
 
 
 def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Image.Image:

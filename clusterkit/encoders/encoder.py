@@ -1,0 +1,138 @@
+"""What every encoder is: a network that turns an image into feature maps, and what it expects."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from clusterkit.errors import WeightsError
+
+# Most weights for photographs are trained on RGB normalised with these.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Resolutions whose last maps are pooled into features.
+DEPTHS = 3
+
+
+@dataclass(frozen=True)
+class EncoderInput:
+    """What an encoder was trained on, as timm's data config has it.
+
+    Attributes
+    ----------
+    size : int
+        Pixels a side.
+    mean, std : 3 floats
+        Of red, green, blue in [0, 1], by which images are normalised.
+    interpolation : {"bilinear", "bicubic", "lanczos", "nearest"}
+        How images are resized.
+    crop_pct : float in (0, 1]
+        The part of a picture's shorter side that is seen where pictures are cropped
+        (``image.resize = "crop"``); 1 where they are not.
+    """
+
+    size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    crop_pct: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"size": self.size, "mean": list(self.mean), "std": list(self.std),
+                "interpolation": self.interpolation, "crop_pct": self.crop_pct}  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "EncoderInput":
+        """Read what `to_dict` gives.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            Something is missing, or no such value.
+        """
+        mean, std = (tuple(float(v) for v in values[name]) for name in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f"mean {mean} and std {std} are not three numbers each, std above 0")
+        return cls(int(values["size"]), mean, std, str(values["interpolation"]),
+                   float(values["crop_pct"]))  # fmt: skip
+
+
+class Encoder(nn.Module):
+    """A network without its head, giving maps of several depths.
+
+    Pooled maps of several depths label clearly better than the last one alone: fine texture
+    is gone from the deepest map.
+
+    Attributes
+    ----------
+    depths : list of int
+        Channels of each map, the shallowest first.
+    tokens : int
+        How many of the last maps are no places but one vector of the whole picture, as a vision
+        transformer's class token: maps of 1 × 1.
+    expects : EncoderInput
+    side : int
+        Pixels a side of a picture that it can encode for certain.
+    patches : bool
+        Whether the maps' places are patches of the picture, and no overlapping fields.
+    """
+
+    depths: list[int]
+    tokens: int = 0
+    expects: EncoderInput = EncoderInput()
+    side: int = 128
+    patches: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels of all maps together."""
+        return sum(self.depths)
+
+    @property
+    def nested(self) -> list[int]:
+        """Channels of each depth, with the tokens as a part of the deepest one's."""
+        places = self.depths[: len(self.depths) - self.tokens]
+        return [*places[:-1], sum(self.depths[len(places) - 1 :])]
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Maps (B, C_d, h_d, w_d) of normalised images (B, 3, H, W), the shallowest first."""
+        raise NotImplementedError
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the layers up to the first map, from there to the second, and so on."""
+        raise NotImplementedError
+
+
+def check_maps(encoder: nn.Module, name: str, size: int) -> list[torch.Size]:
+    """Return the shapes of an encoder's maps of one image of `size` pixels a side.
+
+    Raises
+    ------
+    WeightsError
+        It cannot encode such an image, or gives something else than maps (1, C, h, w).
+    """
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            maps = encoder(torch.zeros(1, 3, size, size))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        said = str(error).strip().splitlines()
+        raise WeightsError(
+            f"backbone '{name}' cannot encode an RGB image of {size}×{size} pixels "
+            f"({said[0][:200] if said else type(error).__name__}); give another --size or --backbone"
+        ) from error
+    finally:
+        encoder.train(training)
+    maps = list(maps) if isinstance(maps, list | tuple) else [maps]
+    for one in maps:
+        if not torch.is_tensor(one) or one.ndim != 4 or len(one) != 1 or 0 in one.shape:
+            shape = tuple(one.shape) if torch.is_tensor(one) else type(one).__name__
+            raise WeightsError(
+                f"backbone '{name}' gives a map of shape {shape}, not (N, C, h, w); "
+                "choose another, e.g. resnet34"
+            )
+    return [one.shape for one in maps]

@@ -1,0 +1,62 @@
+"""From the name of a backbone to an encoder, and from a run's record back to one."""
+
+from clusterkit.encoders import plugins, torchvision
+from clusterkit.encoders.backbone import PLUGIN, TIMM, TORCHVISION, Backbone, EncoderRecord
+from clusterkit.encoders.encoder import Encoder
+
+
+def load_backbone(name: str, weights: str = "auto", size: int | None = None) -> Backbone:
+    """Build an encoder with weights of a given source.
+
+    Parameters
+    ----------
+    name : str
+        A network of torchvision that can be cut before its pooling (``resnet34``), the name of a
+        plug-in (entry points in the group ``clusterkit.encoders``), or one of timm:
+        ``vit_small_patch14_dinov2.lvd142m``, ``hf-hub:owner/name``, ``local-dir:PATH``.
+    weights : str
+        ``"auto"``: those that come with a package, else a named download; ``"none"``: random;
+        else a ``.safetensors`` or ``.pth`` file, or a folder that holds one.
+    size : int or None
+        Pixels a side of the images to come; None: what the encoder was trained on.
+
+    Raises
+    ------
+    WeightsError
+        No such network, it makes no maps of RGB images of that size, or the weights do not fit it
+        or cannot be had.
+    """
+    if name in torchvision.backbone_names():
+        return torchvision.load_torchvision(name, weights, size)
+    if name in plugins.plugin_names():
+        return plugins.load_plugin(name, weights, size)
+    # Its import takes a second, and most runs do not need it twice.
+    from clusterkit.encoders.timm_networks import load_timm
+
+    return load_timm(name, weights, size)
+
+
+def empty_like(record: EncoderRecord, size: int) -> Encoder:
+    """Return the encoder of a run's record with random weights, to be filled from the run.
+
+    Nothing is downloaded, and no list of networks with weights is asked.
+
+    Parameters
+    ----------
+    record : EncoderRecord
+    size : int
+        Pixels a side of the run's images.
+
+    Raises
+    ------
+    WeightsError
+        The library or the plug-in of the network is not installed, or does not know it any more.
+    """
+    if record.source == TORCHVISION:
+        return torchvision.empty_encoder(record.architecture)
+    if record.source == PLUGIN:
+        return plugins.empty_plugin(record, size)
+    assert record.source == TIMM
+    from clusterkit.encoders.timm_networks import empty_timm
+
+    return empty_timm(record, size)
