@@ -209,7 +209,8 @@ def field_offsets(encoder: Encoder) -> tuple[float, ...]:
         torch.manual_seed(0)
         drawn_anew = _with_random_weights(encoder)
         images = torch.randn(2, 3, side, side).requires_grad_()
-        for maps in drawn_anew(images):
+        found = drawn_anew(images)
+        for maps in found[: len(found) - encoder.tokens]:
             rows, columns = maps.shape[2:]
             middle = maps[:, :, rows // 2, columns // 2].sum()
             (gradient,) = torch.autograd.grad(middle, images, retain_graph=True)

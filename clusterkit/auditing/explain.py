@@ -256,7 +256,9 @@ class Explainer:
         return PairParts(of_first, of_second, rest, logit)
 
     def _heat(self, parts: list[torch.Tensor], side: int) -> np.ndarray:
-        return cam.heat(parts, self.size, [o * self.size / side for o in self.offsets])
+        # A token is of the whole picture: it has a part in the logit, and no place.
+        places = parts[: len(parts) - self.networks.encoder.tokens]
+        return cam.heat(places, self.size, [o * self.size / side for o in self.offsets])
 
 
 def reference_images(run: Run, limit: int = REFERENCE_IMAGES) -> tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ class EncoderRecord:
     package: str = ""
     weights: str = "none"
     sha256: str | None = None
-    expects: EncoderInput = EncoderInput()
+    expects: EncoderInput = field(default_factory=EncoderInput)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

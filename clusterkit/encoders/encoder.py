@@ -1,6 +1,7 @@
 """What every encoder is: a network that turns an image into feature maps, and what it expects."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -70,6 +71,8 @@ class Encoder(nn.Module):
     ----------
     depths : list of int
         Channels of each map, the shallowest first.
+    groups : list of int
+        How many maps each depth has, the shallowest first; tokens count for the last one.
     tokens : int
         How many of the last maps are no places but one vector of the whole picture, as a vision
         transformer's class token: maps of 1 × 1.
@@ -81,6 +84,7 @@ class Encoder(nn.Module):
     """
 
     depths: list[int]
+    groups: list[int]
     tokens: int = 0
     expects: EncoderInput = EncoderInput()
     side: int = 128
@@ -93,16 +97,20 @@ class Encoder(nn.Module):
 
     @property
     def nested(self) -> list[int]:
-        """Channels of each depth, with the tokens as a part of the deepest one's."""
-        places = self.depths[: len(self.depths) - self.tokens]
-        return [*places[:-1], sum(self.depths[len(places) - 1 :])]
+        """Channels of each depth, of all its maps together."""
+        ends = list(accumulate(self.groups))
+        return [sum(self.depths[end - n : end]) for n, end in zip(self.groups, ends, strict=True)]
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Maps (B, C_d, h_d, w_d) of normalised images (B, 3, H, W), the shallowest first."""
         raise NotImplementedError
 
     def stages(self) -> list[list[nn.Module]]:
-        """Return the layers up to the first map, from there to the second, and so on."""
+        """Return the layers up to the first depth, from there to the second, and so on."""
+        raise NotImplementedError
+
+    def layer(self, number: int) -> nn.Module | None:
+        """Return the layer whose output is a map (number -1: the deepest); None: there is none."""
         raise NotImplementedError
 
 
@@ -122,8 +130,9 @@ def check_maps(encoder: nn.Module, name: str, size: int) -> list[torch.Size]:
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         said = str(error).strip().splitlines()
         raise WeightsError(
-            f"backbone '{name}' cannot encode an RGB image of {size}×{size} pixels "
-            f"({said[0][:200] if said else type(error).__name__}); give another --size or --backbone"
+            f"backbone '{name}' cannot encode an RGB image of {size} by {size} "
+            f"pixels ({said[0][:200] if said else type(error).__name__}); give another --size or "
+            "--backbone"
         ) from error
     finally:
         encoder.train(training)

@@ -49,9 +49,11 @@ def download(repository: str, filename: str) -> Path | None:
     except EntryNotFoundError:
         return None
     except RepositoryNotFoundError as error:
-        raise WeightsError(f"the hub has no repository {repository}, or only for those who are "
-                           f"logged in (hf auth login); its names tell a from A; {carry}") from error  # fmt: skip
+        raise WeightsError(
+            f"the hub has no repository {repository}, or only for those who are logged in "
+            f"(hf auth login); its names tell a from A; {carry}"
+        ) from error
     except Exception as error:
         said = str(error).strip().splitlines()
-        raise WeightsError(f"weights of {repository} cannot be had ("
-                           f"{said[0][:200] if said else type(error).__name__}); {carry}") from error  # fmt: skip
+        reason = said[0][:200] if said else type(error).__name__
+        raise WeightsError(f"weights of {repository} cannot be had ({reason}); {carry}") from error

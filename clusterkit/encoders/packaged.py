@@ -58,8 +58,10 @@ def renamed(
     pairs = list(zip(tensors.items(), wanted.items(), strict=False))
     for (own, tensor), (name, like) in pairs:
         if own.rpartition(".")[2] != name.rpartition(".")[2] or tensor.shape != like.shape:
-            raise WeightsError(f"{where}: tensor '{own}' {tuple(tensor.shape)} is not "
-                               f"'{name}' {tuple(like.shape)}; install the package anew")  # fmt: skip
+            raise WeightsError(
+                f"{where}: tensor '{own}' {tuple(tensor.shape)} is not '{name}' "
+                f"{tuple(like.shape)}; install the package anew"
+            )
     if len(tensors) != len(wanted):
         raise WeightsError(f"{where} holds {len(tensors)} tensors, the network {len(wanted)}; "
                            "install the package anew")  # fmt: skip

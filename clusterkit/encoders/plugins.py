@@ -32,6 +32,7 @@ class PluginEncoder(Encoder):
         super().__init__()
         self.network, self.expects, self.side = network, expects, size
         self.depths = [shape[1] for shape in check_maps(network, name, size)]
+        self.groups = [1] * len(self.depths)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Maps of normalised images."""
@@ -41,6 +42,10 @@ class PluginEncoder(Encoder):
     def stages(self) -> list[list[nn.Module]]:
         """Return the whole network as one stage: what is inside is not known."""
         return [[self.network]]
+
+    def layer(self, number: int) -> None:
+        """Return None: what is inside is not known."""
+        return
 
 
 def plugin_names() -> list[str]:

@@ -1,5 +1,7 @@
 """A network of timm as an encoder: maps of three depths, and its class token."""
 
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -10,10 +12,12 @@ from clusterkit.errors import WeightsError
 
 
 class TimmEncoder(Encoder):
-    """A network of timm, giving the last maps of its deepest resolutions.
+    """A network of timm, giving maps of its three deepest resolutions.
 
-    A transformer has one resolution: its blocks are taken at equal distances, and their tokens
-    laid out as the patches lie.
+    Of most networks that is the last map of each resolution. A transformer has one resolution: its
+    blocks are taken at equal distances, and their tokens laid out as the patches lie. Networks of
+    inverted residuals (MobileNet, EfficientNet) hand on narrow maps between their blocks and see
+    most inside them: there the wide map of every block is taken, just before it is made narrow.
 
     Parameters
     ----------
@@ -29,7 +33,7 @@ class TimmEncoder(Encoder):
     ----------
     network : nn.Module
     indices : list of int
-        Of the maps, as timm's `forward_intermediates` counts them.
+        Of the maps, as timm's `forward_intermediates` counts them; empty where blocks are read.
 
     Raises
     ------
@@ -37,56 +41,117 @@ class TimmEncoder(Encoder):
         The network gives no maps of such images.
     """
 
+    network: nn.Module
+
     def __init__(self, network: nn.Module, name: str, size: int, expects: EncoderInput) -> None:
         super().__init__()
         if not hasattr(network, "forward_intermediates") or not hasattr(network, "feature_info"):
             raise WeightsError(
                 f"backbone '{name}' gives no maps of several depths; choose another, e.g. resnet34"
             )
-        info = list(network.feature_info)
         self.network, self.expects, self.side = network, expects, size
-        reductions = [row["reduction"] for row in info]
-        self.patches = len(set(reductions)) == 1 and len(reductions) > 1
+        stages: Any = network.feature_info
+        reductions = [row["reduction"] for row in stages]
         self.indices = chosen_depths(reductions)
-        self._ends = [str(info[index]["module"]) for index in self.indices]
+        self.patches = len(set(reductions)) == 1 and len(reductions) > 1
         has_token = getattr(network, "cls_token", None) is not None
-        self.tokens = 1 if has_token and getattr(network, "num_prefix_tokens", 0) else 0
-        if hasattr(network, "prune_intermediate_layers"):
-            network.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
+        self.tokens = int(has_token and getattr(network, "num_prefix_tokens", 0) > 0)
+        prune: Any = getattr(network, "prune_intermediate_layers", None)
+        if prune is not None:
+            prune(self.indices, prune_norm=False, prune_head=True)
+        self._tapped = self._tap_blocks(name, size)
+        if self._tapped:
+            self.indices = []
+            return
+        self._ends = [str(stages[index]["module"]) for index in self.indices]
         self.depths = [shape[1] for shape in check_maps(self, name, size)]
+        places = len(self.depths) - self.tokens
+        self.groups = [1] * (places - 1) + [1 + self.tokens]
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Maps of normalised images, the shallowest first; last the class token, if there is one."""
+        """Maps of normalised images, the shallowest first; last a class token if there is one."""
+        network: Any = self.network
+        if self._tapped:
+            network.forward_features(images)
+            return [self._tap(name).take() for name in self._tapped]
         how: dict[str, Any] = {
             "indices": self.indices, "output_fmt": "NCHW", "intermediates_only": True,
         }  # fmt: skip
         if not self.tokens:
-            return list(self.network.forward_intermediates(images, **how))
+            return list(network.forward_intermediates(images, **how))
         # A transformer's own head reads its tokens after this norm, never before.
-        found = self.network.forward_intermediates(
-            images, norm=True, return_prefix_tokens=True, **how
-        )
+        found = network.forward_intermediates(images, norm=True, return_prefix_tokens=True, **how)
         token = found[-1][1][:, 0]
         return [*(maps for maps, _ in found), token[:, :, None, None]]
 
     def stages(self) -> list[list[nn.Module]]:
-        """Return the layers up to the first map, from there to the second, and so on."""
-        parts = [
-            (name, module)
-            for name, module in self.network.named_modules()
-            if name and next(module.children(), None) is None
-        ]
+        """Return the layers up to the first depth, from there to the second, and so on."""
         found: list[list[nn.Module]] = [[] for _ in self._ends]
-        stage = 0
-        inside = False
-        for name, module in parts:
-            within = name == self._ends[stage] or name.startswith(self._ends[stage] + ".")
+        stage, inside = 0, False
+        for name, module in self.network.named_modules():
+            if not name or next(module.children(), None) is not None:
+                continue
+            within = f"{name}.".startswith(f"{self._ends[stage]}.")
             if inside and not within and stage + 1 < len(self._ends):
                 stage += 1
-                within = name == self._ends[stage] or name.startswith(self._ends[stage] + ".")
+                within = f"{name}.".startswith(f"{self._ends[stage]}.")
             inside = within
             found[stage].append(module)
         return found
+
+    def layer(self, number: int) -> nn.Module | None:
+        """Return the layer whose output is a map (number -1: the deepest); None: there is none."""
+        if self._tapped:
+            return self._tap(self._tapped[number])
+        return None if self.patches else self.network.get_submodule(self._ends[number])
+
+    def _tap(self, block: str) -> "_Tap":
+        found = self.network.get_submodule(f"{block}.se.1")
+        assert isinstance(found, _Tap)
+        return found
+
+    def _tap_blocks(self, name: str, size: int) -> list[str]:
+        """Read the blocks of the deepest resolutions inside, and return their names."""
+        blocks = dict(_inverted_residuals(self.network))
+        for block in blocks.values():
+            block.se = nn.Sequential(block.se, _Tap())
+        if not blocks:
+            return []
+        self._tapped = list(blocks)
+        shapes = dict(zip(blocks, check_maps(self, name, size), strict=True))
+        sides = sorted({shape[2] for shape in shapes.values()})[:DEPTHS]
+        for block_name in [b for b, shape in shapes.items() if shape[2] not in sides]:
+            del shapes[block_name]
+            blocks[block_name].se = blocks[block_name].se[0]
+        self.depths = [shape[1] for shape in shapes.values()]
+        found = [shape[2] for shape in shapes.values()]
+        self.groups = [found.count(side) for side in reversed(sides)]
+        self._ends = [list(shapes)[end - 1] for end in accumulate(self.groups)]
+        return list(shapes)
+
+
+class _Tap(nn.Module):
+    """Hands a map on, and keeps it until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: torch.Tensor | None = None
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        self._seen = maps
+        return maps
+
+    def take(self) -> torch.Tensor:
+        seen, self._seen = self._seen, None
+        assert seen is not None
+        return seen
+
+
+def _inverted_residuals(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield (name, block) of all that widen, convolve channel by channel, and narrow again."""
+    for name, module in network.named_modules():
+        if all(hasattr(module, part) for part in ("conv_pw", "conv_dw", "se", "conv_pwl")):
+            yield name, module
 
 
 def chosen_depths(reductions: list[int]) -> list[int]:

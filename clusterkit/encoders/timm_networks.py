@@ -15,7 +15,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_model_data_config
+from timm.data.config import resolve_model_data_config
 from timm.models import clean_state_dict, get_pretrained_cfg, parse_model_name
 from torch import nn
 
@@ -31,7 +31,7 @@ log = logging.getLogger("clusterkit")
 
 # What of timm's description of a network decides how it is built and fed.
 _CONFIG = ("architecture", "input_size", "fixed_input_size", "global_pool", "interpolation",
-           "crop_pct", "crop_mode", "mean", "std", "first_conv", "classifier", "pool_size")  # fmt: skip
+           "crop_pct", "crop_mode", "mean", "std", "first_conv", "classifier")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,10 @@ def _plan_of_folder(folder: Path, name: str, given: Path | None, weights: str) -
                            "save_for_hf or a download of the repository left, or name the network "
                            "in --backbone and the file in --weights") from error  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path} describes no network of timm (no \"architecture\"); name the "
-                           "network in --backbone and the file in --weights") from error  # fmt: skip
+        raise WeightsError(
+            f'{path} describes no network of timm (no "architecture"); name the network in '
+            "--backbone and the file in --weights"
+        ) from error
     config = {k: v for k, v in config.items() if k in _CONFIG}
     plan = _Plan(architecture, config | {"architecture": architecture}, arguments)
     if given is not None:
@@ -194,8 +196,10 @@ def _hub_file(repository: str) -> Path:
         found = download(repository, name)
         if found is not None:
             return found
-    raise WeightsError(f"{repository} has no model.safetensors on the hub, and pickles are not "
-                       "read; convert its weights where you trust them, and give --weights FILE")  # fmt: skip
+    raise WeightsError(
+        f"{repository} has no model.safetensors on the hub, and pickles are not read; convert its "
+        "weights where you trust them, and give --weights FILE"
+    )
 
 
 def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -256,9 +260,8 @@ def _fill(network: nn.Module, name: str, file: Path) -> None:
     wanted = network.state_dict()
     if file == packaged.packaged_file(name.partition(".")[0]):
         head = {k: v for k, v in tensors.items() if k.startswith("_fc.")}
-        tensors = packaged.renamed(
-            {k: v for k, v in tensors.items() if k not in head}, wanted, file.name
-        )
+        body = {k: v for k, v in tensors.items() if k not in head}
+        tensors = packaged.renamed(body, wanted, file.name)
     else:
         tensors = _converted(clean_state_dict(tensors), network, file)
     needed = [k for k in wanted if not k.endswith("num_batches_tracked")]

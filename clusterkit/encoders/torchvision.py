@@ -95,6 +95,7 @@ class TorchvisionEncoder(Encoder):
         last = {shape[2:]: step for step, shape in enumerate(shapes)}
         self.taps = sorted(last.values())[-DEPTHS:]
         self.depths = [shapes[step][1] for step in self.taps]
+        self.groups = [1] * len(self.taps)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Maps (B, C_d, h_d, w_d) of normalised images (B, 3, H, W), the shallowest first."""
@@ -109,6 +110,10 @@ class TorchvisionEncoder(Encoder):
         """Return the layers up to the first map, from there to the second, and so on."""
         starts = [0, *(tap + 1 for tap in self.taps[:-1])]
         return [list(self.body[a : b + 1]) for a, b in zip(starts, self.taps, strict=True)]
+
+    def layer(self, number: int) -> nn.Module:
+        """Return the layer whose output is a map (number -1: the deepest)."""
+        return self.body[self.taps[number]]
 
     def _shapes(self, name: str) -> list[torch.Size]:
         """Shapes of the output of each layer, for one image."""

@@ -1,7 +1,7 @@
 """BatchNorm folded into the convolution before it, for any network that can be run.
 
-Which layers belong together is seen in one forward pass and not read out of the code: networks whose
-padding depends on the size of the image cannot be traced.
+Which layers belong together is seen in one forward pass and not read out of the code: networks
+whose padding depends on the size of the image cannot be traced.
 """
 
 import logging
@@ -52,7 +52,7 @@ def folded(encoder: nn.Module, side: int = _SIDE) -> nn.Module:
 def _run(
     network: nn.Module, picture: torch.Tensor
 ) -> tuple[list[torch.Tensor], list[tuple[str, str]]]:
-    """Return the maps of a picture, and (convolution, BatchNorm) by name where one feeds the other."""
+    """Return a picture's maps, and (convolution, BatchNorm) where one feeds the other, by name."""
     made: dict[int, tuple[str, torch.Tensor]] = {}
     pairs: list[tuple[str, str]] = []
     calls: dict[str, int] = {}
@@ -70,7 +70,7 @@ def _run(
 
     hooks: list = []
     for name, module in network.named_modules():
-        if type(module) is nn.Conv2d or isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
             watch(name, module)
     try:
         maps = [m.clone() for m in network(picture)]
@@ -83,7 +83,8 @@ def _run(
 
 def _fold(network: nn.Module, conv_name: str, norm_name: str) -> None:
     conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
     if norm.running_mean is None or norm.running_var is None:
         return
     conv.weight, conv.bias = fuse_conv_bn_weights(

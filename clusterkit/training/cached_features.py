@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from clusterkit.config import AugmentConfig
+from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.networks import Networks, embed_all
 from clusterkit.progress import StageProgress
 from clusterkit.training.transforms import flipped_views
@@ -14,7 +15,7 @@ _CHUNK = 128
 
 
 def embed_views(
-    encoder: nn.Module,
+    encoder: Encoder,
     images: np.ndarray,
     augment: AugmentConfig,
     device: str,
@@ -24,7 +25,7 @@ def embed_views(
 
     Parameters
     ----------
-    encoder : nn.Module
+    encoder : Encoder
     images : (N, S, S, 3) uint8
     augment : AugmentConfig
     device : str
@@ -53,7 +54,7 @@ class CachedFeatures:
 
     Parameters
     ----------
-    encoder : nn.Module
+    encoder : Encoder
         Not trained while this is in use.
     images : (N, S, S, 3) uint8
     device : str
@@ -63,7 +64,7 @@ class CachedFeatures:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         images: np.ndarray,
         device: str,
         progress: StageProgress,

@@ -100,7 +100,7 @@ def _as_expected(config: Config, backbone: Backbone) -> Config:
     expects, image = backbone.record.expects, config.image
     size = image.size or expects.size
     interpolation = expects.interpolation if image.interpolation == "auto" else image.interpolation
-    said = f"images {size}×{size} pixels, {interpolation}; mean {expects.mean}, std {expects.std}"
+    said = f"{size} pixels a side, {interpolation}; mean {expects.mean}, std {expects.std}"
     log.info("backbone %s, %s weights: %s", backbone.name, backbone.weights, said)
     if size != expects.size:
         log.info("backbone %s was trained on images of %d pixels, and %d are asked for",

@@ -14,7 +14,7 @@ from clusterkit.training.fastai_names import (
 
 
 def batch_transforms(augment: AugmentConfig, size: int, expects: EncoderInput) -> list:
-    """Return fastai batch transforms: to float, `aug_transforms` as allowed, the encoder's scale."""
+    """Return fastai batch transforms: to float, `aug_transforms` as allowed, its scale."""
     return [
         IntToFloatTensor(),
         *aug_transforms(

@@ -113,9 +113,11 @@ class PairScore(nn.Module):
 
 
 def layer_grad_cam(
-    score: PairScore, images: np.ndarray, exemplars: torch.Tensor, depth: int = -1
-) -> np.ndarray:
-    """Return captum's LayerGradCam (N, S, S) ≥ 0 at a depth that is pooled, enlarged bilinearly.
+    score: PairScore, images: np.ndarray, exemplars: torch.Tensor, number: int = -1
+) -> np.ndarray | None:
+    """Return captum's LayerGradCam (N, S, S) ≥ 0 at a map that is pooled, enlarged bilinearly.
+
+    None: the encoder has no layer that gives this map (tokens, or a plug-in's network).
 
     Raises
     ------
@@ -124,9 +126,12 @@ def layer_grad_cam(
     """
     from captum.attr import LayerGradCam
 
-    layer = score.encoder.body[score.encoder.taps[depth]]
+    layer = score.encoder.layer(number)
+    if layer is None:
+        return None
+    inputs = normalise(images, "cpu", score.encoder.expects)
     maps = LayerGradCam(score, layer).attribute(
-        normalise(images, "cpu"), additional_forward_args=(exemplars,), relu_attributions=True
+        inputs, additional_forward_args=(exemplars,), relu_attributions=True
     )
     size = images.shape[1:3]
     grown = functional.interpolate(maps.detach(), size, mode="bilinear", align_corners=False)
@@ -147,8 +152,9 @@ def integrated_gradients(
     """
     from captum.attr import IntegratedGradients
 
+    plain, without = (normalise(i, "cpu", score.encoder.expects) for i in (images, blurred(images)))
     found = IntegratedGradients(score).attribute(
-        normalise(images, "cpu"), normalise(blurred(images), "cpu"),
+        plain, without,
         additional_forward_args=(exemplars,), n_steps=steps, internal_batch_size=32,
     )  # fmt: skip
     return heat([found.detach().float().sum(1).abs()], images.shape[1])

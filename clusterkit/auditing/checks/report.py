@@ -20,7 +20,6 @@ from clusterkit.auditing.checks.places import (
 )
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
-from clusterkit.encoders.encoder import Encoder
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
@@ -307,12 +306,12 @@ def _at_places(
         from copy import deepcopy
 
         encoder = deepcopy(shared.siamese_encoder or shared.encoder).cpu().eval()
-        if not isinstance(encoder, Encoder):
-            raise TypeError(f"{type(encoder).__name__} is no Encoder")
         score = PairScore(encoder, pairs.explainer.siamese)
         images, others = pairs.queries[rows], pool(encoded[1].siamese)[rows]
         # At the last map, of 2 × 2 places on small pictures, it would be no match.
-        maps["captum LayerGradCam"] = layer_grad_cam(score, images, others, 0)
+        grad_cam = layer_grad_cam(score, images, others, 0)
+        if grad_cam is not None:
+            maps["captum LayerGradCam"] = grad_cam
         maps["captum IntegratedGradients"] = integrated_gradients(score, images, others)
     found = {
         name: {

@@ -25,7 +25,7 @@ def randomised(networks: Networks, seed: int) -> Iterator[tuple[str, Networks]]:
     """
     networks = deepcopy(networks)
     both = (networks.encoder, networks.siamese_encoder)
-    encoders = [encoder for encoder in both if isinstance(encoder, Encoder)]
+    encoders = [encoder for encoder in both if encoder is not None]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
@@ -41,11 +41,11 @@ def _stages(
     networks: Networks, encoders: list[Encoder]
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "heads", partial(_draw, networks.classifier_head, networks.siamese_head)
-    # An encoder may have fewer resolutions than usual; taps are each one's last layer.
-    taps = [-1, *encoders[0].taps]
-    for number in range(len(taps) - 1, 0, -1):
-        layers = slice(taps[number - 1] + 1, taps[number] + 1)
-        yield f"stage {number}", partial(_draw, *(encoder.body[layers] for encoder in encoders))
+    # An encoder may have fewer resolutions than usual.
+    by_encoder = [encoder.stages() for encoder in encoders]
+    for number in range(len(by_encoder[0]), 0, -1):
+        layers = [layer for stages in by_encoder for layer in stages[number - 1]]
+        yield f"stage {number}", partial(_draw, *layers)
 
 
 @torch.no_grad()
