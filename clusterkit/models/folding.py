@@ -36,7 +36,7 @@ def folded(encoder: nn.Module, side: int = _SIDE) -> nn.Module:
     device = next((p.device for p in plain.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     picture = torch.randn(1, 3, side, side, generator=generator).to(device)
-    with torch.inference_mode():
+    with torch.no_grad():
         before, pairs = _run(plain, picture)
         result = deepcopy(plain)
         for conv, norm in pairs:
