@@ -74,7 +74,7 @@ def make_demo(folder: Path, seed: int, changes: dict[str, Any]) -> None:
     assign(run, folder / "unlabeled.csv", config=config)
 
 
-def measure(folder: Path) -> pd.DataFrame:
+def measure(folder: Path, quick: bool) -> pd.DataFrame:
     """Return a row a pair, side and map: the image of that side, pointing, margin, energy."""
     run = Run.load(folder / "run")
     predictor, size = Predictor(run, run.config), run.info.size
@@ -91,7 +91,7 @@ def measure(folder: Path) -> pd.DataFrame:
     names = {"query": table["image"].tolist(), "exemplar": table["nearest_image"].tolist()}
     places = {side: places_of(truth, own, size, resize) for side, own in names.items()}
     rows = []
-    for name, sides in draw(predictor, queries, others, classes).items():
+    for name, sides in draw(predictor, queries, others, classes, quick).items():
         for side, maps in zip(SIDES, sides, strict=True):
             rows.append(pd.DataFrame({
                 "demo": folder.name, "side": side, "pair": table["image"].to_numpy(),
@@ -104,7 +104,7 @@ def measure(folder: Path) -> pd.DataFrame:
     return pd.concat(rows)
 
 
-def draw(predictor: Predictor, queries, others, classes) -> dict[str, Maps]:
+def draw(predictor: Predictor, queries, others, classes, quick: bool) -> dict[str, Maps]:
     """Return every map of the queries and of the exemplars, each (N, S, S)."""
     size, n, rng = queries.shape[1], len(queries), np.random.default_rng(0)
     explainer = replace(Explainer.of(predictor), size=size)
@@ -127,7 +127,7 @@ def draw(predictor: Predictor, queries, others, classes) -> dict[str, Maps]:
         "random map": (random_heats(n, size, rng), random_heats(n, size, rng)),
     }  # fmt: skip
     # The logit is symmetric: of the exemplar it is that of the query, with the two exchanged.
-    by_captum = [_captum(predictor, explainer, a, pool(b.siamese), size)
+    by_captum = [{} if quick else _captum(predictor, explainer, a, pool(b.siamese), size)
                  for a, b in ((queries, second), (others, first))]  # fmt: skip
     found |= {name: (by_captum[0][name], by_captum[1][name]) for name in by_captum[0]}
     *_, (_, copy) = randomised(predictor.networks, 0)
@@ -171,6 +171,8 @@ def _summarise(rows: pd.DataFrame, side: str) -> pd.DataFrame:
         for measure_name, values in wide.items():
             line |= _with_interval(measure_name, values[name])
         for other, short in ((GRAD, "grad"), (BLOB, "blob")):
+            if other not in wide["pointing"]:
+                continue
             line |= _with_interval(f"pointing_over_{short}",
                                    wide["pointing"][name] - wide["pointing"][other])  # fmt: skip
         lines.append(line)
@@ -193,6 +195,8 @@ def main() -> None:
     parser.add_argument("--backbone", help="frozen, in the demos made; default: the demo's own")
     parser.add_argument("--weights", type=Path, help="of the backbone")
     parser.add_argument("--size", type=int, default=96, help="pixels for the backbone")
+    parser.add_argument("--quick", action="store_true",
+                        help="without captum's maps, which take most of the time")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("cams.csv"))
     options = parser.parse_args()
     changes: dict[str, Any] = {}
@@ -203,12 +207,12 @@ def main() -> None:
     for number, folder in enumerate(options.demo):
         if not (folder / "run" / "assignments.csv").is_file():
             make_demo(folder, number, changes)
-        rows.append(measure(folder).assign(demo=f"{number}-{folder.name}"))
+        rows.append(measure(folder, options.quick).assign(demo=f"{number}-{folder.name}"))
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / f"seed-{seed}"
             make_demo(folder, seed, changes)
-            rows.append(measure(folder))
+            rows.append(measure(folder, options.quick))
     if not rows:
         parser.error("give --demo or --seeds")
     table = pd.concat(rows)
@@ -220,6 +224,8 @@ def main() -> None:
     for side, part in summary.groupby("side", sort=False):
         shown = part[["map"]].copy()
         for name in (*MEASURES, "pointing_over_grad", "pointing_over_blob"):
+            if name not in part:
+                continue
             figures = part[[name, f"{name}_low", f"{name}_high"]].to_numpy()
             shown[name] = [f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in figures]
         print(f"\n{side}: {part['n'].iloc[0]} {'images' if side == ONCE else 'pairs'}")
