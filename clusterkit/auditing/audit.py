@@ -132,15 +132,18 @@ def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
 def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChecks:
     pairs, size = drawer.pairs, run.info.size
     blank = np.zeros((0, size, size, 3), dtype=np.uint8)
-    positions = None
+    here = there = None
     if places is not None:
-        positions = places_of(places, [p.image for p in pairs], size, run.config.image.resize)
+        resize = run.config.image.resize
+        here = places_of(places, [p.image for p in pairs], size, resize)
+        there = places_of(places, [p.labelled for p in pairs], size, resize)
     return check_cams(
         drawer.predictor,
         np.stack([p.query for p in pairs]) if pairs else blank,
         np.stack([p.exemplar for p in pairs]) if pairs else blank,
         np.array([p.label for p in pairs], dtype=int),
-        places=positions,
+        places=here,
+        exemplar_places=there,
         n=CHECKED_CARDS if places is None else _SAMPLED_CARDS,
         seed=run.info.seed,
     )

@@ -71,13 +71,21 @@ def class_gradients(head: nn.Module, features: torch.Tensor, classes: np.ndarray
         return torch.autograd.grad(logits.sum(), features)[0].cpu()
 
 
-def active_weights(
-    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
+def pair_gradients(
+    siamese: FactoredSiamese,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    order: str = "both",
+    usual: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weight of each hidden unit in f(first, second) and in f(second, first).
+    """Return the gradients of the logit of B pairs in both images' pooled features.
 
-    A unit that is on passes its weight through, one that is off passes nothing. The logit
-    of `order` is their sum: with ``both`` each order counts one half, else one of them nothing.
+    The logit is piecewise linear: where a hidden unit is on, its weights pass through. At the
+    pair itself many units are past their bend: the more typical of two alike images often could
+    be less so without loss, and its gradient then points away from what makes them alike. So with
+    `usual` the gradient is the mean over the straight line from there to the image, the other
+    image held fast: what it gives sums to the difference that the image makes. Those are integrated
+    gradients (Sundararajan et al., arXiv 1703.01365), exact here because each unit bends once.
 
     Parameters
     ----------
@@ -85,46 +93,68 @@ def active_weights(
     order : {"both", "forward", "backward"}
         The mean over both orders (the similarity that labels rest on), f(first, second), or
         f(second, first).
+    usual : (B or 1, D) or None
+        Pooled features of what images are compared with; None: the gradient at the pair.
 
     Returns
     -------
-    Two tensors (B, H).
+    Two tensors (B, D). With `usual`, ``to_first · (first - usual)`` is
+    ``logit(first, second) - logit(usual, second)``, and likewise for the second.
 
     Raises
     ------
     ValueError
         The order is none of those.
     """
+    share = order_shares(order)
+    (u1, v1), (u2, v2) = siamese.project(first), siamese.project(second)
+    forward, backward = u1 + v2, u2 + v1
+    from_first = from_second = forward, backward
+    if usual is not None:
+        u0, v0 = siamese.project(usual)
+        from_first, from_second = (u0 + v2, u2 + v0), (u1 + v0, u0 + v1)
+    weight = [siamese.weight * part for part in share]
+
+    def to_image(start: tuple[torch.Tensor, torch.Tensor], own, other) -> torch.Tensor:
+        of_forward = part_on(start[0], forward) * weight[0]
+        of_backward = part_on(start[1], backward) * weight[1]
+        return of_forward @ own.T + of_backward @ other.T
+
+    return (to_image(from_first, siamese.first, siamese.second),
+            to_image(from_second, siamese.second, siamese.first))  # fmt: skip
+
+
+def order_shares(order: str) -> tuple[float, float]:
+    """Return how much f(first, second) and f(second, first) count in the logit of an order.
+
+    Raises
+    ------
+    ValueError
+        The order is none of `ORDERS`.
+    """
     if order not in ORDERS:
         raise ValueError(f"order = {order!r}; allowed: {', '.join(ORDERS)}")
-    (u1, v1), (u2, v2) = siamese.project(first), siamese.project(second)
-    share = {"both": (0.5, 0.5), "forward": (1.0, 0.0), "backward": (0.0, 1.0)}[order]
-    forward = (u1 + v2 > 0) * siamese.weight * share[0]
-    backward = (u2 + v1 > 0) * siamese.weight * share[1]
-    return forward, backward
+    return {"both": (0.5, 0.5), "forward": (1.0, 0.0), "backward": (0.0, 1.0)}[order]
 
 
-def pair_gradients(
-    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the gradients of the logit of B pairs in both images' pooled features.
+def part_on(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """Return the part of the straight way from start to end on which a unit is above 0.
 
-    The logit is piecewise linear: where a hidden unit is on, its weights pass through.
-
-    Parameters
-    ----------
-    first, second : (B, D)
-    order : {"both", "forward", "backward"}
-        See `active_weights`.
-
-    Returns
-    -------
-    Two tensors (B, D).
+    ``part_on(a, b) * (b - a) = relu(b) - relu(a)``; where both are the same it is 1 or 0.
     """
-    forward, backward = active_weights(siamese, first, second, order)
-    to_first = forward @ siamese.first.T + backward @ siamese.second.T
-    to_second = forward @ siamese.second.T + backward @ siamese.first.T
-    return to_first, to_second
+    high, low = torch.maximum(start, end), torch.minimum(start, end)
+    crossing = high / (high - low).clamp_min(torch.finfo(high.dtype).tiny)
+    return torch.where(low > 0, 1.0, torch.where(high > 0, crossing, 0.0))
+
+
+def pair_logits(
+    siamese: FactoredSiamese, first: torch.Tensor, second: torch.Tensor, order: str = "both"
+) -> torch.Tensor:
+    """Return the logits (B,) of B pairs (B or 1, D); see `pair_gradients` for the order."""
+    forward, backward = order_shares(order)
+    (u1, v1), (u2, v2) = siamese.project(first), siamese.project(second)
+    hidden = forward * torch.relu(u1 + v2) + backward * torch.relu(u2 + v1)
+    return hidden @ siamese.weight + siamese.bias
 
 
 def contributions(

@@ -38,13 +38,15 @@ class ComparedPair:
 
     Attributes
     ----------
-    image : str
+    image, labelled : str
+        Their names.
     query, exemplar : (S, S, 3) uint8
     label : int
         The labelled image's class.
     """
 
     image: str
+    labelled: str
     query: np.ndarray
     exemplar: np.ndarray
     label: int
@@ -157,7 +159,8 @@ class CardDrawer:
             if k == 0 and drawings[i].position in self._keep:
                 own, other = drawings[i], labelled[row]
                 self.pairs.append(ComparedPair(
-                    own.row.image, own.query.pixels, other.pixels, int(labels[row])
+                    own.row.image, names_of(self.run.manifest.iloc[[row]])[0],
+                    own.query.pixels, other.pixels, int(labels[row]),
                 ))  # fmt: skip
 
     def _draw_classes(self, drawings: list[_Drawing], encoded: Encoded) -> None:

@@ -110,10 +110,11 @@ class PairParts:
     Attributes
     ----------
     first, second : list of (B, h_d, w_d)
-        Each depth's places of the first and of the second image, signed.
+        Each depth's places of the first and of the second image, signed. Those of an image sum to
+        how much the logit falls with the average picture in its place, the other image staying.
     rest : (B,)
-        What no place can answer for: biases, and this pair's active units applied to the average
-        pictures (which is not those pictures' own logit).
+        What no place can answer for: the logits with either image exchanged, less that of the
+        pair. Measured from 0: biases.
     logit : (B,)
     """
 
@@ -224,12 +225,12 @@ class Explainer:
         side : int
             Pixels a side of the images.
         order : {"both", "forward", "backward"}
-            See `cam.active_weights`.
+            See `cam.pair_gradients`.
         """
+        reference, usual = self._usual(classes)
         gradients = cam.pair_gradients(
-            self.siamese, pool(first.siamese), pool(second.siamese), order
+            self.siamese, pool(first.siamese), pool(second.siamese), order, usual
         )
-        reference = self.averages[1].of_classes(classes) if self.averages else None
         heats = [
             self._heat(cam.contributions(e.siamese, g, self.method, reference), side)
             for e, g in zip((first, second), gradients, strict=True)
@@ -240,20 +241,26 @@ class Explainer:
         self, first: Encoded, second: Encoded, classes: np.ndarray, order: str = "both"
     ) -> PairParts:
         """Take the logits of B pairs apart, whatever the method is; see `pair_heats`."""
-        siamese = self.siamese
-        features = pool(first.siamese), pool(second.siamese)
-        gradients = cam.pair_gradients(siamese, *features, order)
-        forward, backward = cam.active_weights(siamese, *features, order)
-        rest = (forward + backward) @ siamese.shift + siamese.bias
-        reference = self.averages[1].of_classes(classes) if self.averages else None
-        if reference is not None:
-            usual = torch.cat([t for _, t in reference] + [m.mean((2, 3)) for m, _ in reference], 1)
-            rest = rest + ((gradients[0] + gradients[1]) * usual).sum(1)
-        (u1, v1), (u2, v2) = (siamese.project(f) for f in features)
-        logit = (forward * (u1 + v2)).sum(1) + (backward * (u2 + v1)).sum(1) + siamese.bias
+        a, b = pool(first.siamese), pool(second.siamese)
+        reference, usual = self._usual(classes)
+        gradients = cam.pair_gradients(self.siamese, a, b, order, usual)
+        logit = cam.pair_logits(self.siamese, a, b, order)
+        if usual is None:
+            rest = logit - (gradients[0] * a + gradients[1] * b).sum(1)
+        else:
+            rest = -logit + sum(cam.pair_logits(self.siamese, *pair, order)
+                                for pair in ((usual, b), (a, usual)))  # fmt: skip
         of_first = cam.contributions(first.siamese, gradients[0], "cam", reference)
         of_second = cam.contributions(second.siamese, gradients[1], "cam", reference)
         return PairParts(of_first, of_second, rest, logit)
+
+    def _usual(self, classes: np.ndarray) -> tuple[cam.Reference | None, torch.Tensor | None]:
+        """Return maps that images of classes (B,) are measured from, and their features (B, D)."""
+        if self.averages is None:
+            return None, None
+        reference = self.averages[1].of_classes(classes)
+        tops, means = [t for _, t in reference], [m.mean((2, 3)) for m, _ in reference]
+        return reference, torch.cat([*tops, *means], 1)
 
     def _heat(self, parts: list[torch.Tensor], side: int) -> np.ndarray:
         # A token is of the whole picture: it has a part in the logit, and no place.

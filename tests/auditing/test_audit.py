@@ -21,9 +21,11 @@ def cards_of(page) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def page(run, assignment, tmp_path_factory):
+def page(run, assignment, sample, tmp_path_factory):
     config = override(run.config, audit__limit=20)
-    return audit(run, out=tmp_path_factory.mktemp("page") / "audit", config=config)
+    truth = pd.read_csv(sample / "truth.csv", keep_default_na=False)
+    out = tmp_path_factory.mktemp("page") / "audit"
+    return audit(run, out=out, config=config, places=truth)
 
 
 @pytest.fixture
@@ -69,6 +71,16 @@ def test_a_heat_map_is_clear_where_nothing_speaks_for_the_label(page):
                 alphas.append(np.asarray(picture.convert("RGBA"))[..., 3])
     assert max(a.max() for a in alphas) == 215
     assert min(a.min() for a in alphas) == 0
+
+
+def test_both_images_of_a_pair_are_checked_against_their_known_places(page):
+    found = json.loads((page.parent / "metrics.json").read_text())["cams"]
+    assert found["placed"] > 4
+    assert found["exemplar_placed"] == found["placed"] == found["images"]
+    assert set(found["places"]) == set(found["exemplar_places"])
+    text = page.read_text()
+    assert "known place of the image" in text
+    assert "known place of the labelled image" in text
 
 
 def test_another_class_is_shown_where_it_was_compared(page, run):

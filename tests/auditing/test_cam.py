@@ -12,6 +12,8 @@ from clusterkit.auditing.cam import (
     field_offsets,
     heat,
     pair_gradients,
+    pair_logits,
+    part_on,
 )
 from clusterkit.auditing.explain import Average, Encoded, Explainer, reference_images
 from clusterkit.errors import DataError
@@ -104,6 +106,61 @@ def test_orders_are_those_of_the_head(order):
         assert torch.allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize("order", ["both", "forward", "backward"])
+def test_gradients_from_the_usual_sum_to_the_difference_that_an_image_makes(order):
+    siamese = FactoredSiamese.from_head(shaken_head(10, 3))
+    first, second, usual = torch.randn(50, 10), torch.randn(50, 10), torch.randn(50, 10)
+    to_first, to_second = pair_gradients(siamese, first, second, order, usual)
+    logit = pair_logits(siamese, first, second, order)
+    without_first = pair_logits(siamese, usual, second, order)
+    without_second = pair_logits(siamese, first, usual, order)
+    assert torch.allclose((to_first * (first - usual)).sum(1), logit - without_first, atol=1e-4)
+    assert torch.allclose((to_second * (second - usual)).sum(1), logit - without_second, atol=1e-4)
+
+
+def test_gradients_from_the_usual_are_the_mean_of_those_on_the_way():
+    siamese = FactoredSiamese.from_head(shaken_head(10, 3))
+    first, second, usual = torch.randn(5, 10), torch.randn(5, 10), torch.randn(1, 10)
+    got, _ = pair_gradients(siamese, first, second, usual=usual)
+    steps = (torch.arange(4000) + 0.5) / 4000
+    for row in range(5):
+        way = usual + steps[:, None] * (first[row] - usual)
+        want, _ = pair_gradients(siamese, way, second[row].expand_as(way))
+        assert torch.allclose(got[row], want.mean(0), atol=5e-3)
+
+
+def test_sides_change_places_with_the_images():
+    siamese = FactoredSiamese.from_head(shaken_head(10, 3))
+    first, second, usual = torch.randn(5, 10), torch.randn(5, 10), torch.randn(1, 10)
+    a, b = pair_gradients(siamese, first, second, usual=usual)
+    there, here = pair_gradients(siamese, second, first, usual=usual)
+    assert torch.allclose(a, here, atol=1e-5)
+    assert torch.allclose(b, there, atol=1e-5)
+
+
+def test_the_more_typical_image_of_a_pair_is_explained_by_what_they_share():
+    """A head that compares: -|a - b|. The gradient at the pair says: less of it would be better."""
+    siamese = FactoredSiamese(
+        first=torch.tensor([[1.0, -1.0]]), second=torch.tensor([[-1.0, 1.0]]),
+        shift=torch.zeros(2), weight=-torch.ones(2), bias=0.0,
+    )  # fmt: skip
+    query, exemplar, usual = torch.tensor([[2.0]]), torch.tensor([[3.0]]), torch.zeros(1, 1)
+    at_pair = pair_gradients(siamese, query, exemplar)
+    assert (at_pair[0].item(), at_pair[1].item()) == (1.0, -1.0)
+    to_query, to_exemplar = pair_gradients(siamese, query, exemplar, usual=usual)
+    assert to_query.item() == pytest.approx(1)
+    assert to_exemplar.item() == pytest.approx(1 / 3)
+
+
+def test_the_part_of_the_way_on_is_that_of_the_rectifier():
+    start, end = torch.randn(2, 1000)
+    start[:3], end[:3] = torch.tensor([0.0, 1.0, -1.0]), torch.tensor([0.0, 1.0, -1.0])
+    part = part_on(start, end)
+    assert ((part >= 0) & (part <= 1)).all()
+    assert torch.allclose(part * (end - start), end.relu() - start.relu(), atol=1e-6)
+    assert part[:3].tolist() == [0, 1, 0]
+
+
 def test_an_unknown_order_or_method_is_refused(maps):
     siamese = FactoredSiamese.from_head(shaken_head(10, 5))
     with pytest.raises(ValueError, match="forward"):
@@ -179,6 +236,19 @@ def test_places_and_rest_sum_to_the_logit_of_trained_weights(encoded, run, order
         by_order = {"forward": head(pair_features(a, b)), "backward": head(pair_features(b, a))}
         by_order["both"] = (by_order["forward"] + by_order["backward"]) / 2
     assert torch.allclose(parts.logit, by_order[order][:, 0], atol=1e-3)
+
+
+def test_each_side_sums_to_what_the_logit_loses_without_it(encoded):
+    explainer, images, labels = encoded
+    first, second = explainer.encode(images[:4]), explainer.encode(images[4:8])
+    parts = explainer.pair_parts(first, second, labels[4:8])
+    reference = explainer.averages[1].of_classes(labels[4:8])
+    usual = torch.cat([t for _, t in reference] + [m.mean((2, 3)) for m, _ in reference], 1)
+    a, b = pool(first.siamese), pool(second.siamese)
+    without = pair_logits(explainer.siamese, usual, b), pair_logits(explainer.siamese, a, usual)
+    for side, other in zip((parts.first, parts.second), without, strict=True):
+        total = sum(part.sum((1, 2)) for part in side)
+        assert torch.allclose(total, parts.logit - other, atol=1e-3)
 
 
 def test_encoded_images_can_be_kept_and_picked(encoded):

@@ -186,6 +186,26 @@ def test_known_places_are_compared_with_the_middle(predictor, pairs):
     assert any("No place" in note for note in nowhere.notes)
 
 
+def test_both_sides_are_measured_at_their_own_places(predictor, pairs, monkeypatch):
+    n = len(pairs[0])
+    side = pairs[0].shape[1]
+    left, right = np.zeros((2, n, side, side), np.float32)
+    left[:, 10, 10] = right[:, 30, 40] = 1
+    monkeypatch.setattr(
+        Explainer, "pair_heats", lambda self, first, *_: (left[: len(first)], right[: len(first)])
+    )
+    here, there = (np.tile([x, y, 4.0, 4.0], (n, 1)) for x, y in ((10.0, 10.0), (40.0, 30.0)))
+    there[0] = np.nan
+    found = check_cams(predictor, *pairs, places=here, exemplar_places=there, n=n)
+    assert (found.placed, found.exemplar_placed) == (n, n - 1)
+    assert found.places["similarity CAM"]["pointing"] == 1
+    assert found.exemplar_places["similarity CAM"]["pointing"] == 1
+    assert found.exemplar_places["centre of the picture"]["pointing"] == 0
+    assert sum("known place of the labelled image" in name for name, _, _ in found.rows()) == 1
+    crossed = check_cams(predictor, *pairs, places=there, exemplar_places=here, n=n)
+    assert crossed.exemplar_places["similarity CAM"]["pointing"] == 0
+
+
 @pytest.mark.parametrize("resize", ["squish", "crop", "pad"])
 def test_places_follow_the_picture(resize):
     picture = np.zeros((60, 120, 3), np.uint8)

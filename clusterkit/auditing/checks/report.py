@@ -1,8 +1,8 @@
 """All checks of one run's CAMs, and their results in plain words."""
 
 import dataclasses
-import importlib.util
 import math
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,14 +10,8 @@ import numpy as np
 import torch
 
 from clusterkit.auditing.checks.curves import Score, centre_blob, curves, interval, random_heats
-from clusterkit.auditing.checks.places import (
-    TOLERANCE,
-    PairScore,
-    energy_inside,
-    integrated_gradients,
-    layer_grad_cam,
-    pointing_game,
-)
+from clusterkit.auditing.checks.known_places import at_known_places, known_place_rows
+from clusterkit.auditing.checks.places import PairScore
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
 from clusterkit.inference.predictor import Predictor
@@ -54,10 +48,11 @@ class CamChecks:
         ``pair`` and ``class`` → images, deletion and insertion (areas under the probability,
         0 to 1) by order (cam, random, centre), and ``over_random`` and ``over_centre``: mean,
         low, high of the gain in insertion minus deletion, 95% by bootstrap over images.
-    places : dict
-        Map → pointing, pointing_margin, energy; empty: no place is known.
-    placed : int
-        Number of images whose place is known.
+    places, exemplar_places : dict
+        Map → pointing, pointing_margin, energy, of the images and of the labelled image that each
+        is compared with; empty: no place is known.
+    placed, exemplar_placed : int
+        Number of images, and of pairs, whose place is known.
     notes : list of str
         Checks that were not possible, and why.
     """
@@ -69,6 +64,8 @@ class CamChecks:
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     places: dict[str, dict[str, float]] = field(default_factory=dict)
     placed: int = 0
+    exemplar_places: dict[str, dict[str, float]] = field(default_factory=dict)
+    exemplar_placed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -130,16 +127,10 @@ class CamChecks:
                 "first: how much more the model's probability then falls or rises than in a random "
                 "order of places. Above 0 is better than chance.",
             ))  # fmt: skip
-        if self.places:
-            first, *others = self.places.items()
-            beside = "; ".join(f"{name} {row['pointing']:.0%} ({row['energy']:.0%})"
-                               for name, row in others)  # fmt: skip
-            rows.append((
-                f"Points at the known place: {first[0]}",
-                f"{first[1]['pointing']:.0%}",
-                f"of {self.placed} images have their hottest place on the detail whose place is "
-                f"known, and {first[1]['energy']:.0%} of the heat lies on it. Others: {beside}.",
-            ))  # fmt: skip
+        rows += known_place_rows("of the image", self.places, self.placed)
+        rows += known_place_rows(
+            "of the labelled image", self.exemplar_places, self.exemplar_placed
+        )
         return rows
 
 
@@ -151,6 +142,7 @@ def check_cams(
     places: np.ndarray | None = None,
     n: int = 16,
     seed: int = 0,
+    exemplar_places: np.ndarray | None = None,
 ) -> CamChecks:
     """Check the CAMs of a run on its own decisions.
 
@@ -169,6 +161,8 @@ def check_cams(
         Images that take part (half of them in deletion and insertion if S is above 128), drawn
         with `seed`.
     seed : int
+    exemplar_places : (N, 4) or None
+        The same of each exemplar's detail.
 
     Returns
     -------
@@ -182,7 +176,7 @@ def check_cams(
     images, labels = reference_images(predictor.run, _REFERENCE)
     explainer = replace(Explainer.plain(predictor), method=predictor.config.audit.method)
     pairs = _CheckedPairs(explainer, queries, exemplars, classes, (images, labels))
-    encoded, heats = pairs.encoded, pairs.heats
+    heats = pairs.heats
     flat = heats.reshape(len(heats), -1)
     notes = [] if len(images) else ["The labelled images cannot be read: CAMs are measured from 0."]
     if len(predictor.run.classes) < 2:
@@ -192,12 +186,14 @@ def check_cams(
         notes.append(f"{len(queries)} images are too few to check CAMs with.")
         return replace(result, notes=notes)
     correlation, floor = cascade(predictor.networks, pairs.redrawn, seed)
-    by_map: dict[str, dict[str, float]] = {}
-    n_placed = 0
-    if places is not None:
-        by_map, n_placed = _at_places(pairs, encoded, np.asarray(places, float)[chosen], notes)
-    return replace(result, correlation=correlation, floor=floor, curves=_curves(pairs, rng, seed),
-                   places=by_map, placed=n_placed, notes=notes)  # fmt: skip
+    result = replace(result, correlation=correlation, floor=floor, notes=notes,
+                     curves=_curves(pairs, rng, seed))  # fmt: skip
+    if places is None and exemplar_places is None:
+        return result
+    return _with_places(result, pairs, [
+        None if known is None else np.asarray(known, float)[chosen]
+        for known in (places, exemplar_places)
+    ])  # fmt: skip
 
 
 class _CheckedPairs:
@@ -224,7 +220,8 @@ class _CheckedPairs:
         self.reference, self.side = reference, queries.shape[1]
         self.explainer = explainer.measured_from(*reference)
         self.encoded = self._encode(self.explainer)
-        self.heats = self._draw(self.explainer, *self.encoded)
+        self.sides = self._draw(self.explainer, *self.encoded)
+        self.heats = self.sides[0]
 
     def redrawn(self, networks: Networks) -> np.ndarray:
         """Return the queries' pair CAMs by other networks of the same shape."""
@@ -232,13 +229,36 @@ class _CheckedPairs:
         networks.to(self.explainer.device)
         other = replace(self.explainer, networks=networks, siamese=siamese)
         other = other.measured_from(*self.reference)
-        return self._draw(other, *self._encode(other))
+        return self._draw(other, *self._encode(other))[0]
 
     def _encode(self, explainer: Explainer) -> tuple[Encoded, Encoded]:
         return explainer.encode(self.queries), explainer.encode(self.exemplars)
 
-    def _draw(self, explainer: Explainer, first: Encoded, second: Encoded) -> np.ndarray:
-        return explainer.pair_heats(first, second, self.classes, self.side)[0]
+    def _draw(
+        self, explainer: Explainer, first: Encoded, second: Encoded
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return explainer.pair_heats(first, second, self.classes, self.side)
+
+
+def _with_places(
+    result: CamChecks, pairs: _CheckedPairs, known: list[np.ndarray | None]
+) -> CamChecks:
+    """Add how the CAMs of the queries and of the exemplars do at known places, (N, 4) each."""
+    network = pairs.explainer.networks
+    encoder = deepcopy(network.siamese_encoder or network.encoder).cpu().eval()
+    score = PairScore(encoder, pairs.explainer.siamese)
+    first, second = (pool(e.siamese) for e in pairs.encoded)
+    # The logit is symmetric: either image may be the one that is explained.
+    sides = ((pairs.queries, second), (pairs.exemplars, first))
+    (places, n), (there, n_there) = (
+        ({}, 0) if at is None else at_known_places(heats, images, others, at, score)
+        for heats, (images, others), at in zip(pairs.sides, sides, known, strict=True)
+    )
+    notes = result.notes
+    if not n + n_there:
+        notes = [*notes, "No place of the images checked is known."]
+    return replace(result, places=places, placed=n, exemplar_places=there,
+                   exemplar_placed=n_there, notes=notes)  # fmt: skip
 
 
 def _curves(pairs: _CheckedPairs, rng: np.random.Generator, seed: int) -> dict[str, dict[str, Any]]:
@@ -286,42 +306,6 @@ def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.nd
         return torch.stack([pair, by_class], 1).numpy()
 
     return score
-
-
-def _at_places(
-    pairs: _CheckedPairs, encoded: tuple[Encoded, Encoded], places: np.ndarray, notes: list[str]
-) -> tuple[dict[str, dict[str, float]], int]:
-    """Return the figures per map, and the number of images with a place; adds to the notes."""
-    rows = np.flatnonzero(np.isfinite(places).all(1))
-    if not len(rows):
-        notes.append("No place of the images checked is known.")
-        return {}, 0
-    size = pairs.heats.shape[-1]
-    maps = {
-        "similarity CAM": pairs.heats[rows],
-        "centre of the picture": np.repeat(centre_blob(size)[None], len(rows), axis=0),
-    }
-    shared = pairs.explainer.networks
-    if importlib.util.find_spec("captum") is not None:
-        from copy import deepcopy
-
-        encoder = deepcopy(shared.siamese_encoder or shared.encoder).cpu().eval()
-        score = PairScore(encoder, pairs.explainer.siamese)
-        images, others = pairs.queries[rows], pool(encoded[1].siamese)[rows]
-        # At the last map, of 2 × 2 places on small pictures, it would be no match.
-        grad_cam = layer_grad_cam(score, images, others, 0)
-        if grad_cam is not None:
-            maps["captum LayerGradCam"] = grad_cam
-        maps["captum IntegratedGradients"] = integrated_gradients(score, images, others)
-    found = {
-        name: {
-            "pointing": float(pointing_game(m, places[rows], pairs.side).mean()),
-            "pointing_margin": float(pointing_game(m, places[rows], pairs.side, TOLERANCE).mean()),
-            "energy": float(energy_inside(m, places[rows], pairs.side).mean()),
-        }
-        for name, m in maps.items()
-    }
-    return found, len(rows)
 
 
 def _number(value: float) -> str:
