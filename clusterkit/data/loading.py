@@ -35,8 +35,9 @@ class ImageBatch:
     ----------
     number : int
         Of the batch, from 0.
-    images : (B, S, S, 3) uint8
-        Zeros where the image could not be read.
+    images : (B, S, S, 3) uint8, or (B, D) float32
+        Zeros where the image could not be read. The latter where features are given in the place
+        of pixels, see `data.features.lookup.GivenVectors`.
     ids : (B,) str
         Image ids; "" where the file could not be read at all.
     errors : (B,) str
@@ -44,7 +45,8 @@ class ImageBatch:
     signatures : (B, SIGNATURE) int8
         By which near duplicates are found; zeros where the image could not be read.
     appearance : (B, APPEARANCE) float32
-        See `measure_appearance`; that of a black image where the image could not be read.
+        See `measure_appearance`; that of a black image where the image could not be read, NaN
+        where it has features all the same.
     """
 
     number: int

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision import models as tv  # type: ignore[import-untyped]  # it carries no types
 
+from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.errors import WeightsError, nearest_name
 
 log = logging.getLogger("clusterkit")
@@ -31,15 +32,15 @@ class Backbone:
 
     Attributes
     ----------
-    encoder : Encoder
-        (B, 3, H, W) normalised RGB → maps of several depths.
+    encoder : Encoder or GivenFeatures
+        (B, 3, H, W) normalised RGB → maps of several depths; or features as they are given.
     name : str
-        Of the network, as torchvision spells it.
+        Of the network, as torchvision spells it; ``"features"`` where these are given.
     weights : str
         ``"imagenet"``, ``"none"`` or the name (not the path) of the file they were read from.
     """
 
-    encoder: "Encoder"
+    encoder: "Encoder | GivenFeatures"
     name: str
     weights: str
 

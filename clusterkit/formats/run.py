@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
+from torch import nn
 
 from clusterkit.config import Config, config_from_dict
 from clusterkit.data.files import inside_root
@@ -20,6 +21,7 @@ from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.link_rules import link_roots_of
 from clusterkit.data.written_names import folder_of_record
+from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
@@ -269,20 +271,27 @@ def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_networks(path: Path, info: RunInfo) -> Networks:
     state = _load_tensors(path / "weights.safetensors")
-    name = info.backbone
-    encoder = empty_encoder(name)
-    features = 2 * encoder.channels
+    encoder, features = _empty_encoder(info)
     networks = Networks(
         encoder=encoder,
         classifier_head=HEADS[info.classifier_head](features, len(info.classes)),
         siamese_head=create_head(2 * features, 1),
-        siamese_encoder=empty_encoder(name) if info.encoder == "separate" else None,
+        siamese_encoder=_empty_encoder(info)[0] if info.encoder == "separate" else None,
         precision=_precision(info),
     )
     for prefix, part in networks.parts().items():
         own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
         part.load_state_dict(own)
     return networks.to("cpu")
+
+
+def _empty_encoder(info: RunInfo) -> tuple[nn.Module, int]:
+    """Return the encoder of a run without its weights, and how many features it gives."""
+    if info.features is not None:
+        given = GivenFeatures(info.features.dimension, info.features.depths)
+        return given, given.dimension
+    encoder = empty_encoder(info.backbone)
+    return encoder, 2 * encoder.channels
 
 
 def _precision(info: RunInfo) -> str:

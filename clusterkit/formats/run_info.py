@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clusterkit.errors import RunError
+from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
 
 FORMAT = 4
@@ -40,6 +41,8 @@ class DataSummary(JsonRecord):
         Files that were listed and are no row: by reason, how many of each ending.
     link_roots : list of str
         Folders that links among the images may lead into, relative to the run.
+    without_pictures : int
+        Labelled images with features whose files were not there, or could not be read.
     """
 
     root: str
@@ -54,6 +57,7 @@ class DataSummary(JsonRecord):
     renamed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     link_roots: list[str] = field(default_factory=list)
+    without_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ class RunInfo(JsonRecord):
         images of the split test, see `training.final_test.measure_test`.
     reviews : dict
         A person's corrections that were used; empty: none.
+    features : FeatureRecord or None
+        Features that were given in the place of an encoder, which `backbone` then calls
+        ``features``.
     """
 
     format: int
@@ -136,6 +143,7 @@ class RunInfo(JsonRecord):
     precision: dict[str, Any]
     metrics: dict[str, Any]
     reviews: dict[str, Any] = field(default_factory=dict)
+    features: FeatureRecord | None = None
 
     @property
     def without_label(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
+from clusterkit.data.features.lookup import GivenVectors, inputs_of_table, look_up
+from clusterkit.data.features.table import FeatureTable, is_feature_file
 from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
@@ -25,9 +28,12 @@ from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
+from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.run import Run
 from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
+from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
 from clusterkit.inference.promise_text import promise_text, remarks
@@ -77,6 +83,7 @@ def assign(
     out: Path | str | None = None,
     fresh: bool = False,
     overwrite: bool = False,
+    features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
 ) -> Assignment:
     """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
@@ -95,6 +102,9 @@ def assign(
         Start anew even if an interrupted call with the same input could be resumed.
     overwrite : bool
         Replace the assignments of another input, which reviews may be about.
+    features : path or sequence of path
+        For a run that was fitted on features: those of these images. `source` may be one of these
+        files itself, which then means all of its images.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -108,11 +118,15 @@ def assign(
     config, source = run.config_with(config), Path(source)
     out = Path(out) if out is not None else run.path / "assignments.csv"
     started = time.perf_counter()
-    inputs, left_out = _list_inputs(run, source, config, progress)
+    table_of = open_given(run, features, source)
+    inputs, left_out = _list_inputs(run, source, config, progress, table_of)
+    given = None
+    if table_of is not None:
+        given, inputs = look_up(table_of, inputs)
     _check_out(out, inputs, source, config, overwrite)
-    journal = _open_journal(out, _key(run, inputs, config), fresh)
+    journal = _open_journal(out, _key(run, inputs, config, table_of), fresh)
     try:
-        resumed = _embed_missing(run, inputs, config, journal, progress)
+        resumed = _embed_missing(run, inputs, config, journal, progress, given)
         evidence = journal.evidence()
         rule = DecisionRule.of(run, config, evidence)
         table = build_table(inputs, evidence, rule)
@@ -123,6 +137,8 @@ def assign(
             resumed_batches=resumed,
             **left_out,
         )
+        if given is not None:
+            record = _with_features(record, run, given, evidence)
         record = _write(out, table, record, time.perf_counter() - started)
     except BaseException:
         journal.close()
@@ -141,11 +157,14 @@ def _check_out(
 
 
 def _list_inputs(
-    run: Run, source: Path, config: Config, progress: Progress | None
+    run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the rows of an input, and what a record says of the files that are none."""
     left_out = LeftOut()
-    inputs = read_inputs(source, config, progress, left_out)
+    if table is not None and is_feature_file(source):
+        inputs = inputs_of_table(table, _root_of(source, config))
+    else:
+        inputs = read_inputs(source, config, progress, left_out)
     _check_key(run, inputs, config)
     return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
@@ -157,7 +176,12 @@ def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
 
 
 def _embed_missing(
-    run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Progress | None
+    run: Run,
+    inputs: pd.DataFrame,
+    config: Config,
+    journal: Journal,
+    progress: Progress | None,
+    given: GivenVectors | None,
 ) -> int:
     """Compute the batches that the journal lacks; returns how many it had."""
     done, batch_size = journal.done(), batch_size_of(config, choose_device(config.device))
@@ -167,7 +191,7 @@ def _embed_missing(
     if finished >= len(inputs):
         return len(done)
     refs = image_refs(inputs)
-    for number, evidence in compute(Predictor(run, config), refs, batch_size, done):
+    for number, evidence in compute(Predictor(run, config), refs, batch_size, done, given):
         with writing(journal.folder, _OUT):
             journal.write(number, evidence)
         finished += len(evidence["ids"])
@@ -183,7 +207,9 @@ def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
                     "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
-def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
+def _key(
+    run: Run, inputs: pd.DataFrame, config: Config, table: FeatureTable | None
+) -> dict[str, Any]:
     """Everything that decides what is in the journal's batches."""
     listed = hashlib.sha256()
     for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
@@ -202,7 +228,24 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
         "batch_size": batch_size_of(config, choose_device(config.device)),
         "pool_top": run.config.engine.pool_top,
         "evidence": _EVIDENCE,
+        **({} if table is None else {"features": table.files}),
     }
+
+
+def _with_features(
+    record: AssignmentRecord, run: Run, given: GivenVectors, evidence: Evidence
+) -> AssignmentRecord:
+    """Return a record that says by which features labels were found, and what is not known."""
+    unseen = sum(int((~part["seen"]).sum()) for _, part in evidence.parts("seen"))
+    notes = list(record.remarks)
+    if unseen:
+        notes.append(f"{unseen} of {record.images} images are not there or cannot be read: whether "
+                     "they are copies of labelled ones, and how they look, is not known.")  # fmt: skip
+    if run.info.data.without_pictures:
+        notes.append(f"{run.info.data.without_pictures} labelled images were not there when the "
+                     "run was fitted: whether an image is novel is told by its features alone."
+                     )  # fmt: skip
+    return replace(record, remarks=notes, features=FeatureRecord.of(given.table))
 
 
 def _write(

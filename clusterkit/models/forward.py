@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.torchvision import IMAGENET_MEAN, IMAGENET_STD
 from clusterkit.models.heads import pool
 
@@ -19,7 +20,8 @@ log = logging.getLogger("clusterkit")
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 
-# From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device.
+# From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device; where features
+# are given, from these to themselves.
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -68,6 +70,8 @@ def prepare(encoder: nn.Module, precision: str, device: torch.device | str) -> F
     callable
         From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device.
     """
+    if isinstance(encoder, GivenFeatures):
+        return encoder
     dtype = torch.bfloat16 if precision == BFLOAT16 else torch.float32
     quick = _folded(encoder).to(device=device, dtype=dtype)
     quick = quick.to(memory_format=torch.channels_last)
