@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from clusterkit.data.features.lookup import row_of
 from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import row_of
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of, name_of
 from clusterkit.data.identity import image_id_of

@@ -12,8 +12,8 @@ from clusterkit.data.cache import room_for_images
 from clusterkit.data.duplicates.grouping import near_chains
 from clusterkit.data.duplicates.index import near_pairs
 from clusterkit.data.duplicates.signature import SIGNATURE
-from clusterkit.data.features.lookup import GivenVectors
 from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.frames import names_of
 from clusterkit.data.labels import check_labels
 from clusterkit.data.loading import image_refs, load_batches, workers_for

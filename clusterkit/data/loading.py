@@ -37,7 +37,7 @@ class ImageBatch:
         Of the batch, from 0.
     images : (B, S, S, 3) uint8, or (B, D) float32
         Zeros where the image could not be read. The latter where features are given in the place
-        of pixels, see `data.features.lookup.GivenVectors`.
+        of pixels, see `data.features.vector_lookup.GivenVectors`.
     ids : (B,) str
         Image ids; "" where the file could not be read at all.
     errors : (B,) str

@@ -8,8 +8,8 @@ import pandas as pd
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import Adapter, find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
-from clusterkit.data.features.lookup import with_features
 from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import with_features
 from clusterkit.data.frames import expand, names_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.inputs import read_inputs

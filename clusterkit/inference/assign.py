@@ -16,8 +16,8 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
-from clusterkit.data.features.lookup import GivenVectors, inputs_of_table, look_up
 from clusterkit.data.features.table import FeatureTable, is_feature_file
+from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table, look_up
 from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
@@ -36,7 +36,7 @@ from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.promise_text import promise_text, remarks
+from clusterkit.inference.promise_text import picture_remarks, promise_text, remarks
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
@@ -94,51 +94,41 @@ def assign(
     source : path
         A folder (searched to the bottom), a CSV with a column image, or one image.
     config : Config or None
-        None: the run's. Its sections `assign` and `data` matter here, and of `engine` what the
-        run's calibration does not rest on; see `Run.config_with`.
+        None: the run's; what its calibration rests on is the run's: see `Run.config_with`.
     out : path or None
         The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
     fresh : bool
-        Start anew even if an interrupted call with the same input could be resumed.
+        Do not resume an interrupted call with the same input.
     overwrite : bool
         Replace the assignments of another input, which reviews may be about.
     features : path or sequence of path
-        For a run that was fitted on features: those of these images. `source` may be one of these
-        files itself, which then means all of its images.
+        For a run on given features: those of these images. `source` may be their file itself.
     progress : callable or None
         Called with (stage, done, total).
 
     Raises
     ------
     ClusterkitError
-        The run or input cannot be used, or `out` is not to be replaced (see `check_target`).
-        Single unreadable images are `failed` rows instead.
+        The run or input cannot be used, or `out` is not to be replaced (see `check_target`); a
+        single unreadable image is a `failed` row.
     """
-    run = run if isinstance(run, Run) else Run.load(run)
+    run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config, source = run.config_with(config), Path(source)
     out = Path(out) if out is not None else run.path / "assignments.csv"
-    started = time.perf_counter()
-    table_of = open_given(run, features, source)
-    inputs, left_out = _list_inputs(run, source, config, progress, table_of)
-    given = None
-    if table_of is not None:
-        given, inputs = look_up(table_of, inputs)
+    vectors = open_given(run, features, source)
+    inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)
-    journal = _open_journal(out, _key(run, inputs, config, table_of), fresh)
+    journal = _open_journal(out, _key(run, inputs, config, vectors), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress, given)
         evidence = journal.evidence()
         rule = DecisionRule.of(run, config, evidence)
         table = build_table(inputs, evidence, rule)
         record = replace(
-            _record(run, source, out, table, rule),
-            cluster_summaries=summarise_clusters(table, evidence),
-            fingerprint=journal.fingerprint,
-            resumed_batches=resumed,
-            **left_out,
-        )
-        if given is not None:
-            record = _with_features(record, run, given, evidence)
+            _record(run, source, out, table, rule, evidence),
+            fingerprint=journal.fingerprint, resumed_batches=resumed, **left_out,
+        )  # fmt: skip
+        record = _with_features(record, run, given, evidence)
         record = _write(out, table, record, time.perf_counter() - started)
     except BaseException:
         journal.close()
@@ -158,15 +148,18 @@ def _check_out(
 
 def _list_inputs(
     run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows of an input, and what a record says of the files that are none."""
+) -> tuple[pd.DataFrame, GivenVectors | None, dict[str, Any]]:
+    """Return the rows of an input, their features, and what a record says of other files."""
     left_out = LeftOut()
     if table is not None and is_feature_file(source):
         inputs = inputs_of_table(table, _root_of(source, config))
     else:
         inputs = read_inputs(source, config, progress, left_out)
+    given = None
+    if table is not None:
+        given, inputs = look_up(table, inputs)
     _check_key(run, inputs, config)
-    return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
+    return inputs, given, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
 
 def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
@@ -233,19 +226,15 @@ def _key(
 
 
 def _with_features(
-    record: AssignmentRecord, run: Run, given: GivenVectors, evidence: Evidence
+    record: AssignmentRecord, run: Run, given: GivenVectors | None, evidence: Evidence
 ) -> AssignmentRecord:
-    """Return a record that says by which features labels were found, and what is not known."""
+    """Return a record that names the features, and says what is not known without pictures."""
+    if given is None:
+        return record
     unseen = sum(int((~part["seen"]).sum()) for _, part in evidence.parts("seen"))
-    notes = list(record.remarks)
-    if unseen:
-        notes.append(f"{unseen} of {record.images} images are not there or cannot be read: whether "
-                     "they are copies of labelled ones, and how they look, is not known.")  # fmt: skip
-    if run.info.data.without_pictures:
-        notes.append(f"{run.info.data.without_pictures} labelled images were not there when the "
-                     "run was fitted: whether an image is novel is told by its features alone."
-                     )  # fmt: skip
-    return replace(record, remarks=notes, features=FeatureRecord.of(given.table))
+    notes = picture_remarks(unseen, len(evidence), run.info.data.without_pictures)
+    features = FeatureRecord.of(given.table)
+    return replace(record, remarks=[*record.remarks, *notes], features=features)
 
 
 def _write(
@@ -266,9 +255,14 @@ def _root_of(source: Path, config: Config) -> Path:
 
 
 def _record(
-    run: Run, source: Path | str, out: Path, table: pd.DataFrame, rule: DecisionRule
+    run: Run,
+    source: Path | str,
+    out: Path,
+    table: pd.DataFrame,
+    rule: DecisionRule,
+    evidence: Evidence,
 ) -> AssignmentRecord:
-    """Return what `assignments.json` says of the table and the rule."""
+    """Return what `assignments.json` says of the table, the rule and the clusters."""
     root = _root_of(Path(source), rule.config)
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
@@ -290,6 +284,7 @@ def _record(
         untestable_classes=[c for c, few in zip(run.classes, rule.untestable, strict=True) if few],
         remarks=remarks(rule),
         run=run.info.id,
+        cluster_summaries=summarise_clusters(table, evidence),
         # Relative, so that a run and its data can move together and no absolute path is kept.
         input_root=relative_folder(root, out.parent),
         link_roots=LinkRules.of(rule.config.data, root).recorded(out.parent),

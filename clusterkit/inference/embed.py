@@ -15,7 +15,7 @@ from clusterkit.data.cache import room_for
 from clusterkit.data.frames import names_of
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.left_out import LeftOut
-from clusterkit.data.loading import image_refs, load_batches, workers_for
+from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
 from clusterkit.data.mirror_images import mirror_images
 from clusterkit.encoders.torchvision import Encoder, load_backbone
 from clusterkit.errors import DataError, RunError, shown
@@ -115,38 +115,45 @@ def embed(
     """
     out, progress = Path(out), progress or silent
     check_out(out)
-    chosen = _source(config, run)
-    left_out = LeftOut()
+    chosen, left_out = _source(config, run), LeftOut()
     rows = read_inputs(source, chosen.config, progress, left_out, unread=False)
-    device = choose_device(chosen.config.device)
-    networks = Networks(chosen.encoder, nn.Identity(), nn.Sequential()).to(device)
-    refs, names, how = image_refs(rows), names_of(rows), chosen.config.image
-    vectors, ids, errors = np.zeros((0, 0, 0), np.float32), list[str](), list[str]()
-    count = 0
-    for batch in load_batches(refs, how, _BATCH, workers_for(refs)):
-        good = batch.errors == ""
-        ids += batch.ids.tolist()
-        errors += batch.errors.tolist()
-        for v, view in enumerate(mirror_images(batch.images[good], views, views)):
-            if not good.any():
-                break
-            found = embed_images(networks, np.ascontiguousarray(view), device, FLOAT32).classifier
-            if not vectors.size:
-                shape = (4 if views else 1, len(refs), found.shape[1])
-                vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
-            vectors[v, count : count + len(found)] = found.numpy()
-        count += int(good.sum())
-        progress("embed", len(ids), len(refs))
-    read = np.array(errors, dtype=object) == ""
+    vectors, ids, errors = _encode(chosen, image_refs(rows), views, progress)
+    names, read = names_of(rows), errors == ""
     _report_unreadable(names, errors, source)
     groups = [group if isinstance(group, str) else "" for group in rows["group"][read]]
     features = Features(
-        images=names[read].tolist(), ids=np.array(ids, dtype=object)[read].tolist(),
-        groups=groups if any(groups) else [], vectors=vectors[:, :count], about=chosen.about(),
+        names[read].tolist(), ids[read].tolist(), groups if any(groups) else [], vectors,
+        chosen.about(),
     )  # fmt: skip
     write_features(features, out)
-    return Embedded(out, count, vectors.shape[2], len(vectors), chosen.backbone, chosen.weights,
-                    int((~read).sum()), left_out)  # fmt: skip
+    return Embedded(out, int(read.sum()), vectors.shape[2], len(vectors), chosen.backbone,
+                    chosen.weights, int((~read).sum()), left_out)  # fmt: skip
+
+
+def _encode(
+    chosen: _Source, refs: list[ImageRef], views: bool, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return vectors (V, M, D) of the M images that can be read, and ids and errors (N,) of all."""
+    device = choose_device(chosen.config.device)
+    networks = Networks(chosen.encoder, nn.Identity(), nn.Sequential()).to(device)
+    vectors, count = np.zeros((1, 0, 0), np.float32), 0
+    ids, errors = list[str](), list[str]()
+    for batch in load_batches(refs, chosen.config.image, _BATCH, workers_for(refs)):
+        readable = batch.errors == ""
+        ids += batch.ids.tolist()
+        errors += batch.errors.tolist()
+        if readable.any():
+            seen = mirror_images(batch.images[readable], views, views)
+            parts = [embed_images(networks, np.ascontiguousarray(view), device, FLOAT32).classifier
+                     for view in seen]  # fmt: skip
+            found = torch.stack(parts).numpy()
+            if not count:
+                shape = (len(found), len(refs), found.shape[2])
+                vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
+            vectors[:, count : count + found.shape[1]] = found
+            count += found.shape[1]
+        progress("embed", len(ids), len(refs))
+    return vectors[:, :count], np.array(ids, dtype=object), np.array(errors, dtype=object)
 
 
 def _source(config: Config | None, run: Run | Path | str | None) -> _Source:
@@ -158,15 +165,17 @@ def _source(config: Config | None, run: Run | Path | str | None) -> _Source:
         return _Source(backbone.encoder, backbone.name, backbone.weights, config)
     run = run if isinstance(run, Run) else Run.load(run)
     if run.info.features is not None:
-        raise RunError(f"the run {run.path} was fitted on given features ({run.info.features.name}) "
-                       "and has no encoder; name one with --backbone")  # fmt: skip
+        raise RunError(
+            f"the run {run.path} was fitted on given features ({run.info.features.name}) and has "
+            "no encoder; name one with --backbone"
+        )
     chosen = run.config_with(config)
     return _Source(run.networks.encoder, run.info.backbone, run.info.weights, chosen)
 
 
-def _report_unreadable(names: np.ndarray, errors: list[str], source: Path | str) -> None:
-    bad = [i for i, error in enumerate(errors) if error]
-    if not bad:
+def _report_unreadable(names: np.ndarray, errors: np.ndarray, source: Path | str) -> None:
+    bad = np.flatnonzero(errors != "")
+    if not len(bad):
         return
     example = f"e.g. '{shown(names[bad[0]], 100)}': {errors[bad[0]]}"
     if len(bad) == len(errors):

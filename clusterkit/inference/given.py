@@ -7,7 +7,19 @@ from clusterkit.data.features.table import FeatureTable, is_feature_file, read_f
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
 
+# One file of features, or several; empty: none.
 Files = Sequence[Path | str] | Path | str
+
+
+def why_no_cams(run: Run) -> str:
+    """Return why a run can show no class activation maps, in words; "": it can."""
+    if run.info.features is None:
+        return ""
+    return (
+        f"This run was fitted on given features ({run.info.features.name}) and has no encoder: "
+        "there are no CAMs, which show what places of an image an encoder looks at. A run that is "
+        "fitted on the images themselves has them."
+    )
 
 
 def open_given(run: Run, features: Files, source: Path | None = None) -> FeatureTable | None:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import Config
-from clusterkit.data.features.lookup import GivenVectors
+from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch
 from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ClusterkitError

@@ -175,30 +175,26 @@ class NoveltyModel:
             "mean": self.mean, "scale": self.scale, "axes": self.axes,
             "class_means": self.distance.means, "precisions": self.distance.precisions,
         }  # fmt: skip
-        if self.appearance is not None:
-            arrays |= {
-                "looks.mean": self.appearance.mean, "looks.scale": self.appearance.scale,
-                "looks.class_means": self.appearance.distance.means,
-                "looks.precisions": self.appearance.distance.precisions,
-            }  # fmt: skip
+        if (looks := self.appearance) is not None:
+            arrays |= {"looks.mean": looks.mean, "looks.scale": looks.scale,
+                       "looks.class_means": looks.distance.means,
+                       "looks.precisions": looks.distance.precisions}  # fmt: skip
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "NoveltyModel":
         """Model of the tensors that `to_tensors` returned."""
         of = {name: tensor.numpy() for name, tensor in tensors.items()}
-        appearance = None
+        distance, looks = ClassDistance(of["class_means"], of["precisions"]), None
         if "looks.mean" in of:
-            distance = ClassDistance(of["looks.class_means"], of["looks.precisions"])
-            appearance = AppearanceModel(of["looks.mean"], of["looks.scale"], distance)
-        distance = ClassDistance(of["class_means"], of["precisions"])
-        return cls(of["mean"], of["scale"], of["axes"], distance, appearance)
+            own = ClassDistance(of["looks.class_means"], of["looks.precisions"])
+            looks = AppearanceModel(of["looks.mean"], of["looks.scale"], own)
+        return cls(of["mean"], of["scale"], of["axes"], distance, looks)
 
     def score(self, features: torch.Tensor, appearance: np.ndarray) -> np.ndarray:
         """Log squared distances (N, S), in features and in appearance; they rise with novelty.
 
-        S is 2, or 1 where no appearance is known of the labelled images. Of an image whose
-        appearance is not known (NaN) the second is -inf.
+        S is 1 without an appearance of labelled images; of one image without (NaN) it is -inf.
         """
         return self.compare(features, appearance)[0]
 
@@ -301,13 +297,11 @@ def novelty_p_values(
     >>> novelty_p_values(np.array([[0.0], [5.0]]), np.array([[1.0], [2.0], [3.0]]))
     array([0.75, 0.25])
     """
-    there = np.isfinite(scores)
-    if not there.all():
+    if not (there := np.isfinite(scores)).all():
         found = np.ones(len(scores))
-        for kind in np.unique(there, axis=0):
+        for kind in np.unique(there[there.any(axis=1)], axis=0):
             rows = (there == kind).all(axis=1)
-            if kind.any():
-                found[rows] = novelty_p_values(scores[rows][:, kind], held_out[:, kind], units)
+            found[rows] = novelty_p_values(scores[rows][:, kind], held_out[:, kind], units)
         return found
     new, known = combine(scores, held_out)
     together = 1.0 if units is None else tail_cluster_size(known, units)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.features.lookup import GivenVectors
 from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.frames import files_of, names_of
 from clusterkit.data.loading import image_refs
 from clusterkit.data.splits import units_of

@@ -173,9 +173,10 @@ def _read_texts(archive: zipfile.ZipFile, path: Path, name: str, size: int) -> l
     with archive.open(name + ".npy") as file:
         header = _read_header(file, path, name, size)
         if header.dtype.hasobject:
-            raise DataError(f"{path}: '{name}' holds Python objects (pickle), which are not read as "
-                            "they could run code; save it as text: np.array(names, dtype=str)"
-                            )  # fmt: skip
+            raise DataError(
+                f"{path}: '{name}' holds Python objects (pickle), which are not read as they could "
+                "run code; save it as text: np.array(names, dtype=str)"
+            )
         if header.dtype.kind not in "SU" or len(header.shape) > 1:
             raise DataError(f"{path}: '{name}' is no list of texts; save it as "
                             "np.array(names, dtype=str)")  # fmt: skip

@@ -1,6 +1,6 @@
 """What every reader of a file of features gives, and how names in such a file are spelled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -68,7 +68,9 @@ class FeatureReader(Protocol):
         """Yield the vectors (n, D) of one view, from the first row to the last."""
 
 
-def named_rows(where: Path, columns: dict[str, Sequence[Any]], found: Sequence[str]) -> NamedRows:
+def named_rows(
+    where: Path, columns: Mapping[str, Sequence[Any]], found: Sequence[str]
+) -> NamedRows:
     """Names of rows from the columns image, image_id and group, as far as they are there.
 
     Parameters
@@ -91,9 +93,9 @@ def named_rows(where: Path, columns: dict[str, Sequence[Any]], found: Sequence[s
     images = [plain_name(str(name)) for name in columns.get(IMAGE, ())]
     ids = [text_id(str(name).strip()) for name in columns.get(IMAGE_ID, ())]
     groups = [str(name).strip() for name in columns.get(GROUP, ())]
-    for column, names in ((IMAGE, images), (IMAGE_ID, ids)):
-        if names and "" in names and (column == IMAGE_ID or not ids):
-            raise DataError(f"{where}: row {names.index('') + 1} has no {column}; name every row")
+    for column, texts in ((IMAGE, images), (IMAGE_ID, ids)):
+        if "" in texts and (column == IMAGE_ID or not ids):
+            raise DataError(f"{where}: row {texts.index('') + 1} has no {column}; name every row")
     return NamedRows(images, ids, groups)
 
 

@@ -76,11 +76,11 @@ def rows_of_images(table: FeatureTable, rows: pd.DataFrame, *, needed: np.ndarra
     ], dtype=int)  # fmt: skip
     changed = np.flatnonzero(needed & (found == -2))
     if len(changed):
-        raise DataError(f"{_listed(names[changed])} {CHANGED}, or give --features of these images "
-                        f"(not {table.name})")  # fmt: skip
+        first = _listed(names[changed].tolist())
+        raise DataError(f"{first} {CHANGED}, or give --features of these images (not {table.name})")
     missing = np.flatnonzero(needed & (found == -1))
     if len(missing) and not _are_unreadable([refs[i] for i in missing]):
-        _refuse(table, names[missing], len(names))
+        _refuse(table, names[missing].tolist(), len(names))
     return np.maximum(found, -1)
 
 
@@ -154,6 +154,29 @@ def inputs_of_table(table: FeatureTable, root: Path) -> pd.DataFrame:
     rows["path"] = [str(root.absolute() / image) for image in rows["image"]]
     rows["group"] = None
     return sort_rows(rows.where(rows.notna(), None))[["image", "path", "group", "frame"]]
+
+
+def vector_of(table: FeatureTable, image: str) -> np.ndarray:
+    """Vector (D,) of one image: its file, or its name as the table has it.
+
+    Raises
+    ------
+    DataError
+        It has none, or those of other bytes.
+    """
+    identity, (file, _, frame) = "", image.rpartition("#")
+    path = Path(image)
+    if not path.exists() and file and frame.isdecimal():
+        path = Path(file)
+    if path.is_file():
+        with suppress(ImageError):
+            identity = read_identified(path, frame if str(path) == file else None)[1]
+    row = row_of(table, image, os.path.abspath(image), identity)
+    if row == -2:
+        raise DataError(f"{shown(image, 100)} {CHANGED}")
+    if row < 0:
+        _refuse(table, [image], 1)
+    return table.vectors[0, row].copy()
 
 
 def look_up(table: FeatureTable, inputs: pd.DataFrame) -> "tuple[GivenVectors, pd.DataFrame]":
