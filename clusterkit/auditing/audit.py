@@ -234,7 +234,10 @@ def _lost(files: ImageFiles, batch: AuditBatch) -> list[str]:
             f"{files.changed:,} images have changed since they were assigned: their rows are here "
             "without pictures. Assign should be run again."
         )
-    if files.unmatched:
+    if files.unmatched and given:
+        notes.append(f"{files.unmatched:,} labelled images are not there, or cannot be read: "
+                     "comparisons with them are here without pictures.")  # fmt: skip
+    elif files.unmatched:
         log.warning("%d labelled images are not under %s any more, e.g. for the comparison",
                     files.unmatched, files.run.data_root)  # fmt: skip
         notes.append(

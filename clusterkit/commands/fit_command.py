@@ -107,7 +107,8 @@ def fit(
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
         *_measured(metrics, info.data.groups, group_column(config.data) is None),
-        f"next       clusterkit assign UNLABELED --run {result.path}",
+        f"next       clusterkit assign UNLABELED --run {result.path}"
+        + " --features FILE" * (info.features is not None),
     ])  # fmt: skip
 
 

@@ -70,13 +70,12 @@ def picture_remarks(unseen: int, images: int, labelled: int) -> list[str]:
     found = []
     if unseen:
         found.append(f"{unseen} of {images} images are not there or cannot be read: whether they "
-                     "are copies of labelled images is not known.")  # fmt: skip
+                     "are copies of labelled images under other names is not known.")  # fmt: skip
     if labelled:
         found.append(f"{labelled} labelled images were not there when the run was fitted: copies "
-                     "of them are not found.")  # fmt: skip
-    if unseen or labelled:
-        found.append("Novelty is told by features alone where images or labelled images were not "
-                     "there.")  # fmt: skip
+                     "of them are not found, and novelty is told by features alone.")  # fmt: skip
+    elif unseen:
+        found.append("Of those, novelty is told by features alone.")
     return found
 
 

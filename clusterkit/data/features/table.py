@@ -27,7 +27,7 @@ READERS: dict[str, type] = {
 }  # fmt: skip
 
 # Mebibytes of vectors in memory; more are in a temporary file.
-_MEMORY_MB = 2048
+MEMORY_MB = 2048
 
 # Vectors of one image that differ by more than this part of their largest number are two images'.
 _SAME = 1e-3
@@ -120,7 +120,7 @@ def read_features(paths: Sequence[Path | str] | Path | str) -> FeatureTable:
     counts = [len(reader.rows) for reader in readers]
     starts, total = np.cumsum([0, *counts]), sum(counts)
     views, width = min(reader.views for reader in readers), readers[0].dimension
-    vectors = room_for((views, total, width), np.float32, _MEMORY_MB,
+    vectors = room_for((views, total, width), np.float32, MEMORY_MB,
                        f"{total} vectors of {width} numbers")  # fmt: skip
     for reader, start in zip(readers, starts, strict=False):
         for view in range(views):
