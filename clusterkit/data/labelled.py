@@ -98,10 +98,9 @@ def load_labelled(
     appearance = np.zeros((len(rows), APPEARANCE), dtype=np.float32)
     given = None if features is None else GivenVectors(features, rows["vector"].to_numpy(int))
     refs, count = image_refs(rows), 0
-    for batch in load_batches(refs, config.image, _BATCH, workers_for(refs)):
+    read = load_batches if given is None else given.batches
+    for batch in read(refs, config.image, _BATCH, workers_for(refs)):
         part = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
-        if given is not None:
-            batch = given.put_into(batch, part.start)
         errors[part], signatures[part] = batch.errors, batch.signatures
         appearance[part] = batch.appearance
         if given is None:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.appearance import measure_appearance
+from clusterkit.data.appearance import APPEARANCE, measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, reasons, to_array
@@ -164,6 +164,26 @@ def _collate(rows: list[_Read]) -> _Slice:
     signatures = np.stack([signature for _, _, _, signature in rows])
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
     return torch.from_numpy(images), ids, errors, signatures, measure_appearance(images)
+
+
+def unread_batches(
+    refs: list[ImageRef], batch_size: int, skip: frozenset[int] | set[int] = frozenset()
+) -> Iterator[ImageBatch]:
+    """Batches of images whose files are known not to be there, without pixels; see `load_batches`.
+
+    Their images are (B, 0): nobody may look at them.
+    """
+    for number, start in enumerate(range(0, len(refs), batch_size)):
+        count = min(batch_size, len(refs) - start)
+        if number not in skip:
+            yield ImageBatch(
+                number,
+                np.zeros((count, 0), dtype=np.uint8),
+                np.full(count, "", dtype=object),
+                np.full(count, "file does not exist", dtype=object),
+                np.zeros((count, SIGNATURE), dtype=np.int8),
+                np.zeros((count, APPEARANCE), dtype=np.float32),
+            )
 
 
 def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: int) -> ImageBatch:

@@ -145,8 +145,7 @@ def _looked_up(
     Others read, and this process scores: there is little to compute, and the vectors need not
     travel.
     """
-    for batch in load_batches(refs, predictor.run.config.image, batch_size, readers, skip):
-        batch = given.put_into(batch, batch.number * batch_size)
+    for batch in given.batches(refs, predictor.run.config.image, batch_size, readers, skip):
         seen = ~np.isnan(batch.appearance).any(axis=1)
         yield batch.number, predictor.evidence(batch) | {"seen": seen}
 

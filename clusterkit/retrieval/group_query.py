@@ -125,9 +125,8 @@ def read_query(
     errors: list[str] = []
     near_ids: set[str] = set()
     labelled_ids = predictor.run.manifest["image_id"].to_numpy()
-    for batch in load_batches(refs, predictor.run.config.image, 32, workers_for(refs)):
-        if given is not None:
-            batch = given.put_into(batch, len(ids))
+    read = load_batches if given is None else given.batches
+    for batch in read(refs, predictor.run.config.image, 32, workers_for(refs)):
         readable = batch.errors == ""
         ids += batch.ids.tolist()
         errors += batch.errors.tolist()

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
+from clusterkit.config import ImageConfig
 from clusterkit.data.features.reader import plain_name
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.frames import names_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode
-from clusterkit.data.loading import ImageBatch, ImageRef, image_refs
+from clusterkit.data.loading import ImageBatch, ImageRef, image_refs, load_batches, unread_batches
 from clusterkit.data.manifest_rows import sort_rows
 from clusterkit.errors import DataError, ImageError, shown
 
@@ -237,6 +238,25 @@ class GivenVectors:
 
     def __init__(self, table: FeatureTable, rows: np.ndarray) -> None:
         self.table, self.rows = table, rows
+
+    def batches(
+        self,
+        refs: list[ImageRef],
+        how: ImageConfig,
+        batch_size: int,
+        workers: int,
+        skip: frozenset[int] | set[int] = frozenset(),
+    ) -> Iterator[ImageBatch]:
+        """Batches of the images with vectors for pixels, as `load_batches` reads them.
+
+        Pixels are read where files are there, for copies and appearance.
+        """
+        if any(os.path.lexists(path) for path, _ in refs):
+            batches = load_batches(refs, how, batch_size, workers, skip)
+        else:
+            batches = unread_batches(refs, batch_size, skip)
+        for batch in batches:
+            yield self.put_into(batch, batch.number * batch_size)
 
     def put_into(self, batch: ImageBatch, start: int) -> ImageBatch:
         """Return a batch whose first image is number `start`, with vectors for pixels.
