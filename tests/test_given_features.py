@@ -275,3 +275,15 @@ class TestRefused:
                                  "--backbone", "resnet18")  # fmt: skip
         assert code == 2
         assert "leave out --backbone" in error
+
+
+@pytest.mark.parametrize(
+    "damage", [{"dimension": 0}, {"dimension": 10**9}, {"dimension": "x"}, {"files": [1]}, {}]
+)
+def test_a_damaged_record_is_one_line(given, damage, tmp_path):
+    shutil.copytree(given.path, tmp_path / "run")
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    info["features"] = info["features"] | damage if damage else {}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    with pytest.raises(ClusterkitError, match="is damaged"):
+        Run.load(tmp_path / "run")

@@ -94,6 +94,7 @@ def fit(
         "classes": info.classes,
         "images": info.data.images,
         "left_out": info.data.left_out,
+        **({"features": info.features.to_dict()} if info.features else {}),
         "strategy": info.strategy,
         "metrics": metrics,
         **({"reviews": info.reviews} if info.reviews else {}),

@@ -166,6 +166,13 @@ class AssignmentRecord(JsonRecord):
     link_roots: list[Any] = field(default_factory=list)
     features: FeatureRecord | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; features only where some were given."""
+        values = super().to_dict()
+        if self.features is None:
+            del values["features"]
+        return values
+
     def threshold(self, label: str) -> float | None:
         """Return the confidence from which on a label was assigned; None: it does not say."""
         promise = self.promise

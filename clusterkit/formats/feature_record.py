@@ -12,8 +12,8 @@ from clusterkit.formats.json_record import JsonRecord
 class FeatureFile(JsonRecord):
     """A file of features: its name without its folder, and the SHA-256 of its bytes."""
 
-    name: str
-    sha256: str
+    name: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FeatureRecord(JsonRecord):
         What the files say of it; empty: nothing.
     """
 
-    dimension: int
+    dimension: int = 0
     files: list[FeatureFile] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     encoder: dict[str, Any] = field(default_factory=dict)

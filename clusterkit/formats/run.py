@@ -272,6 +272,9 @@ def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_networks(path: Path, info: RunInfo) -> Networks:
     state = _load_tensors(path / "weights.safetensors")
     encoder, features = _empty_encoder(info)
+    # What a record says must not fill the memory.
+    if len(state["siamese_head.0.running_mean"]) != 2 * features:
+        raise ValueError(f"weights of another encoder than {info.backbone}")
     networks = Networks(
         encoder=encoder,
         classifier_head=HEADS[info.classifier_head](features, len(info.classes)),

@@ -145,6 +145,13 @@ class RunInfo(JsonRecord):
     reviews: dict[str, Any] = field(default_factory=dict)
     features: FeatureRecord | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; features only where some were given."""
+        values = super().to_dict()
+        if self.features is None:
+            del values["features"]
+        return values
+
     @property
     def without_label(self) -> dict[str, str]:
         """Images that a person looked at and gave no label: image_id → skipped or rejected."""
