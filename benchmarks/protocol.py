@@ -17,7 +17,8 @@ from clusterkit.config import AugmentConfig, Config, override
 from clusterkit.data.appearance import measure_appearance
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
-from clusterkit.encoders.torchvision import Backbone, load_backbone
+from clusterkit.encoders.backbone import Backbone
+from clusterkit.encoders.registry import load_backbone
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior

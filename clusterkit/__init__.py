@@ -27,6 +27,7 @@ _EXPORTS = {
     "SimilarityFinder": "clusterkit.retrieval.finder",
     "assign": "clusterkit.inference.assign",
     "audit": "clusterkit.auditing.audit",
+    "embed": "clusterkit.inference.embed",
     "evidence": "clusterkit.auditing.evidence_pictures",
     "export": "clusterkit.exporting.export",
     "fit": "clusterkit.training.fit",

@@ -9,6 +9,7 @@ from clusterkit.exporting.export import export as export
 from clusterkit.formats.assignments import read_assignments as read_assignments
 from clusterkit.formats.run import Run as Run
 from clusterkit.inference.assign import assign as assign
+from clusterkit.inference.embed import embed as embed
 from clusterkit.inspection.inspect import inspect as inspect
 from clusterkit.retrieval.finder import SimilarityFinder as SimilarityFinder
 from clusterkit.retrieval.finder import similar as similar

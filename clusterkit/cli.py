@@ -10,6 +10,7 @@ from clusterkit import __version__
 from clusterkit.commands.assign_command import assign
 from clusterkit.commands.audit_command import audit
 from clusterkit.commands.demo_command import demo
+from clusterkit.commands.embed_command import embed
 from clusterkit.commands.export_command import export
 from clusterkit.commands.fit_command import fit
 from clusterkit.commands.inspect_command import inspect
@@ -26,7 +27,7 @@ def cli() -> None:
     """Label and cluster image datasets from a small labelled fraction, with evidence."""
 
 
-for _command in (fit, assign, review, audit, similar, inspect, export, demo):
+for _command in (fit, assign, review, audit, similar, inspect, export, embed, demo):
     cli.add_command(_command)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import row_of
 from clusterkit.data.files import inside_root
-from clusterkit.data.frames import files_of
+from clusterkit.data.frames import files_of, name_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
@@ -130,6 +132,7 @@ def apply_reviews(
     root: Path,
     unlabeled: Path | None = None,
     names: LabelMap | None = None,
+    features: FeatureTable | None = None,
 ) -> Applied:
     """Put reviews into a manifest.
 
@@ -149,6 +152,8 @@ def apply_reviews(
         What its unlabelled images from elsewhere are relative to.
     names : LabelMap or None
         Labels to be renamed: those of the manifest are already.
+    features : FeatureTable or None
+        Given: reviewed images need features, and their files may be gone.
 
     Raises
     ------
@@ -167,7 +172,8 @@ def apply_reviews(
     roots: list[Path] = []
     manifest = _set_known(manifest, settled, spread, roots, (root, unlabeled))
     there = settled["image_id"].isin(manifest["image_id"])
-    new = _find_new(settled[~there & (settled["label"] != "")], spread, roots, root)
+    wanted = settled[~there & (settled["label"] != "")]
+    new = _find_new(wanted, spread, roots, root, features)
     manifest = pd.concat([manifest, new], ignore_index=True)
     _keep_split(manifest)
     for label, near in summary["new_classes"].items():
@@ -236,7 +242,11 @@ def _set_known(
 
 
 def _find_new(
-    settled: pd.DataFrame, spread: list[Reviews], roots: list[Path], root: Path
+    settled: pd.DataFrame,
+    spread: list[Reviews],
+    roots: list[Path],
+    root: Path,
+    features: FeatureTable | None,
 ) -> pd.DataFrame:
     """Return manifest rows of reviewed images that fit was not given."""
     rows = []
@@ -250,8 +260,7 @@ def _find_new(
         try:
             path = inside_root(assigned.root, image, assigned.where, assigned.link_roots).absolute()
             frame = row.image_id.partition("#")[2] or None
-            if image_id_of(read_bytes(path), frame) != row.image_id:
-                raise DataError("it is not the file that was reviewed: its bytes have changed")
+            vector = _check_same(path, name_of(image, frame), row.image_id, features)
         except DataError as error:
             missing.append((image, assigned.root, error))
             continue
@@ -260,16 +269,38 @@ def _find_new(
             roots.append(own)
         rows.append({"image": name, "image_id": row.image_id, "path": str(path),
                      "label": row.label, "group": _group_of(row, spread), "frame": frame,
-                     "provenance": row.provenance})  # fmt: skip
+                     "provenance": row.provenance, "vector": vector})  # fmt: skip
     if missing:
         image, folder, reason = missing[0]
         raise DataError(
             f"{len(missing)} reviewed images cannot be used, e.g. '{image}' under {folder} "
             f"({reason}); put them back, give their folder with --unlabeled, or remove their rows"
         )
-    columns = ["image", "image_id", "path", "label", "group", "split", "frame", "provenance"]
+    columns = ["image", "image_id", "path", "label", "group", "split", "frame", "provenance",
+               *(["vector"] if features is not None else [])]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns, dtype=object)
     return table.where(table.notna(), None)
+
+
+def _check_same(path: Path, name: str, image_id: str, features: FeatureTable | None) -> int:
+    """Check that an image is the one that was reviewed; returns the row of its features, or -1.
+
+    Raises
+    ------
+    DataError
+        It is not there, has other bytes, or has no features where these are given.
+    """
+    frame = image_id.partition("#")[2]
+    vector = -1
+    if features is not None:
+        vector = row_of(features, name, f"{path}#{frame}" if frame else str(path), image_id)
+        if vector < 0:
+            raise DataError(f"it has no features in {features.name}; give those too")
+        if not os.path.lexists(path) and features.identity(vector) == image_id:
+            return vector
+    if image_id_of(read_bytes(path), frame or None) != image_id:
+        raise DataError("it is not the file that was reviewed: its bytes have changed")
+    return vector
 
 
 def _named(path: Path, root: Path, own: Path) -> tuple[str, Path | None]:

@@ -22,10 +22,12 @@ from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.config import Config
+from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.written_names import folder_of_record, relative_folder
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
+from clusterkit.inference.given import Files, open_given, why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress, silent
@@ -51,6 +53,7 @@ def audit(
     config: Config | None = None,
     places: pd.DataFrame | None = None,
     keep: bool = False,
+    features: Files = (),
     progress: Progress | None = None,
 ) -> Path:
     """Write a page that shows why each image got its label.
@@ -69,6 +72,9 @@ def audit(
         The CAMs are then checked against them too.
     keep : bool
         Leave a page alone that shows these assignments already.
+    features : path or sequence of path
+        Of a run on given features, those that `assign` read: without them cards show the closest
+        labelled image alone, and the map no images of the batch.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -87,11 +93,12 @@ def audit(
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
+    table = _given(run, batch, features)
     check_writable(out, "--out DIR", folder=True)
     _check_free(out, run, batch.csv)
     with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
-        return _write(run, config, batch, out, places, progress or silent)
+        return _write(run, config, batch, out, places, table, progress or silent)
 
 
 def _write(
@@ -100,17 +107,20 @@ def _write(
     batch: AuditBatch,
     out: Path,
     places: pd.DataFrame | None,
+    table: FeatureTable | None,
     progress: Progress,
 ) -> Path:
     chosen = choose_rows(batch.table, config.audit.limit, run.info.seed, typical_rows(batch))
     # An earlier audit's page shows its own pictures until this one is written.
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
-    drawer = CardDrawer(Predictor(run, config), config.audit.method, batch.inputs, out, pictures)
+    predictor, lack = Predictor(run, config), why_no_cams(run)
+    drawer = CardDrawer(predictor, config.audit.method, batch.inputs, out, pictures, table)
     sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
     checks = _check(drawer, run, places)
-    notes = [*batch.record.remarks, *batch.notes, *_lost(drawer.files, batch), *checks.warnings()]
+    notes = [*filter(None, [lack]), *batch.record.remarks, *batch.notes]
+    notes += [*_lost(drawer.files, batch), *checks.warnings()]
     calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, drawer.features)
@@ -123,6 +133,19 @@ def _write(
     return page
 
 
+def _given(run: Run, batch: AuditBatch, features: Files) -> FeatureTable | None:
+    """Read the features that `assign` read; None: the run needs none, or none are given."""
+    table = open_given(run, features) if features else None
+    record = batch.record.features
+    if table is not None and record is not None:
+        digests = {digest for _, digest in table.files}
+        missing = [file.name for file in record.files if file.sha256 not in digests]
+        if missing:
+            raise DataError(f"{table.name} is not what {batch.csv} was made from: assign read "
+                            f"{missing[0]}, which had other bytes; give that")  # fmt: skip
+    return table
+
+
 def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
     """Choose the cards whose CAMs are checked: a copy is compared with itself, novel with none."""
     explained = table["status"].isin(["assigned", "review"]).to_numpy()[chosen]
@@ -130,6 +153,9 @@ def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChecks:
+    lack = why_no_cams(run)
+    if lack:
+        return CamChecks(notes=[lack])
     pairs, size = drawer.pairs, run.info.size
     blank = np.zeros((0, size, size, 3), dtype=np.uint8)
     here = there = None
@@ -193,7 +219,11 @@ def _is_current(out: Path, key: str) -> bool:
 def _lost(files: ImageFiles, batch: AuditBatch) -> list[str]:
     """Return a note for each kind of picture that could not be shown, and log it."""
     notes = []
-    if files.missing:
+    given = files.run.info.features is not None
+    if files.missing and given:
+        notes.append(f"{files.missing:,} images are not there, or cannot be read: their rows are "
+                     "here without pictures.")  # fmt: skip
+    elif files.missing:
         log.warning("%d images were not found under %s, or cannot be read: was the data moved?",
                     files.missing, batch.root)  # fmt: skip
         notes.append(
@@ -207,7 +237,10 @@ def _lost(files: ImageFiles, batch: AuditBatch) -> list[str]:
             f"{files.changed:,} images have changed since they were assigned: their rows are here "
             "without pictures. Assign should be run again."
         )
-    if files.unmatched:
+    if files.unmatched and given:
+        notes.append(f"{files.unmatched:,} labelled images are not there, or cannot be read: "
+                     "comparisons with them are here without pictures.")  # fmt: skip
+    elif files.unmatched:
         log.warning("%d labelled images are not under %s any more, e.g. for the comparison",
                     files.unmatched, files.run.data_root)  # fmt: skip
         notes.append(

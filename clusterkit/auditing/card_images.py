@@ -47,14 +47,15 @@ class CardImage:
 
 @dataclass(frozen=True)
 class LabelledImage(CardImage):
-    """Labelled image with the Siamese model's maps of it."""
+    """Labelled image with the Siamese model's maps of it; None: the run has no encoder."""
 
-    encoded: Encoded
+    encoded: Encoded | None
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes, about."""
-        return self.pixels.nbytes + sum(m.nbytes for m in self.encoded.siamese)
+        maps = self.encoded.siamese if self.encoded is not None else []
+        return self.pixels.nbytes + sum(m.nbytes for m in maps)
 
 
 class ImageFiles:
@@ -136,10 +137,11 @@ class LabelledImages:
     Parameters
     ----------
     files : ImageFiles
-    explainer : Explainer
+    explainer : Explainer or None
+        None: the run has no encoder.
     """
 
-    def __init__(self, files: ImageFiles, explainer: Explainer) -> None:
+    def __init__(self, files: ImageFiles, explainer: Explainer | None) -> None:
         self._files, self._explainer = files, explainer
         self._kept: OrderedDict[int, LabelledImage | None] = OrderedDict()
         self._bytes = 0
@@ -162,6 +164,9 @@ class LabelledImages:
         """Return the labelled images of these rows, encoded; None: it cannot be read."""
         found: dict[int, LabelledImage | None] = dict.fromkeys(rows)
         opened = [(row, image) for row in rows if (image := self._files.open_labelled(row))]
+        if self._explainer is None:
+            plain = {row: LabelledImage(i.pixels, i.shape, i.thumb, None) for row, i in opened}
+            return found | plain
         for start in range(0, len(opened), BATCH):
             part = opened[start : start + BATCH]
             encoded = self._explainer.encode(np.stack([image.pixels for _, image in part]))

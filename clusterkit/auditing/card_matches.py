@@ -24,7 +24,7 @@ class MatchChooser:
         self._rows = {name: row for row, name in enumerate(names_of(predictor.run.manifest))}
 
     def choose(
-        self, row: AssignmentRow, features: torch.Tensor
+        self, row: AssignmentRow, features: torch.Tensor | None
     ) -> list[tuple[int | None, float | None]]:
         """Return rows of the manifest and their similarities in [0, 1], at most `MATCHES`.
 
@@ -35,17 +35,19 @@ class MatchChooser:
         Parameters
         ----------
         row : AssignmentRow
-        features : (1, D)
-            Siamese features of the row's image.
+        features : (1, D) or None
+            Siamese features of the row's image; None: not known, and only the first is returned.
         """
         if not row.nearest_image:
             return []
         first = self._rows.get(row.nearest_image)
+        nearest = (first, row.nearest_similarity)
+        if features is None or first is None:
+            return [nearest]
         gallery, classes = self._predictor.gallery, self._predictor.run.classes
         gate = np.isin(classes, row.gate.split("|"))[gallery.labels] & gallery.exemplars
         rows = np.flatnonzero(gate)
-        nearest = (first, row.nearest_similarity)
-        if not len(rows) or first is None:
+        if not len(rows):
             return [nearest]
         logits = gallery.logits(features, rows)[0]
         ranked = self._without_copies(first, rows, np.argsort(-logits, kind="stable"))

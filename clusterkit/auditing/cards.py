@@ -1,7 +1,7 @@
 """Cards: an image, its evidence for the label, and the labelled images it resembles."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,12 @@ from clusterkit.auditing.card_matches import MatchChooser
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import heat_picture
+from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import row_of
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
 from clusterkit.formats.assignment_rows import AssignmentRow, assignment_rows
+from clusterkit.inference.given import why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.progress import Progress
@@ -76,6 +79,9 @@ class CardDrawer:
         Folder of the page.
     folder : str
         Folder of the pictures, relative to `out`.
+    given : FeatureTable or None
+        Of a run on given features, those of the batch's images; None: they are not there, and
+        cards show the closest labelled image alone.
 
     Attributes
     ----------
@@ -88,10 +94,17 @@ class CardDrawer:
     """
 
     def __init__(
-        self, predictor: Predictor, method: str, inputs: ImageFolder, out: Path, folder: str
+        self,
+        predictor: Predictor,
+        method: str,
+        inputs: ImageFolder,
+        out: Path,
+        folder: str,
+        given: FeatureTable | None = None,
     ) -> None:
-        self.predictor, self.run = predictor, predictor.run
-        self.explainer = Explainer.of(predictor, method)
+        self.predictor, self.run, self._given = predictor, predictor.run, given
+        has_encoder = not why_no_cams(self.run)
+        self.explainer = Explainer.of(predictor, method) if has_encoder else None
         self.files = ImageFiles(self.run, inputs, out, folder)
         self.features: dict[int, torch.Tensor] = {}
         self.pairs: list[ComparedPair] = []
@@ -133,22 +146,39 @@ class CardDrawer:
             if query is not None:
                 own["thumb"] = query.thumb
                 drawings.append(_Drawing(position, row, query, own))
-        if drawings:
-            self._draw_cams(drawings)
+            if self.explainer is None:
+                own["matches"] = self._plain_matches(position, row)
+        if drawings and self.explainer is not None:
+            self._draw_cams(drawings, self.explainer)
         return [card_of(row, own) for row, own in zip(rows, pictures, strict=True)]
 
-    def _draw_cams(self, drawings: list[_Drawing]) -> None:
-        encoded = self.explainer.encode(np.stack([d.query.pixels for d in drawings]))
+    def _plain_matches(self, position: int, row: AssignmentRow) -> list[Match]:
+        """Return a card's matches without CAMs, as far as its features tell them."""
+        features = None
+        if self._given is not None and row.status != "failed":
+            found = row_of(self._given, row.image, "", row.image_id)
+            if found >= 0:
+                features = torch.from_numpy(self._given.vectors[0, found].copy())
+                self.features[position] = features
+        chosen = self._matches.choose(row, None if features is None else features[None])
+        labelled = self._labelled.load({number for number, _ in chosen if number is not None})
+        return [
+            self._plain_match(row, k, number, similarity, labelled)
+            for k, (number, similarity) in enumerate(chosen)
+        ]
+
+    def _draw_cams(self, drawings: list[_Drawing], explainer: Explainer) -> None:
+        encoded = explainer.encode(np.stack([d.query.pixels for d in drawings]))
         features = pool(encoded.siamese)
         self.features |= {d.position: f for d, f in zip(drawings, features, strict=True)}
-        self._draw_classes(drawings, encoded)
+        self._draw_classes(drawings, encoded, explainer)
         matches = [self._matches.choose(d.row, features[i : i + 1]) for i, d in enumerate(drawings)]
         wanted = {row for chosen in matches for row, _ in chosen if row is not None}
         labelled = self._labelled.load(wanted)
         pairs = [(i, k, row) for i, chosen in enumerate(matches)
                  for k, (row, _) in enumerate(chosen)
                  if row is not None and row in labelled]  # fmt: skip
-        heats = self._pair_heats(encoded, pairs, labelled)
+        heats = self._pair_heats(encoded, pairs, labelled, explainer)
         for i, drawing in enumerate(drawings):
             drawing.pictures["matches"] = [
                 self._match(drawing, k, row, similarity, labelled, heats.get((i, k)))
@@ -163,14 +193,16 @@ class CardDrawer:
                     own.query.pixels, other.pixels, int(labels[row]),
                 ))  # fmt: skip
 
-    def _draw_classes(self, drawings: list[_Drawing], encoded: Encoded) -> None:
+    def _draw_classes(
+        self, drawings: list[_Drawing], encoded: Encoded, explainer: Explainer
+    ) -> None:
         """Draw the classifier's CAM of the predicted label, where the run has that label."""
         index = {label: i for i, label in enumerate(self.run.classes)}
         rows = [i for i, d in enumerate(drawings) if d.row.predicted_label in index]
         if not rows:
             return
         classes = np.array([index[drawings[i].row.predicted_label] for i in rows])
-        heats = self.explainer.class_heats(encoded.rows(rows), classes, self._side)
+        heats = explainer.class_heats(encoded.rows(rows), classes, self._side)
         for i, heat in zip(rows, heats, strict=True):
             query = drawings[i].query
             picture = heat_picture(heat, query.shape)
@@ -187,6 +219,7 @@ class CardDrawer:
         encoded: Encoded,
         pairs: Sequence[tuple[int, int, int]],
         labelled: dict[int, LabelledImage],
+        explainer: Explainer,
     ) -> PairHeats:
         """Return the heat maps of pairs (card, match, row of the manifest)."""
         heats: PairHeats = {}
@@ -194,9 +227,10 @@ class CardDrawer:
         for start in range(0, len(pairs), BATCH):
             part = pairs[start : start + BATCH]
             first = encoded.rows([i for i, _, _ in part])
-            second = Encoded.joined([labelled[row].encoded for _, _, row in part])
+            maps = (labelled[row].encoded for _, _, row in part)
+            second = Encoded.joined([m for m in maps if m is not None])
             classes = labels[[row for _, _, row in part]]
-            own, other = self.explainer.pair_heats(first, second, classes, self._side)
+            own, other = explainer.pair_heats(first, second, classes, self._side)
             heats |= {(i, k): (a, b) for (i, k, _), a, b in zip(part, own, other, strict=True)}
         return heats
 
@@ -210,19 +244,30 @@ class CardDrawer:
         heats: tuple[np.ndarray, np.ndarray] | None,
     ) -> Match:
         """Make match k of a card: the labelled image in a row of the manifest."""
-        name, label = drawing.row.nearest_image, drawing.row.nearest_label
-        if k > 0 and number is not None:
-            row = self.run.manifest.iloc[[number]]
-            name, label = names_of(row)[0], row["label"].iloc[0]
+        plain = self._plain_match(drawing.row, k, number, similarity, labelled)
         image = None if number is None else labelled.get(number)
-        if image is None:
-            return Match(name, label, similarity)
-        if heats is None:
-            return Match(name, label, similarity, image.thumb)
+        if image is None or heats is None:
+            return plain
         query = drawing.query
         own = self.files.save(heat_picture(heats[0], query.shape), query, f"own-cam-{k + 1}.png")
         cam = self.files.save(heat_picture(heats[1], image.shape), query, f"cam-{k + 1}.png")
-        return Match(name, label, similarity, image.thumb, cam=cam, own_cam=own)
+        return replace(plain, cam=cam, own_cam=own)
+
+    def _plain_match(
+        self,
+        row: AssignmentRow,
+        k: int,
+        number: int | None,
+        similarity: float | None,
+        labelled: dict[int, LabelledImage],
+    ) -> Match:
+        """Make match k of a card without its heat maps."""
+        name, label = row.nearest_image, row.nearest_label
+        if k > 0 and number is not None:
+            own = self.run.manifest.iloc[[number]]
+            name, label = names_of(own)[0], own["label"].iloc[0]
+        image = None if number is None else labelled.get(number)
+        return Match(name, label, similarity, None if image is None else image.thumb)
 
 
 def card_of(row: AssignmentRow, pictures: dict[str, Any]) -> Card:

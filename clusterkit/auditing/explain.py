@@ -14,8 +14,9 @@ import torch
 from clusterkit.auditing import cam
 from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import seen_by_model
-from clusterkit.errors import DataError
+from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
+from clusterkit.inference.given import why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
@@ -154,8 +155,11 @@ class Explainer:
     def of(cls, predictor: Predictor, method: str = "cam", size: int = SIZE) -> "Explainer":
         """Make one for a run, measured from an average of its exemplars.
 
-        Where none of them can be read any more, contributions are measured from 0.
+        Where none of them can be read any more, contributions are measured from 0. A run on given
+        features has no encoder, which is a ClusterkitError.
         """
+        if lack := why_no_cams(predictor.run):
+            raise ClusterkitError(lack)
         images, labels = reference_images(predictor.run)
         explainer = replace(cls.plain(predictor), method=method, size=size)
         return explainer.measured_from(images, labels)

@@ -1,15 +1,17 @@
 """Pictures of pairs of images, plain and with the places that their similarity comes from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from clusterkit.auditing.explain import Explainer
-from clusterkit.auditing.pictures import overlay, thumbnail
+from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, overlay, thumbnail
 from clusterkit.data.imageio.read import seen_by_model
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
+from clusterkit.inference.given import why_no_cams
 
 # Characters of a name in a picture: more would run into its neighbour.
 NAME = 30
@@ -64,6 +66,19 @@ def picture_pair(
     plain = thumbnail(first, pixels[0], how.resize), thumbnail(second, pixels[1], how.resize)
     cams = overlay(plain[0], heats[0][0]), overlay(plain[1], heats[1][0])
     return PairPicture(plain, cams)
+
+
+def check_cams_picture(run: Run, path: Path | str | None) -> None:
+    """Raise what would be raised after hours if CAMs of a run were to be drawn to a path.
+
+    Raises
+    ------
+    ClusterkitError
+        The run has no encoder, or the picture cannot be written; None: none is wanted.
+    """
+    check_picture(path, CAMS_OPTION)
+    if path is not None and (lack := why_no_cams(run)):
+        raise ClusterkitError(f"{lack} Leave out {CAMS_OPTION.split()[0]}.")
 
 
 def open_labelled(run: Run, image: str) -> Image.Image:

@@ -21,6 +21,7 @@ from clusterkit.data.imageio.read import load_image, seen_by_model
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
+from clusterkit.inference.given import why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.output import writing
 
@@ -57,8 +58,8 @@ class Sheet:
         In words.
     level : float
         How often label sets hold the true class.
-    lack : str
-        Why there is no picture of the image; "".
+    lack, no_cams : str
+        Why there is no picture of the image, and no CAM of any; "".
     origin : str
         Which run, of when, made by what.
     """
@@ -72,6 +73,7 @@ class Sheet:
     level: float
     lack: str
     origin: str
+    no_cams: str = ""
 
 
 def write_sheet(
@@ -145,7 +147,7 @@ def gather(
     elif pictures.thumb is None:
         # Without the folder: the sheet is passed on, and paths of a machine are nobody's business.
         lack = "The image is not where assign read it any more, or has changed since."
-    else:
+    elif not why_no_cams(run):
         probs = _probs(predictor, source or inputs.find(name, "audit"), row["image_id"].iloc[0])
     groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
     return Sheet(
@@ -160,6 +162,7 @@ def gather(
         lack=lack,
         origin=f"run {run.path.name!r}, fitted {run.info.created[:10]} · "
         f"{run.info.backbone} · clusterkit {clusterkit.__version__}",
+        no_cams=why_no_cams(run),
     )
 
 
@@ -173,7 +176,8 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
     middle = _LEFT + side + 0.12
     what = f"What speaks for {card.predicted_label}" if card.predicted_label else "Classifier CAM"
     paper.text((middle, top - 0.18), what, side, 7.5, color=_GREY)
-    lack = sheet.lack or "The run has not learned this label: there is no CAM of it."
+    lack = (sheet.lack or sheet.no_cams
+            or "The run has not learned this label: there is no CAM of it.")  # fmt: skip
     paper.picture((middle, top), side, sheet.pictures.classifier_cam, lack)
     _draw_facts(paper, sheet, (middle + side + 0.18, top - 0.05))
     y = paper.text((_LEFT, 3.7), card.reason, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
@@ -203,7 +207,6 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
     paper.text((x, y), "Predicted label", 2.2, 7.5, color=_GREY)
     y = paper.text((x, y + 0.14), card.predicted_label or "none", _RIGHT - x, 14, lines=2,
                    fontweight="bold") + 0.05  # fmt: skip
-    cluster = "" if card.cluster is None else str(card.cluster)
     facts = [
         ("Confidence", _number(card.confidence, 4)),
         (f"Label set ({sheet.level:.0%})", ", ".join(card.label_set)),
@@ -211,7 +214,7 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
         ("Similarity", _number(card.similarity, 3)),
         ("Novelty p", _number(card.novelty_p, 3)),
         ("Classifier", f"{card.classifier_label} {_number(card.classifier_probability, 3)}"),
-        ("Cluster", cluster),
+        ("Cluster", "" if card.cluster is None else str(card.cluster)),
         ("Group", card.group),
         ("Duplicate of", card.duplicate_of),
     ]  # fmt: skip
@@ -293,7 +296,8 @@ def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
         gone = "This labelled image is not where fit read it any more."
         lack = sheet.lack if found.thumb is not None else gone
         for column, picture in enumerate((found.thumb, found.cam, found.own_cam)):
-            paper.picture((_LEFT + column * step, y), side, picture, lack or gone)
+            why = lack or (column > 0 and sheet.no_cams) or gone
+            paper.picture((_LEFT + column * step, y), side, picture, why)
         _draw_match(paper, found, group, (_LEFT + 3 * step + 0.08, y + 0.08))
         y += step
 

@@ -98,7 +98,7 @@ def summarise(
 def _facts(run: Run) -> list[tuple[str, str]]:
     """Return (name, value) of the run's facts."""
     return [
-        ("Backbone", f"{run.info.backbone} ({run.info.weights} weights)"),
+        _encoder(run),
         ("Training", f"{run.info.strategy}: {run.info.strategy_reason}"),
         ("Image size", f"{run.info.size} px"),
         ("Deep greys", describe(run.config.image)),
@@ -107,6 +107,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("Made", run.info.created),
         ("Versions", ", ".join(f"{k} {v}" for k, v in run.info.versions.items())),
     ]
+
+
+def _encoder(run: Run) -> tuple[str, str]:
+    given = run.info.features
+    if given is None:
+        return "Backbone", f"{run.info.backbone} ({run.info.weights} weights)"
+    files = "; ".join(f"{file.name}, SHA-256 {file.sha256}" for file in given.files[:3])
+    return "Features", f"{given.dimension} numbers an image, given in {files}"
 
 
 def _held_out(run: Run, batch: AuditBatch, metrics: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
+    features_option,
     left_out_lines,
     print_summary,
     run_option,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @config_option("--confidence", key="assign.confidence", type=float, help="Of that promise")
 @click.option("--per-class", is_flag=True, help="Promise it for each class, not for all together.")
 @listing_options
+@features_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
 @click.option("--overwrite", is_flag=True, help="Replace the assignments of another input.")
@@ -61,11 +63,13 @@ def assign(
     engine: str,
     address: str | None,
     strict: bool,
+    features: tuple[Path, ...],
     **options: Any,
 ) -> None:
     """Label images, or refuse to, with evidence: writes assignments.csv.
 
-    UNLABELED is a folder (searched to the bottom), a CSV with a column image, or one image.
+    UNLABELED is a folder (searched to the bottom), a CSV with a column image, or one image; of a
+    run on given features also a file of features, whose images are all meant.
     """
     if engine == "ray" or address:
         raise ConfigError("the Ray engine is not in this version; leave out --engine ray and "
@@ -80,7 +84,7 @@ def assign(
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
         loaded, unlabeled, config=config, out=out, fresh=fresh, overwrite=overwrite,
-        progress=common.bar,
+        features=features, progress=common.bar,
     )  # fmt: skip
     common.bar.close()
     record = result.record

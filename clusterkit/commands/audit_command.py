@@ -9,6 +9,7 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
+    features_option,
     print_summary,
     run_option,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Instead of the page, one picture with all about this image, for a report.",
 )
+@features_option
 @click.option(
     "--serve",
     is_flag=True,
@@ -49,6 +51,7 @@ def audit(
     limit: int | None,
     method: str | None,
     image: str | None,
+    features: tuple[Path, ...],
     serve: bool,
     port: int | None,
 ) -> None:
@@ -71,6 +74,7 @@ def audit(
         out=out,
         config=config,
         keep=serve,
+        features=features,
         progress=common.bar,
     )
     common.bar.close()

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,10 +11,14 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
+    features_option,
     left_out_lines,
     print_summary,
 )
 from clusterkit.config import override
+
+if TYPE_CHECKING:
+    from clusterkit.formats.run_info import RunInfo
 
 
 @click.command()
@@ -27,6 +31,7 @@ from clusterkit.config import override
     metavar="CSV|JSON",
     help="A person's corrections, as labels; may be given again, later ones win.",
 )
+@features_option
 @config_option("--backbone", key="model.backbone", help="A torchvision classification network")
 @config_option(
     "--weights", key="model.weights", metavar="auto|none|FILE", help="Pretrained weights"
@@ -55,6 +60,7 @@ def fit(
     data: Path | None,
     run: Path | None,
     reviews: tuple[Path, ...],
+    features: tuple[Path, ...],
     **options: Any,
 ) -> None:
     """Learn from labelled images and write a run.
@@ -62,6 +68,9 @@ def fit(
     DATA is a folder with one subfolder per class, a CSV with columns image and label, or a
     folder whose file names hold the labels. Default: the config's, else labeled/ or labels.csv.
     """
+    if features and (options["backbone"] or options["weights"]):
+        raise click.UsageError("--features stands in the place of an encoder; leave out --backbone "
+                               "and --weights")  # fmt: skip
     from clusterkit.data.left_out import LeftOut
     from clusterkit.data.patients import group_column
     from clusterkit.training.fit import fit as fit_run
@@ -76,7 +85,8 @@ def fit(
         image__size=options["size"],
         train__epochs=options["epochs"],
     )
-    result = fit_run(data, config=config, run=run, reviews=reviews, progress=common.bar)
+    result = fit_run(data, config=config, run=run, reviews=reviews, features=features,
+                     progress=common.bar)  # fmt: skip
     common.bar.close()
     info, metrics = result.info, result.info.metrics
     summary = {
@@ -84,6 +94,7 @@ def fit(
         "classes": info.classes,
         "images": info.data.images,
         "left_out": info.data.left_out,
+        **({"features": info.features.to_dict()} if info.features else {}),
         "strategy": info.strategy,
         "metrics": metrics,
         **({"reviews": info.reviews} if info.reviews else {}),
@@ -91,13 +102,28 @@ def fit(
     print_summary(summary, common.as_json, [
         f"run        {result.path}",
         f"learned    {len(info.classes)} classes from {info.data.images} images; "
-        f"{info.backbone}, {info.weights} weights",
+        f"{_encoder(info)}",
+        *_without_pictures(info.data.without_pictures, info.data.images),
         *left_out_lines(LeftOut.of_record(info.data.left_out)),
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
         *_measured(metrics, info.data.groups, group_column(config.data) is None),
-        f"next       clusterkit assign UNLABELED --run {result.path}",
+        f"next       clusterkit assign UNLABELED --run {result.path}"
+        + " --features FILE" * (info.features is not None),
     ])  # fmt: skip
+
+
+def _encoder(info: "RunInfo") -> str:
+    if info.features is None:
+        return f"{info.backbone}, {info.weights} weights"
+    return f"features of {info.features.name}, {info.features.dimension} numbers an image"
+
+
+def _without_pictures(count: int, images: int) -> list[str]:
+    if not count:
+        return []
+    return [f"pictures   {count} of {images} images are not there or cannot be read: copies among "
+            "them, and how images look, are left out of account"]  # fmt: skip
 
 
 def _measured(metrics: dict[str, Any], groups: int, declined: bool) -> list[str]:

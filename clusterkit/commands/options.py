@@ -198,6 +198,18 @@ def run_option(function: Command) -> Command:
                         help="Default: the newest run under ./runs.")(function)  # fmt: skip
 
 
+def features_option(function: Command) -> Command:
+    """Add --features, for commands that can take features in the place of pixels."""
+    return click.option(
+        "--features",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Features in the place of pixels: .npz, .npy with a CSV, .parquet, .h5 or a folder of "
+        "them; may be given again.",
+    )(function)
+
+
 def left_out_lines(left_out: "LeftOut") -> list[str]:
     """Return the lines of a summary about files that became no row, one for each reason."""
     return [f"left out   {sentence}" for sentence in left_out.sentences()]

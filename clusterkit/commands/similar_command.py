@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusterkit.commands.options import CommonOptions, common, print_summary, run_option
+from clusterkit.commands.options import (
+    CommonOptions,
+    common,
+    features_option,
+    print_summary,
+    run_option,
+)
 from clusterkit.config import Config
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ _OTHERS = 5
     metavar="FILE.png",
     help="Draw the query and the closest image with their CAMs; by group, a row a patient.",
 )
+@features_option
 @common
 def similar(
     common: CommonOptions,
@@ -59,6 +66,7 @@ def similar(
     by: str,
     outcomes: Path | None,
     cams: Path | None,
+    features: tuple[Path, ...],
 ) -> None:
     """Show the labelled images, or patients, that are most similar to IMAGE.
 
@@ -70,14 +78,16 @@ def similar(
     """
     if by == "group":
         loaded, config = common.load_run(run)
-        _similar_groups(loaded, image, k, outcomes, cams, config, common.as_json)
+        _similar_groups(loaded, image, k, outcomes, cams, config, features, common.as_json)
         return
     if outcomes is not None:
         raise click.UsageError("--outcomes counts patients; add --by group")
     from clusterkit.retrieval.finder import similar as find_similar
 
     loaded, config = common.load_run(run)
-    found = find_similar(loaded, Path(image), k=k, within=within, cams=cams, config=config)
+    found = find_similar(
+        loaded, Path(image), k=k, within=within, cams=cams, config=config, features=features
+    )
     lines = [
         f"{row['similarity'] * 100:.1f}% similarity  {row['label']}  {row['image']}"
         for row in found.to_dict("records")
@@ -92,12 +102,15 @@ def _similar_groups(
     outcomes: Path | None,
     cams: Path | None,
     config: Config,
+    features: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     from clusterkit.retrieval.groups import similar_groups
     from clusterkit.retrieval.outcome_summary import outcome_rows
 
-    found = similar_groups(run, query, k=k, outcomes=outcomes, cams=cams, config=config)
+    found = similar_groups(
+        run, query, k=k, outcomes=outcomes, cams=cams, config=config, features=features
+    )
     lines = [
         f"{row.similarity * 100:.1f}% similarity  {row.label}  {row.image}  {row.group}  "
         f"({row.n_images} image{'s' * (row.n_images > 1)}"

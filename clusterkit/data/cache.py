@@ -1,10 +1,12 @@
-"""Cache of decoded images: in memory up to a bound, beyond it in a nameless temporary file."""
+"""Room for large arrays: in memory up to a bound, beyond it in a nameless temporary file."""
 
+import math
 import os
 import tempfile
 from typing import IO
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from clusterkit.errors import DataError
 
@@ -15,7 +17,15 @@ _PIECE = 8 * _MB
 
 
 def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
-    """Uninitialised array (N, S, S, 3) uint8 for `count` images.
+    """Uninitialised array (N, S, S, 3) uint8 for `count` images of S pixels; see `room_for`."""
+    what, remedy = f"{count} images of {size} pixels", ", or raise train.cache_mb"
+    return room_for((count, size, size, 3), np.uint8, memory_mb, what, remedy)
+
+
+def room_for(
+    shape: tuple[int, ...], dtype: DTypeLike, memory_mb: int, what: str, remedy: str = ""
+) -> np.ndarray:
+    """Uninitialised array.
 
     Up to `memory_mb` mebibytes it is an array in memory, beyond that one mapped to a temporary
     file: the system then keeps in memory what there is room for. The file has no name (on
@@ -24,12 +34,14 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
 
     Parameters
     ----------
-    count : int
-        N.
-    size : int
-        S, in pixels.
+    shape : tuple of int
+    dtype : dtype
     memory_mb : int
         Mebibytes of memory that it may take.
+    what : str
+        What it is for, in the plural, for messages.
+    remedy : str
+        What else helps against too little space.
 
     Raises
     ------
@@ -37,20 +49,19 @@ def room_for_images(count: int, size: int, memory_mb: int) -> np.ndarray:
         The folder for temporary files has too little space. All of it is reserved now: a full
         disk found later, while writing through the map, would end the process without a word.
     """
-    shape = (count, size, size, 3)
-    total = int(np.prod(shape, dtype=np.int64))
+    total = math.prod(shape) * np.dtype(dtype).itemsize
     if total <= memory_mb * _MB:
-        return np.empty(shape, dtype=np.uint8)
+        return np.empty(shape, dtype=dtype)
     try:
         with tempfile.TemporaryFile(prefix="clusterkit-") as file:
             reserve(file, total)
             # The map holds the file open by itself.
-            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
-    except OSError as error:
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
         raise DataError(
-            f"{count} images of {size} pixels take {total / _MB:,.0f} MB, which the folder for "
-            f"temporary files does not take ({error.strerror}); make room there, set TMPDIR to "
-            "another folder, or raise train.cache_mb"
+            f"{what} take {total / _MB:,.0f} MB, which the folder for temporary files does not "
+            f"take ({why}); make room there, or set TMPDIR to another folder{remedy}"
         ) from error
 
 

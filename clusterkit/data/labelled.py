@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
+from clusterkit.data.appearance import APPEARANCE
 from clusterkit.data.cache import room_for_images
 from clusterkit.data.duplicates.grouping import near_chains
 from clusterkit.data.duplicates.index import near_pairs
 from clusterkit.data.duplicates.signature import SIGNATURE
+from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.frames import names_of
 from clusterkit.data.labels import check_labels
 from clusterkit.data.loading import image_refs, load_batches, workers_for
@@ -32,7 +35,8 @@ class Labelled:
     rows : DataFrame (N)
         Rows of the manifest, and a column `near`: a number per set of near duplicates, or -1.
     images : (N, S, S, 3) uint8
-        In memory, or beyond `config.train.cache_mb` mapped to a temporary file.
+        In memory, or beyond `config.train.cache_mb` mapped to a temporary file. Empty where
+        features are given.
     labels : (N,) int
         Index into `classes`.
     units : (N,) int
@@ -43,6 +47,10 @@ class Labelled:
         By which near duplicates are found; empty where no images are compared.
     within_groups : bool
         Groups are on both sides of a split, as no whole ones can be held out; see `choose_units`.
+    appearance : (N, 27) float32
+        See `measure_appearance`; (N, 0) where images are not there and features are.
+    without_pictures : int
+        Images that have features and cannot be read.
     """
 
     rows: pd.DataFrame
@@ -52,6 +60,8 @@ class Labelled:
     classes: list[str]
     signatures: np.ndarray = field(default_factory=lambda: np.zeros((0, SIGNATURE), dtype=np.int8))
     within_groups: bool = False
+    appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, APPEARANCE), np.float32))
+    without_pictures: int = 0
 
     @property
     def prior(self) -> np.ndarray:
@@ -59,8 +69,21 @@ class Labelled:
         return np.bincount(self.labels, minlength=len(self.classes)) / len(self.labels)
 
 
-def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) -> Labelled:
+def load_labelled(
+    manifest: pd.DataFrame,
+    config: Config,
+    progress: Progress,
+    features: FeatureTable | None = None,
+) -> Labelled:
     """Decode the labelled rows of a manifest; unreadable ones are left out with a warning.
+
+    Parameters
+    ----------
+    manifest : DataFrame
+        With `features`, its column `vector` says which row of the table is an image's.
+    features : FeatureTable or None
+        Given: pixels are read for duplicates and appearance, and not kept. An image that has
+        features and cannot be read is not left out.
 
     Raises
     ------
@@ -68,29 +91,41 @@ def load_labelled(manifest: pd.DataFrame, config: Config, progress: Progress) ->
         The readable images have fewer than two classes.
     """
     rows = manifest[manifest["label"].notna()].reset_index(drop=True)
-    images = room_for_images(len(rows), config.image.pixels, config.train.cache_mb)
+    kept = 0 if features is not None else len(rows)
+    images = room_for_images(kept, config.image.pixels, config.train.cache_mb)
     errors = np.empty(len(rows), dtype=object)
     signatures = np.zeros((len(rows), SIGNATURE), dtype=np.int8)
+    appearance = np.zeros((len(rows), APPEARANCE), dtype=np.float32)
+    given = None if features is None else GivenVectors(features, rows["vector"].to_numpy(int))
     refs, count = image_refs(rows), 0
-    for batch in load_batches(refs, config.image, _BATCH, workers_for(refs)):
+    read = load_batches if given is None else given.batches
+    for batch in read(refs, config.image, _BATCH, workers_for(refs)):
         part = slice(batch.number * _BATCH, batch.number * _BATCH + len(batch.ids))
         errors[part], signatures[part] = batch.errors, batch.signatures
-        # Written without gaps: leaving images out afterwards would take a second copy of all.
-        readable = batch.images[batch.errors == ""]
-        images[count : count + len(readable)] = readable
-        count += len(readable)
+        appearance[part] = batch.appearance
+        if given is None:
+            # Written without gaps: leaving images out afterwards would take a second copy of all.
+            readable = batch.images[batch.errors == ""]
+            images[count : count + len(readable)] = readable
+            count += len(readable)
         progress("read", part.stop, len(rows))
     bad = errors != ""
     if bad.any():
         _report_unreadable(rows, errors)
-    rows, signatures = rows[~bad].reset_index(drop=True), signatures[~bad]
+    rows, signatures, appearance = (
+        rows[~bad].reset_index(drop=True),
+        signatures[~bad],
+        appearance[~bad],
+    )
     # All that verified pairs connect stays together: a chain must not cross a split either.
     rows["near"] = near_chains(len(rows), near_pairs(signatures))
     _warn_of_near(rows)
     classes = check_labels(rows, config.data.max_classes)
     labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
     units, within_groups = choose_units(rows)
-    return Labelled(rows, images[:count], labels, units, classes, signatures, within_groups)
+    unseen = int(np.isnan(appearance).any(axis=1).sum())
+    return Labelled(rows, images[:count], labels, units, classes, signatures, within_groups,
+                    appearance[:, :0] if unseen else appearance, unseen)  # fmt: skip
 
 
 def _report_unreadable(rows: pd.DataFrame, errors: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.appearance import measure_appearance
+from clusterkit.data.appearance import APPEARANCE, measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, reasons, seen_by_model
@@ -35,8 +35,9 @@ class ImageBatch:
     ----------
     number : int
         Of the batch, from 0.
-    images : (B, S, S, 3) uint8
-        Zeros where the image could not be read.
+    images : (B, S, S, 3) uint8, or (B, D) float32
+        Zeros where the image could not be read. The latter where features are given in the place
+        of pixels, see `data.features.vector_lookup.GivenVectors`.
     ids : (B,) str
         Image ids; "" where the file could not be read at all.
     errors : (B,) str
@@ -44,7 +45,8 @@ class ImageBatch:
     signatures : (B, SIGNATURE) int8
         By which near duplicates are found; zeros where the image could not be read.
     appearance : (B, APPEARANCE) float32
-        See `measure_appearance`; that of a black image where the image could not be read.
+        See `measure_appearance`; that of a black image where the image could not be read, NaN
+        where it has features all the same.
     """
 
     number: int
@@ -162,6 +164,26 @@ def _collate(rows: list[_Read]) -> _Slice:
     signatures = np.stack([signature for _, _, _, signature in rows])
     # A tensor travels from a worker through shared memory; the small arrays are pickled.
     return torch.from_numpy(images), ids, errors, signatures, measure_appearance(images)
+
+
+def unread_batches(
+    refs: list[ImageRef], batch_size: int, skip: frozenset[int] | set[int] = frozenset()
+) -> Iterator[ImageBatch]:
+    """Batches of images whose files are known not to be there, without pixels; see `load_batches`.
+
+    Their images are (B, 0): nobody may look at them.
+    """
+    for number, start in enumerate(range(0, len(refs), batch_size)):
+        count = min(batch_size, len(refs) - start)
+        if number not in skip:
+            yield ImageBatch(
+                number,
+                np.zeros((count, 0), dtype=np.uint8),
+                np.full(count, "", dtype=object),
+                np.full(count, "file does not exist", dtype=object),
+                np.zeros((count, SIGNATURE), dtype=np.int8),
+                np.zeros((count, APPEARANCE), dtype=np.float32),
+            )
 
 
 def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: int) -> ImageBatch:

@@ -8,6 +8,8 @@ import pandas as pd
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import Adapter, find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import with_features
 from clusterkit.data.frames import expand, names_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.inputs import read_inputs
@@ -53,6 +55,7 @@ def read_manifest(
     progress: Progress | None = None,
     left_out: LeftOut | None = None,
     label_map: LabelMap | None = None,
+    features: FeatureTable | None = None,
 ) -> pd.DataFrame:
     """Manifest of a data set: its labelled images, and the unlabelled ones among them.
 
@@ -69,12 +72,15 @@ def read_manifest(
         Counts the files that become no row.
     label_map : LabelMap or None
         The map, where the caller has read it and says itself which of its names are nowhere.
+    features : FeatureTable or None
+        Given: labelled images need features, and their files may be gone.
 
     Returns
     -------
     DataFrame
         With `COLUMNS`, and a column for each element to keep; sorted by image and frame. label,
-        group, split and frame are str or None.
+        group, split and frame are str or None. With `features` also `vector`, the number of the
+        image's row in the table; -1: it has none.
 
     Raises
     ------
@@ -85,10 +91,13 @@ def read_manifest(
     source = Path(source or config.data.source or default_source())
     found = read_rows(source, config, progress, left_out=left_out, label_map=label_map)
     rows = _merge_rows(found, source)
-    rows["image_id"] = _image_ids(rows, source)
+    rows["image_id"] = _image_ids(rows, None if features is not None else source)
+    if features is not None:
+        rows = with_features(rows, features)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)
-    return sort_rows(rows)[[*COLUMNS, *config.data.keep_tags]]
+    vector = [] if features is None else ["vector"]
+    return sort_rows(rows)[[*COLUMNS, *config.data.keep_tags, *vector]]
 
 
 def read_rows(
@@ -196,7 +205,8 @@ def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
     return rows.drop_duplicates(_KEY, ignore_index=True)
 
 
-def _image_ids(rows: pd.DataFrame, source: Path) -> list[str]:
+def _image_ids(rows: pd.DataFrame, source: Path | None) -> list[str]:
+    """Ids of images, "" where the file cannot be read; with a source, a labelled one has to be."""
     ids, missing = [], []
     columns = (rows[name] for name in ("image", "path", "frame", "label"))
     for image, path, frame, label in zip(*columns, strict=True):
@@ -206,7 +216,7 @@ def _image_ids(rows: pd.DataFrame, source: Path) -> list[str]:
             ids.append("")
             if label is not None:
                 missing.append((image, str(error)))
-    if missing:
+    if missing and source is not None:
         raise DataError(
             f"{source}: {len(missing)} labelled images cannot be read, e.g. '{missing[0][0]}' "
             f"({missing[0][1]}); check the paths or name their root with --images"

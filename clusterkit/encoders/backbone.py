@@ -8,6 +8,9 @@ from clusterkit.encoders.encoder import Encoder, EncoderInput
 # Where a network is from.
 TORCHVISION, TIMM, PLUGIN = "torchvision", "timm", "plugin"
 
+# What a run calls its encoder where features are given, and none is needed.
+FEATURES = "features"
+
 
 @dataclass(frozen=True)
 class EncoderRecord:
@@ -15,7 +18,7 @@ class EncoderRecord:
 
     Attributes
     ----------
-    source : {"torchvision", "timm", "plugin"}
+    source : {"torchvision", "timm", "plugin", "features"}
         A plug-in is a user's own, found by its entry point.
     name : str
         As `--backbone` named it; of a folder only its own name.
@@ -56,7 +59,7 @@ class EncoderRecord:
             Something is missing, or no such value.
         """
         source, arguments = values["source"], values["arguments"]
-        if source not in (TORCHVISION, TIMM, PLUGIN) or not isinstance(arguments, dict):
+        if source not in (TORCHVISION, TIMM, PLUGIN, FEATURES) or not isinstance(arguments, dict):
             raise ValueError(f"unknown encoder source {source!r:.60} or arguments")
         sha256 = values["sha256"]
         return cls(

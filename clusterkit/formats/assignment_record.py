@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
 
 # Keys of a promise for each class.
@@ -133,6 +134,8 @@ class AssignmentRecord(JsonRecord):
         Likewise rows that are failed because images of their type are not read.
     link_roots : list of str
         Folders that links among the images may lead into, relative as `input_root`.
+    features : FeatureRecord or None
+        Features that the images were labelled by, where the run has no encoder.
     """
 
     images: int | None = None
@@ -161,6 +164,14 @@ class AssignmentRecord(JsonRecord):
     not_read: dict[str, dict[str, int]] = field(default_factory=dict)
     # As `input_root`.
     link_roots: list[Any] = field(default_factory=list)
+    features: FeatureRecord | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; features only where some were given."""
+        values = super().to_dict()
+        if self.features is None:
+            del values["features"]
+        return values
 
     def threshold(self, label: str) -> float | None:
         """Return the confidence from which on a label was assigned; None: it does not say."""

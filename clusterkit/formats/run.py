@@ -21,6 +21,8 @@ from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.link_rules import link_roots_of
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.encoders.backbone import TORCHVISION, EncoderRecord
+from clusterkit.encoders.encoder import Encoder
+from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import empty_like
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
@@ -270,22 +272,33 @@ def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_networks(path: Path, info: RunInfo) -> Networks:
     state = _load_tensors(path / "weights.safetensors")
-    record = EncoderRecord(TORCHVISION, info.backbone, info.backbone)
-    if info.network:
-        record = EncoderRecord.from_dict(info.network)
-    encoder = empty_like(record, info.size)
-    features = 2 * encoder.channels
+    encoder, features = _empty_encoder(info)
+    # What a record says must not fill the memory.
+    if len(state["siamese_head.0.running_mean"]) != 2 * features:
+        raise ValueError(f"weights of another encoder than {info.backbone}")
     networks = Networks(
         encoder=encoder,
         classifier_head=HEADS[info.classifier_head](features, len(info.classes)),
         siamese_head=create_head(2 * features, 1),
-        siamese_encoder=empty_like(record, info.size) if info.encoder == "separate" else None,
+        siamese_encoder=_empty_encoder(info)[0] if info.encoder == "separate" else None,
         precision=_precision(info),
     )
     for prefix, part in networks.parts().items():
         own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
         part.load_state_dict(own)
     return networks.to("cpu")
+
+
+def _empty_encoder(info: RunInfo) -> tuple[Encoder, int]:
+    """Return the encoder of a run without its weights, and how many features it gives."""
+    if info.features is not None:
+        given = GivenFeatures(info.features.dimension, info.features.depths)
+        return given, given.dimension
+    record = EncoderRecord(TORCHVISION, info.backbone, info.backbone)
+    if info.network:
+        record = EncoderRecord.from_dict(info.network)
+    encoder = empty_like(record, info.size)
+    return encoder, 2 * encoder.channels
 
 
 def _precision(info: RunInfo) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clusterkit.errors import RunError
+from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
 
 FORMAT = 4
@@ -40,6 +41,8 @@ class DataSummary(JsonRecord):
         Files that were listed and are no row: by reason, how many of each ending.
     link_roots : list of str
         Folders that links among the images may lead into, relative to the run.
+    without_pictures : int
+        Labelled images with features whose files were not there, or could not be read.
     """
 
     root: str
@@ -54,6 +57,7 @@ class DataSummary(JsonRecord):
     renamed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, dict[str, int]] = field(default_factory=dict)
     link_roots: list[str] = field(default_factory=list)
+    without_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,9 @@ class RunInfo(JsonRecord):
     network : dict
         The encoder as `encoders.backbone.EncoderRecord` has it; empty in older runs, whose
         backbone is torchvision's.
+    features : FeatureRecord or None
+        Features that were given in the place of an encoder, which `backbone` then calls
+        ``features``.
     """
 
     format: int
@@ -140,6 +147,14 @@ class RunInfo(JsonRecord):
     metrics: dict[str, Any]
     reviews: dict[str, Any] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)
+    features: FeatureRecord | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; features only where some were given."""
+        values = super().to_dict()
+        if self.features is None:
+            del values["features"]
+        return values
 
     @property
     def without_label(self) -> dict[str, str]:

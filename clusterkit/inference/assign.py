@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 
 import clusterkit
 from clusterkit.config import Config
+from clusterkit.data.features.table import FeatureTable, is_feature_file
+from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table, look_up
 from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
@@ -25,12 +28,15 @@ from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
+from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.run import Run
 from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
+from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.promise_text import promise_text, remarks
+from clusterkit.inference.promise_text import picture_remarks, promise_text, remarks
 from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
@@ -77,6 +83,7 @@ def assign(
     out: Path | str | None = None,
     fresh: bool = False,
     overwrite: bool = False,
+    features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
 ) -> Assignment:
     """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
@@ -87,42 +94,41 @@ def assign(
     source : path
         A folder (searched to the bottom), a CSV with a column image, or one image.
     config : Config or None
-        None: the run's. Its sections `assign` and `data` matter here, and of `engine` what the
-        run's calibration does not rest on; see `Run.config_with`.
+        None: the run's; what its calibration rests on is the run's: see `Run.config_with`.
     out : path or None
         The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
     fresh : bool
-        Start anew even if an interrupted call with the same input could be resumed.
+        Do not resume an interrupted call with the same input.
     overwrite : bool
         Replace the assignments of another input, which reviews may be about.
+    features : path or sequence of path
+        For a run on given features: those of these images. `source` may be their file itself.
     progress : callable or None
         Called with (stage, done, total).
 
     Raises
     ------
     ClusterkitError
-        The run or input cannot be used, or `out` is not to be replaced (see `check_target`).
-        Single unreadable images are `failed` rows instead.
+        The run or input cannot be used, or `out` is not to be replaced (see `check_target`); a
+        single unreadable image is a `failed` row.
     """
-    run = run if isinstance(run, Run) else Run.load(run)
+    run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config, source = run.config_with(config), Path(source)
     out = Path(out) if out is not None else run.path / "assignments.csv"
-    started = time.perf_counter()
-    inputs, left_out = _list_inputs(run, source, config, progress)
+    vectors = open_given(run, features, source)
+    inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)
-    journal = _open_journal(out, _key(run, inputs, config), fresh)
+    journal = _open_journal(out, _key(run, inputs, config, vectors), fresh)
     try:
-        resumed = _embed_missing(run, inputs, config, journal, progress)
+        resumed = _embed_missing(run, inputs, config, journal, progress, given)
         evidence = journal.evidence()
         rule = DecisionRule.of(run, config, evidence)
         table = build_table(inputs, evidence, rule)
         record = replace(
-            _record(run, source, out, table, rule),
-            cluster_summaries=summarise_clusters(table, evidence),
-            fingerprint=journal.fingerprint,
-            resumed_batches=resumed,
-            **left_out,
-        )
+            _record(run, source, out, table, rule, evidence),
+            fingerprint=journal.fingerprint, resumed_batches=resumed, **left_out,
+        )  # fmt: skip
+        record = _with_features(record, run, given, evidence)
         record = _write(out, table, record, time.perf_counter() - started)
     except BaseException:
         journal.close()
@@ -141,13 +147,19 @@ def _check_out(
 
 
 def _list_inputs(
-    run: Run, source: Path, config: Config, progress: Progress | None
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the rows of an input, and what a record says of the files that are none."""
+    run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
+) -> tuple[pd.DataFrame, GivenVectors | None, dict[str, Any]]:
+    """Return the rows of an input, their features, and what a record says of other files."""
     left_out = LeftOut()
-    inputs = read_inputs(source, config, progress, left_out)
+    if table is not None and is_feature_file(source):
+        inputs = inputs_of_table(table, _root_of(source, config))
+    else:
+        inputs = read_inputs(source, config, progress, left_out)
+    given = None
+    if table is not None:
+        given, inputs = look_up(table, inputs)
     _check_key(run, inputs, config)
-    return inputs, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
+    return inputs, given, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
 
 
 def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
@@ -157,7 +169,12 @@ def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
 
 
 def _embed_missing(
-    run: Run, inputs: pd.DataFrame, config: Config, journal: Journal, progress: Progress | None
+    run: Run,
+    inputs: pd.DataFrame,
+    config: Config,
+    journal: Journal,
+    progress: Progress | None,
+    given: GivenVectors | None,
 ) -> int:
     """Compute the batches that the journal lacks; returns how many it had."""
     done, batch_size = journal.done(), batch_size_of(config, choose_device(config.device))
@@ -167,7 +184,7 @@ def _embed_missing(
     if finished >= len(inputs):
         return len(done)
     refs = image_refs(inputs)
-    for number, evidence in compute(Predictor(run, config), refs, batch_size, done):
+    for number, evidence in compute(Predictor(run, config), refs, batch_size, done, given):
         with writing(journal.folder, _OUT):
             journal.write(number, evidence)
         finished += len(evidence["ids"])
@@ -183,7 +200,9 @@ def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
                     "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
-def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
+def _key(
+    run: Run, inputs: pd.DataFrame, config: Config, table: FeatureTable | None
+) -> dict[str, Any]:
     """Everything that decides what is in the journal's batches."""
     listed = hashlib.sha256()
     for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
@@ -202,7 +221,20 @@ def _key(run: Run, inputs: pd.DataFrame, config: Config) -> dict[str, Any]:
         "batch_size": batch_size_of(config, choose_device(config.device)),
         "pool_top": run.config.engine.pool_top,
         "evidence": _EVIDENCE,
+        **({} if table is None else {"features": table.files}),
     }
+
+
+def _with_features(
+    record: AssignmentRecord, run: Run, given: GivenVectors | None, evidence: Evidence
+) -> AssignmentRecord:
+    """Return a record that names the features, and says what is not known without pictures."""
+    if given is None:
+        return record
+    unseen = sum(int((~part["seen"]).sum()) for _, part in evidence.parts("seen"))
+    notes = picture_remarks(unseen, len(evidence), run.info.data.without_pictures)
+    features = FeatureRecord.of(given.table)
+    return replace(record, remarks=[*record.remarks, *notes], features=features)
 
 
 def _write(
@@ -223,9 +255,14 @@ def _root_of(source: Path, config: Config) -> Path:
 
 
 def _record(
-    run: Run, source: Path | str, out: Path, table: pd.DataFrame, rule: DecisionRule
+    run: Run,
+    source: Path | str,
+    out: Path,
+    table: pd.DataFrame,
+    rule: DecisionRule,
+    evidence: Evidence,
 ) -> AssignmentRecord:
-    """Return what `assignments.json` says of the table and the rule."""
+    """Return what `assignments.json` says of the table, the rule and the clusters."""
     root = _root_of(Path(source), rule.config)
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
@@ -247,6 +284,7 @@ def _record(
         untestable_classes=[c for c, few in zip(run.classes, rule.untestable, strict=True) if few],
         remarks=remarks(rule),
         run=run.info.id,
+        cluster_summaries=summarise_clusters(table, evidence),
         # Relative, so that a run and its data can move together and no absolute path is kept.
         input_root=relative_folder(root, out.parent),
         link_roots=LinkRules.of(rule.config.data, root).recorded(out.parent),

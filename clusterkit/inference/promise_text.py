@@ -55,6 +55,30 @@ def remarks(rule: DecisionRule) -> list[str]:
     return [text[0].upper() + text[1:] + "." for text in found]
 
 
+def picture_remarks(unseen: int, images: int, labelled: int) -> list[str]:
+    """Return sentences on what is not known of images that have features and no picture.
+
+    Parameters
+    ----------
+    unseen : int
+        Such images of the batch.
+    images : int
+        All of its images.
+    labelled : int
+        Such labelled images of the run.
+    """
+    found = []
+    if unseen:
+        found.append(f"{unseen} of {images} images are not there or cannot be read: whether they "
+                     "are copies of labelled images under other names is not known.")  # fmt: skip
+    if labelled:
+        found.append(f"{labelled} labelled images were not there when the run was fitted: copies "
+                     "of them are not found, and novelty is told by features alone.")  # fmt: skip
+    elif unseen:
+        found.append("Of those, novelty is told by features alone.")
+    return found
+
+
 def _sets_text(rule: DecisionRule, sets: LabelSetRecord) -> str:
     named, labels = sets.in_every_set, rule.calibration.labels
     always = [rule.run.classes.index(label) for label in named]

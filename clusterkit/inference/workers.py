@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import Config
+from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch
 from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ClusterkitError
@@ -61,6 +62,7 @@ def compute(
     refs: list[ImageRef],
     batch_size: int,
     skip: set[int],
+    given: GivenVectors | None = None,
 ) -> Iterator[NumberedEvidence]:
     """Yield (number, evidence) of the batches of images but those in `skip`, as they are done.
 
@@ -71,13 +73,18 @@ def compute(
     batch_size : int
     skip : set of int
         Numbers of batches that are done.
+    given : GivenVectors or None
+        Features of these images, for a run that was fitted on such.
     """
     requested = predictor.config.assign.workers
     few = -(-len(refs) // batch_size) <= _FEW[start_method()]
     # A daemon may not have processes of its own.
     few = few or multiprocessing.current_process().daemon
     predictor.networks.make_ready(predictor.device)
-    if predictor.device.type == "cpu":
+    if given is not None:
+        readers = 0 if few else reading_processes(requested)
+        yield from _looked_up(predictor, refs, batch_size, readers, skip, given)
+    elif predictor.device.type == "cpu":
         workers = min(torch.get_num_threads(), _MOST_PROCESSES) if requested is None else requested
         work = _Batches(predictor, refs, batch_size, skip)
         yield from _each_alone(work, 0 if few else workers)
@@ -123,6 +130,24 @@ def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
             "a process that reads images was ended from outside, most likely for want of memory; "
             "the same command goes on where it was, with fewer processes if assign.workers says so"
         ) from error
+
+
+def _looked_up(
+    predictor: Predictor,
+    refs: list[ImageRef],
+    batch_size: int,
+    readers: int,
+    skip: set[int],
+    given: GivenVectors,
+) -> Iterator[NumberedEvidence]:
+    """Take vectors in the place of pixels, which are read for copies and appearance alone.
+
+    Others read, and this process scores: there is little to compute, and the vectors need not
+    travel.
+    """
+    for batch in given.batches(refs, predictor.run.config.image, batch_size, readers, skip):
+        seen = ~np.isnan(batch.appearance).any(axis=1)
+        yield batch.number, predictor.evidence(batch) | {"seen": seen}
 
 
 def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator[NumberedEvidence]:

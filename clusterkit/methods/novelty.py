@@ -131,7 +131,7 @@ class AppearanceModel:
 
 @dataclass(frozen=True)
 class NoveltyModel:
-    """Novelty scores of two kinds: in features, and in appearance.
+    """Novelty scores of two kinds: in features and, where pixels are known, in appearance.
 
     Attributes
     ----------
@@ -141,20 +141,21 @@ class NoveltyModel:
         Principal axes of the scaled features.
     distance : ClassDistance
         Along those axes.
-    appearance : AppearanceModel
+    appearance : AppearanceModel or None
+        None: the appearance of the labelled images is not known.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     axes: np.ndarray
     distance: ClassDistance
-    appearance: AppearanceModel
+    appearance: AppearanceModel | None
 
     @classmethod
     def of(
         cls, features: torch.Tensor, appearance: np.ndarray, labels: np.ndarray
     ) -> "NoveltyModel":
-        """Fit to labelled images: features (E, D), appearance (E, 27), labels (E,) int."""
+        """Fit to labelled images: features (E, D), appearance (E, 27 or 0), labels (E,) int."""
         from sklearn.utils.extmath import randomized_svd
 
         values = features.numpy().astype(np.float64)
@@ -165,40 +166,52 @@ class NoveltyModel:
         count = min(_AXES, *values.shape)
         axes = randomized_svd(scaled, count, random_state=0)[2].T
         distance = ClassDistance.of(scaled @ axes, labels)
-        return cls(mean, scale, axes, distance, AppearanceModel.of(appearance, labels))
+        known = AppearanceModel.of(appearance, labels) if appearance.shape[1] else None
+        return cls(mean, scale, axes, distance, known)
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """Return the tensors that a run keeps, by name; the names are those of its file."""
         arrays = {
             "mean": self.mean, "scale": self.scale, "axes": self.axes,
             "class_means": self.distance.means, "precisions": self.distance.precisions,
-            "looks.mean": self.appearance.mean, "looks.scale": self.appearance.scale,
-            "looks.class_means": self.appearance.distance.means,
-            "looks.precisions": self.appearance.distance.precisions,
         }  # fmt: skip
+        if (looks := self.appearance) is not None:
+            arrays |= {"looks.mean": looks.mean, "looks.scale": looks.scale,
+                       "looks.class_means": looks.distance.means,
+                       "looks.precisions": looks.distance.precisions}  # fmt: skip
         return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "NoveltyModel":
         """Model of the tensors that `to_tensors` returned."""
         of = {name: tensor.numpy() for name, tensor in tensors.items()}
-        distance = ClassDistance(of["looks.class_means"], of["looks.precisions"])
-        appearance = AppearanceModel(of["looks.mean"], of["looks.scale"], distance)
-        distance = ClassDistance(of["class_means"], of["precisions"])
-        return cls(of["mean"], of["scale"], of["axes"], distance, appearance)
+        distance, looks = ClassDistance(of["class_means"], of["precisions"]), None
+        if "looks.mean" in of:
+            own = ClassDistance(of["looks.class_means"], of["looks.precisions"])
+            looks = AppearanceModel(of["looks.mean"], of["looks.scale"], own)
+        return cls(of["mean"], of["scale"], of["axes"], distance, looks)
 
     def score(self, features: torch.Tensor, appearance: np.ndarray) -> np.ndarray:
-        """Log squared distances (N, 2), in features and in appearance; they rise with novelty."""
+        """Log squared distances (N, S), in features and in appearance; they rise with novelty.
+
+        S is 1 without an appearance of labelled images; of one image without (NaN) it is -inf.
+        """
         return self.compare(features, appearance)[0]
 
     def compare(
         self, features: torch.Tensor, appearance: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (N, 2), see `score`, and the classes (N, 2) that are nearest by either."""
+        """Scores (N, S), see `score`, and the classes (N, S) that are nearest by either."""
         points = ((features.numpy() - self.mean) / self.scale) @ self.axes
-        found = [self.distance.nearest(points), self.appearance.nearest(appearance)]
+        found = [self.distance.nearest(points)]
+        if self.appearance is not None:
+            found.append(self.appearance.nearest(appearance))
         squared, classes = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
-        return np.log(np.maximum(squared, _LEAST_DISTANCE)).astype(np.float32), classes
+        scores = np.log(np.maximum(squared, _LEAST_DISTANCE)).astype(np.float32)
+        if self.appearance is not None:
+            unseen = np.isnan(appearance).any(axis=1)
+            scores[unseen, 1], classes[unseen, 1] = -np.inf, classes[unseen, 0]
+        return scores, classes
 
 
 def _standardise(described: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -275,6 +288,7 @@ def novelty_p_values(
     Parameters
     ----------
     scores : (N, S) float
+        -inf: the image has no such score; it is then compared by its others alone.
     held_out : (M, S) float
         The same scores of labelled images that the scoring models had not seen; M ≥ 1.
     units : (M,) int or None
@@ -283,6 +297,12 @@ def novelty_p_values(
     >>> novelty_p_values(np.array([[0.0], [5.0]]), np.array([[1.0], [2.0], [3.0]]))
     array([0.75, 0.25])
     """
+    if not (there := np.isfinite(scores)).all():
+        found = np.ones(len(scores))
+        for kind in np.unique(there[there.any(axis=1)], axis=0):
+            rows = (there == kind).all(axis=1)
+            found[rows] = novelty_p_values(scores[rows][:, kind], held_out[:, kind], units)
+        return found
     new, known = combine(scores, held_out)
     together = 1.0 if units is None else tail_cluster_size(known, units)
     below = np.searchsorted(np.sort(known), new, side="left")

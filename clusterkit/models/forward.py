@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from clusterkit.encoders.encoder import Encoder, EncoderInput
+from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.models.folding import folded
 from clusterkit.models.heads import pool
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 
-# From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device.
+# From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device; where features
+# are given, from these to themselves.
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -70,6 +72,8 @@ def prepare(encoder: Encoder, precision: str, device: torch.device | str) -> For
     callable
         From uint8 RGB (B, S, S, 3) to pooled features (B, D) float32, on the same device.
     """
+    if isinstance(encoder, GivenFeatures):
+        return lambda features: features
     expects, side = encoder.expects, encoder.side
     dtype = torch.bfloat16 if precision == BFLOAT16 else torch.float32
     quick = folded(encoder, side).to(device=device, dtype=dtype)

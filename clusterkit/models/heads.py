@@ -56,9 +56,10 @@ HEADS = {"mlp": create_head, "linear": create_linear_head}
 
 
 def pair_features(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Join two images' pooled features, (B, 2C) each, as pooling their joined maps would.
+    """Join two images' pooled features, (B, D) each, as pooling their joined maps would.
 
-    Pooling `torch.cat([maps_a, maps_b], dim=1)` gives [max a, max b, mean a, mean b].
+    Pooling `torch.cat([maps_a, maps_b], dim=1)` gives [max a, max b, mean a, mean b]. Features of
+    another origin are joined alike, cut after D // 2 numbers.
 
     >>> a, b = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
     >>> bool((pair_features(pool(a), pool(b)) == pool(torch.cat([a, b], 1))).all())

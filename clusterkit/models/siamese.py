@@ -54,7 +54,10 @@ class FactoredSiamese:
             joined = linear1.weight.double() * scale1  # (H, 2D)
             shift = linear1.weight.double() @ shift1
             out = linear2.weight.double()[0]
-            max_a, max_b, mean_a, mean_b = joined.chunk(4, dim=1)
+            # As `pair_features` joins them: D may be odd where features are given.
+            size = joined.shape[1] // 2
+            parts = [size // 2] * 2 + [size - size // 2] * 2
+            max_a, max_b, mean_a, mean_b = joined.split(parts, dim=1)
             return cls(
                 first=torch.cat([max_a, mean_a], 1).T.float().contiguous(),
                 second=torch.cat([max_b, mean_b], 1).T.float().contiguous(),

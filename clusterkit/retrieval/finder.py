@@ -8,13 +8,21 @@ import torch
 from PIL import Image
 
 from clusterkit.auditing.explain import Explainer
-from clusterkit.auditing.pair_pictures import PairRow, draw_pair, open_labelled, picture_pair
-from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, save_png
+from clusterkit.auditing.pair_pictures import (
+    PairRow,
+    check_cams_picture,
+    draw_pair,
+    open_labelled,
+    picture_pair,
+)
+from clusterkit.auditing.pictures import CAMS_OPTION, save_png
 from clusterkit.config import Config, ImageConfig
+from clusterkit.data.features.vector_lookup import vector_of
 from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import load_image, seen_by_model
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run
+from clusterkit.inference.given import Files, open_given, why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.retrieval.groups import similar_groups
 
@@ -27,6 +35,8 @@ class SimilarityFinder:
     run : Run or path
     config : Config or None
         None: the run's.
+    features : path or sequence of path
+        Of a run that was fitted on features: those of the queries.
 
     Attributes
     ----------
@@ -43,8 +53,11 @@ class SimilarityFinder:
     >>> finder.similar_cams().save("cams.png")  # doctest: +SKIP
     """
 
-    def __init__(self, run: Run | Path | str, config: Config | None = None) -> None:
+    def __init__(
+        self, run: Run | Path | str, config: Config | None = None, features: Files = ()
+    ) -> None:
         self.run = run if isinstance(run, Run) else Run.load(run)
+        self._given = open_given(self.run, features)
         self._predictor = Predictor(self.run, self.run.config_with(config))
 
     def predict(self, image: Path | str, compare_n: int | None = 15) -> Path:
@@ -82,10 +95,7 @@ class SimilarityFinder:
         compare_n : int or None
             If given: only the first so many of the predicted class.
         """
-        query = _open_query(image, self.run.config.image)
-        pixels = seen_by_model(query, self.run.config.image)
-        self._query = query
-        features, logits = self._predictor.features(pixels[None])
+        features, logits = self._predictor.features(self._input_of(image)[None])
         probs = self._predictor.calibration.fusion.classifier_probs(logits)[0]
         best = int(probs.argmax())
         self.predicted_class_ = self.run.classes[best]
@@ -111,6 +121,13 @@ class SimilarityFinder:
         )
         return self.ranking_
 
+    def _input_of(self, image: Path | str) -> np.ndarray:
+        """Return what the networks take of a query: its pixels (S, S, 3), or its vector (D,)."""
+        if self._given is not None:
+            return vector_of(self._given, str(image))
+        self._query = _open_query(image, self.run.config.image)
+        return seen_by_model(self._query, self.run.config.image)
+
     def similar_cams(self, method: str = "cam") -> Image.Image:
         """Draw the last query and its most similar image, plain and with their CAMs.
 
@@ -120,10 +137,13 @@ class SimilarityFinder:
         Raises
         ------
         ClusterkitError
-            Nothing has been predicted yet, or the labelled image is not there any more.
+            Nothing has been predicted yet, the labelled image is not there any more, or the run
+            has no encoder.
         """
         if not hasattr(self, "ranking_"):
             raise ClusterkitError("no query yet; call predict(image) before similar_cams()")
+        if lack := why_no_cams(self.run):
+            raise ClusterkitError(lack)
         best = self.ranking_.iloc[0]
         match = open_labelled(self.run, best["image"])
         explainer = Explainer.of(self._predictor, method)
@@ -156,6 +176,7 @@ def similar(
     by: str = "image",
     cams: Path | str | None = None,
     config: Config | None = None,
+    features: Files = (),
 ) -> pd.DataFrame:
     """Return the k labelled images, or groups, most similar to an image.
 
@@ -170,6 +191,8 @@ def similar(
         ``group``: each group (patient) once; see `similar_groups`, which also counts outcomes.
     cams : path or None
         Where to write the picture of `SimilarityFinder.similar_cams`, or of `similar_groups`.
+    features : path or sequence of path
+        Of a run that was fitted on features: those of the image.
 
     Returns
     -------
@@ -183,9 +206,11 @@ def similar(
         The run or the image cannot be read, or `by="group"` and the run has no groups.
     """
     if by == "group":
-        return similar_groups(run, image, k=k, cams=cams, config=config).table
-    check_picture(cams, CAMS_OPTION)
-    finder = SimilarityFinder(run, config)
+        found = similar_groups(run, image, k=k, cams=cams, config=config, features=features)
+        return found.table
+    run = run if isinstance(run, Run) else Run.load(run)
+    check_cams_picture(run, cams)
+    finder = SimilarityFinder(run, config, features)
     ranking = finder.rank(image, within=within)
     if cams is not None:
         save_png(finder.similar_cams(), Path(cams), CAMS_OPTION)

@@ -10,6 +10,8 @@ import torch
 
 from clusterkit.config import Config
 from clusterkit.data.adapters.csv import CsvAdapter
+from clusterkit.data.features.table import FeatureTable, is_feature_file
+from clusterkit.data.features.vector_lookup import inputs_of_table, look_up
 from clusterkit.data.frames import names_of
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
@@ -89,8 +91,18 @@ def query_of_group(run: Run, group: str) -> GroupQuery:
     return GroupQuery(names_of(part).tolist(), [], part["image_id"].tolist(), features, group)
 
 
-def read_query(predictor: Predictor, path: Path, config: Config) -> GroupQuery:
+def read_query(
+    predictor: Predictor, path: Path, config: Config, table: FeatureTable | None = None
+) -> GroupQuery:
     """Read and encode an image or a folder of them; images that cannot be read are left out.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    path : Path
+    config : Config
+    table : FeatureTable or None
+        Of a run on given features, those of the images; `path` may be its file.
 
     Raises
     ------
@@ -100,14 +112,21 @@ def read_query(predictor: Predictor, path: Path, config: Config) -> GroupQuery:
     how = "give an image, a folder of one patient's images, or the name of a group"
     if CsvAdapter.accepts(path, config.data):
         raise DataError(f"{path} is a table and not a patient; {how}")
-    rows = read_inputs(path, config)
+    given = None
+    if table is not None and is_feature_file(path):
+        rows = inputs_of_table(table, path.parent if path.is_file() else path)
+    else:
+        rows = read_inputs(path, config)
+    if table is not None:
+        given, rows = look_up(table, rows)
     refs, names = image_refs(rows), names_of(rows).tolist()
     features: list[torch.Tensor] = []
     ids: list[str] = []
     errors: list[str] = []
     near_ids: set[str] = set()
     labelled_ids = predictor.run.manifest["image_id"].to_numpy()
-    for batch in load_batches(refs, predictor.run.config.image, 32, workers_for(refs)):
+    read = load_batches if given is None else given.batches
+    for batch in read(refs, predictor.run.config.image, 32, workers_for(refs)):
         readable = batch.errors == ""
         ids += batch.ids.tolist()
         errors += batch.errors.tolist()

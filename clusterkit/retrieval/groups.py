@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, save_png
+from clusterkit.auditing.pair_pictures import check_cams_picture
+from clusterkit.auditing.pictures import CAMS_OPTION, save_png
 from clusterkit.config import Config, DataConfig
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
 from clusterkit.data.patients import group_column
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
+from clusterkit.inference.given import Files, open_given
 from clusterkit.inference.predictor import Predictor
 from clusterkit.methods.group_similarity import pool_groups
 from clusterkit.retrieval.group_matches import NO_ADVICE, RULE, GroupMatches
@@ -43,6 +45,7 @@ def similar_groups(
     outcomes: Path | str | None = None,
     cams: Path | str | None = None,
     config: Config | None = None,
+    features: Files = (),
 ) -> GroupMatches:
     """Rank the run's groups (patients) by the similarity of their images to a patient's.
 
@@ -61,17 +64,17 @@ def similar_groups(
         An image, which is a patient with one image; a folder of one patient's images, of which
         unreadable ones are left out with a warning; or the name of a group of the run, which is
         then not ranked itself. A file or folder comes before a group of its name, with a warning.
-        DICOM files name their patient: if that is a group of the run, it is left out as well;
-        hashed ones are found by the key (`config.data.key_file`).
-    k : int
-        Number of groups, at least 1.
+        A group that DICOM files name, hashed by `config.data.key_file` or not, is not ranked.
+    k : int ≥ 1
     outcomes : path or None
-        A CSV, see `read_outcomes`: those of the k groups are counted, beside those of all ranked
-        groups, with intervals at `config.assign.confidence`, resampled with `config.seed`.
+        A CSV, see `read_outcomes`: those of the k groups are counted, beside those of all, with
+        intervals at `config.assign.confidence`, resampled with `config.seed`.
     cams : path or None
         PNG to write: the closest pair of each group, at most 20, with their CAMs.
     config : Config or None
         None: the run's.
+    features : path or sequence of path
+        Of a run on given features: those of a query that is no group of the run.
 
     Raises
     ------
@@ -83,9 +86,8 @@ def similar_groups(
     if k < 1:
         raise ValueError(f"k = {k} must be at least 1")
     run = run if isinstance(run, Run) else Run.load(run)
-    config = run.config_with(config)
-    check_picture(cams, CAMS_OPTION)
-    predictor, patient, key = _open(run, query, config)
+    check_cams_picture(run, cams)
+    predictor, patient, key = _open(run, query, config := run.config_with(config), features)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
         table = read_outcomes(outcomes, _column(config), run.manifest["group"], key)
@@ -98,7 +100,7 @@ def similar_groups(
 
 
 def _open(
-    run: Run, query: Path | str, config: Config
+    run: Run, query: Path | str, config: Config, features: Files
 ) -> tuple[Predictor, GroupQuery, bytes | None]:
     """Return the run's predictor, the query's images, and the key of the run's patient ids."""
     if not (run.manifest["group"] != "").any():
@@ -107,7 +109,8 @@ def _open(
     group = None if os.path.exists(query) else named_group(run, str(query), key)
     predictor = Predictor(run, config)
     if group is None:
-        return predictor, read_query(predictor, Path(query), config), key
+        table = open_given(run, features, Path(query))
+        return predictor, read_query(predictor, Path(query), config, table), key
     return predictor, query_of_group(run, group), key
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
+from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.frames import files_of, names_of
 from clusterkit.data.loading import image_refs
 from clusterkit.data.splits import units_of
@@ -27,7 +29,13 @@ log = logging.getLogger("clusterkit")
 _LEVEL = 0.95
 
 
-def with_test(run: Run, test: pd.DataFrame, config: Config, progress: Progress) -> Run:
+def with_test(
+    run: Run,
+    test: pd.DataFrame,
+    config: Config,
+    progress: Progress,
+    features: FeatureTable | None = None,
+) -> Run:
     """Return a run with the figures of its test images in `run.info.metrics["test"]`.
 
     Parameters
@@ -41,21 +49,27 @@ def with_test(run: Run, test: pd.DataFrame, config: Config, progress: Progress) 
         With a device that is there.
     progress : callable
         Called with ("test", done, total) in images.
+    features : FeatureTable or None
+        That of a run on given features; `test` then has their rows in it as `vector`.
     """
     if not len(test):
         return run
-    figures = measure_test(run, test, config, progress)
+    figures = measure_test(run, test, config, progress, features)
     return replace(run, info=replace(run.info, metrics=run.info.metrics | {"test": figures}))
 
 
 def measure_test(
-    run: Run, test: pd.DataFrame, config: Config, progress: Progress
+    run: Run,
+    test: pd.DataFrame,
+    config: Config,
+    progress: Progress,
+    features: FeatureTable | None = None,
 ) -> dict[str, Any]:
     """Label test images as `assign` would, all as one batch, and count what is right.
 
     Parameters
     ----------
-    run, test, config, progress
+    run, test, config, progress, features
         See `with_test`.
 
     Returns
@@ -70,7 +84,7 @@ def measure_test(
     rows, table = test, pd.DataFrame()
     if (why == "").any():
         rows = test[why == ""].reset_index(drop=True)
-        table = _label(run, rows, config, progress)
+        table = _label(run, rows, config, progress, features)
         found = np.where(table["duplicate_of"] != "", "near duplicates of labelled images", "")
         found = np.where(table["status"] == "failed", "unreadable", found)
         why[why == ""], table = found, table[found == ""]
@@ -97,13 +111,20 @@ def _reasons_to_leave_out(run: Run, test: pd.DataFrame) -> np.ndarray:
     return why
 
 
-def _label(run: Run, rows: pd.DataFrame, config: Config, progress: Progress) -> pd.DataFrame:
+def _label(
+    run: Run,
+    rows: pd.DataFrame,
+    config: Config,
+    progress: Progress,
+    features: FeatureTable | None,
+) -> pd.DataFrame:
     """Return the rows of the contract that `assign` would write."""
     # A device or a precision of its own must not stay with the run, which is not written yet.
     own = replace(run, networks=copy.deepcopy(run.networks))
     size = batch_size_of(config, choose_device(config.device))
     refs, parts = image_refs(rows), {}
-    for number, evidence in compute(Predictor(own, config), refs, size, set()):
+    given = None if features is None else GivenVectors(features, rows["vector"].to_numpy(int))
+    for number, evidence in compute(Predictor(own, config), refs, size, set(), given):
         parts[number] = evidence
         progress("test", min(len(parts) * size, len(refs)), len(refs))
     joined = {name: np.concatenate([parts[i][name] for i in sorted(parts)]) for name in parts[0]}

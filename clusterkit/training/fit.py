@@ -4,6 +4,7 @@ import datetime as dt
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 
 from clusterkit.config import Config, DataConfig, override
+from clusterkit.data.features.table import FeatureTable, read_features
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.labels import check_labels, warn_of_near_labels
@@ -19,11 +21,14 @@ from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
 from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.data.written_names import relative_folder
-from clusterkit.encoders.backbone import Backbone
+from clusterkit.encoders.backbone import FEATURES, Backbone, EncoderRecord
+from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import RunError
+from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
+from clusterkit.models.expected_input import as_expected
 from clusterkit.models.networks import choose_device
 from clusterkit.output import check_writable
 from clusterkit.progress import Progress, silent
@@ -45,6 +50,7 @@ def fit(
     config: Config | None = None,
     run: Path | str | None = None,
     reviews: Sequence[Path | str] = (),
+    features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
 ) -> Run:
     """Learn a classifier and a Siamese model from labelled images, and write a run.
@@ -59,6 +65,9 @@ def fit(
         Where to write; None: a new folder under ``runs/``.
     reviews : sequence of path
         Files of reviews, whose verdicts become labels (see `apply_reviews`); later files win.
+    features : path or sequence of path
+        Files of features (see `data.features`) in the place of an encoder: no pixels are encoded,
+        and files of images may be gone.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -81,31 +90,29 @@ def fit(
     check_writable(path, "--run DIR", folder=True)
     source = Path(source or config.data.source or default_source())
     names, left_out = read_label_map(config.data.label_map), LeftOut()
-    applied, test = _read_reviewed(source, reviews, config, progress, names, left_out)
+    table = read_features(features) if features else None
+    applied, test = _read_reviewed(source, reviews, config, progress, names, left_out, table)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
-    backbone = load_backbone(config.model.backbone, config.model.weights, config.image.size)
-    config = _as_expected(config, backbone)
-    data = load_labelled(applied.manifest, config, progress)
-    training = train_best(applied.manifest, data, backbone, config, progress)
+    backbone = _backbone(config, table)
+    config = as_expected(config, backbone)
+    data = load_labelled(applied.manifest, config, progress, table)
+    training = train_best(applied.manifest, data, backbone, config, progress, table)
     _warn_of_few_held_out(training.learned.calibration, data)
     result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
-    result = with_test(result, test, config, progress)
+    if table is not None:
+        result = replace(result, info=replace(result.info, features=FeatureRecord.of(table)))
+    result = with_test(result, test, config, progress, table)
     result.save()
     return result
 
 
-def _as_expected(config: Config, backbone: Backbone) -> Config:
-    """Return the settings with the encoder's own size and interpolation where nobody chose any."""
-    expects, image = backbone.record.expects, config.image
-    size = image.size or expects.size
-    interpolation = expects.interpolation if image.interpolation == "auto" else image.interpolation
-    said = f"{size} pixels a side, {interpolation}; mean {expects.mean}, std {expects.std}"
-    log.info("backbone %s, %s weights: %s", backbone.name, backbone.weights, said)
-    if size != expects.size:
-        log.info("backbone %s was trained on images of %d pixels, and %d are asked for",
-                 backbone.name, expects.size, size)  # fmt: skip
-    return override(config, image__size=size, image__interpolation=interpolation)
+def _backbone(config: Config, table: FeatureTable | None) -> Backbone:
+    """Return the encoder of the settings, or what stands in its place."""
+    if table is None:
+        return load_backbone(config.model.backbone, config.model.weights, config.image.size)
+    record = EncoderRecord(FEATURES, FEATURES, FEATURES, weights=table.name)
+    return Backbone(GivenFeatures(table.dimension, table.depths), record)
 
 
 def _read_reviewed(
@@ -115,14 +122,15 @@ def _read_reviewed(
     progress: Progress,
     names: LabelMap,
     left_out: LeftOut,
+    table: FeatureTable | None,
 ) -> tuple[Applied, pd.DataFrame]:
     """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
-    manifest = read_manifest(source, config, progress, left_out, names)
+    manifest = read_manifest(source, config, progress, left_out, names, table)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
-    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names)
+    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names, table)
     unused = names.unused(applied.manifest["label"].dropna().unique())
     if unused:
         log.warning("%s", unused)
@@ -164,7 +172,7 @@ def _create_run(
         config=config,
         networks=learned.scorer.networks.to("cpu"),
         manifest=data.rows.assign(split=training.split).reset_index(drop=True),
-        gallery=gallery_tensors(learned, training.appearance, data.signatures),
+        gallery=gallery_tensors(learned, data.appearance, data.signatures),
         calibration=learned.calibration.to_dict(),
         history=pd.DataFrame(learned.history),
     )

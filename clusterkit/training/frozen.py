@@ -83,8 +83,7 @@ class FrozenFeatures:
             Called with (stage, done, total) in images; the stages are embed and embed pool.
         """
         labelled, device = training_set.labelled, config.device
-        allowed = _ALL if config.augment.views == "auto" else config.augment
-        features = training_set.features.views(allowed)
+        features = training_set.features.views(allowed_views(config))
         encoder = training_set.backbone.encoder
         networks = Networks(encoder, torch.nn.Identity(), torch.nn.Sequential(), None, precision)
         networks.to(device)
@@ -117,7 +116,8 @@ class FrozenFeatures:
         labelled : Labelled
             N images, whose pixels are not used.
         features : (V, N, D) float32 Tensor
-            Of the labelled images and their mirror images, in the order of `flipped_views`.
+            Of the labelled images and their mirror images, in the order of `flipped_views`; of
+            the images alone where no mirror images are known.
         pool : (M, D) float32 Tensor or None
         folds : (N,) int
             The fold each image is held out in; -1: never.
@@ -130,6 +130,7 @@ class FrozenFeatures:
             fits = {
                 name: _held_out_fit(features[:most], labelled, folds, config.train.C)
                 for name, most in _VIEWS.items()
+                if most <= len(features)
             }
             views = max(fits, key=lambda name: fits[name])
             count = _VIEWS[views]
@@ -187,17 +188,19 @@ class FrozenFeatures:
         )  # fmt: skip
 
 
+def allowed_views(config: Config) -> AugmentConfig:
+    """Return the mirror images that features are wanted of: with ``auto`` all are tried."""
+    return _ALL if config.augment.views == "auto" else config.augment
+
+
 def _held_out_fit(
     features: torch.Tensor, data: Labelled, folds: np.ndarray, inverse_l2: float
 ) -> float:
     """Mean log-likelihood, each unit counting once, of held-out images that are not mirrored."""
-    depths = [features.shape[2] // 2]
     total, weights = 0.0, unit_weights(data.units)
     for fold in np.unique(folds[folds >= 0]):
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        head = fit_linear_head(
-            features[:, train], data.labels[train], data.prior, depths, inverse_l2
-        )
+        head = fit_linear_head(features[:, train], data.labels[train], data.prior, [], inverse_l2)
         with torch.inference_mode():
             log_probs = log_softmax(head(features[0, test]).numpy(), axis=1)
         total += weights[test] @ log_probs[np.arange(len(test)), data.labels[test]]

@@ -46,7 +46,8 @@ def fit_linear_head(
         that lacks half of a class must not learn that the class is rare. Classes without an
         image get the lowest logit.
     depths : list of int
-        Channels of each depth (`Encoder.nested`); D is twice their sum.
+        Channels of each depth (`Encoder.nested`); D is twice their sum. Empty: the features are
+        of one kind, and one regression is fitted.
     inverse_l2 : float > 0
         scikit-learn's `C`.
     extra : (features (M, D), labels (M,)) or None
@@ -94,14 +95,15 @@ def _mean_regression(
         Of the samples.
     """
     weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
-    for columns in nested_columns(depths):
+    nested = nested_columns(depths) if depths else [np.arange(scaled.shape[1])]
+    for columns in nested:
         with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
             rotated, axes = _row_space(scaled[:, columns])
             model = LogisticRegression(C=inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
         part, shift = _all_classes(model, n_classes)
-        weight[:, columns] += part @ axes.T / len(depths)
-        bias += shift / len(depths)
+        weight[:, columns] += part @ axes.T / len(nested)
+        bias += shift / len(nested)
     return weight, bias
 
 

@@ -11,7 +11,12 @@ from clusterkit.data.loading import ImageRef, image_refs, read_signatures
 
 
 def choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[ImageRef]:
-    """Return refs of unlabelled images that are no copies of labelled ones nor of their groups.
+    """Return refs of the images of `pool_rows`."""
+    return image_refs(pool_rows(manifest, data, config))
+
+
+def pool_rows(manifest: pd.DataFrame, data: Labelled, config: Config) -> pd.DataFrame:
+    """Return rows of unlabelled images that are no copies of labelled ones nor of their groups.
 
     A held-out patient must not be helped by unlabelled images of their own: a new patient has
     none, and what is measured on the one is promised for the other.
@@ -19,7 +24,7 @@ def choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[
     Parameters
     ----------
     manifest : DataFrame
-        As `apply_reviews` gives it, with `provenance`.
+        As `apply_reviews` gives it, with `provenance`; where features are given, with `vector`.
     data : Labelled
     config : Config
         `train.pool` is the most images; of more, a random sample is taken.
@@ -31,11 +36,13 @@ def choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[
     files, known = (files_of(r["image_id"]) for r in (rows, data.rows))
     rows = rows[~files.isin(known)].drop_duplicates("image_id")
     rows = rows[rows["group"].isna() | ~rows["group"].isin(data.rows["group"].dropna())]
-    refs, most = image_refs(rows), config.train.pool
-    if len(refs) > most:
-        chosen = np.random.default_rng(config.seed).choice(len(refs), most, replace=False)
-        refs = [refs[i] for i in np.sort(chosen)]
-    if not refs:
-        return refs
-    near, _ = match(read_signatures(refs, config.image), data.signatures)
-    return [ref for ref, other in zip(refs, near, strict=True) if other < 0]
+    if "vector" in rows:
+        rows = rows[rows["vector"].astype(int) >= 0]
+    most = config.train.pool
+    if len(rows) > most:
+        chosen = np.random.default_rng(config.seed).choice(len(rows), most, replace=False)
+        rows = rows.iloc[np.sort(chosen)]
+    if rows.empty:
+        return rows
+    near, _ = match(read_signatures(image_refs(rows), config.image), data.signatures)
+    return rows[near < 0]

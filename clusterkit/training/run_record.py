@@ -143,4 +143,5 @@ def _data_summary(data: Labelled, config: Config, extra: dict[str, Any]) -> Data
         renamed=extra["renamed"],
         left_out=extra["left_out"],
         link_roots=extra["link_roots"],
+        without_pictures=data.without_pictures,
     )

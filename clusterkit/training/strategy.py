@@ -7,16 +7,17 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.appearance import measure_appearance
+from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.labelled import Labelled
-from clusterkit.data.loading import ImageRef
+from clusterkit.data.loading import ImageRef, image_refs
 from clusterkit.encoders.backbone import Backbone
 from clusterkit.inference.scorer import Reduction
 from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import Progress, within
 from clusterkit.training.cached_features import CachedFeatures
+from clusterkit.training.given_set import GivenSet
 from clusterkit.training.history import History
-from clusterkit.training.pool import choose_pool
+from clusterkit.training.pool import pool_rows
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,20 @@ class TrainingSet:
     ----------
     labelled : Labelled
         N images.
-    appearance : (N, 27) float
-        Of the labelled images.
     pool : list of (path, frame)
         Where the unlabelled images are.
     backbone : Backbone
     features : CachedFeatures
         Of the backbone and the labelled images, shared by all strategies and folds.
+    given : GivenSet or None
+        Features that are given in the place of the backbone's.
     """
 
     labelled: Labelled
-    appearance: np.ndarray
     pool: list[ImageRef]
     backbone: Backbone
     features: CachedFeatures
+    given: GivenSet | None = None
 
     @classmethod
     def of(
@@ -50,14 +51,21 @@ class TrainingSet:
         backbone: Backbone,
         config: Config,
         progress: Progress,
+        table: FeatureTable | None = None,
     ) -> "TrainingSet":
-        """Choose the pool among the unlabelled rows of a manifest; `config.device` is there."""
-        pool = choose_pool(manifest, labelled, config)
-        appearance = measure_appearance(labelled.images)
+        """Choose the pool among the unlabelled rows of a manifest; `config.device` is there.
+
+        With a table, rows of the manifest and of `labelled` have their `vector` in it.
+        """
+        pool = pool_rows(manifest, labelled, config)
         features = CachedFeatures(
             backbone.encoder, labelled.images, config.device, within(progress, "embed")
         )
-        return cls(labelled, appearance, pool, backbone, features)
+        given = None
+        if table is not None:
+            vectors = (rows["vector"].to_numpy(int) for rows in (labelled.rows, pool))
+            given = GivenSet.of(table, *vectors)
+        return cls(labelled, image_refs(pool), backbone, features, given)
 
 
 class Strategy(Protocol):

@@ -7,14 +7,17 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
+from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.labelled import Labelled
 from clusterkit.encoders.backbone import Backbone
+from clusterkit.encoders.precomputed import GivenFeatures
+from clusterkit.errors import ConfigError
 from clusterkit.methods.calibration import clearly_likelier
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.progress import Progress
 from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
 from clusterkit.training.finetune import FineTuning
-from clusterkit.training.frozen import FrozenFeatures
+from clusterkit.training.frozen import FrozenFeatures, allowed_views
 from clusterkit.training.strategy import Strategy, TrainingSet
 
 log = logging.getLogger("clusterkit")
@@ -35,15 +38,12 @@ class Training:
     learned : Learned
     folds : (N,) int
         The fold each labelled image was held out in; -1: never.
-    appearance : (N, 27) float
-        Of the labelled images.
     """
 
     strategy: str
     reason: str
     learned: Learned
     folds: np.ndarray
-    appearance: np.ndarray
 
     @property
     def n_folds(self) -> int:
@@ -58,7 +58,12 @@ class Training:
 
 
 def train_best(
-    manifest: pd.DataFrame, data: Labelled, backbone: Backbone, config: Config, progress: Progress
+    manifest: pd.DataFrame,
+    data: Labelled,
+    backbone: Backbone,
+    config: Config,
+    progress: Progress,
+    table: FeatureTable | None = None,
 ) -> Training:
     """Train by the strategy that fits the data, or that held-out images are likelier with.
 
@@ -72,10 +77,12 @@ def train_best(
         With a device that is there.
     progress : callable
         Called with (stage, done, total).
+    table : FeatureTable or None
+        Features in the place of the backbone's; see `TrainingSet.of`.
     """
     strategy, reason = choose_strategy(config, backbone, len(data.labels))
     log.info("strategy %s: %s", strategy, reason)
-    training_set = TrainingSet.of(manifest, data, backbone, config, progress)
+    training_set = TrainingSet.of(manifest, data, backbone, config, progress, table)
     learned, folds = _fit_in_precision(strategy, training_set, config, progress)
     if strategy == "finetune" and backbone.pretrained:
         frozen, frozen_folds = _fit_in_precision("head", training_set, config, progress)
@@ -83,11 +90,16 @@ def train_best(
             learned, folds, strategy = frozen, frozen_folds, "head"
             reason = "fine-tuning was tried, and held-out images were not clearly likelier with it"
             log.warning("%s: heads on frozen features are used", reason)
-    return Training(strategy, reason, learned, folds, training_set.appearance)
+    return Training(strategy, reason, learned, folds)
 
 
 def choose_strategy(config: Config, backbone: Backbone, n: int) -> tuple[str, str]:
     """Return the strategy for `n` labelled images, and why."""
+    if isinstance(backbone.encoder, GivenFeatures):
+        if config.train.strategy == "finetune":
+            raise ConfigError("train.strategy = 'finetune' needs an encoder to train, and features "
+                              "are given; leave out one of the two")  # fmt: skip
+        return "head", "features are given: heads are fitted on them"
     if config.train.strategy != "auto":
         return config.train.strategy, "asked for in the config"
     if not backbone.pretrained:
@@ -103,6 +115,8 @@ def _fit_in_precision(
     name: str, training_set: TrainingSet, config: Config, progress: Progress
 ) -> tuple[Learned, np.ndarray]:
     """Cross-fit in the configured precision; ``auto`` is the quick one if it changes no label."""
+    if training_set.given is not None:
+        return _fit(name, FLOAT32, training_set, config, progress)
     if config.model.precision != "auto":
         return _fit(name, config.model.precision, training_set, config, progress)
     quick = quick_precision(config.device)
@@ -116,11 +130,16 @@ def _fit_in_precision(
 def _fit(
     name: str, precision: str, training_set: TrainingSet, config: Config, progress: Progress
 ) -> tuple[Learned, np.ndarray]:
-    data, appearance = training_set.labelled, training_set.appearance
+    data, given = training_set.labelled, training_set.given
     folds, _ = held_out_folds(data, config, name)
     strategy: Strategy
-    if name == "head":
+    if given is not None:
+        views = given.views(allowed_views(config))
+        strategy = FrozenFeatures.given(
+            data, views, given.pool, folds, config, training_set.backbone
+        )
+    elif name == "head":
         strategy = FrozenFeatures.encoded(training_set, folds, config, precision, progress)
     else:
         strategy = FineTuning(training_set, config, precision, progress)
-    return cross_fit(data, appearance, strategy, folds, config, progress), folds
+    return cross_fit(data, data.appearance, strategy, folds, config, progress), folds

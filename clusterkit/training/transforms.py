@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from clusterkit.config import AugmentConfig
+from clusterkit.data.mirror_images import mirror_images
 from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.training.fastai_names import (
     IntToFloatTensor,
@@ -43,9 +44,4 @@ def flipped_views(images: np.ndarray, augment: AugmentConfig) -> list[np.ndarray
 
     Cached features cannot be augmented, so head-only training learns from these instead.
     """
-    views = [images]
-    if augment.flip_horizontal:
-        views.append(images[:, :, ::-1])
-    if augment.flip_vertical:
-        views += [view[:, ::-1] for view in list(views)]
-    return views
+    return mirror_images(images, augment.flip_horizontal, augment.flip_vertical)

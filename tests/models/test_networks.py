@@ -3,7 +3,7 @@
 import torch
 
 from clusterkit.config import ImageConfig
-from clusterkit.encoders.torchvision import load_backbone
+from clusterkit.encoders.registry import load_backbone
 from clusterkit.models.networks import Networks, embed_paths
 
 

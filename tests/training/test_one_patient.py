@@ -10,7 +10,7 @@ from clusterkit import Run, assign, audit, fit
 from clusterkit.config import Config, override
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.splits import choose_units
-from clusterkit.encoders.torchvision import load_backbone
+from clusterkit.encoders.registry import load_backbone
 from clusterkit.methods.calibration import Calibration
 from clusterkit.progress import silent
 from clusterkit.training.crossfit import cross_fit, held_out_folds

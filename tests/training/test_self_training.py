@@ -6,7 +6,7 @@ import pytest
 
 from clusterkit.config import Config, override
 from clusterkit.data.labelled import Labelled
-from clusterkit.encoders.torchvision import load_backbone
+from clusterkit.encoders.registry import load_backbone
 from clusterkit.progress import silent
 from clusterkit.training.crossfit import cross_fit, held_out_folds
 from clusterkit.training.frozen import FrozenFeatures

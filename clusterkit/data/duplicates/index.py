@@ -74,7 +74,7 @@ class NearIndex:
 
     def __init__(self, others: np.ndarray) -> None:
         self._others = others
-        self._cells = _Cells(others) if len(others) else None
+        self._cells = _Cells(others) if others.any() else None
 
     def match(
         self, signatures: np.ndarray, exclude_self: bool = False
@@ -82,7 +82,8 @@ class NearIndex:
         """Index (B,) int and score (B,) float32 as of `match`."""
         index = np.full(len(signatures), -1)
         best = np.zeros(len(signatures), dtype=np.float32)
-        if not len(signatures) or self._cells is None:
+        # A zero signature matches nothing.
+        if self._cells is None or not signatures.any():
             return index, best
         rows, columns = self._cells.nearest(signatures, exclude_self)
         scores = pair_scores(signatures, self._others, rows, columns)

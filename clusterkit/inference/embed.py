@@ -1,0 +1,196 @@
+"""`embed`: the features of an encoder in a file, for other tools and for ``--features``."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from clusterkit.config import Config
+from clusterkit.data.cache import room_for
+from clusterkit.data.frames import names_of
+from clusterkit.data.inputs import read_inputs
+from clusterkit.data.left_out import LeftOut
+from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
+from clusterkit.data.mirror_images import mirror_images
+from clusterkit.encoders.encoder import Encoder
+from clusterkit.encoders.registry import load_backbone
+from clusterkit.errors import DataError, RunError, shown
+from clusterkit.formats.feature_files import Features, check_out, write_features
+from clusterkit.formats.run import Run
+from clusterkit.models.expected_input import as_expected
+from clusterkit.models.forward import FLOAT32
+from clusterkit.models.networks import Networks, choose_device
+from clusterkit.models.networks import embed as embed_images
+from clusterkit.progress import Progress, silent
+
+log = logging.getLogger("clusterkit")
+
+_BATCH = 32
+# Mebibytes of vectors in memory; more are in a temporary file.
+_MEMORY_MB = 1024
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What `embed` wrote.
+
+    Attributes
+    ----------
+    path : Path
+    images : int
+        How many have features.
+    dimension : int
+        Numbers an image.
+    views : int
+        1, or 4 with mirror images.
+    backbone, weights : str
+    failed : int
+        Images that could not be read: the file does not have them.
+    left_out : LeftOut
+        Files that are no images.
+    """
+
+    path: Path
+    images: int
+    dimension: int
+    views: int
+    backbone: str
+    weights: str
+    failed: int
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An encoder and what is to be said of it."""
+
+    encoder: Encoder
+    backbone: str
+    weights: str
+    config: Config
+
+    def about(self) -> dict[str, Any]:
+        image = self.config.image
+        return {"backbone": self.backbone, "weights": self.weights, "size": image.pixels,
+                "resize": image.resize, "tensors": _digest(self.encoder),
+                "depths": self.encoder.nested}  # fmt: skip
+
+
+def embed(
+    source: Path | str,
+    out: Path | str,
+    *,
+    config: Config | None = None,
+    run: Run | Path | str | None = None,
+    views: bool = False,
+    progress: Progress | None = None,
+) -> Embedded:
+    """Write the pooled features of images, one vector an image, in float32.
+
+    Parameters
+    ----------
+    source : path
+        As of `assign`: a folder (searched to the bottom), a CSV with a column image, or one image.
+    out : path
+        ``.npz``, ``.parquet`` or ``.h5``.
+    config : Config or None
+        Which encoder, how images are read and listed; None: the defaults, or the run's.
+    run : Run or path or None
+        Take the encoder of a run (the classifier's, where the models have one each), which reads
+        images as the run does.
+    views : bool
+        Add the features of each image's mirror images: left to right, up and down, both.
+    progress : callable or None
+        Called with (stage, done, total).
+
+    Raises
+    ------
+    ClusterkitError
+        The images, the encoder or `out` cannot be used; nothing is written then. Single unreadable
+        images are left out with a warning.
+    """
+    out, progress = Path(out), progress or silent
+    check_out(out)
+    chosen, left_out = _source(config, run), LeftOut()
+    rows = read_inputs(source, chosen.config, progress, left_out, unread=False)
+    vectors, ids, errors = _encode(chosen, image_refs(rows), views, progress)
+    names, read = names_of(rows), errors == ""
+    _report_unreadable(names, errors, source)
+    groups = [group if isinstance(group, str) else "" for group in rows["group"][read]]
+    features = Features(
+        names[read].tolist(), ids[read].tolist(), groups if any(groups) else [], vectors,
+        chosen.about(),
+    )  # fmt: skip
+    write_features(features, out)
+    return Embedded(out, int(read.sum()), vectors.shape[2], len(vectors), chosen.backbone,
+                    chosen.weights, int((~read).sum()), left_out)  # fmt: skip
+
+
+def _encode(
+    chosen: _Source, refs: list[ImageRef], views: bool, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return vectors (V, M, D) of the M images that can be read, and ids and errors (N,) of all."""
+    device = choose_device(chosen.config.device)
+    networks = Networks(chosen.encoder, nn.Identity(), nn.Sequential()).to(device)
+    vectors, count = np.zeros((1, 0, 0), np.float32), 0
+    ids, errors = list[str](), list[str]()
+    for batch in load_batches(refs, chosen.config.image, _BATCH, workers_for(refs)):
+        readable = batch.errors == ""
+        ids += batch.ids.tolist()
+        errors += batch.errors.tolist()
+        if readable.any():
+            seen = mirror_images(batch.images[readable], views, views)
+            parts = [embed_images(networks, np.ascontiguousarray(view), device, FLOAT32).classifier
+                     for view in seen]  # fmt: skip
+            found = torch.stack(parts).numpy()
+            if not count:
+                shape = (len(found), len(refs), found.shape[2])
+                vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
+            vectors[:, count : count + found.shape[1]] = found
+            count += found.shape[1]
+        progress("embed", len(ids), len(refs))
+    return vectors[:, :count], np.array(ids, dtype=object), np.array(errors, dtype=object)
+
+
+def _source(config: Config | None, run: Run | Path | str | None) -> _Source:
+    if run is None:
+        config = config or Config()
+        # Random weights are part of the result, so the seed has to stand before them.
+        torch.manual_seed(config.seed)
+        backbone = load_backbone(config.model.backbone, config.model.weights, config.image.size)
+        config = as_expected(config, backbone)
+        return _Source(backbone.encoder, backbone.name, backbone.weights, config)
+    run = run if isinstance(run, Run) else Run.load(run)
+    if run.info.features is not None:
+        raise RunError(
+            f"the run {run.path} was fitted on given features ({run.info.features.name}) and has "
+            "no encoder; name one with --backbone"
+        )
+    chosen = run.config_with(config)
+    return _Source(run.networks.encoder, run.info.backbone, run.info.weights, chosen)
+
+
+def _report_unreadable(names: np.ndarray, errors: np.ndarray, source: Path | str) -> None:
+    bad = np.flatnonzero(errors != "")
+    if not len(bad):
+        return
+    example = f"e.g. '{shown(names[bad[0]], 100)}': {errors[bad[0]]}"
+    if len(bad) == len(errors):
+        raise DataError(f"none of the {len(bad)} images in {source} can be read, {example}")
+    log.warning("%d of %d images cannot be read and are left out, %s", len(bad), len(errors),
+                example)  # fmt: skip
+
+
+def _digest(encoder: Encoder) -> str:
+    """16 hex digits of the SHA-256 of an encoder's tensors: which weights they really are."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        found.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        found.update(values.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
