@@ -17,7 +17,9 @@ class TimmEncoder(Encoder):
     Of most networks that is the last map of each resolution. A transformer has one resolution: its
     blocks are taken at equal distances, and their tokens laid out as the patches lie. Networks of
     inverted residuals (MobileNet, EfficientNet) hand on narrow maps between their blocks and see
-    most inside them: there the wide map of every block is taken, just before it is made narrow.
+    most inside them: there the wide maps are taken, just before they are made narrow, of the first
+    and the last block of every stage. A stage of one block only prepares the classes that the
+    network was trained for.
 
     Parameters
     ----------
@@ -148,10 +150,14 @@ class _Tap(nn.Module):
 
 
 def _inverted_residuals(network: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield (name, block) of all that widen, convolve channel by channel, and narrow again."""
+    """Yield (name, block), first and last of each stage, of blocks that widen and narrow again."""
+    stages: dict[str, list[tuple[str, nn.Module]]] = {}
     for name, module in network.named_modules():
         if all(hasattr(module, part) for part in ("conv_pw", "conv_dw", "se", "conv_pwl")):
-            yield name, module
+            stages.setdefault(name.rpartition(".")[0], []).append((name, module))
+    for blocks in stages.values():
+        if len(blocks) > 1:
+            yield from (blocks[0], blocks[-1])
 
 
 def chosen_depths(reductions: list[int]) -> list[int]:
