@@ -26,7 +26,7 @@ from clusterkit.models.networks import Embeddings, Networks, embed_all
 from clusterkit.progress import silent
 from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
 from clusterkit.training.frozen import FrozenFeatures
-from clusterkit.training.transforms import flipped_views
+from clusterkit.training.views import flipped_views
 
 # Manifest below the data folder, and pixels a side.
 SETS = {"malaria": ("labels.csv", 128), "bccd": ("labels.csv", 128), "busi": (".", 224)}

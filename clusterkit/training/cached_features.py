@@ -8,7 +8,7 @@ from clusterkit.config import AugmentConfig
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.networks import Networks, embed_all
 from clusterkit.progress import StageProgress
-from clusterkit.training.transforms import flipped_views
+from clusterkit.training.views import flipped_views
 
 # Images embedded between two calls of `progress`; their mirror images are all that is copied.
 _CHUNK = 128

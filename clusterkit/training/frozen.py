@@ -15,7 +15,6 @@ from clusterkit.methods.calibration import unit_weights
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import Progress, within
-from clusterkit.training.fastai_names import set_seed
 from clusterkit.training.fold import fit_reduction
 from clusterkit.training.history import History
 from clusterkit.training.linear import fit_linear_head
@@ -139,7 +138,7 @@ class FrozenFeatures:
     def train(self, rows: np.ndarray, valid: np.ndarray, history: History) -> Networks:
         """Fit both heads on `rows`; nothing is validated, for no epoch is chosen."""
         config, train = self.config, self.config.train
-        set_seed(config.seed, reproducible=True)
+        torch.manual_seed(config.seed)
         classifier = self._fit_classifier(rows)
         siamese = fit_pair_head(
             self.features[:, rows],

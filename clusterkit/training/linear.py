@@ -96,14 +96,21 @@ def _mean_regression(
     """
     weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
     nested = nested_columns(depths) if depths else [np.arange(scaled.shape[1])]
-    for columns in nested:
-        with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
-            rotated, axes = _row_space(scaled[:, columns])
+    products, before = np.zeros((len(scaled), len(scaled))), np.zeros(0, dtype=int)
+    with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
+        # The deepest alone first: the products of images then only grow by what is added.
+        for columns in reversed(nested):
+            if len(scaled) < len(columns):
+                added = scaled[:, np.setdiff1d(columns, before)].astype(np.float64)
+                products += added @ added.T
+                before = columns
+            rotated, basis = _row_space(scaled[:, columns], products)
             model = LogisticRegression(C=inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
-        part, shift = _all_classes(model, n_classes)
-        weight[:, columns] += part @ axes.T / len(nested)
-        bias += shift / len(nested)
+            part, shift = _all_classes(model, n_classes)
+            back = part if basis is None else (part @ basis.T) @ scaled[:, columns]
+            weight[:, columns] += back / len(nested)
+            bias += shift / len(nested)
     return weight, bias
 
 
@@ -117,22 +124,30 @@ def nested_columns(depths: list[int]) -> list[np.ndarray]:
     return [np.r_[start:total, total + start : 2 * total] for start in starts]
 
 
-def _row_space(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, r) in an orthonormal basis (D, r) of the space that they span.
+def _row_space(features: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return features (N, r) in an orthonormal basis of the space that they span.
 
     The optimum of a regression with an L2 penalty lies in it, so with fewer images than
     features the fit is the same and takes N / D times as long. The basis comes from the products
-    of images (N, N), which takes about half the time of a QR decomposition.
+    of images, which takes about half the time of a QR decomposition.
+
+    Parameters
+    ----------
+    features : (N, D)
+    products : (N, N)
+        Of all images with each other, where N is below D.
+
+    Returns
+    -------
+    (N, r), and the images' shares (N, r) in each axis of the basis; None: it is the features' own.
     """
-    n, d = features.shape
-    if n >= d:
-        return features, np.eye(d)
-    precise = features.astype(np.float64)
-    values, vectors = np.linalg.eigh(precise @ precise.T)
+    if len(features) >= features.shape[1]:
+        return features, None
+    values, vectors = np.linalg.eigh(products)
     # Copies of an image, or of its mirror image, add no direction.
     found = values > _FLAT * values[-1]
     lengths = np.sqrt(values[found])
-    return vectors[:, found] * lengths, precise.T @ (vectors[:, found] / lengths)
+    return vectors[:, found] * lengths, vectors[:, found] / lengths
 
 
 def _class_weights(targets: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -75,11 +75,28 @@ def fit_pair_head(
 
 def _principal_axes(standardised: torch.Tensor, most: int) -> torch.Tensor:
     """Return axes (D, P), scaled so that the first component has variance 1."""
-    _, spread, axes = torch.linalg.svd(standardised, full_matrices=False)
+    spread, axes = _leading_axes(standardised, most)
     count = max(1, int((spread > 1e-3 * spread[0]).sum()))
-    count = min(most, count)
     first = (spread[0] / math.sqrt(len(standardised))).clamp_min(_LEAST_SPREAD)
-    return axes[:count].T / first
+    return axes[:, :count] / first
+
+
+def _leading_axes(standardised: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the largest singular values (P,), falling, and the axes (D, P) that they are of.
+
+    By the products of whichever are fewer, images or features: of thousands of features only a few
+    dozen axes are wanted.
+    """
+    images, features = standardised.shape
+    precise = standardised.double()
+    products = precise @ precise.T if images < features else precise.T @ precise
+    squares, vectors = torch.linalg.eigh(products)
+    most = min(most, len(squares))
+    spread = squares[-most:].flip(0).clamp_min(0).sqrt()
+    vectors = vectors[:, -most:].flip(1)
+    if images < features:
+        vectors = precise.T @ vectors / spread.clamp_min(1e-12)
+    return spread.float(), vectors.float()
 
 
 def _pair_loss(

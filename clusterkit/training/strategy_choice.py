@@ -16,7 +16,6 @@ from clusterkit.methods.calibration import clearly_likelier
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.progress import Progress
 from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
-from clusterkit.training.finetune import FineTuning
 from clusterkit.training.frozen import FrozenFeatures, allowed_views
 from clusterkit.training.strategy import Strategy, TrainingSet
 
@@ -141,5 +140,8 @@ def _fit(
     elif name == "head":
         strategy = FrozenFeatures.encoded(training_set, folds, config, precision, progress)
     else:
+        # It imports fastai, which takes seconds.
+        from clusterkit.training.finetune import FineTuning
+
         strategy = FineTuning(training_set, config, precision, progress)
     return cross_fit(data, data.appearance, strategy, folds, config, progress), folds

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from clusterkit.config import AugmentConfig
-from clusterkit.data.mirror_images import mirror_images
 from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.training.fastai_names import (
     IntToFloatTensor,
@@ -37,11 +36,3 @@ def batch_transforms(augment: AugmentConfig, size: int, expects: EncoderInput) -
 def tensor_image(image: np.ndarray) -> TensorImage:
     """Wrap uint8 RGB (S, S, 3) as fastai's (3, S, S) image tensor."""
     return TensorImage(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
-
-
-def flipped_views(images: np.ndarray, augment: AugmentConfig) -> list[np.ndarray]:
-    """Return the images (N, S, S, 3) and every mirror image that the config allows.
-
-    Cached features cannot be augmented, so head-only training learns from these instead.
-    """
-    return mirror_images(images, augment.flip_horizontal, augment.flip_vertical)
