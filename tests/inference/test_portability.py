@@ -165,7 +165,8 @@ def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path, nameless):
     path.write_text(textwrap.dedent(turns))
     processes = [
         subprocess.Popen([sys.executable, path, tmp_path / "a.csv", str(nameless)],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]  # fmt: skip
     ended = [(*process.communicate(timeout=120), process.returncode) for process in processes]
     for out, err, code in ended:
