@@ -15,6 +15,7 @@ from clusterkit.data.frames import files_of, name_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
+from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
@@ -181,7 +182,8 @@ def apply_reviews(
             "reviews add the class '%s'%s", label, f" (did you mean '{near}'?)" if near else ""
         )
     _warn_of_groups(manifest)
-    manifest = manifest.sort_values(["image", "path"], ignore_index=True)
+    manifest = manifest.assign(_file=file_numbers(manifest))
+    manifest = manifest.sort_values(["image", "_file"], ignore_index=True).drop(columns="_file")
     return Applied(manifest, list(dict.fromkeys(roots)), summary)
 
 

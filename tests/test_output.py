@@ -99,8 +99,17 @@ def only_error(result, folder, option):
     return line
 
 
-@pytest.mark.parametrize("number", FAULTS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        # The demo makes its sample first.
+        pytest.param(
+            name, number, marks=[pytest.mark.slow] * (name == "demo" and number != errno.EROFS)
+        )
+        for name in NAMES
+        for number in FAULTS
+    ],
+)
 def test_a_folder_that_cannot_be_written(
     name, number, command, run, assignment, sample, tmp_path, forbid, nothing_is_computed
 ):

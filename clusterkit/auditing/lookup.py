@@ -38,7 +38,9 @@ def find_row(batch: AuditBatch, image: str) -> tuple[int, Path | None]:
     if not (file and frame.isdecimal() and frame.isascii()):
         file, frame = image, ""
     for name, number in dict.fromkeys([(image, ""), (file, frame)]):
-        for find in (_by_name, _by_id, _by_path, _by_bytes):
+        # No cell of a table is such a name, and pandas' columns of text refuse to look for it.
+        finders = (_by_name, _by_id) if _is_text(name) else ()
+        for find in (*finders, _by_path, _by_bytes):
             rows, source = find(batch, name)
             if len(rows):
                 return _frame_of(rows, number, image), source
@@ -54,6 +56,14 @@ FoundRows = tuple[pd.DataFrame, Path | None]
 
 def _by_name(batch: AuditBatch, name: str) -> FoundRows:
     return batch.table[batch.table["image"] == name], None
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _by_id(batch: AuditBatch, name: str) -> FoundRows:

@@ -121,7 +121,8 @@ class ReviewFile:
             names = [*names, *(c for c in (*REVIEW_COLUMNS, *further) if c not in names)]
             lines = [[*line, *[""] * (len(names) - len(line))] for line in lines]
             lines += [[safe_csv_text(row.get(name, "")) for name in names] for row in rows]
-            table = pd.DataFrame(lines, columns=names)
+            # Columns of text by pyarrow hold no half of a surrogate pair.
+            table = pd.DataFrame(lines, columns=names, dtype=object)
             partial = ""
             try:
                 with replacing(self.path) as file:

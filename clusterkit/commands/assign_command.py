@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,10 +103,19 @@ def assign(
         f"promise    {record.promise_text}",
         *(f"note       {remark}" for remark in record.remarks),
         *(_ask_lines(questions, kept) if ask else []),
-        f"next       clusterkit audit --run {loaded.path}",
+        f"next       {_next_command(loaded.path, result.path)}",
     ])  # fmt: skip
     if strict and status["failed"]:
         raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _next_command(run: Path, written: Path) -> str:
+    """Return the command that shows what was written: assignments in a place of their own too."""
+    shown = f"clusterkit audit --run {quote(str(run))}"
+    if written == run / "assignments.csv":
+        return shown
+    return (f"{shown} --assignments {quote(str(written))} "
+            f"--out {quote(str(written.parent / 'audit'))}")  # fmt: skip
 
 
 def _ask_lines(questions: list[dict], kept: list[dict]) -> list[str]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from urllib.parse import unquote
 
 from clusterkit.data.image_types import DICOM_ENDINGS, image_extensions
@@ -110,12 +111,26 @@ def _advice(root: Path, image: str, written: Sequence[str]) -> str:
         tail = "/".join(parts[start:])
         if _is_file(root / tail):
             return f"write paths relative to it: '{tail}' is there"
-    others = [cell.replace("\\", "/") for cell in written]
-    if all(cell.startswith("/") for cell in others if cell) and _is_file(Path(image)):
-        common = os.path.commonpath([os.path.dirname(cell) for cell in others if cell])
-        return f"name a folder that holds all images with --images, e.g. --images {common}"
+    common = _common_root(root, [cell.replace("\\", "/") for cell in written if cell])
+    if common:
+        return ("name a folder that holds all images with --images, e.g. --images "
+                + quote(str(common)))  # fmt: skip
     return ("write paths relative to a folder that holds all images, and name that folder with "
             "--images")  # fmt: skip
+
+
+def _common_root(root: Path, images: list[str]) -> Path | None:
+    """Lowest folder below which all images are by the names that they have; None: no such."""
+    folders = [os.path.dirname(os.path.abspath(root / image)) for image in images]
+    try:
+        common = Path(os.path.commonpath(folders))
+    except ValueError:
+        return None
+    for folder in (common, *common.parents):
+        # Names that go up may lead out of a folder that holds all files.
+        if all(_below(folder, image) for image in images):
+            return folder if _is_file(folder / images[0]) else None
+    return None
 
 
 def _is_file(path: Path) -> bool:

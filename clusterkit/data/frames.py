@@ -21,7 +21,7 @@ from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES, MAX_PIXELS
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
-from clusterkit.data.manifest_rows import with_written_text
+from clusterkit.data.manifest_rows import file_numbers, with_written_text
 from clusterkit.data.patient_pictures import say_slides, take_pictures
 from clusterkit.data.patients import Origin, take_patients
 from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
@@ -293,7 +293,7 @@ def _named_frames(rows: pd.DataFrame, headers: list[Header | None]) -> list[str 
         header is not None and header.frames is not None and isinstance(cell, str)
         for cell, header in zip(named, headers, strict=True)
     )
-    if several or (rows.groupby("path")["frame"].nunique() > 1).any():
+    if several or (rows["frame"].groupby(file_numbers(rows)).nunique() > 1).any():
         return named
     log.warning("the column frame, e.g. '%.20s', is left out of account: every file holds one "
                 "image", min(cells - {"0"}))  # fmt: skip

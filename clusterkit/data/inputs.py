@@ -13,7 +13,7 @@ from clusterkit.data.guarded_path import GuardedPath
 from clusterkit.data.left_out import UNREAD, LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.listing import list_images
-from clusterkit.data.manifest_rows import complete, sort_rows, whole_config
+from clusterkit.data.manifest_rows import complete, file_numbers, sort_rows, whole_config
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
@@ -57,13 +57,14 @@ def read_inputs(
     left_out = LeftOut() if left_out is None else left_out
     listed = complete(_list_inputs(source, config.data, left_out, unread))
     rows = expand(listed, config, progress, left_out)
-    groups = rows.groupby(["path", "frame"], dropna=False)["group"].nunique()
+    rows = rows.assign(file=file_numbers(rows))
+    groups = rows.groupby(["file", "frame"], dropna=False)["group"].nunique()
     if (groups > 1).any():
-        path, _ = groups.index[int(groups.to_numpy().argmax())]
-        image = rows["image"][rows["path"] == path].iloc[0]
+        file, _ = groups.index[int(groups.to_numpy().argmax())]
+        image = rows["image"][rows["file"] == file].iloc[0]
         raise DataError(f"{source}: image '{image}' is in two groups; keep one")
     rows = rows.sort_values("group", na_position="last", kind="stable")
-    rows = sort_rows(rows.drop_duplicates(["path", "frame"]))
+    rows = sort_rows(rows.drop_duplicates(["file", "frame"]))
     return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
 
 

@@ -27,9 +27,10 @@ RUNS = "folders are runs of clusterkit"
 LINKED = "links to folders are not followed (--follow-links)"
 OUTSIDE = "links lead out of the data (--follow-links --link-root DIR)"
 AGAIN = "links lead to folders that are listed already"
+DEAD = "links lead to nothing: what they lead to has been moved or not been fetched"
 
 # Things that a person would want to be an image; the others are there on purpose.
-WANTED = (UNREAD, MISNAMED, TEXT_LINKS, HIDDEN, CLOSED_FILE, CLOSED, LINKED, OUTSIDE)
+WANTED = (UNREAD, MISNAMED, TEXT_LINKS, HIDDEN, CLOSED_FILE, CLOSED, LINKED, OUTSIDE, DEAD)
 
 _ONE = {
     "are no images": "is no image",
@@ -37,6 +38,7 @@ _ONE = {
     "are hidden images: their names begin": "is a hidden image: its name begins",
     "are images but have no such ending": "is an image but has no such ending",
     "links lead to folders that are": "link leads to a folder that is",
+    "links lead to nothing: what they lead": "link leads to nothing: what it leads",
     "links to folders are": "link to a folder is",
     "links lead": "link leads",
     "folders are runs": "folder is a run",

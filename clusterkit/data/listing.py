@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from clusterkit.data.guarded_path import GuardedPath, is_inside
 from clusterkit.data.image_types import (
@@ -27,6 +28,7 @@ from clusterkit.data.left_out import (
     AGAIN,
     CLOSED,
     CLOSED_FILE,
+    DEAD,
     HIDDEN,
     LINKED,
     MISNAMED,
@@ -165,7 +167,8 @@ class _Walk:
         self.root, self.left_out, self.rules, self.unread = root, left_out, rules, unread
         self.listing = Listing(str(root.absolute()))
         self.allowed = rules.allowed(root)
-        self.known = frozenset(e[1:] for e in (*image_extensions(), *DICOM_ENDINGS))
+        self.readable = image_extensions() | set(DICOM_ENDINGS)
+        self.known = frozenset(ending[1:] for ending in self.readable)
         self.seen: set[str] = set()
         self.links: list[tuple[_Folder, str]] = []
         self.outside: list[tuple[str, str]] = []
@@ -186,8 +189,8 @@ class _Walk:
             where = _common_folder([target for _, target in self.outside])
             # What a table calls a name is of no use on a command line.
             yield (f"{len(self.outside)} links lead out of {self.root} and are left out, e.g. "
-                   f"{self.outside[0][0]}: give --follow-links --link-root {written_name(where)}, "
-                   "if they are meant")  # fmt: skip
+                   f"{self.outside[0][0]}: give --follow-links --link-root "
+                   f"{quote(written_name(where))}, if they are meant")  # fmt: skip
         copied = list(self.left_out.counts.get(TEXT_LINKS, ()))
         if copied:
             yield (f"{len(copied)} links in {self.root} were copied as text, e.g. {copied[0]}: "
@@ -287,10 +290,13 @@ class _Walk:
             # Not even opened.
             self.outside.append((image, real if is_folder else os.path.dirname(real)))
             self.left_out.add(image, OUTSIDE, written_name(name) if is_folder else None)
-        elif not is_folder and ending in image_extensions() | set(DICOM_ENDINGS):
+        elif not is_folder and ending in self.readable:
             self._take(folder, name, linked=True)
-        elif not is_folder:
+        elif not is_folder and (os.path.exists(real) or why_not_read(name)):
             self._take_other(folder, name, linked=True)
+        elif not is_folder:
+            # What was behind it, a class perhaps, has not been fetched; or it is a circle.
+            self.left_out.add(image, DEAD, written_name(name))
         elif self.rules.follow:
             self._list_below(_Folder(path, real, image + "/", True, False))
         else:

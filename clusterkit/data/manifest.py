@@ -16,7 +16,7 @@ from clusterkit.data.inputs import read_inputs
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labels import read_labels
 from clusterkit.data.left_out import LeftOut
-from clusterkit.data.manifest_rows import COLUMNS, complete, sort_rows, whole_config
+from clusterkit.data.manifest_rows import COLUMNS, complete, file_numbers, sort_rows, whole_config
 from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError, ImageError
 from clusterkit.progress import Progress
@@ -24,7 +24,7 @@ from clusterkit.progress import Progress
 log = logging.getLogger("clusterkit")
 
 # A file and a frame: one image.
-_KEY = ["path", "frame"]
+_KEY = ["file", "frame"]
 
 
 def default_source() -> Path:
@@ -192,17 +192,18 @@ def _read_labels(
 
 
 def _merge_rows(rows: pd.DataFrame, source: Path) -> pd.DataFrame:
+    rows = rows.assign(file=file_numbers(rows))
     repeated = rows[rows.duplicated(_KEY, keep=False)]
     for column in ("label", "group"):
         values = repeated.groupby(_KEY, dropna=False)[column].agg(lambda v: sorted(set(v.dropna())))
-        for (path, _), found in zip(values.index, values, strict=True):
+        for (file, _), found in zip(values.index, values, strict=True):
             if len(found) > 1:
-                image = repeated.loc[repeated["path"] == path, "image"].iloc[0]
+                image = repeated.loc[repeated["file"] == file, "image"].iloc[0]
                 raise DataError(f"{source}: image '{image}' has two {column}s, '{found[0]}' and "
                                 f"'{found[1]}'; keep one")  # fmt: skip
     # A labelled row wins over an unlabelled one of the same image.
-    rows = rows.sort_values(["path", "label"], na_position="last")
-    return rows.drop_duplicates(_KEY, ignore_index=True)
+    rows = rows.sort_values(["file", "label"], na_position="last")
+    return rows.drop_duplicates(_KEY, ignore_index=True).drop(columns="file")
 
 
 def _image_ids(rows: pd.DataFrame, source: Path | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Rows of a manifest: their columns, and their order."""
 
+import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config, DataConfig
@@ -39,7 +40,9 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.where(rows.notna(), None)
     rows["split"] = pd.Series(map(known_split, rows["split"]), index=rows.index, dtype=object)
     rows["image"] = [written_name(true_name(image)) for image in rows["image"]]
-    rows["path"] = [guarded_path(path) for path in rows["path"]]
+    # A path may be no text, which pandas' own columns of text do not hold; see `file_numbers`.
+    paths = [guarded_path(path) for path in rows["path"]]
+    rows["path"] = pd.Series(paths, index=rows.index, dtype=object)
     return rows
 
 
@@ -50,8 +53,18 @@ def with_written_text(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return rows
 
 
+def file_numbers(rows: pd.DataFrame) -> np.ndarray:
+    """Number (N,) of each row's file, in the order of their paths.
+
+    By it rows are sorted and grouped: where pandas does that by text, it may ask pyarrow, and a
+    path that is no text is then an error.
+    """
+    return np.unique(rows["path"].to_numpy(dtype=object), return_inverse=True)[1]
+
+
 def sort_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows sorted by image, path and number of the frame."""
     numbers = [-1 if frame is None else int(frame) for frame in rows["frame"]]
-    rows = rows.assign(_frame=numbers).sort_values(["image", "path", "_frame"], ignore_index=True)
-    return rows.drop(columns="_frame")
+    rows = rows.assign(_file=file_numbers(rows), _frame=numbers)
+    rows = rows.sort_values(["image", "_file", "_frame"], ignore_index=True)
+    return rows.drop(columns=["_file", "_frame"])

@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 import pandas as pd
 
@@ -19,12 +20,16 @@ NO_GROUPS = "none"
 
 # What names a patient, from the widest to the narrowest, and what may stand beside it.
 _SURE = ("patient", "pat", "pt", "pid", "ptid", "mrn", "subject", "subj", "participant", "person",
-         "proband", "donor", "individual", "animal", "mouse")  # fmt: skip
+         "proband", "donor", "individual", "animal", "mouse", "patienten", "paciente", "paziente",
+         "pseudonym")  # fmt: skip
 _LIKELY = ("case", "specimen", "lesion", "accession", "biopsy", "study", "exam", "examination",
-           "slide", "wsi", "smear", "block", "series", "group")  # fmt: skip
+           "slide", "wsi", "smear", "block", "series", "fall", "group")  # fmt: skip
 _BESIDE = {"id", "ids", "uid", "guid", "no", "nr", "num", "number", "nummer", "code", "key", "hash",
            "name", "instance", "anon", "anonymized", "anonymised", "deidentified", "pseudonym",
-           "pseudo", "the", "of", "identifier"}  # fmt: skip
+           "pseudo", "the", "of", "identifier", "barcode", "source", "orig", "original", "dicom",
+           "unique"}  # fmt: skip
+# With one of these the noun says enough, whatever else stands there: case_submitter_id.
+_IDENTIFIES = {"id", "ids", "uid", "guid", "identifier", "barcode"}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 # Fewest groups of a column that only perhaps names them: "case" may also be yes or no.
@@ -91,7 +96,7 @@ def unused_group_sentence(names: Sequence[str], lines: Sequence[Sequence[str]], 
     return (
         f"column {column} looks like a group and is not used: images of one {column} may be on "
         "both sides of a split, and what is measured is then too good; give --group-column "
-        f"{column}, or --group-column none"
+        f"{quote(column)}, or --group-column none"
     )
 
 
@@ -102,7 +107,8 @@ def _rank(name: str) -> int:
     for rank, noun in enumerate((*_SURE, *_LIKELY)):
         forms = {noun, noun + "s"}
         others = [word for word in words if word not in forms]
-        if (len(others) < len(words) and _BESIDE.issuperset(others)) or (
+        named = len(others) < len(words)
+        if (named and (_BESIDE.issuperset(others) or not _IDENTIFIES.isdisjoint(others))) or (
             any(whole in (form + beside, beside + form) for form in forms for beside in _BESIDE)
         ):
             return rank

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 
 from clusterkit.errors import DataError
 
@@ -53,8 +54,8 @@ def check_class_folders(source: Path, images: list[str]) -> None:
     Raises
     ------
     SplitFoldersError
-        Some are called as a split is; or most hold folders of the same names, which will be the
-        classes.
+        Some are called as a split is; most hold folders of the same names, which will be the
+        classes; or there is one alone, and the classes are in it.
     """
     inner: dict[str, set[str]] = {}
     for image in images:
@@ -67,14 +68,29 @@ def check_class_folders(source: Path, images: list[str]) -> None:
     if splits:
         raise SplitFoldersError(f"{source}: the {_folders(splits)} like a split and not like "
                                 f"classes; {_ways_out(source, splits, inner)}")  # fmt: skip
+    _check_wrapper(source, images, inner)
     common = _common_names(inner)
     if common:
         holders = [name for name in sorted(inner) if len(inner[name] & common) > 1]
         classes, first = _listed(sorted(common)), _listed(holders)
         raise SplitFoldersError(
             f"{source}: the folders {first} hold folders of the same names ({classes}): are these "
-            f"the classes? give {source / holders[0]}, or --split-folders to take them as the "
-            f"classes (--no-split-folders: {first} are the classes)"
+            f"the classes? give {quote(str(source / holders[0]))}, or --split-folders to take them "
+            f"as the classes (--no-split-folders: {first} are the classes)"
+        )
+
+
+def _check_wrapper(source: Path, images: list[str], inner: dict[str, set[str]]) -> None:
+    """Check that the classes do not stand in a single folder: ``images/ring``, ``images/rod``."""
+    if len(inner) != 1 or not all(image.count("/") > 1 for image in images):
+        return
+    (name, below), *_ = inner.items()
+    # Patients or slides of one class are no classes.
+    if len(below) > 1 and sum(any(c.isdigit() for c in n) for n in below) <= len(below) / 2:
+        raise SplitFoldersError(
+            f"{source}: all images are in the folder {name}, in folders of their own "
+            f"({_listed(sorted(below))}): are these the classes? give "
+            f"{quote(str(source / name))} (--no-split-folders: {name} is all of the classes)"
         )
 
 
@@ -109,9 +125,11 @@ def _ways_out(source: Path, splits: list[str], inner: dict[str, set[str]]) -> st
         return ("and there are no class folders in them: give a CSV with columns image and label "
                 + classes)  # fmt: skip
     unlabeled = next((name for name in splits if split_role(name) == "unlabeled"), None)
-    more = f" --unlabeled {source / unlabeled}" if unlabeled and unlabeled != first else ""
-    return (f"give {source / first}{more}, or --split-folders to take them as the split and the "
-            f"folders in them as the classes {classes}")  # fmt: skip
+    more = (
+        f" --unlabeled {quote(str(source / unlabeled))}" if unlabeled and unlabeled != first else ""
+    )
+    return (f"give {quote(str(source / first))}{more}, or --split-folders to take them as the "
+            f"split and the folders in them as the classes {classes}")  # fmt: skip
 
 
 def _folders(names: list[str]) -> str:

@@ -17,6 +17,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -83,7 +84,7 @@ def read_table(
     except (csv.Error, OSError) as error:
         # A line that was not handed on is not counted.
         line = above + max(reader.line_num + isinstance(error, _UnfitLineError), 1)
-        reason = getattr(error, "strerror", None) or f"line {line}: {error}"
+        reason = getattr(error, "strerror", None) or f"line {line}: {_reason(error)}"
         raise DataError(f"{source} cannot be read as a table: {reason}") from error
     if names is None or not lines:
         lacks = "has column names but no rows; add a row for each " + unit
@@ -122,6 +123,13 @@ def one_column_note(names: Sequence[str], separator: str = "auto", option: str =
     return "; separate its cells by commas, semicolons or tabs"
 
 
+def _reason(error: csv.Error | OSError) -> str:
+    if "expected after" not in str(error):
+        return str(error)
+    return ("a cell that begins with a double quote goes on behind the next one; write each double "
+            "quote in it twice, or leave out the first")  # fmt: skip
+
+
 class _UnfitLineError(csv.Error):
     """A line that is no text, or too long to be one."""
 
@@ -129,7 +137,9 @@ class _UnfitLineError(csv.Error):
 def _bounded_lines(file: TextIO) -> Iterator[str]:
     """Lines of a file; one that fills the memory, or is not text, is an error before it is read."""
     read: Callable[[], str] = partial(file.readline, _LONGEST)
-    for line in iter(read, ""):
+    # A byte-order mark may stand behind a line sep=; too.
+    first = read().lstrip("\ufeff")
+    for line in chain([first] * bool(first), iter(read, "")):
         if "\0" in line:
             raise _UnfitLineError(
                 "it holds a NUL character, as UTF-16 does; save it as CSV in UTF-8"
@@ -158,6 +168,7 @@ def _delimiter(
     if separator != "auto":
         return separator_character(separator), above if stated else 0
     if stated:
+        _check_stated(file, source, above, stated, wanted)
         return stated, above
     usual = "\t" if source.suffix.lower() == ".tsv" else ","
     headers: dict[str, list[str]] = {}
@@ -203,6 +214,25 @@ def _column_names(file: TextIO, delimiter: str) -> list[str]:
         if any(names):
             return names
     return []
+
+
+def _check_stated(
+    file: TextIO, source: Path, above: int, stated: str, wanted: Sequence[str]
+) -> None:
+    """Refuse a stated separator that splits no column names, where another one does."""
+    found = {}
+    for character in (stated, *(c for c in SEPARATORS if c != stated)):
+        _skip_lines(file, above)
+        try:
+            names = _column_names(file, character)
+        except csv.Error:
+            names = []
+        found[character] = sum(name in names for name in wanted)
+    best = max(found, key=lambda character: found[character])
+    if not found[stated] and found[best]:
+        raise DataError(f"{source}, line {above}: it says that {_in_words(stated)} separates the "
+                        f"cells, but those of the column names are separated by {_in_words(best)}; "
+                        "correct or remove that line")  # fmt: skip
 
 
 def _in_words(character: str) -> str:

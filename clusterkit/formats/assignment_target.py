@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 from clusterkit.data.written_names import folder_of_record, written_name
 from clusterkit.errors import DataError, RunError, shown
@@ -59,8 +60,8 @@ def check_target(
         free = out.parent / "batches" / (written_name(source.stem) or "batch") / "assignments.csv"
         raise RunError(
             f"{out} holds the assignments of another input: {len(others)} of its {total} images, "
-            f"e.g. '{shown(others[0])}', are not in this one; give --out {free} to keep both, or "
-            "--overwrite"
+            f"e.g. '{shown(others[0])}', are not in this one; give --out {quote(str(free))} to "
+            "keep both, or --overwrite"
         )
 
 

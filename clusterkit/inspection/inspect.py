@@ -14,6 +14,7 @@ import pandas as pd
 from clusterkit.config import Config, override
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest import default_source, read_rows
+from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.remarks import Remarks
 from clusterkit.data.split_folders import SplitFoldersError
 from clusterkit.errors import DataError
@@ -150,12 +151,13 @@ def _read(
 
 def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     """Keep one row per image, sorted; also return those listed with several values."""
-    rows = rows.sort_values(["image", "path", "frame", "label"], na_position="last", kind="stable")
-    key = rows["path"] + "\0" + rows["frame"].fillna("")
-    repeated = rows[key.duplicated(keep=False)]
-    rows = rows[~key.duplicated()].reset_index(drop=True)
+    rows = rows.assign(file=file_numbers(rows))
+    rows = rows.sort_values(["image", "file", "frame", "label"], na_position="last", kind="stable")
+    key = rows["file"].astype(str) + "#" + rows["frame"].fillna("")
+    rows, repeated = rows.drop(columns="file"), rows[key.duplicated(keep=False)]
+    rows, own_keys = rows[~key.duplicated()].reset_index(drop=True), key[~key.duplicated()]
     rows["place"] = np.arange(len(rows))
-    place = dict(zip(rows["path"] + "\0" + rows["frame"].fillna(""), rows["place"], strict=True))
+    place = dict(zip(own_keys, rows["place"], strict=True))
     twice = []
     for which, own in repeated.groupby(key[repeated.index]):
         values = {c: sorted(own[c].dropna().unique()) for c in ("label", "group", "split")}

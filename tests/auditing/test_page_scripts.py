@@ -201,7 +201,7 @@ def test_a_browser_that_stores_nothing_says_so(visit, page):
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious(visit, page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     tab = visit(page.as_uri(), color_scheme=scheme, bypass_csp=True)

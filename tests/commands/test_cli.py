@@ -115,6 +115,7 @@ def test_assignments_follow_the_contract(run, assignment, sample):
         assert (table[table["status"] == "assigned"]["confidence"] >= threshold - 1e-6).all()
 
 
+@pytest.mark.slow
 def test_same_seed_same_csv(sample, config, run, tmp_path):
     again = fit(sample / "labels.csv", config=config, run=tmp_path / "again")
     first = assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "1.csv")

@@ -15,6 +15,7 @@ from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import (
     AGAIN,
     CLOSED_FILE,
+    DEAD,
     LINKED,
     MISNAMED,
     NO_IMAGE,
@@ -157,6 +158,19 @@ def test_links_to_folders_are_named_and_not_followed(data, caplog):
     assert left_out.counts[LINKED] == {"d": 1}
     assert "1 links to folders are not followed, e.g. d: give --follow-links" in caplog.text
     assert f"--link-root {data.parent / 'store' / 'c'}" in caplog.text
+
+
+def test_links_to_nothing_are_counted_as_such(data):
+    """As classes in the store of DVC are that has not been fetched."""
+    (data / "c").symlink_to(Path("..") / "store" / "c")
+    (data / "gone").symlink_to("nowhere")
+    (data / "self").symlink_to("self")
+    left_out = LeftOut()
+    assert (
+        len(list_images(data, left_out, LinkRules(True, (str(data.parent.resolve()),))).images) == 4
+    )
+    assert left_out.counts == {DEAD: {"c": 1, "gone": 1, "self": 1}}
+    assert left_out.sentences()[0].startswith("3 links lead to nothing: what they lead to has been")
 
 
 def test_links_are_followed_into_folders_that_are_named(data, caplog):

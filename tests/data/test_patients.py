@@ -1,6 +1,7 @@
 """Groups that nobody named: columns that look like one, and DICOM files without a patient."""
 
 import logging
+import shlex
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ LINES = [["a.png", "1", "x"], ["b.png", "1", "y"], ["c.png", "2", "x"], ["d.png"
     "MRN", "subject", "subject_id", "SubjectID", "case", "case_id", "CaseNumber", "slide",
     "slide_id",
     "study", "StudyInstanceUID", "lesion_id", "pid", "Group", "participant_id", "anon_patient_id",
-    "donor", "patients", "patientnummer", "WSI_name",
+    "donor", "patients", "patientnummer", "WSI_name", "case_submitter_id", "bcr_patient_barcode",
+    "dicom.PatientID", "source_patient", "Patienten-ID", "Fallnummer",
 ])  # fmt: skip
 def test_columns_that_look_like_a_group(name):
     assert group_like_column(["image", name, "label"], LINES) == name
@@ -30,6 +32,7 @@ def test_columns_that_look_like_a_group(name):
     "patient_age", "PatientSex", "patient position",
     "case_control", "study_date", "slide_thickness",
     "id", "site", "age", "label2", "", "name", "scanner", "caseworker", "impatient",
+    "image_id", "patient_diagnosis_code", "fallback", "sample_barcode",
 ])  # fmt: skip
 def test_columns_that_do_not(name):
     assert group_like_column(["image", name, "label"], LINES) is None
@@ -67,6 +70,17 @@ def test_a_column_is_named_until_it_is_used_or_declined(tmp_path, caplog):
     assert read(group_column="none") == 0
     assert read() == 3
     assert caplog.text == ""
+
+
+def test_the_option_that_is_named_may_be_copied(tmp_path, command):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.png")
+    source = tmp_path / "l.csv"
+    source.write_text("image,label,Patient's ID\n" + "0.png,x,1\n0.png,x,1\n0.png,y,2\n")
+    out = command("inspect", source)[1]
+    (line,) = [line for line in out.splitlines() if "looks like a group" in line]
+    advice = shlex.split(line.partition("; give ")[2].partition(", or")[0])
+    assert advice == ["--group-column", "Patient's ID"]
+    assert "looks like a group" not in command("inspect", source, *advice)[1]
 
 
 pydicom = pytest.importorskip("pydicom", reason="needs clusterkit[dicom]")

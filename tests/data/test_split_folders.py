@@ -38,6 +38,8 @@ STOPS = {
     "one among classes": ("cancer", "normal", "test"),
     "sites": ("site A/benign", "site A/malignant", "site B/benign", "site B/malignant"),
     "some sites": ("s1/benign", "s1/malignant", "s2/benign", "s2/malignant", "s3/benign"),
+    "one above all": ("images/a", "images/b"),
+    "one above a split": ("my images/train/a", "my images/test/a"),
     "numbers": ("s1/0", "s1/1", "s2/0", "s2/1"),
 }
 
@@ -55,6 +57,8 @@ def test_folders_that_are_no_classes_stop_with_a_way_out(tmp_path, folders):
 GOES_ON = {
     "classes": ("cancer", "normal"),
     "patients": ("cancer/p01", "cancer/p02", "normal/p03", "normal/p04"),
+    "patients of one": ("cancer/p01", "cancer/p02", "cancer/x"),
+    "one beside images": ("cancer/a", "cancer/b", "cancer"),
     "patients of both": [f"{c}/p{i:02}" for c in ("lesion", "skin") for i in range(9)],
     "one inner name": ("a/images", "b/images", "c/images"),
     "words that begin so": ("testis", "trainee", "valve", "developing"),
@@ -88,10 +92,11 @@ def test_folders_called_like_no_split_are_named(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("name", "way"), [("split", "train"), ("train alone", "train"),
-                                           ("labels", "labeled"), ("sites", "site A")])  # fmt: skip
+                                           ("labels", "labeled"), ("sites", "site A"),
+                                           ("one above all", "images")])  # fmt: skip
 def test_the_way_out_works(tmp_path, name, way):
     root = tree(tmp_path / "data", *STOPS[name])
-    with pytest.raises(DataError, match=f"give {root / way}"):
+    with pytest.raises(DataError, match=f"give '?{root / way}"):
         rows_of(root)
     assert len(set(rows_of(root / way)["label"])) == 2
 

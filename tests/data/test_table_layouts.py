@@ -1,5 +1,6 @@
 """Layouts of tables of images: labels in columns, names of files, splits and frames."""
 
+import shlex
 import unicodedata
 
 import numpy as np
@@ -146,6 +147,27 @@ def test_the_root_that_an_error_names_works(folder, tmp_path):
         read_inputs(path)
     root = str(error.value).rsplit("--images ", 1)[1]
     assert read_inputs(path, DataConfig(images=root))["image"].tolist() == ["x/1.png", "y/2.png"]
+
+
+def test_the_root_of_names_that_go_up_works(folder, tmp_path):
+    lists = tmp_path / "my lists"
+    lists.mkdir()
+    path = table(lists, "image", "../data/img/0.png", "../data/img/1.png")
+    with pytest.raises(DataError, match="leaves the data root") as error:
+        read_inputs(path)
+    (root,) = shlex.split(str(error.value).rsplit("--images ", 1)[1])
+    assert read_inputs(path, DataConfig(images=root))["image"].tolist() == [
+        "img/0.png",
+        "img/1.png",
+    ]
+
+
+def test_no_root_is_named_where_none_would_do(folder, tmp_path):
+    picture(tmp_path / "else" / "1.png")
+    cells = ["../data/img/0.png", "../else/1.png"]
+    (tmp_path / "lists").mkdir()
+    with pytest.raises(DataError, match=r"name that folder with --images$"):
+        read_inputs(table(tmp_path / "lists", "image", *cells))
 
 
 def test_a_link_that_leaves_the_root_stays_refused(folder, tmp_path):

@@ -101,6 +101,8 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
         ("image,label\n" + "a" * 200_000 + ",b\n", "field larger than field limit"),
         ('image,label\n"a,b\nc,d\n', "unexpected end of data"),
         ("sep=;\n", "is empty"),
+        ("sep=;\nimage,label\na,b\n", "line 1: it says that ';' separates the cells, but those of"),
+        ('image\tlabel\n"Big" lesion.png\tx\n', "line 2: a cell that begins with a double quote"),
         (";;;\n\n", "column names but no rows"),
     ],
 )  # fmt: skip
@@ -112,6 +114,13 @@ def test_what_cannot_be_told_is_one_short_line(tmp_path, text, said):
     assert said in str(error.value)
     assert len(str(error.value)) < 300
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["\ufeffsep=;\n", "sep=;\n\ufeff", "\ufeffsep=;\r\n\ufeff"])
+def test_a_mark_of_byte_order_is_no_part_of_a_name(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text(text + '"image";label\na,b.png;x\n', encoding="utf-8", newline="")
+    assert read(path)[:2] == (["image", "label"], [["a,b.png", "x"]])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])

@@ -429,7 +429,7 @@ def test_mistakes_at_the_command_line(command, failing, run, groups, outcomes, s
     assert "cannot write" in failing(groups[0], *by, "--cams", missing)
 
 
-@pytest.mark.parametrize("query", ["name", "folder"])
+@pytest.mark.parametrize("query", ["name", pytest.param("folder", marks=pytest.mark.slow)])
 def test_a_picture_with_a_row_a_patient(command, run, groups, folder, query, tmp_path):
     target = tmp_path / "cams.png"
     asked = groups[0] if query == "name" else folder

@@ -24,8 +24,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("filters", [[], ["-W", "always"]])
-@pytest.mark.parametrize("strategy", ["head", "finetune"])
+@pytest.mark.parametrize(
+    ("strategy", "filters"),
+    [
+        ("finetune", ["-W", "always"]),
+        pytest.param("finetune", [], marks=pytest.mark.slow),
+        pytest.param("head", ["-W", "always"], marks=pytest.mark.slow),
+        pytest.param("head", [], marks=pytest.mark.slow),
+    ],
+)
 def test_library_warnings_stay_in(strategy, filters, sample, tmp_path):
     settings = {
         "image": {"size": 32},
