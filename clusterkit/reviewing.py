@@ -23,12 +23,7 @@ from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
-from clusterkit.formats.reviews import (
-    FURTHER_COLUMNS,
-    REVIEW_COLUMNS,
-    Reviews,
-    spread_reviews,
-)
+from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import find_run, read_run_info, read_run_manifest
 from clusterkit.output import writing
 

@@ -64,7 +64,7 @@ def test_every_range_refuses_what_is_beyond_it():
 def test_settings_are_described_in_words():
     by_key = {setting.key: setting for setting in settings()}
     size = by_key["image.size"]
-    assert (size.type, size.default, size.allowed) == ("whole number", 224, "32 to 4096")
+    assert (size.type, size.default, size.allowed) == ("whole number or none", None, "32 to 4096")
     error = by_key["assign.max_error"]
     assert (error.type, error.default_text, error.allowed) == (
         "number or none", "0.05", "1e-06 to 0.999999")  # fmt: skip

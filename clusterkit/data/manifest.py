@@ -9,7 +9,6 @@ from clusterkit.config import Config, DataConfig
 from clusterkit.data.adapters import Adapter, find_adapter
 from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.features.table import FeatureTable
-from clusterkit.data.features.vector_lookup import with_features
 from clusterkit.data.frames import expand, names_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.inputs import read_inputs
@@ -93,6 +92,9 @@ def read_manifest(
     rows = _merge_rows(found, source)
     rows["image_id"] = _image_ids(rows, None if features is not None else source)
     if features is not None:
+        # It imports torch, which `inspect` does without.
+        from clusterkit.data.features.vector_lookup import with_features
+
         rows = with_features(rows, features)
     rows = _drop_conflicts(rows)
     _check_splits(rows, source)

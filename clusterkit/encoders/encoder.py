@@ -87,7 +87,7 @@ class Encoder(nn.Module):
     groups: list[int]
     tokens: int = 0
     expects: EncoderInput = EncoderInput()
-    side: int = 128
+    side: int = 256
     patches: bool = False
 
     @property

@@ -51,11 +51,14 @@ class TimmEncoder(Encoder):
             raise WeightsError(
                 f"backbone '{name}' gives no maps of several depths; choose another, e.g. resnet34"
             )
-        self.network, self.expects, self.side = network, expects, size
+        self.network, self.expects = network, expects
         stages: Any = network.feature_info
         reductions = [row["reduction"] for row in stages]
         self.indices = chosen_depths(reductions)
         self.patches = len(set(reductions)) == 1 and len(reductions) > 1
+        config: Any = getattr(network, "pretrained_cfg", None) or {}
+        # More pixels show more of how its layers lie, where it takes more.
+        self.side = size if config.get("fixed_input_size") else max(size, Encoder.side)
         has_token = getattr(network, "cls_token", None) is not None
         self.tokens = int(has_token and getattr(network, "num_prefix_tokens", 0) > 0)
         prune: Any = getattr(network, "prune_intermediate_layers", None)

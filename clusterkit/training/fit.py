@@ -66,8 +66,7 @@ def fit(
     reviews : sequence of path
         Files of reviews, whose verdicts become labels (see `apply_reviews`); later files win.
     features : path or sequence of path
-        Files of features (see `data.features`) in the place of an encoder: no pixels are encoded,
-        and files of images may be gone.
+        Files of features (see `data.features`) in the place of an encoder.
     progress : callable or None
         Called with (stage, done, total).
 
@@ -80,7 +79,6 @@ def fit(
     ClusterkitError
         The data, configuration or weights cannot be used; nothing is written then.
     """
-    # It imports fastai, which takes seconds.
     from clusterkit.training.final_test import with_test
     from clusterkit.training.strategy_choice import train_best
 
@@ -96,6 +94,7 @@ def fit(
     torch.manual_seed(config.seed)
     backbone = _backbone(config, table)
     config = as_expected(config, backbone)
+    given = replace(given, image=config.image)
     data = load_labelled(applied.manifest, config, progress, table)
     training = train_best(applied.manifest, data, backbone, config, progress, table)
     _warn_of_few_held_out(training.learned.calibration, data)

@@ -16,6 +16,8 @@ from clusterkit.auditing.cam import (
     part_on,
 )
 from clusterkit.auditing.explain import Average, Encoded, Explainer, reference_images
+from clusterkit.encoders.encoder import EncoderInput
+from clusterkit.encoders.torchvision import empty_encoder
 from clusterkit.errors import DataError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pair_features, pool
@@ -61,7 +63,7 @@ def test_heat_finds_the_place_that_matters():
 
 def test_offsets_are_those_of_strided_convolutions():
     """ImageRef i of a resnet's map at stride s sees around pixel s·i: s/2 - 1/2 before its cell."""
-    for offset, stride in zip(field_offsets("resnet18"), (8, 16, 32), strict=True):
+    for offset, stride in zip(field_offsets(empty_encoder("resnet18")), (8, 16, 32), strict=True):
         assert offset == pytest.approx(-(stride - 1) / 2, abs=1.5)
 
 
@@ -190,6 +192,8 @@ def test_a_small_heat_is_the_large_one_seen_from_afar(maps):
 
 class Broken(torch.nn.Module):
     """BatchNorm, and then an end that nobody expects."""
+
+    expects = EncoderInput()
 
     def __init__(self):
         super().__init__()

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from clusterkit.config import config_from_dict
+from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.training.history import History
 from clusterkit.training.learners import finetune_siamese
 from clusterkit.training.loaders import TrainingSplit
@@ -13,6 +14,7 @@ from tests.training.features import features_of
 
 class _Small(torch.nn.Sequential):
     channels = 8
+    expects, side = EncoderInput(), 32
 
     def __init__(self):
         super().__init__(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU())
