@@ -102,7 +102,7 @@ class Features:
     @property
     def last(self) -> torch.Tensor:
         """(N, 2C) features of the deepest map alone, as reference.csv has them."""
-        channels, total = self.backbone.encoder.depths[-1], self.views.shape[2] // 2
+        channels, total = self.backbone.encoder.nested[-1], self.views.shape[2] // 2
         columns = np.r_[total - channels : total, 2 * total - channels : 2 * total]
         return self.views[0][:, columns]
 

@@ -125,7 +125,7 @@ def curve(
             features[None, rows],
             labels[rows],
             prior,
-            images.backbone.encoder.depths,
+            images.backbone.encoder.nested,
             Config().train.C,
         )
         with torch.inference_mode():

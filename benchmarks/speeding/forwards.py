@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from clusterkit.encoders.torchvision import empty_encoder
+from clusterkit.encoders.registry import load_backbone
 from clusterkit.models.forward import prepare, quick_precision
 from clusterkit.models.heads import pool
 
@@ -31,7 +31,7 @@ def bare_forwards(backbone: str, size: int, compiled: bool) -> dict[str, Callabl
     last; `compiled` is torch.compile of the latter. `clusterkit` is `models.forward.prepare` and
     takes bytes, not normalised floats.
     """
-    encoder = empty_encoder(backbone).eval()
+    encoder = load_backbone(backbone, "none", size).encoder.eval()
     model = _Pooled(encoder).to(memory_format=torch.channels_last)
     images = torch.randn(_BATCH, 3, size, size).to(memory_format=torch.channels_last)
     pixels = torch.randint(0, 256, (_BATCH, size, size, 3), dtype=torch.uint8)
