@@ -7,8 +7,9 @@ from clusterkit.errors import RunError
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
 
-FORMAT = 4
-# Still read: it has no precision, and the labelled images' appearance instead of a novelty model.
+FORMAT = 5
+# Still read: 4 has only networks of torchvision; 3 no precision either, and the labelled images'
+# appearance instead of a novelty model.
 OLDEST = 3
 
 

@@ -55,6 +55,17 @@ def test_a_run_of_format_3_gives_the_same_csv(old, run, sample, config, tmp_path
     assert first == second
 
 
+def test_a_run_of_format_4_gives_the_same_csv(copied, run, sample, config, tmp_path):
+    """It says the name of a network of torchvision, and nothing of how it is fed."""
+    info = saved(copied)
+    del info["network"], info["config"]["image"]["interpolation"]
+    (copied / "run.json").write_text(json.dumps(info | {"format": 4}))
+    tables = [assign(r, sample / "unlabeled.csv", config=config, out=tmp_path / f"{i}.csv")
+              for i, r in enumerate((Run.load(copied), run))]  # fmt: skip
+    first, second = (t.path.read_bytes() for t in tables)
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("version", "what"),
     [(FORMAT + 1, "upgrade clusterkit"), (99, "upgrade clusterkit"), (2, "fit the run again"),
