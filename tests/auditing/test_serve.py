@@ -269,7 +269,9 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_lost(served, browser, assi
     tab.locator("#saved.alarm").filter(has_text="NOT saved").wait_for()
     assert not reviews.exists()
     tab.unroute("**/reviews")
-    tab.reload()
+    # The page knows of the decision before the server has it.
+    with tab.expect_response(lambda answer: answer.request.method == "POST"):
+        tab.reload()
     tab.locator("#progress").filter(has_text="1 of").wait_for()
     assert read_reviews(reviews)["decision"].tolist() == ["reject"]
     context.close()

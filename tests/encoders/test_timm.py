@@ -168,6 +168,8 @@ def test_a_download_without_a_network_is_one_line(name, tmp_path, monkeypatch):
     def no_network(*_, **__):
         raise OSError("no network")
 
+    # It tries again after some seconds, and after more.
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(socket.socket, "connect", no_network)
