@@ -311,7 +311,7 @@ def test_the_command_serves_until_it_is_interrupted(run, assignment, tmp_path):
         connection.request("GET", f"/{token}/")
         assert connection.getresponse().status == 200
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0
