@@ -9,7 +9,7 @@ from clusterkit.commands.data_options import listing_options, listing_settings
 from clusterkit.commands.options import (
     CommonOptions,
     common,
-    config_option,
+    encoder_options,
     left_out_lines,
     print_summary,
 )
@@ -25,11 +25,7 @@ from clusterkit.config import override
     metavar="FILE",
     help="Where to: .npz, .parquet or .h5.",
 )
-@config_option("--backbone", key="model.backbone", help="A torchvision classification network")
-@config_option(
-    "--weights", key="model.weights", metavar="auto|none|FILE", help="Pretrained weights"
-)
-@config_option("--size", key="image.size", type=int, help="Pixels per side")
+@encoder_options
 @click.option(
     "--run",
     type=click.Path(path_type=Path),

@@ -11,6 +11,7 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
+    encoder_options,
     features_option,
     left_out_lines,
     print_summary,
@@ -32,11 +33,7 @@ if TYPE_CHECKING:
     help="A person's corrections, as labels; may be given again, later ones win.",
 )
 @features_option
-@config_option("--backbone", key="model.backbone", help="A torchvision classification network")
-@config_option(
-    "--weights", key="model.weights", metavar="auto|none|FILE", help="Pretrained weights"
-)
-@config_option("--size", key="image.size", type=int, help="Pixels per side")
+@encoder_options
 @config_option(
     "--epochs", key="train.epochs", type=int, help="Of fine-tuning", otherwise="by strategy"
 )

@@ -198,6 +198,19 @@ def run_option(function: Command) -> Command:
                         help="Default: the newest run under ./runs.")(function)  # fmt: skip
 
 
+def encoder_options(function: Command) -> Command:
+    """Add --backbone, --weights and --size: which encoder, and what it is fed with."""
+    for option in (
+        config_option("--size", key="image.size", type=int, help="Pixels per side"),
+        config_option("--weights", key="model.weights", metavar="auto|none|FILE|DIR",
+                      help="Pretrained weights"),
+        config_option("--backbone", key="model.backbone",
+                      help="A network of torchvision, of timm or of the hub, or your own"),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 def features_option(function: Command) -> Command:
     """Add --features, for commands that can take features in the place of pixels."""
     return click.option(

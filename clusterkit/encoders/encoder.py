@@ -13,6 +13,8 @@ from clusterkit.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
 # Resolutions whose last maps are pooled into features.
 DEPTHS = 3
 
@@ -57,8 +59,11 @@ class EncoderInput:
         mean, std = (tuple(float(v) for v in values[name]) for name in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean {mean} and std {std} are not three numbers each, std above 0")
-        return cls(int(values["size"]), mean, std, str(values["interpolation"]),
-                   float(values["crop_pct"]))  # fmt: skip
+        interpolation = str(values["interpolation"])
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {interpolation!r:.40} is none of "
+                             f"{', '.join(INTERPOLATIONS)}")  # fmt: skip
+        return cls(int(values["size"]), mean, std, interpolation, float(values["crop_pct"]))
 
 
 class Encoder(nn.Module):

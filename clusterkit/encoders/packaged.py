@@ -19,9 +19,6 @@ PACKAGES = {
     for number in range(3)
 }
 
-# What the packaged weights were trained on; timm has the same.
-MEAN = STD = (0.5, 0.5, 0.5)
-
 
 def packaged_file(network: str) -> Path | None:
     """Return the file of weights of a network that an installed package holds; None: none does."""

@@ -10,6 +10,7 @@ import math
 import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from torch import nn
 
 from clusterkit.encoders import packaged
 from clusterkit.encoders.backbone import TIMM, Backbone, EncoderRecord
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.encoders.hub import download
 from clusterkit.encoders.timm_encoder import TimmEncoder
-from clusterkit.encoders.weight_files import checksum, do_not_fit, file_in_folder, read_tensors
+from clusterkit.encoders.weight_files import do_not_fit, file_in_folder, read_tensors
 from clusterkit.errors import WeightsError, nearest_name
 
 log = logging.getLogger("clusterkit")
@@ -70,7 +72,7 @@ def load_timm(name: str, weights: str, size: int | None) -> Backbone:
     """
     plan = _plan(name, weights)
     network, arguments = _build(plan, name, size)
-    expects = _expects(network, name, size)
+    expects = _expects(network, name)
     if plan.file is not None:
         _fill(network, name, plan.file)
     encoder = TimmEncoder(network, name, size or expects.size, expects)
@@ -81,7 +83,7 @@ def load_timm(name: str, weights: str, size: int | None) -> Backbone:
         arguments=arguments,
         package=f"timm {version('timm')}",
         weights=plan.origin,
-        sha256=None if plan.file is None else checksum(plan.file),
+        sha256=None if plan.file is None else sha256_of(plan.file),
         expects=expects,
     )
     return Backbone(encoder, record)
@@ -100,6 +102,7 @@ def empty_timm(record: EncoderRecord, size: int) -> TimmEncoder:
             f"timm {version('timm')} knows no architecture '{record.architecture}' of encoder "
             f"'{record.name}' (fitted with {record.package}); install that version"
         )
+    _check_arguments(record.arguments, record.name)
     network = timm.create_model(record.architecture, pretrained=False, **record.arguments)
     return TimmEncoder(network, record.name, size, record.expects)
 
@@ -213,6 +216,7 @@ def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[st
         raise WeightsError(f"backbone '{name}' takes images of {channels} channels, and images "
                            "here are RGB (3); give another --backbone")  # fmt: skip
     arguments = plan.arguments | {"num_classes": 0, "pretrained_cfg": config}
+    _check_arguments(arguments, name)
     if size is not None and (config.get("fixed_input_size") or "img_size" in arguments):
         arguments["img_size"] = size
     architecture = plan.architecture.partition(".")[0]
@@ -232,6 +236,16 @@ def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[st
     return network, json.loads(json.dumps(arguments))
 
 
+def _check_arguments(arguments: dict[str, Any], name: str) -> None:
+    """Refuse what would make timm read other files: a record may be a stranger's."""
+    own = {*signature(timm.create_model).parameters} - {"pretrained_cfg"}
+    config = arguments.get("pretrained_cfg") or {}
+    bad = sorted(own & set(arguments)) + sorted(set(config) - set(_CONFIG))
+    if bad:
+        raise WeightsError(f"encoder '{name}' is described with '{bad[0]}', which is no part of a "
+                           "network; leave it out of its description")  # fmt: skip
+
+
 def _check_patches(network: nn.Module, name: str, size: int | None) -> None:
     """Refuse a size that is no multiple of the patches: the rest would be cut off silently."""
     embed = getattr(network, "patch_embed", None)
@@ -244,11 +258,10 @@ def _check_patches(network: nn.Module, name: str, size: int | None) -> None:
                                f"{size} is no multiple; give --size {nearest}")  # fmt: skip
 
 
-def _expects(network: nn.Module, name: str, size: int | None) -> EncoderInput:
-    found = resolve_model_data_config(network)
-    values = found | {"size": max(found["input_size"][1:])}
+def _expects(network: nn.Module, name: str) -> EncoderInput:
     try:
-        return EncoderInput.from_dict(values)
+        found = resolve_model_data_config(network)
+        return EncoderInput.from_dict(found | {"size": max(found["input_size"][1:])})
     except (TypeError, ValueError, KeyError) as error:
         raise WeightsError(f"backbone '{name}' describes its images in a way that cannot be used: "
                            f"{error}; give another --backbone") from error  # fmt: skip

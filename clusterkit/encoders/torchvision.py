@@ -11,8 +11,9 @@ from torch import nn
 from torchvision import models as tv  # type: ignore[import-untyped]  # it carries no types
 
 from clusterkit.encoders.backbone import TORCHVISION, Backbone, EncoderRecord
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.encoders.encoder import DEPTHS, Encoder, check_maps
-from clusterkit.encoders.weight_files import checksum, do_not_fit, file_in_folder, read_tensors
+from clusterkit.encoders.weight_files import do_not_fit, file_in_folder, read_tensors
 from clusterkit.errors import WeightsError
 
 log = logging.getLogger("clusterkit")
@@ -61,7 +62,7 @@ def load_torchvision(name: str, weights: str, size: int | None) -> Backbone:
         architecture=name,
         package=f"torchvision {version('torchvision')}",
         weights=used,
-        sha256=None if path is None else checksum(path),
+        sha256=None if path is None else sha256_of(path),
         expects=encoder.expects,
     )
     return Backbone(encoder, record)

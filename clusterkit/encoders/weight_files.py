@@ -1,6 +1,5 @@
 """Files of weights: plain tensors, read without running anything that they hold."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -78,12 +77,6 @@ def file_in_folder(folder: Path) -> Path:
         return pickles[0]
     raise WeightsError(f"{folder} holds no weights (model.safetensors); it is what timm's "
                        "save_for_hf or a download of the model's repository leaves")  # fmt: skip
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits, as hubs show it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def do_not_fit(

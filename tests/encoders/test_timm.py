@@ -163,6 +163,32 @@ def test_a_folder_that_describes_no_network(config, tmp_path):
     assert "describes no network" in said or "knows no architecture" in said
 
 
+@pytest.mark.parametrize("where", ["arguments", "config"])
+def test_a_strangers_record_reads_no_other_file(backbone, where, tmp_path):
+    torch.save({}, tmp_path / "other.pth")
+    values = json.loads(json.dumps(backbone.record.to_dict()))
+    if where == "arguments":
+        values["arguments"]["checkpoint_path"] = str(tmp_path / "other.pth")
+    else:
+        values["arguments"]["pretrained_cfg"]["file"] = str(tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="no part of a network"):
+        empty_like(EncoderRecord.from_dict(values), 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"interpolation": "random"}, "interpolation 'random'"), ({"mean": [0.5]}, "three numbers"),
+     ({"std": [1, 0, 1]}, "three numbers"), ({"input_size": [3]}, "cannot be")],
+)  # fmt: skip
+def test_a_folder_that_asks_for_other_images_than_there_are(folder, change, said, tmp_path):
+    path, _ = folder
+    values = json.loads((path / "config.json").read_text())
+    values["pretrained_cfg"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    (tmp_path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes())
+    assert said in refused(f"local-dir:{tmp_path}")
+
+
 @pytest.mark.parametrize("name", ["hf-hub:owner/name", "vit_small_patch14_dinov2.lvd142m"])
 def test_a_download_without_a_network_is_one_line(name, tmp_path, monkeypatch):
     def no_network(*_, **__):

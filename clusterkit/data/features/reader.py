@@ -11,7 +11,7 @@ from clusterkit.data.identity import text_id
 from clusterkit.errors import DataError, shown
 
 # Vectors of an image as it is and of its mirror images, in the order of
-# `training.transforms.flipped_views`: as they are, left to right, up and down, both.
+# `data.mirror_images.mirror_images`: as they are, left to right, up and down, both.
 VIEWS = ("features", "features_lr", "features_ud", "features_lr_ud")
 IMAGE, IMAGE_ID, GROUP = "image", "image_id", "group"
 # What `embed` says of the encoder, as JSON.

@@ -17,6 +17,7 @@ from clusterkit.data.features.npy import NpyReader, NpzReader
 from clusterkit.data.features.parquet import ParquetReader
 from clusterkit.data.features.reader import FeatureReader, NamedRows
 from clusterkit.data.identity import text_id
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError, shown
 
 log = logging.getLogger("clusterkit")
@@ -141,12 +142,6 @@ def is_feature_file(path: Path) -> bool:
     if path.is_dir():
         return any(path.glob("*.h5"))
     return path.suffix.lower() in READERS and path.is_file()
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files_of(path: Path) -> list[Path]:
