@@ -319,8 +319,8 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
+    buffer = io.BytesIO()  # Noise hardly shrinks, however long it is packed.
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

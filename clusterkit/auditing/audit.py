@@ -170,8 +170,9 @@ def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChec
         np.array([p.label for p in pairs], dtype=int),
         places=here,
         exemplar_places=there,
-        n=CHECKED_CARDS if places is None else _SAMPLED_CARDS,
+        n=CHECKED_CARDS,
         seed=run.info.seed,
+        explainer=drawer.explainer,
     )
 
 

@@ -12,11 +12,15 @@ from clusterkit.methods.fusion import Fusion, Scores
 from clusterkit.methods.k_center import choose_exemplars
 from clusterkit.methods.label_propagation import Neighbourhood
 from clusterkit.models.networks import Embeddings, Networks
+from clusterkit.models.scaling import shrunk_variance
 from clusterkit.models.siamese import FactoredSiamese
 
 # Reduced dimensions for neighbours and clusters, and images that they are found from.
 _REDUCED = 64
 _REDUCED_FROM = 2000
+
+# See `shrunk_variance`. Distances add up all channels, where a regression can leave some out.
+_SHRINKAGE = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,20 @@ class Reduction:
     projection: torch.Tensor
 
     @classmethod
-    def of(cls, features: torch.Tensor, seed: int) -> "Reduction":
-        """Find the axes of features (N, D), from a sample where there are many."""
+    def of(cls, features: torch.Tensor, depths: list[int], seed: int) -> "Reduction":
+        """Find the axes of features (N, D), from a sample where there are many.
+
+        See `shrunk_variance` for `depths`.
+        """
         from sklearn.decomposition import PCA
 
         rng = np.random.default_rng(seed)
         values = features.numpy()
         if len(values) > _REDUCED_FROM:
             values = values[rng.choice(len(values), _REDUCED_FROM, replace=False)]
-        centre, scale = values.mean(axis=0), values.std(axis=0) + 1e-3
+        variance = torch.from_numpy(values.var(axis=0))
+        centre = values.mean(axis=0)
+        scale = shrunk_variance(variance, depths, _SHRINKAGE).sqrt().numpy() + 1e-3
         count = min(_REDUCED, *values.shape)
         fitted = PCA(count, svd_solver="randomized", random_state=seed)
         axes = fitted.fit((values - centre) / scale).components_.T / scale[:, None]
@@ -105,11 +114,27 @@ class Scorer:
         exemplars = choose_exemplars(labelled.siamese.numpy(), labels, config.max_exemplars)
         gallery = Gallery(siamese, labelled.siamese, labels, n_classes, exemplars)
         scorer = cls(networks, gallery, reduction, None, config.pool_top)
+        return scorer.with_classifier(networks, labelled, pool)
+
+    def with_classifier(
+        self, networks: Networks, labelled: Embeddings, pool: Embeddings | None
+    ) -> "Scorer":
+        """Return the scorer with another classifier, and the labels spread anew over the pool.
+
+        Parameters
+        ----------
+        networks : Networks
+            With the Siamese head that the gallery is of.
+        labelled : Embeddings of the E images of the gallery
+        pool : Embeddings of M images, or None
+        """
+        scorer = Scorer(networks, self.gallery, self.reduction, None, self.pool_top)
         if pool is not None:
             probs = torch.softmax(scorer.logits(pool), dim=1).numpy()
             scorer.neighbours = Neighbourhood.build(
-                reduction(labelled.siamese), labels, reduction(pool.siamese), probs
-            )
+                self.reduction(labelled.siamese), self.gallery.labels,
+                self.reduction(pool.siamese), probs,
+            )  # fmt: skip
         return scorer
 
     @torch.inference_mode()

@@ -51,16 +51,26 @@ class FactoredSiamese:
         with torch.no_grad():
             scale1, shift1 = _affine(norm1)
             scale2, shift2 = _affine(norm2)
-            joined = linear1.weight.double() * scale1  # (H, 2D)
-            shift = linear1.weight.double() @ shift1
             out = linear2.weight.double()[0]
             # As `pair_features` joins them: D may be odd where features are given.
-            size = joined.shape[1] // 2
+            size = linear1.in_features // 2
             parts = [size // 2] * 2 + [size - size // 2] * 2
-            max_a, max_b, mean_a, mean_b = joined.split(parts, dim=1)
+            shift = torch.zeros(linear1.out_features, dtype=torch.float64)
+            scaled = []
+            # Part by part: all weights in float64, twice, would be the largest thing of a fit.
+            for weight, scale, constant in zip(
+                linear1.weight.split(parts, 1),
+                scale1.split(parts),
+                shift1.split(parts),
+                strict=True,
+            ):
+                precise = weight.double()
+                shift += precise @ constant
+                scaled.append((precise * scale).float().T)
+            max_a, max_b, mean_a, mean_b = scaled
             return cls(
-                first=torch.cat([max_a, mean_a], 1).T.float().contiguous(),
-                second=torch.cat([max_b, mean_b], 1).T.float().contiguous(),
+                first=torch.cat([max_a, mean_a]).contiguous(),
+                second=torch.cat([max_b, mean_b]).contiguous(),
                 shift=shift.float(),
                 weight=(out * scale2).float(),
                 bias=float(out @ shift2),

@@ -116,16 +116,13 @@ def cross_fit(
     progress : callable
         Called with ("fit", models trained, models in all).
     """
-    fitted = _train_all(data, appearance, strategy, folds, config, progress)
-    histories = [fold.history for fold in fitted.folds]
-    if fitted.final is not fitted.folds[0]:
-        histories.append(fitted.final.history)
+    fitted, histories = _train_all(data, appearance, strategy, folds, config, progress)
     record: Record = {"rounds": 0, "why": "there are no unlabelled images, or fine-tuning is on"}
     pool = fitted.final.pool
     if isinstance(strategy, RefitsClassifier) and pool is not None and config.train.self_training:
         fitted, record = self_train(fitted, pool, strategy, data, appearance, config)
     final = fitted.final
-    if len(fitted.folds) == 1:
+    if folds.max() == 0:
         # Measured with its training images as exemplars; for new images all labelled ones are.
         final = final.with_exemplars(np.arange(len(data.labels)), data, config.engine)
     decisions = {
@@ -145,15 +142,21 @@ def _train_all(
     folds: np.ndarray,
     config: Config,
     progress: Progress,
-) -> CrossFit:
+) -> tuple[CrossFit, list[History]]:
     """Train a model per fold and, where there are several, one of all labelled images."""
     n_folds, everything = int(folds.max()) + 1, np.arange(len(data.labels))
     splits = [(str(f), everything[folds != f], everything[folds == f]) for f in range(n_folds)]
     if n_folds > 1:
         splits.append(("all", everything, everything[:0]))
     reduction = strategy.shared_reduction()
-    models = []
-    for name, train, test in splits:
-        models.append(train_fold(strategy, train, test, data, reduction, History(name), config))
-        progress("fit", len(models), len(splits))
-    return CrossFit.calibrated(models[-1], models[:n_folds], data, appearance, config.engine)
+    kept, held_out, histories = [], [], []
+    for number, (name, train, test) in enumerate(splits):
+        model = train_fold(strategy, train, test, data, reduction, History(name), config)
+        histories.append(model.history)
+        if number < n_folds:
+            held_out.append(model.held_out(number, data, appearance))
+            # With thousands of features each is as large as all images: self-training needs them.
+            if model.pool is not None and config.train.self_training:
+                kept.append(model if n_folds == 1 else model.only_measured())
+        progress("fit", number + 1, len(splits))
+    return CrossFit.measured(model, kept, held_out, data, config.engine), histories

@@ -1,5 +1,6 @@
 """One model of a cross-fitting, and its scores of the images that it holds out."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,21 +42,29 @@ class Fold:
     scorer: Scorer
     history: History
 
-    def with_networks(self, networks: Networks, data: Labelled, engine: EngineConfig) -> "Fold":
-        """Return the fold with other networks over the same features."""
-        return replace(self, scorer=self._score_with(networks, self.train, data, engine))
+    def with_classifier(self, networks: Networks) -> "Fold":
+        """Return the fold with networks that differ in the classifier alone."""
+        labelled = take_rows(self.embeddings, self.train)
+        return replace(self, scorer=self.scorer.with_classifier(networks, labelled, self.pool))
 
     def with_exemplars(self, rows: np.ndarray, data: Labelled, engine: EngineConfig) -> "Fold":
         """Return the fold with the labelled images of `rows` (n,) as exemplars."""
-        return replace(self, scorer=self._score_with(self.scorer.networks, rows, data, engine))
+        exemplars, scorer = take_rows(self.embeddings, rows), self.scorer
+        scorer = Scorer.of(
+            scorer.networks, exemplars, data.labels[rows], len(data.classes), self.pool,
+            scorer.reduction, engine,
+        )  # fmt: skip
+        return replace(self, scorer=scorer)
 
-    def _score_with(
-        self, networks: Networks, rows: np.ndarray, data: Labelled, engine: EngineConfig
-    ) -> Scorer:
-        exemplars, reduction = take_rows(self.embeddings, rows), self.scorer.reduction
-        return Scorer.of(
-            networks, exemplars, data.labels[rows], len(data.classes), self.pool, reduction, engine
-        )
+    def only_measured(self) -> "Fold":
+        """Return the fold without its Siamese head, whose factored form the scorer has.
+
+        That head is as large as the features of a thousand images, and each fold has one.
+        """
+        networks = replace(self.scorer.networks, siamese_head=torch.nn.Sequential())
+        scorer = copy(self.scorer)
+        scorer.networks = networks
+        return replace(self, scorer=scorer)
 
     def held_out(self, number: int, data: Labelled, appearance: np.ndarray) -> HeldOut:
         """Score the test images against exemplars that the model was trained on.
@@ -98,12 +107,27 @@ class CrossFit:
     final : Fold
         With one fold, that fold's.
     folds : list of Fold
+        Empty where they have been measured and nobody needs them again.
     calibration : Calibration
     """
 
     final: Fold
     folds: list[Fold]
     calibration: Calibration
+
+    @classmethod
+    def measured(
+        cls,
+        final: Fold,
+        folds: list[Fold],
+        held_out: list[HeldOut],
+        data: Labelled,
+        engine: EngineConfig,
+    ) -> "CrossFit":
+        """Calibrate on what each fold has held out."""
+        joined = HeldOut.joined(held_out)
+        calibration = calibrate(joined, data.prior, engine.gate_mass, engine.gate_max)
+        return cls(final, folds, replace(calibration, within_groups=data.within_groups))
 
     @classmethod
     def calibrated(
@@ -116,9 +140,7 @@ class CrossFit:
     ) -> "CrossFit":
         """Calibrate on the test images of all folds."""
         parts = [fold.held_out(number, data, appearance) for number, fold in enumerate(folds)]
-        held_out = HeldOut.joined(parts)
-        calibration = calibrate(held_out, data.prior, engine.gate_mass, engine.gate_max)
-        return cls(final, folds, replace(calibration, within_groups=data.within_groups))
+        return cls.measured(final, folds, parts, data, engine)
 
 
 def train_fold(
@@ -149,7 +171,8 @@ def train_fold(
     for_assign = strategy.embed_for_assign(networks)
     if reduction is None:
         of_pool = None if pool is None else pool.siamese
-        reduction = fit_reduction(embeddings.siamese, of_pool, config.seed)
+        encoder = networks.siamese_encoder or networks.encoder
+        reduction = fit_reduction(embeddings.siamese, of_pool, encoder.nested, config.seed)
     exemplars, labels = take_rows(embeddings, train), data.labels[train]
     scorer = Scorer.of(
         networks, exemplars, labels, len(data.classes), pool, reduction, config.engine
@@ -157,9 +180,11 @@ def train_fold(
     return Fold(train, test, embeddings, for_assign, pool, scorer, history)
 
 
-def fit_reduction(labelled: torch.Tensor, pool: torch.Tensor | None, seed: int) -> Reduction:
+def fit_reduction(
+    labelled: torch.Tensor, pool: torch.Tensor | None, depths: list[int], seed: int
+) -> Reduction:
     """Return the principal axes of features (N, D) of labelled images and (M, D) of the pool."""
-    return Reduction.of(torch.cat([labelled] if pool is None else [labelled, pool]), seed)
+    return Reduction.of(torch.cat([labelled] if pool is None else [labelled, pool]), depths, seed)
 
 
 def take_rows(embeddings: Embeddings, rows: np.ndarray) -> Embeddings:

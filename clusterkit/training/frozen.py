@@ -143,6 +143,7 @@ class FrozenFeatures:
         siamese = fit_pair_head(
             self.features[:, rows],
             self.labelled.labels[rows],
+            self.backbone.encoder.nested,
             train.siamese_epochs or _SIAMESE_EPOCHS,
             train.lr,
             train.weight_decay,
@@ -175,7 +176,9 @@ class FrozenFeatures:
 
     def shared_reduction(self) -> Reduction:
         """Return the reduction of all features, labelled and of the pool."""
-        return fit_reduction(self.features[0], self.pool, self.config.seed)
+        return fit_reduction(
+            self.features[0], self.pool, self.backbone.encoder.nested, self.config.seed
+        )
 
     def _fit_classifier(
         self, rows: np.ndarray, extra: tuple[torch.Tensor, np.ndarray] | None = None

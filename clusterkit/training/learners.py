@@ -152,7 +152,9 @@ def finetune_siamese(
         head = create_head(4 * encoder.channels, 1)
     else:
         features, labels = data.features[:, data.train], data.labels[data.train]
-        head = fit_pair_head(features, labels, epochs, train.lr, train.weight_decay, config.seed)
+        head = fit_pair_head(
+            features, labels, encoder.nested, epochs, train.lr, train.weight_decay, config.seed
+        )
     metrics = _pair_metrics(head, data.labels[data.valid], config.seed)
     objective = _Objective("siamese", AllPairsLoss(), metrics)
     _fit(_FineTuned(encoder, head, join_all), data, objective, epochs, config, history, progress)

@@ -7,6 +7,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 
 from clusterkit.models.heads import create_linear_head
+from clusterkit.models.scaling import HEAD_SHRINKAGE, shrunk_variance
 
 # Logit margin by which a class that no image shows stays below all others.
 _UNSEEN = 10.0
@@ -14,8 +15,9 @@ _UNSEEN = 10.0
 # With fewer images each step takes microseconds: threads would wait for each other longer.
 _FEW = 2000
 
-# Directions with less than this share of the first one's variance are rounding errors.
-_FLAT = 1e-12
+# Directions with less than this share of the first one's variance are rounding errors of the
+# products, which are of float32: twice as quick, and no such direction tells classes apart.
+_FLAT = 1e-6
 
 
 def fit_linear_head(
@@ -68,6 +70,7 @@ def fit_linear_head(
         weights = np.r_[weights, scale * _class_weights(extra[1], prior)]
         targets = np.r_[targets, extra[1]]
     head = create_linear_head(features.shape[1], len(prior))
+    var = shrunk_variance(torch.from_numpy(var), depths, HEAD_SHRINKAGE).numpy()
     scaled = (features - mean) / np.sqrt(var + nn.BatchNorm1d(1).eps)
     weight, bias = _mean_regression(scaled, targets, weights, len(prior), depths, inverse_l2)
     parameters = {"0.running_mean": mean, "0.running_var": var, "1.weight": weight, "1.bias": bias}
@@ -84,7 +87,7 @@ def _mean_regression(
     depths: list[int],
     inverse_l2: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean weights (K, D) and biases (K,) of one regression per entry of `nested_columns`.
+    """Return mean weights (K, D) and biases (K,) of one regression per depth.
 
     Parameters
     ----------
@@ -95,36 +98,49 @@ def _mean_regression(
         Of the samples.
     """
     weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
-    nested = nested_columns(depths) if depths else [np.arange(scaled.shape[1])]
-    products, before = np.zeros((len(scaled), len(scaled))), np.zeros(0, dtype=int)
+    products = np.zeros((len(scaled), len(scaled)))
+    added = added_columns(depths) if depths else [[slice(0, scaled.shape[1])]]
+    used: list[slice] = []
     with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
-        # The deepest alone first: the products of images then only grow by what is added.
-        for columns in reversed(nested):
-            if len(scaled) < len(columns):
-                added = scaled[:, np.setdiff1d(columns, before)].astype(np.float64)
-                products += added @ added.T
-                before = columns
-            rotated, basis = _row_space(scaled[:, columns], products)
+        for more in added:
+            used += more
+            few = len(scaled) < sum(part.stop - part.start for part in used)
+            for part in more:
+                products += scaled[:, part] @ scaled[:, part].T
+            rotated, basis = _row_space(scaled, used, products if few else None)
             model = LogisticRegression(C=inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
-            part, shift = _all_classes(model, n_classes)
-            back = part if basis is None else (part @ basis.T) @ scaled[:, columns]
-            weight[:, columns] += back / len(nested)
-            bias += shift / len(nested)
+            of_basis, shift = _all_classes(model, n_classes)
+            bias += shift / len(added)
+            if basis is None:
+                weight[:, _indices(used)] += of_basis / len(added)
+                continue
+            of_images = (of_basis @ basis.T / len(added)).astype(np.float32)
+            for part in used:
+                weight[:, part] += of_images @ scaled[:, part]
     return weight, bias
 
 
-def nested_columns(depths: list[int]) -> list[np.ndarray]:
-    """Return the feature columns of all depths, of all but the shallowest, …, of the deepest.
+def added_columns(depths: list[int]) -> list[list[slice]]:
+    """Return the feature columns of the deepest depth, those that the one above adds, and so on.
 
-    >>> [c.tolist() for c in nested_columns([1, 2])]
-    [[0, 1, 2, 3, 4, 5], [1, 2, 4, 5]]
+    >>> added_columns([1, 2])
+    [[slice(1, 3, None), slice(4, 6, None)], [slice(0, 1, None), slice(3, 4, None)]]
     """
-    total, starts = sum(depths), np.cumsum([0, *depths[:-1]])
-    return [np.r_[start:total, total + start : 2 * total] for start in starts]
+    total, ends = sum(depths), np.cumsum(depths).tolist()
+    return [
+        [slice(end - size, end), slice(total + end - size, total + end)]
+        for size, end in zip(reversed(depths), reversed(ends), strict=True)
+    ]
 
 
-def _row_space(features: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _indices(parts: list[slice]) -> np.ndarray:
+    return np.concatenate([np.arange(part.start, part.stop) for part in parts])
+
+
+def _row_space(
+    features: np.ndarray, columns: list[slice], products: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return features (N, r) in an orthonormal basis of the space that they span.
 
     The optimum of a regression with an L2 penalty lies in it, so with fewer images than
@@ -134,15 +150,17 @@ def _row_space(features: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, 
     Parameters
     ----------
     features : (N, D)
-    products : (N, N)
-        Of all images with each other, where N is below D.
+    columns : list of slice
+        Which of them count.
+    products : (N, N) or None
+        Of all images with each other in these columns; None: these are no more than N.
 
     Returns
     -------
     (N, r), and the images' shares (N, r) in each axis of the basis; None: it is the features' own.
     """
-    if len(features) >= features.shape[1]:
-        return features, None
+    if products is None:
+        return features[:, _indices(columns)], None
     values, vectors = np.linalg.eigh(products)
     # Copies of an image, or of its mirror image, add no direction.
     found = values > _FLAT * values[-1]

@@ -1,6 +1,7 @@
 """AdamW under the one-cycle schedule, for heads on cached features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -37,15 +38,31 @@ def train_one_cycle(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     model.train()
     losses: list[float] = []
-    for step in range(steps):
-        loss = batch_loss()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if record is None:
-            continue
-        losses.append(float(loss.detach()))
-        if len(losses) == _RECORDED_STEPS or step == steps - 1:
-            record(step // _RECORDED_STEPS, float(np.mean(losses)))
-            losses = []
+    with _one_thread():
+        for step in range(steps):
+            loss = batch_loss()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if record is None:
+                continue
+            losses.append(float(loss.detach()))
+            if len(losses) == _RECORDED_STEPS or step == steps - 1:
+                record(step // _RECORDED_STEPS, float(np.mean(losses)))
+                losses = []
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread: on a machine that does other work too, threads wait for each other.
+
+    A step takes milliseconds, and each of its dozens of small products would wait for the slowest
+    thread: with another program on one of two cores a demo took three times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

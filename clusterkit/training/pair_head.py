@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.models.heads import HIDDEN, create_head, pair_features
+from clusterkit.models.scaling import HEAD_SHRINKAGE, shrunk_variance
 from clusterkit.training.one_cycle import train_one_cycle
 from clusterkit.training.pairs import draw_pairs
 
@@ -24,6 +25,7 @@ _LEAST_SPREAD = 1e-5
 def fit_pair_head(
     views: torch.Tensor,
     labels: np.ndarray,
+    depths: list[int],
     epochs: int,
     lr: float,
     weight_decay: float,
@@ -42,6 +44,8 @@ def fit_pair_head(
     views : (V, N, D) float Tensor
         Pooled features of every view of the images.
     labels : (N,) int
+    depths : list of int
+        Channels of each depth, as for `fit_linear_head`.
     epochs : int
         Passes over the images; there are at least 100 steps of 128 pairs.
     lr, weight_decay : float
@@ -58,6 +62,7 @@ def fit_pair_head(
     torch.manual_seed(seed)
     flat = views.flatten(0, 1)
     mean, variance = flat.mean(0), flat.var(0, correction=0)
+    variance = shrunk_variance(variance, depths, HEAD_SHRINKAGE)
     # As BatchNorm does it, so that the head that is folded back is the same to the last digit.
     scale = torch.sqrt(variance + nn.BatchNorm1d(1).eps)
     n_classes = len(np.unique(labels))
@@ -88,14 +93,14 @@ def _leading_axes(standardised: torch.Tensor, most: int) -> tuple[torch.Tensor, 
     dozen axes are wanted.
     """
     images, features = standardised.shape
-    precise = standardised.double()
-    products = precise @ precise.T if images < features else precise.T @ precise
-    squares, vectors = torch.linalg.eigh(products)
+    across = standardised if images < features else standardised.T
+    # The products in float32: no axis is wanted that their rounding could touch.
+    squares, vectors = torch.linalg.eigh((across @ across.T).double())
     most = min(most, len(squares))
     spread = squares[-most:].flip(0).clamp_min(0).sqrt()
     vectors = vectors[:, -most:].flip(1)
     if images < features:
-        vectors = precise.T @ vectors / spread.clamp_min(1e-12)
+        vectors = standardised.T @ vectors.float() / spread.float().clamp_min(1e-12)
     return spread.float(), vectors.float()
 
 
@@ -120,8 +125,12 @@ def _unfold(
 ) -> nn.Sequential:  # fmt: skip
     """Return the head over all features that does the same as the one over reduced ones."""
     size, count = len(mean), axes.shape[1]
-    head = create_head(2 * size, 1)
-    norm, _, linear, _, norm2, _, linear2 = head
+    # Its weights are given: to draw millions of numbers first would take longer than the rest.
+    with torch.device("meta"):
+        head = create_head(2 * size, 1)
+    norm, _, linear, _, norm2, _, linear2 = head.to_empty(device="cpu")
+    assert isinstance(norm, nn.BatchNorm1d)
+    norm.reset_parameters()
     with torch.no_grad():
         of_first, of_second = first.weight[:, :count], first.weight[:, count:]
         weight = pair_features(of_first @ axes.T, of_second @ axes.T)

@@ -62,8 +62,7 @@ def self_train(
         for fold in [fitted.final, *fitted.folds]:
             probs = apply_prior(_probs(fold, pool, calibration), calibration.prior, prior)
             chosen = np.flatnonzero(probs.max(axis=1) >= threshold)
-            refitted.append(_refit(fold, chosen, probs[chosen].argmax(axis=1), strategy, data,
-                                   config))  # fmt: skip
+            refitted.append(_refit(fold, chosen, probs[chosen].argmax(axis=1), strategy))
             counts.append(len(chosen))
         better = CrossFit.calibrated(refitted[0], refitted[1:], data, appearance, config.engine)
         if better.calibration.log_likelihood <= calibration.log_likelihood:
@@ -84,8 +83,6 @@ def _refit(
     chosen: np.ndarray,
     labels: np.ndarray,
     strategy: RefitsClassifier,
-    data: Labelled,
-    config: Config,
 ) -> Fold:
     networks = strategy.refit_classifier(fold.scorer.networks, fold.train, chosen, labels)
-    return fold.with_networks(networks, data, config.engine)
+    return fold.with_classifier(networks)

@@ -12,8 +12,8 @@ def test_pair_head_tells_classes_apart_and_factors_exactly():
     features, labels = blobs(60, 8, 2.0, 0)
     views = torch.stack([features, features + 0.01])
     losses = []
-    head = fit_pair_head(views, labels, 60, 3e-3, 0.01, 0, lambda e, loss: losses.append(loss))
-    again = fit_pair_head(views, labels, 60, 3e-3, 0.01, 0)
+    head = fit_pair_head(views, labels, [], 60, 3e-3, 0.01, 0, lambda e, loss: losses.append(loss))
+    again = fit_pair_head(views, labels, [], 60, 3e-3, 0.01, 0)
     assert losses[-1] < losses[0] / 2
     fresh, truth = blobs(40, 8, 2.0, 1)
     with torch.no_grad():

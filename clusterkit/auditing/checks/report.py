@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,8 +15,9 @@ from clusterkit.auditing.checks.places import PairScore
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
 from clusterkit.inference.predictor import Predictor
+from clusterkit.models.forward import FLOAT32
 from clusterkit.models.heads import pool
-from clusterkit.models.networks import Networks
+from clusterkit.models.networks import Networks, embed_all
 from clusterkit.models.siamese import FactoredSiamese
 
 # Above this part of the way from the floor to 1, more of a CAM outlives the weights than not.
@@ -143,6 +144,7 @@ def check_cams(
     n: int = 16,
     seed: int = 0,
     exemplar_places: np.ndarray | None = None,
+    explainer: Explainer | None = None,
 ) -> CamChecks:
     """Check the CAMs of a run on its own decisions.
 
@@ -159,10 +161,13 @@ def check_cams(
         Known place of each query's detail, NaN where it is unknown; see `places_of`.
     n : int
         Images that take part (half of them in deletion and insertion if S is above 128), drawn
-        with `seed`.
+        with `seed`. All take part where places are known: that costs one forward pass each, and
+        the other checks dozens.
     seed : int
     exemplar_places : (N, 4) or None
         The same of each exemplar's detail.
+    explainer : Explainer or None
+        One of the predictor's that is there already; None: it is made.
 
     Returns
     -------
@@ -171,29 +176,38 @@ def check_cams(
     if len(queries) == 0:
         return CamChecks(notes=["No image has a labelled image to be compared with."])
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(queries))[:n])
+    order = rng.permutation(len(queries))
+    chosen = np.sort(order[:n] if places is None and exemplar_places is None else order)
+    few = np.searchsorted(chosen, np.sort(order[:n]))
     queries, exemplars, classes = queries[chosen], exemplars[chosen], np.asarray(classes)[chosen]
     images, labels = reference_images(predictor.run, _REFERENCE)
-    explainer = replace(Explainer.plain(predictor), method=predictor.config.audit.method)
+    explainer = explainer or Explainer.plain(predictor)
+    explainer = replace(explainer, method=predictor.config.audit.method)
     pairs = _CheckedPairs(explainer, queries, exemplars, classes, (images, labels))
-    heats = pairs.heats
-    flat = heats.reshape(len(heats), -1)
-    notes = [] if len(images) else ["The labelled images cannot be read: CAMs are measured from 0."]
-    if len(predictor.run.classes) < 2:
-        notes.append("There is one class: what tells it from others cannot be shown.")
-    result = CamChecks(images=len(queries), empty=int((flat.max(1) <= flat.min(1)).sum()))
+    notes = _lacks(len(images), len(predictor.run.classes), len(queries))
+    result = CamChecks(images=len(queries), empty=pairs.empty, notes=notes)
     if len(queries) < _FEWEST:
-        notes.append(f"{len(queries)} images are too few to check CAMs with.")
-        return replace(result, notes=notes)
-    correlation, floor = cascade(predictor.networks, pairs.redrawn, seed)
-    result = replace(result, correlation=correlation, floor=floor, notes=notes,
-                     curves=_curves(pairs, rng, seed))  # fmt: skip
+        return result
+    measured = pairs.rows(few)
+    correlation, floor = cascade(predictor.networks, measured.redrawn, seed)
+    curves_of = _curves(measured, rng, seed)
+    result = replace(result, correlation=correlation, floor=floor, curves=curves_of)
     if places is None and exemplar_places is None:
         return result
     return _with_places(result, pairs, [
         None if known is None else np.asarray(known, float)[chosen]
         for known in (places, exemplar_places)
     ])  # fmt: skip
+
+
+def _lacks(reference: int, classes: int, queries: int) -> list[str]:
+    """Say what cannot be checked, by the numbers of what there is."""
+    notes = [] if reference else ["The labelled images cannot be read: CAMs are measured from 0."]
+    if classes < 2:
+        notes.append("There is one class: what tells it from others cannot be shown.")
+    if queries < _FEWEST:
+        notes.append(f"{queries} images are too few to check CAMs with.")
+    return notes
 
 
 class _CheckedPairs:
@@ -222,6 +236,23 @@ class _CheckedPairs:
         self.encoded = self._encode(self.explainer)
         self.sides = self._draw(self.explainer, *self.encoded)
         self.heats = self.sides[0]
+
+    @property
+    def empty(self) -> int:
+        """Number of queries whose CAM is the same everywhere."""
+        flat = self.heats.reshape(len(self.heats), -1)
+        return int((flat.max(1) <= flat.min(1)).sum())
+
+    def rows(self, rows: np.ndarray) -> "_CheckedPairs":
+        """Return some of the pairs (n,)."""
+        some = copy(self)
+        some.queries, some.exemplars = self.queries[rows], self.exemplars[rows]
+        some.classes = self.classes[rows]
+        first, second = self.encoded
+        some.encoded = first.rows(rows), second.rows(rows)
+        some.sides = self.sides[0][rows], self.sides[1][rows]
+        some.heats = some.sides[0]
+        return some
 
     def redrawn(self, networks: Networks) -> np.ndarray:
         """Return the queries' pair CAMs by other networks of the same shape."""
@@ -292,16 +323,16 @@ def _curves(pairs: _CheckedPairs, rng: np.random.Generator, seed: int) -> dict[s
 
 def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.ndarray) -> Score:
     """Return a function of images: (N, 2), the Siamese probability and that of the class."""
-    siamese, head = explainer.siamese, explainer.networks.classifier_head
+    siamese, networks = explainer.siamese, explainer.networks
     u2, v2 = siamese.project(exemplars)
 
     @torch.no_grad()
     def score(images: np.ndarray) -> np.ndarray:
-        encoded = explainer.encode(images)
-        u1, v1 = siamese.project(pool(encoded.siamese))
+        encoded = embed_all(networks, images, explainer.device, precision=FLOAT32)
+        u1, v1 = siamese.project(encoded.siamese)
         both = torch.relu(u1 + v2) + torch.relu(u2 + v1)
         pair = torch.sigmoid(both @ siamese.weight / 2 + siamese.bias)
-        logits = head(pool(encoded.classifier).to(explainer.device)).cpu()
+        logits = networks.classifier_head(encoded.classifier.to(explainer.device)).cpu()
         by_class = torch.softmax(logits, 1)[torch.arange(len(images)), torch.as_tensor(classes)]
         return torch.stack([pair, by_class], 1).numpy()
 

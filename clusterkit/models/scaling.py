@@ -1,0 +1,37 @@
+"""Standardisation that does not make channels loud that are nearly always silent."""
+
+import torch
+
+# In the heads. Plain regression on malaria gains 0.7, 0.5 and 0.2 points at 5, 20 and 50 labels per
+# class by it, and from 0.05 to 0.25 little changes.
+HEAD_SHRINKAGE = 0.1
+
+
+def shrunk_variance(variance: torch.Tensor, depths: list[int], shrinkage: float) -> torch.Tensor:
+    """Move each feature's variance a part of the way to the mean variance of its kind.
+
+    Deep channels are zero in most images. Divided by its own standard deviation, one that is not
+    in a single labelled image outshouts all others there. Shrinkage of covariances towards their
+    diagonal mean is Ledoit and Wolf's (2004, doi:10.1016/S0047-259X(03)00096-4).
+
+    Parameters
+    ----------
+    variance : (D,) float Tensor ≥ 0
+        Of features as `models.heads.pool` orders them.
+    depths : list of int
+        Channels of each depth (`Encoder.nested`); D is twice their sum. A kind is the maxima or
+        the means of one depth. Empty: nothing is known of the features, and nothing is changed.
+    shrinkage : float in [0, 1]
+        0: nothing is changed; 1: all features of a kind get the same variance.
+
+    Returns
+    -------
+    (D,) float Tensor
+
+    >>> shrunk_variance(torch.tensor([1.0, 3.0, 8.0, 0.0]), [2], 0.5).tolist()
+    [1.5, 2.5, 6.0, 2.0]
+    """
+    if not depths:
+        return variance
+    kinds = variance.split([*depths, *depths])
+    return torch.cat([torch.lerp(kind, kind.mean(), shrinkage) for kind in kinds])
