@@ -152,6 +152,12 @@ def _ahead(batch_size: int, workers: int) -> int:
     return max(2, -(-2 * batch_size // (_SLICE * workers)))
 
 
+def shared_memory(how: ImageConfig, batch_size: int, workers: int) -> int:
+    """Return how many bytes of shared memory the pictures that workers read ahead take at most."""
+    slices = workers * _ahead(batch_size, workers) + -(-batch_size // _SLICE)
+    return slices * _SLICE * 3 * how.pixels**2
+
+
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     give_way()

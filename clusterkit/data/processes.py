@@ -4,14 +4,19 @@ import multiprocessing
 import os
 import sys
 
+from clusterkit.limits import usable_processors
+
 # The main process leads: a worker that takes its turn away from a forward pass stops all of that
 # pass's threads, and what is read ahead fills the gaps.
 _NICE = 10
 
 
 def reading_processes(requested: int | None = None) -> int:
-    """Return how many processes read images: as requested, else one per processor, at most 8."""
-    return min(os.cpu_count() or 1, 8) if requested is None else requested
+    """Return how many processes read images: as requested, else one per processor, at most 8.
+
+    Of processors those count that this process may use: in a container they may be few of many.
+    """
+    return min(usable_processors(), 8) if requested is None else requested
 
 
 def start_method() -> str:

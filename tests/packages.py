@@ -1,0 +1,44 @@
+"""Packages that are not there: made of a module and its metadata, in a folder of the path."""
+
+from pathlib import Path
+
+# Loaded by every Python that has the folder on its path: whoever asks the network is written down.
+NO_NETWORK = """
+import os, socket
+
+def _refuse(*asked, **_):
+    with open({log!r}, "a") as file:
+        print(os.getpid(), asked, file=file)
+    raise OSError("no network")
+
+_connect, _bind = socket.socket.connect, socket.socket.bind
+# Processes that read images talk to each other through files.
+_local = lambda address: isinstance(address, (str, bytes))
+socket.getaddrinfo = _refuse
+socket.socket.connect = lambda s, a: _connect(s, a) if _local(a) else _refuse(a)
+socket.socket.connect_ex = socket.socket.connect
+socket.socket.sendto = _refuse
+socket.socket.bind = lambda s, a: _bind(s, a) if _local(a) else _refuse(a)
+"""
+
+
+def make_package(folder: Path, name: str, version: str = "1.0", *, requires=(), extras=None,
+                 code: str | None = "") -> None:  # fmt: skip
+    """Make a package as pip leaves it; `code` None: metadata alone."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {one}" for one in requires]
+    for extra, needed in (extras or {}).items():
+        lines.append(f"Provides-Extra: {extra}")
+        lines += [f'Requires-Dist: {one}; extra == "{extra}"' for one in needed]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+    if code is not None:
+        (folder / f"{name.replace('-', '_')}.py").write_text(code)
+
+
+def watch_network(folder: Path) -> Path:
+    """Refuse all network to every Python with `folder` on its path; returns who asked for what."""
+    log = folder / "asked.txt"
+    (folder / "sitecustomize.py").write_text(NO_NETWORK.format(log=str(log)))
+    return log
