@@ -8,6 +8,9 @@ import click
 from clusterkit.commands.options import CommonOptions, common, print_summary
 from clusterkit.errors import ClusterkitError
 
+# Packages that an extra lacks; JSON has all.
+_NAMED = 3
+
 
 @click.command()
 @click.option(
@@ -60,7 +63,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("versions", named))
     there = [extra for extra, lacks in facts["extras"].items() if not lacks]
     lines.append(("extras", ", ".join(there) or "none"))
-    absent = [f"{x} (needs {', '.join(lacks)})" for x, lacks in facts["extras"].items() if lacks]
+    absent = [f"{x} (needs {_some(lacks)})" for x, lacks in facts["extras"].items() if lacks]
     if absent:
         lines.append(("no extra", "; ".join(absent) + "; pip install 'clusterkit[NAME]'"))
     for one in facts["weights"]:
@@ -84,6 +87,11 @@ def _device_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     why = {"bfloat16": "it has the circuits", "float32": "no circuits for bfloat16"}
     quick = facts["precision"]
     return [*lines, ("precision", f"{quick} on {facts['device']}: {why[quick]}")]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _gb(count: int | None) -> str:

@@ -60,11 +60,13 @@ def try_out(installation: Installation, config: Config, patience: float = PATIEN
             "size": config.image.pixels,
         }
         steps, why = _run(task, patience)
+        reasons: dict[str, list[str]] = {}
         for step, line in steps.items():
             if "found" in line:
                 outcome.facts[step] = line["found"]
             else:
-                outcome.troubles.append(_failed(step, line.get("error", why), installation))
+                reasons.setdefault(line.get("error", why), []).append(step)
+        outcome.troubles += [_failed(r, found, installation) for r, found in reasons.items()]
         if not steps:
             outcome.troubles.append(
                 Trouble(
@@ -128,22 +130,26 @@ def _ended(code: int, err: bytes) -> str:
     return f"it ends Python with exit code {code}{said}"
 
 
-def _failed(step: str, why: str, installation: Installation) -> Trouble:
-    if step.startswith(IMPORT):
-        package = step.removeprefix(IMPORT)
-        version = installation.versions.get(package)
-        name = f"{package} {version}" if version else package
-        return Trouble(
-            "packages",
-            f"{name} cannot be imported: {why}; pip install --upgrade "
-            f"--force-reinstall {package}, or another build for this machine",
-        )
-    if step == "workers":
+def _failed(why: str, steps: list[str], installation: Installation) -> Trouble:
+    """Return one trouble of steps that fail for one reason, as do all that import a broken one."""
+    first, versions = steps[0], installation.versions
+    if first.startswith(IMPORT):
+        package = first.removeprefix(IMPORT)
+        name = f"{package} {versions[package]}" if versions.get(package) else package
+        others = [step.removeprefix(IMPORT) for step in steps[1:] if step.startswith(IMPORT)]
+        too = f", nor can {', '.join(others)}" if others else ""
+        mend = f"pip install --upgrade --force-reinstall {package}"
+        if package == "torchvision":
+            mend = (
+                f"install it and torch of one release and one build, both for CUDA or both for the "
+                f"CPU (torch is {versions.get('torch')})"
+            )
+        return Trouble("packages", f"{name} cannot be imported{too}: {why}; {mend}")
+    if first == "workers":
         return Trouble(
             "processes",
-            f"worker processes cannot read images here: {why}; in a "
-            "container give shared memory (docker run --shm-size 1g) and allow "
-            "processes and semaphores",
+            f"worker processes cannot read images here: {why}; in a container give shared memory "
+            "(docker run --shm-size 1g) and allow processes and semaphores",
         )
     return Trouble("device", f"torch cannot tell its devices: {why}; install it anew")
 

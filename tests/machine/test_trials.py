@@ -19,7 +19,7 @@ def tried(tmp_path, monkeypatch):
     def call(patience=60.0, **code):
         for name, text in code.items():
             make_package(tmp_path, name, code=text)
-        of_torch = {name for name in code if name in ("torch", "ck_vision")}
+        of_torch = {name for name in code if name in ("torch", "torchvision", "ck_vision")}
         versions = dict.fromkeys(code, "1.0")
         installation = Installation(versions, {}, {n: n for n in code}, of_torch, [])
         return try_out(installation, config_from_dict({}), patience)
@@ -59,6 +59,16 @@ def test_without_torch_one_line_and_the_rest(tried, code):
     (trouble,) = outcome.troubles
     assert "torch 1.0 cannot be imported: " in trouble.text
     assert "import ck_good" in outcome.facts
+
+
+def test_all_that_import_a_broken_one_are_one_line(tried):
+    outcome = tried(torch="", torchvision="raise RuntimeError('operator nms does not exist')",
+                    ck_vision="import torchvision")  # fmt: skip
+    trouble = outcome.troubles[0].text
+    assert trouble.startswith("torchvision 1.0 cannot be imported, nor can ck_vision: RuntimeError")
+    assert "one release and one build" in trouble
+    assert "(torch is 1.0)" in trouble
+    assert all("imported" not in other.text for other in outcome.troubles[1:])
 
 
 def test_python_that_cannot_be_started(tried, monkeypatch, tmp_path):
