@@ -11,14 +11,15 @@ def _refuse(*asked, **_):
         print(os.getpid(), asked, file=file)
     raise OSError("no network")
 
-_connect, _bind = socket.socket.connect, socket.socket.bind
+_connect, _listen = socket.socket.connect, socket.socket.listen
 # Processes that read images talk to each other through files.
-_local = lambda address: isinstance(address, (str, bytes))
+_local = lambda s: s.family == getattr(socket, "AF_UNIX", None)
 socket.getaddrinfo = _refuse
-socket.socket.connect = lambda s, a: _connect(s, a) if _local(a) else _refuse(a)
+socket.socket.connect = lambda s, a: _connect(s, a) if _local(s) else _refuse(a)
 socket.socket.connect_ex = socket.socket.connect
 socket.socket.sendto = _refuse
-socket.socket.bind = lambda s, a: _bind(s, a) if _local(a) else _refuse(a)
+# A name alone is no network: urllib3 takes one when it is imported, to know of IPv6.
+socket.socket.listen = lambda s, *a: _listen(s, *a) if _local(s) else _refuse(s.getsockname())
 """
 
 
