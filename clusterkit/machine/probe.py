@@ -6,10 +6,12 @@ return. So each step is written before it is taken, as a line of JSON, and its o
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +21,9 @@ from clusterkit.machine.trouble import one_line
 
 # Begins the name of a step that imports a package, which follows.
 IMPORT = "import "
+
+# Seconds that a worker may take to read a few pictures.
+_PATIENCE = 45
 
 # Batches as large as `assign` reads on a GPU.
 _BATCH = 64
@@ -122,26 +127,51 @@ def _gpu(number: int) -> dict[str, Any]:
 
 
 def _read_by_worker(size: int) -> dict[str, Any]:
-    """Let a worker process read two slices of pictures, as `fit` and `assign` do."""
+    """Let a worker process read two slices of pictures, as `fit` and `assign` do.
+
+    ``shared_memory`` is what they take of it at most, ``room`` what there is; None: not known.
+    """
     from PIL import Image
 
     from clusterkit.config import ImageConfig
     from clusterkit.data.loading import load_batches, shared_memory
-    from clusterkit.data.processes import reading_processes, start_method
+    from clusterkit.data.processes import (
+        reading_processes,
+        shared_memory_room,
+        start_method,
+    )
 
-    how = ImageConfig(size=size)
-    with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder:
+    how, workers = ImageConfig(size=size), reading_processes()
+    with tempfile.TemporaryDirectory(prefix="clusterkit-") as folder, _alarm():
         path = Path(folder) / "picture.png"
         Image.new("RGB", (size, size), "grey").save(path)
         (batch,) = load_batches([(str(path), None)] * 16, how, 16, 1)
     if any(batch.errors):
         raise RuntimeError(next(error for error in batch.errors if error))
-    workers = reading_processes()
     return {
         "start": start_method(),
         "processes": workers,
         "shared_memory": shared_memory(how, _BATCH, workers),
+        "room": shared_memory_room(),
     }
+
+
+@contextmanager
+def _alarm() -> Iterator[None]:
+    """Interrupt what is inside where it takes too long, where the system has an alarm."""
+
+    def ring(*_: Any) -> None:
+        raise TimeoutError(f"no answer in {_PATIENCE} seconds")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(_PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 if __name__ == "__main__":
