@@ -69,6 +69,16 @@ def usable_memory(proc: Path = PROC, groups: Path = GROUPS) -> Memory:
     return Memory(total, free, limited)
 
 
+def address_space() -> int | None:
+    """Return how many bytes this process may map (``ulimit -v``); None: as many as it likes."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
 def _quotas(proc: Path, groups: Path) -> Iterator[float]:
     """Yield processors' worth of time that each group may use."""
     for folder in _folders("cpu", proc, groups):

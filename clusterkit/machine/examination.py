@@ -10,7 +10,8 @@ from typing import Any
 
 from clusterkit import __version__
 from clusterkit.config import Config
-from clusterkit.limits import usable_memory, usable_processors
+from clusterkit.errors import OutputError
+from clusterkit.limits import Memory, address_space, usable_memory, usable_processors
 from clusterkit.machine.disks import look_at_folders
 from clusterkit.machine.installation import read_installation
 from clusterkit.machine.trials import try_out
@@ -62,7 +63,16 @@ def examine(config: Config | None = None, run: Path | None = None) -> Examinatio
         Whose device, encoder and image size are tried; None: the defaults.
     run : Path or None
         Where a run is to be written; None: ``./runs``.
+
+    Raises
+    ------
+    OutputError
+        There is no current folder, as after somebody has deleted it.
     """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise OutputError("the current folder is not there any more; cd to one that is") from error
     config = config or Config()
     installation = read_installation()
     found = Examination()
@@ -70,19 +80,7 @@ def examine(config: Config | None = None, run: Path | None = None) -> Examinatio
     found.facts["processors"] = {"usable": usable_processors(), "present": os.cpu_count()}
     memory = usable_memory()
     found.facts["memory"] = asdict(memory) | {"needed": FIT_MEMORY}
-    if memory.free is not None and memory.free < FIT_MEMORY:
-        more = (
-            "give the container more (docker run --memory 4g)"
-            if memory.limited
-            else "close other programs, or take a machine with more"
-        )
-        found.troubles.append(
-            Trouble(
-                "memory",
-                f"{memory.free / 1e9:.1f} GB are free, and fit "
-                f"takes about {FIT_MEMORY / 1e9:.0f} GB; {more}",
-            )
-        )
+    found.troubles += _about_memory(memory)
     found.facts["folders"], troubles = look_at_folders(config, run)
     found.troubles += troubles
     weights, troubles = find_weights(config.model)
@@ -105,6 +103,26 @@ def examine(config: Config | None = None, run: Path | None = None) -> Examinatio
         found.facts[key] = device.get(key)
     found.facts["workers"] = outcome.facts.get("workers")
     return found
+
+
+def _about_memory(memory: Memory) -> list[Trouble]:
+    troubles = []
+    if memory.free is not None and memory.free < FIT_MEMORY:
+        more = (
+            "give the container more (docker run --memory 4g)"
+            if memory.limited
+            else "close other programs, or take a machine with more"
+        )
+        text = f"{memory.free / 1e9:.1f} GB are free, and fit takes about {FIT_MEMORY / 1e9:.0f} GB"
+        troubles.append(Trouble("memory", f"{text}; {more}"))
+    mapped = address_space()
+    if mapped is not None:
+        text = (
+            f"a process may map {mapped / 1e9:.1f} GB, and torch maps more than it uses; "
+            "if it cannot be imported: ulimit -v unlimited"
+        )
+        troubles.append(Trouble("memory", text, fails=False))
+    return troubles
 
 
 def _about_encoding() -> list[Trouble]:

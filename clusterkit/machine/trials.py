@@ -88,7 +88,7 @@ def try_out(installation: Installation, config: Config, patience: float = PATIEN
 def _run(task: dict[str, Any], patience: float) -> tuple[dict[str, dict[str, Any]], str]:
     """Return step → its last line, and why the process ended where it did not do all."""
     # Found as this process found them, and not in the current folder.
-    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    paths = os.pathsep.join(path or os.curdir for path in sys.path)
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "clusterkit.machine.probe", json.dumps(task)],

@@ -149,6 +149,22 @@ def test_hostile_surroundings(name, child):
     assert len(fails(out)) == code
 
 
+def test_a_limit_of_what_may_be_mapped_is_a_note(command, untried, monkeypatch):
+    monkeypatch.setattr("clusterkit.machine.examination.address_space", lambda: 3_000_000_000)
+    code, out, _ = command("doctor")
+    assert code == 0
+    assert "note       memory: a process may map 3.0 GB" in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows deletes no folder that is used")
+def test_a_current_folder_that_is_gone(command, untried, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert command("doctor") == (
+        1, "", "error: the current folder is not there any more; cd to one that is\n")  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["file", "in a file", "too long"])
 def test_runs_that_cannot_be_written(kind, child, tmp_path):
     make_package(child.stubs, "clusterkit", __version__, requires=["click"], code=None)
