@@ -17,7 +17,7 @@ _NAMED = 3
     "--run",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where a run is to be written; default ./runs.",
+    help="Where a run is to be written, default ./runs; one that is there is loaded, to try it.",
 )
 @common
 def doctor(common: CommonOptions, run: Path | None) -> None:
@@ -71,7 +71,11 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("weights", f"{one['source']}: {one['name']}, {one['size'] / 1e6:,.1f} MB"
                       f"{state}, {one['path']}"))  # fmt: skip
     own = [f"{name} ({package})" for name, package in facts["encoders"].items()]
-    return lines + ([("encoders", ", ".join(own))] if own else [])
+    lines += [("encoders", ", ".join(own))] if own else []
+    loaded = facts["run"]
+    if loaded and not loaded["wrong"]:
+        lines.append(("run", f"{loaded['id']} can be loaded; encoder {loaded['backbone']}"))
+    return lines
 
 
 def _device_lines(facts: dict[str, Any]) -> list[tuple[str, str]]:

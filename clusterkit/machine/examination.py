@@ -62,7 +62,7 @@ def examine(config: Config | None = None, run: Path | None = None) -> Examinatio
     config : Config or None
         Whose device, encoder and image size are tried; None: the defaults.
     run : Path or None
-        Where a run is to be written; None: ``./runs``.
+        Where a run is to be written; None: ``./runs``. One that is there is loaded, to try it.
 
     Raises
     ------
@@ -96,12 +96,14 @@ def examine(config: Config | None = None, run: Path | None = None) -> Examinatio
     found.facts["system"] = platform.platform()
     found.facts["encoding"] = sys.getfilesystemencoding()
     found.troubles += _about_encoding()
-    outcome = try_out(installation, config)
+    there = run if run is not None and os.path.isfile(run / "run.json") else None
+    outcome = try_out(installation, config, there)
     found.troubles += outcome.troubles
     device = outcome.facts.get("device", {})
     for key in ("devices", "device", "precision", "threads"):
         found.facts[key] = device.get(key)
-    found.facts["workers"] = outcome.facts.get("workers")
+    for key in ("workers", "run"):
+        found.facts[key] = outcome.facts.get(key)
     return found
 
 

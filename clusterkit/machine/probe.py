@@ -40,7 +40,7 @@ def main(task: str) -> None:
     task : str
         ``modules``: packages, each with the module to import, in order, what needs torch after
         torch; ``device``: as the setting; None: no step that needs torch; ``size``: pixels a side
-        of images.
+        of images; ``run``: a run to load, or None.
     """
     asked = json.loads(task)
     # What a package prints while it is imported must not get between the lines.
@@ -60,6 +60,8 @@ def main(task: str) -> None:
         return
     _try(tell, "device", lambda: _device(asked["device"]))
     _try(tell, "workers", lambda: _read_by_worker(asked["size"]))
+    if asked["run"] is not None:
+        _try(tell, "run", lambda: _load(asked["run"]))
 
 
 def _try(tell: Tell, step: str, act: Callable[[], Any]) -> bool:
@@ -154,6 +156,18 @@ def _read_by_worker(size: int) -> dict[str, Any]:
         "shared_memory": shared_memory(how, _BATCH, workers),
         "room": shared_memory_room(),
     }
+
+
+def _load(path: str) -> dict[str, Any]:
+    """Load a run, which takes the package that its encoder is from."""
+    from clusterkit.errors import ClusterkitError
+    from clusterkit.formats.run import Run
+
+    try:
+        info = Run.load(Path(path)).info
+    except ClusterkitError as error:
+        return {"wrong": str(error)}
+    return {"wrong": None, "id": info["id"], "backbone": info["backbone"]}
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Outcome:
     Attributes
     ----------
     facts : dict
-        Of the steps ``device`` and ``workers``, see `machine.probe`.
+        Of the steps ``device``, ``workers`` and ``run``, see `machine.probe`.
     troubles : list of Trouble
     """
 
@@ -34,8 +34,13 @@ class Outcome:
     troubles: list[Trouble] = field(default_factory=list)
 
 
-def try_out(installation: Installation, config: Config, patience: float = PATIENCE) -> Outcome:
-    """Import packages, look for devices and read images by a worker, in a process of its own.
+def try_out(
+    installation: Installation,
+    config: Config,
+    run: Path | None = None,
+    patience: float = PATIENCE,
+) -> Outcome:
+    """Import packages, look for devices, read images by a worker, in a process of its own.
 
     Where the process ends or takes too long in one step, another one goes on after that step.
 
@@ -45,6 +50,8 @@ def try_out(installation: Installation, config: Config, patience: float = PATIEN
         Whose modules are imported; those that need torch last.
     config : Config
         Whose device and image size are tried.
+    run : Path or None
+        A run that is loaded to try it.
     patience : float
         Seconds that a process may take.
     """
@@ -57,6 +64,7 @@ def try_out(installation: Installation, config: Config, patience: float = PATIEN
             "modules": [(name, modules[name]) for name in todo],
             "device": config.device if "torch" in modules else None,
             "size": config.image.pixels,
+            "run": None if run is None else str(run),
         }
         steps, why = _run(task, patience)
         reasons: dict[str, list[str]] = {}
@@ -81,6 +89,8 @@ def try_out(installation: Installation, config: Config, patience: float = PATIEN
             break
         todo = todo[todo.index(package) + 1 :]
     outcome.troubles += _about_devices(outcome.facts.get("device"))
+    if wrong := outcome.facts.get("run", {}).get("wrong"):
+        outcome.troubles.append(Trouble("run", wrong))
     outcome.troubles += _about_shared_memory(outcome.facts.get("workers"))
     return outcome
 
@@ -150,6 +160,10 @@ def _failed(why: str, steps: list[str], installation: Installation) -> Trouble:
             f"worker processes cannot read images here: {why}; in a container allow processes, "
             "semaphores and shared memory (docker run --shm-size 1g)",
         )
+    if first == "run":
+        return Trouble(
+            "run", f"it cannot be loaded: {why}; fit it again, or take it from where it is"
+        )
     return Trouble("device", f"torch cannot tell its devices: {why}; install it anew")
 
 
@@ -187,8 +201,7 @@ def _about_shared_memory(found: dict[str, Any] | None) -> list[Trouble]:
             "shared memory",
             f"{SHARED_MEMORY} has {found['room'] / 1e6:,.0f} MB free, and {found['processes']} "
             f"processes that read images take up to {found['shared_memory'] / 1e6:,.0f} MB; "
-            "images then go through pipes, which is slower; docker run --shm-size 1g gives a "
-            "container more",
+            "images then go through pipes; docker run --shm-size 1g gives a container more",
             fails=False,
         )
     ]

@@ -71,7 +71,7 @@ def find_weights(model: ModelConfig) -> tuple[list[WeightsHere], list[Trouble]]:
             )
             troubles.append(Trouble("weights", text, fails=False))
     found += _of_hub()
-    if model.weights not in ("auto", "none") and not Path(model.weights).exists():
+    if model.weights not in ("auto", "none") and not os.path.exists(model.weights):
         text = (
             f"{model.weights}, which the settings name, does not exist; give model.weights "
             "auto, none, a file or a folder"

@@ -19,7 +19,7 @@ def tried(tmp_path, monkeypatch):
         of_torch = {name for name in code if name in ("torch", "torchvision", "ck_vision")}
         versions = dict.fromkeys(code, "1.0")
         installation = Installation(versions, {}, {n: n for n in code}, of_torch, [])
-        return try_out(installation, config_from_dict({}), patience)
+        return try_out(installation, config_from_dict({}), patience=patience)
 
     return call
 
@@ -91,3 +91,15 @@ def test_shared_memory_that_a_container_lacks(tmp_path, monkeypatch):
     assert "has 16 MB free" in trouble.text
     assert outcome.facts["workers"]["shared_memory"] > 60_000_000
     assert outcome.facts["device"]["precision"] in ("float32", "bfloat16")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_carried_here(run, tmp_path):
+    torch = Installation({}, {}, {"torch": "torch"}, {"torch"}, [])
+    outcome = try_out(torch, run.config, run.path)
+    assert outcome.facts["run"] == {"wrong": None, "id": run.info["id"], "backbone": "resnet18"}
+    assert [trouble.text for trouble in outcome.troubles if trouble.fails] == []
+    (tmp_path / "run.json").write_text("{")
+    (trouble,) = (t for t in try_out(torch, run.config, tmp_path).troubles if t.fails)
+    assert trouble.about == "run"
+    assert "run.json" in trouble.text
