@@ -27,8 +27,13 @@ def doctor(common: CommonOptions, run: Path | None) -> None:
     there; packages are imported, and a worker process reads an image, to try it. Exits with 1 if
     something would fail. No network is asked for anything.
     """
-    from clusterkit.machine.examination import examine
-
+    try:
+        from clusterkit.machine.examination import examine
+    except ImportError as error:
+        # What other packages are compared by.
+        raise ClusterkitError(
+            f"{error.name} cannot be imported ({error}); pip install {error.name}"
+        ) from error
     found = examine(common.config, run)
     failing = [{"about": one.about, "text": one.text} for one in found.failing]
     notes = [{"about": one.about, "text": one.text} for one in found.notes]

@@ -22,6 +22,8 @@ def untried(monkeypatch, tmp_path):
     """Leave out the trials, which take seconds."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("clusterkit.machine.examination.try_out", lambda *given: Outcome())
+    enough = Memory(16_000_000_000, 8_000_000_000)
+    monkeypatch.setattr("clusterkit.machine.examination.usable_memory", lambda: enough)
 
 
 @pytest.fixture
@@ -121,6 +123,13 @@ def test_without_torch_one_line_says_so_and_the_rest_is_told(child, code, said):
     assert "Traceback" not in err
     assert "SHA-256 as it should be" in out
     assert "gpu        not known" in out
+
+
+def test_without_what_versions_are_compared_by(child):
+    make_package(child.stubs, "packaging", code="raise ImportError('gone', name='packaging')")
+    code, _, err = child()
+    assert code == 1
+    assert err == "error: packaging cannot be imported (gone); pip install packaging\n"
 
 
 HOSTILE = {
