@@ -104,11 +104,16 @@ def _device(name: str) -> dict[str, Any]:
                 "precision": quick_precision("mps"),
             }
         )
+    found |= {"device": None, "precision": None}
     try:
         chosen = choose_device(name)
+        # A GPU that this build of torch knows nothing of is there, and computes nothing.
+        torch.ones(8, device=chosen).mul(2).sum().item()
         found |= {"device": str(chosen), "precision": quick_precision(chosen)}
     except ConfigError as error:
-        found |= {"device": None, "precision": None, "wrong": str(error)}
+        found["wrong"] = str(error)
+    except RuntimeError as error:
+        found["wrong"] = f"{chosen} computes nothing: {one_line(error)}; give --device cpu"
     return found
 
 
