@@ -10,6 +10,7 @@ from clusterkit import __version__
 from clusterkit.commands.assign_command import assign
 from clusterkit.commands.audit_command import audit
 from clusterkit.commands.demo_command import demo
+from clusterkit.commands.doctor_command import doctor
 from clusterkit.commands.embed_command import embed
 from clusterkit.commands.export_command import export
 from clusterkit.commands.fit_command import fit
@@ -27,7 +28,7 @@ def cli() -> None:
     """Label and cluster image datasets from a small labelled fraction, with evidence."""
 
 
-for _command in (fit, assign, review, audit, similar, inspect, export, embed, demo):
+for _command in (fit, assign, review, audit, similar, inspect, export, embed, doctor, demo):
     cli.add_command(_command)
 
 

@@ -14,7 +14,12 @@ from clusterkit.data.appearance import APPEARANCE, measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, reasons, seen_by_model
-from clusterkit.data.processes import give_way, reading_processes, start_method
+from clusterkit.data.processes import (
+    give_way,
+    reading_processes,
+    shared_memory_room,
+    start_method,
+)
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -61,7 +66,7 @@ class ImageBatch:
 _Read = tuple[np.ndarray, str, str, np.ndarray]
 
 # Of the images of a slice: themselves, ids, reasons, signatures and appearance.
-_Slice = tuple[torch.Tensor, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
+_Slice = tuple[torch.Tensor | np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
 
 
 class _Images(Dataset[_Read]):
@@ -140,7 +145,7 @@ def load_batches(
         batch_sampler=[list(rows) for _, rows in slices],
         num_workers=workers,
         prefetch_factor=_ahead(batch_size, workers) if workers else None,
-        collate_fn=_collate,
+        collate_fn=_collate if _shared(how, batch_size, workers) else _collate_arrays,
         worker_init_fn=_start_worker if workers else None,
         multiprocessing_context=start_method() if workers else None,
     )
@@ -152,18 +157,37 @@ def _ahead(batch_size: int, workers: int) -> int:
     return max(2, -(-2 * batch_size // (_SLICE * workers)))
 
 
+def shared_memory(how: ImageConfig, batch_size: int, workers: int) -> int:
+    """Return how many bytes of shared memory the pictures that workers read ahead take at most."""
+    if not workers:
+        return 0
+    slices = workers * _ahead(batch_size, workers) + -(-batch_size // _SLICE)
+    return slices * _SLICE * 3 * how.pixels**2
+
+
+def _shared(how: ImageConfig, batch_size: int, workers: int) -> bool:
+    """Whether there is room for the pictures in shared memory: without, a worker never answers."""
+    room = shared_memory_room()
+    return room is None or room >= shared_memory(how, batch_size, workers)
+
+
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     give_way()
 
 
 def _collate(rows: list[_Read]) -> _Slice:
+    images, ids, errors, signatures, appearance = _collate_arrays(rows)
+    # A tensor travels from a worker through shared memory; arrays are pickled.
+    return torch.as_tensor(images), ids, errors, signatures, appearance
+
+
+def _collate_arrays(rows: list[_Read]) -> _Slice:
     images = np.stack([image for image, _, _, _ in rows])
     ids = tuple(identity for _, identity, _, _ in rows)
     errors = tuple(error for _, _, error, _ in rows)
     signatures = np.stack([signature for _, _, _, signature in rows])
-    # A tensor travels from a worker through shared memory; the small arrays are pickled.
-    return torch.from_numpy(images), ids, errors, signatures, measure_appearance(images)
+    return images, ids, errors, signatures, measure_appearance(images)
 
 
 def unread_batches(
@@ -207,7 +231,7 @@ def _join(number: int, parts: list[_Slice]) -> ImageBatch:
     images, ids, errors, signatures, appearance = zip(*parts, strict=True)
     return ImageBatch(
         number,
-        np.concatenate([part.numpy() for part in images]),
+        np.concatenate([np.asarray(part) for part in images]),
         np.array([one for part in ids for one in part], dtype=str),
         np.array([one for part in errors for one in part], dtype=str),
         np.concatenate(signatures),

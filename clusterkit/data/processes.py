@@ -2,16 +2,37 @@
 
 import multiprocessing
 import os
+import shutil
 import sys
+from pathlib import Path
+
+from clusterkit.limits import usable_processors
 
 # The main process leads: a worker that takes its turn away from a forward pass stops all of that
 # pass's threads, and what is read ahead fills the gaps.
 _NICE = 10
 
+# Where Linux keeps shared memory; other systems have no such folder.
+SHARED_MEMORY = Path("/dev/shm")
+
 
 def reading_processes(requested: int | None = None) -> int:
-    """Return how many processes read images: as requested, else one per processor, at most 8."""
-    return min(os.cpu_count() or 1, 8) if requested is None else requested
+    """Return how many processes read images: as requested, else one per processor, at most 8.
+
+    Of processors those count that this process may use: in a container they may be few of many.
+    """
+    return min(usable_processors(), 8) if requested is None else requested
+
+
+def shared_memory_room() -> int | None:
+    """Return how many bytes of shared memory are free; None: the system does not say.
+
+    A container often has little; Docker gives 64 MB.
+    """
+    try:
+        return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+    except OSError:
+        return None
 
 
 def start_method() -> str:

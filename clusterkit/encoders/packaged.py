@@ -8,10 +8,13 @@ Apache licence. Their tensors carry other names than timm's, in the same order.
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from clusterkit.errors import WeightsError
+
+if TYPE_CHECKING:
+    # What is there is asked for where torch cannot be imported, too.
+    import torch
 
 # Network of timm → the package that holds its weights. The first is a dependency.
 PACKAGES = {
@@ -31,8 +34,8 @@ def packaged_file(network: str) -> Path | None:
 
 
 def renamed(
-    tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], where: str
-) -> dict[str, torch.Tensor]:
+    tensors: "Mapping[str, torch.Tensor]", wanted: "Mapping[str, torch.Tensor]", where: str
+) -> "dict[str, torch.Tensor]":
     """Give packaged tensors the names of timm's network.
 
     Both list the layers in the order in which an image passes them. The last part of every name

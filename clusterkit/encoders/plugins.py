@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from clusterkit.encoders import GROUP
 from clusterkit.encoders.backbone import PLUGIN, Backbone, EncoderRecord
 from clusterkit.encoders.encoder import Encoder, EncoderInput, check_maps
 from clusterkit.errors import WeightsError
-
-GROUP = "clusterkit.encoders"
 
 _KEYS = ("mean", "std", "size", "interpolation", "crop_pct")
 

@@ -1,12 +1,16 @@
 """Other encoders through every command, and no command that opens a socket."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
 import clusterkit
 from clusterkit.config import config_from_dict
+from tests.packages import watch_network
 
 VIT = {
     "image": {"size": 64},
@@ -66,3 +70,40 @@ def test_the_defaults_ask_no_network_for_anything(sample, tmp_path, asked):
     clusterkit.audit(run)
     clusterkit.inspect(sample / "labels.csv")
     assert asked == []
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """Run Python in a process of its own, without network; returns it and who asked for what."""
+    folder = tmp_path / "watch"
+    folder.mkdir()
+    log = watch_network(folder)
+    path = os.pathsep.join([str(folder), *(p for p in sys.path if p)])
+
+    def call(code, *arguments):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+        )  # fmt: skip
+        return done, log.read_text() if log.exists() else ""
+
+    return call
+
+
+def test_processes_that_ask_are_seen(watched):
+    code = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9/x')"
+    inner = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    serves = "import socket; socket.create_server(('127.0.0.1', 0))"
+    for one in (code, inner, serves):
+        done, asked = watched(one)
+        assert "no network" in done.stderr
+        assert "127.0.0.1" in asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("demo", "--out", "demo"), ("doctor",)], ids=lambda a: a[0])
+def test_the_demo_and_doctor_ask_no_network_for_anything(watched, arguments):
+    done, asked = watched("from clusterkit.cli import main; main()", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert asked == ""

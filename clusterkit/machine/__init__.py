@@ -1,0 +1,1 @@
+"""What a machine can do, and what would fail on it: the facts of `clusterkit doctor`."""
