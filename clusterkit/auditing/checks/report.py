@@ -14,6 +14,7 @@ from clusterkit.auditing.checks.known_places import at_known_places, known_place
 from clusterkit.auditing.checks.places import PairScore
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
+from clusterkit.auditing.token_part import class_token_share, pair_token_share
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks
@@ -53,6 +54,9 @@ class CamChecks:
         is compared with; empty: no place is known.
     placed, exemplar_placed : int
         Number of images, and of pairs, whose place is known.
+    token : dict
+        ``pair`` and ``class`` → mean share of the evidence that is the class token's, 0 to 1, see
+        `pair_token_share`; empty: the encoder has none.
     notes : list of str
         Checks that were not possible, and why.
     """
@@ -66,6 +70,7 @@ class CamChecks:
     placed: int = 0
     exemplar_places: dict[str, dict[str, float]] = field(default_factory=dict)
     exemplar_placed: int = 0
+    token: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -176,12 +181,10 @@ def check_cams(
     images, labels = reference_images(predictor.run, _REFERENCE)
     explainer = replace(Explainer.plain(predictor), method=predictor.config.audit.method)
     pairs = _CheckedPairs(explainer, queries, exemplars, classes, (images, labels))
-    heats = pairs.heats
-    flat = heats.reshape(len(heats), -1)
     notes = [] if len(images) else ["The labelled images cannot be read: CAMs are measured from 0."]
     if len(predictor.run.classes) < 2:
         notes.append("There is one class: what tells it from others cannot be shown.")
-    result = CamChecks(images=len(queries), empty=int((flat.max(1) <= flat.min(1)).sum()))
+    result = _counted(pairs)
     if len(queries) < _FEWEST:
         notes.append(f"{len(queries)} images are too few to check CAMs with.")
         return replace(result, notes=notes)
@@ -238,6 +241,18 @@ class _CheckedPairs:
         self, explainer: Explainer, first: Encoded, second: Encoded
     ) -> tuple[np.ndarray, np.ndarray]:
         return explainer.pair_heats(first, second, self.classes, self.side)
+
+
+def _counted(pairs: _CheckedPairs) -> CamChecks:
+    """Count images and empty CAMs, and measure what is left out of all of them."""
+    explainer, (first, second), classes = pairs.explainer, pairs.encoded, pairs.classes
+    token = {}
+    if explainer.networks.encoder.tokens:
+        of_pair = pair_token_share(explainer, first, second, classes)
+        of_class = class_token_share(explainer, first, classes)
+        token = {"pair": float(of_pair.mean()), "class": float(of_class.mean())}
+    flat = pairs.heats.reshape(len(first), -1)
+    return CamChecks(len(first), empty=int((flat.max(1) <= flat.min(1)).sum()), token=token)
 
 
 def _with_places(
