@@ -79,10 +79,10 @@ def known_place_rows(
                        for other, row in others)  # fmt: skip
     # Where captum is installed both are made.
     lacks = _INTEGRATED in places and _GRAD_CAM not in places
-    without = f" There is no {_GRAD_CAM}: no layer of this encoder gives a map." if lacks else ""
+    why = f" There is no {_GRAD_CAM}: no layer of this encoder is known to give a map."
     return [(
         f"Points at the known place {whose}: {name}",
         f"{own['pointing']:.0%}",
         f"of {placed} pairs have the hottest place {whose} on the detail whose place is "
-        f"known, and {own['energy']:.0%} of the heat lies on it. Others: {beside}.{without}",
+        f"known, and {own['energy']:.0%} of the heat lies on it. Others: {beside}.{why * lacks}",
     )]  # fmt: skip
