@@ -153,6 +153,9 @@ def _captum(
     found = {}
     for depth, where in ((-1, "last map"), (0, "finest map")):
         plain = layer_grad_cam(score, images, others, depth)
+        if plain is None:
+            print(f"no layer of this encoder gives its {where}: captum LayerGradCam is left out")
+            continue
         found[f"captum LayerGradCam, {where}"] = plain
         moved = heat([torch.from_numpy(plain)], size, [explainer.offsets[depth]])
         found[f"captum LayerGradCam, {where}, moved and smoothed"] = moved

@@ -21,6 +21,7 @@ from clusterkit.auditing.checks import CamChecks, check_cams, places_of
 from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.summary import measure, summarise
+from clusterkit.auditing.token_part import about_token
 from clusterkit.config import Config
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.written_names import folder_of_record, relative_folder
@@ -121,6 +122,7 @@ def _write(
     checks = _check(drawer, run, places)
     notes = [*filter(None, [lack]), *batch.record.remarks, *batch.notes]
     notes += [*_lost(drawer.files, batch), *checks.warnings()]
+    notes += filter(None, [about_token(predictor.networks.encoder, checks.token)])
     calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, drawer.features)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from clusterkit.auditing.explain import Explainer
 from clusterkit.auditing.pictures import CAMS_OPTION, check_picture, overlay, thumbnail
+from clusterkit.auditing.token_part import pair_token_share
 from clusterkit.data.imageio.read import seen_by_model
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
@@ -26,10 +27,13 @@ class PairPicture:
     plain : two RGB pictures
     cams : two RGB pictures
         With the Siamese CAMs laid over.
+    left_out : str
+        What the CAMs cannot show, in words; "": nothing.
     """
 
     plain: tuple[Image.Image, Image.Image]
     cams: tuple[Image.Image, Image.Image]
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,12 @@ def picture_pair(
     heats = explainer.pair_heats(encoded[0], encoded[1], classes, run.info.size)
     plain = thumbnail(first, pixels[0], how.resize), thumbnail(second, pixels[1], how.resize)
     cams = overlay(plain[0], heats[0][0]), overlay(plain[1], heats[1][0])
-    return PairPicture(plain, cams)
+    left_out = ""
+    if explainer.networks.encoder.tokens:
+        share = pair_token_share(explainer, encoded[0], encoded[1], classes)[0]
+        left_out = (f"{share:.0%} of the evidence is the class token's, which sees the whole "
+                    "picture and has no place in it")  # fmt: skip
+    return PairPicture(plain, cams, left_out)
 
 
 def check_cams_picture(run: Run, path: Path | str | None) -> None:
@@ -102,6 +111,8 @@ def draw_pair(row: PairRow) -> Image.Image:
     """Draw one pair as two by two pictures: plain above, with CAMs below; returns RGB."""
     figure, canvas = _figure((7, 7.4))
     figure.suptitle(_plain(row.title))
+    if row.picture.left_out:
+        figure.supxlabel(_plain(row.picture.left_out), fontsize=9)
     axes = figure.subplots(2, 2)
     lines = ((row.picture.plain, ""), (row.picture.cams, "where the similarity comes from"))
     for line, (pictures, what) in enumerate(lines):

@@ -1,27 +1,19 @@
 """`audit --image`: one picture with everything that is known of one image, to pass on."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-import clusterkit
-from clusterkit.auditing.batch import AuditBatch, read_batch
-from clusterkit.auditing.evidence_pictures import CardPictures, MatchPictures, picture_rows
+from clusterkit.auditing.batch import read_batch
+from clusterkit.auditing.evidence_pictures import MatchPictures
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import WIDTH, Paper
 from clusterkit.auditing.pictures import check_picture, file_stem, save_png
 from clusterkit.auditing.plotting.figures import COLOURS, OTHER, PROMISE
+from clusterkit.auditing.sheet_contents import Sheet, gather
 from clusterkit.config import Config
-from clusterkit.data.files import ImageFolder
-from clusterkit.data.frames import frame_of, names_of
-from clusterkit.data.imageio.read import load_image, seen_by_model
-from clusterkit.data.written_names import written_name
-from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
-from clusterkit.inference.given import why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.output import writing
 
@@ -37,43 +29,6 @@ _HOW_TO_READ = (
     "images cannot be compared by their colours). They show where the model looked, and are no "
     "proof of disease: the model may be right for a wrong reason, and wrong where it looks rightly."
 )
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Contents of a sheet.
-
-    Attributes
-    ----------
-    pictures : CardPictures
-        The image's card and pictures.
-    probs : (K,) float or None
-        The classifier's probabilities; None where the image is not there.
-    classes : list of str
-    groups : list of str
-        Of the labelled images in `pictures.matches`.
-    threshold : float or None
-        Confidence from which on the predicted label is assigned; None: never, or not promised.
-    promise : str
-        In words.
-    level : float
-        How often label sets hold the true class.
-    lack, no_cams : str
-        Why there is no picture of the image, and no CAM of any; "".
-    origin : str
-        Which run, of when, made by what.
-    """
-
-    pictures: CardPictures
-    probs: np.ndarray | None
-    classes: list[str]
-    groups: list[str]
-    threshold: float | None
-    promise: str
-    level: float
-    lack: str
-    origin: str
-    no_cams: str = ""
 
 
 def write_sheet(
@@ -122,50 +77,6 @@ def write_sheet(
     return out
 
 
-def gather(
-    predictor: Predictor, batch: AuditBatch, row: pd.DataFrame, source: Path | None = None
-) -> Sheet:
-    """Gather the contents of the sheet of one row.
-
-    Parameters
-    ----------
-    row : DataFrame of one row of the batch's table
-    source : Path or None
-        Where the image is, if not where `assign` read it.
-    """
-    run, inputs, name = predictor.run, batch.inputs, row["image"].iloc[0]
-    own = row
-    if source is not None:
-        # A person has named it: it may itself be a link.
-        source = source.resolve()
-        inputs = ImageFolder(source.parent)
-        own = row.assign(image=written_name(source.name))
-    (pictures,) = picture_rows(predictor, own, inputs)
-    probs, lack = None, ""
-    if row["status"].iloc[0] == "failed":
-        lack = "The image could not be read."
-    elif pictures.thumb is None:
-        # Without the folder: the sheet is passed on, and paths of a machine are nobody's business.
-        lack = "The image is not where assign read it any more, or has changed since."
-    elif not why_no_cams(run):
-        probs = _probs(predictor, source or inputs.find(name, "audit"), row["image_id"].iloc[0])
-    groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
-    return Sheet(
-        # As it stands in the table, wherever its file was found.
-        pictures=replace(pictures, card=replace(pictures.card, image=name)),
-        probs=probs,
-        classes=run.classes,
-        groups=[groups.get(found.match.image, "") for found in pictures.matches],
-        threshold=_threshold(batch, row["predicted_label"].iloc[0]),
-        promise=batch.promise,
-        level=_level(batch, run),
-        lack=lack,
-        origin=f"run {run.path.name!r}, fitted {run.info.created[:10]} · "
-        f"{run.info.backbone} · clusterkit {clusterkit.__version__}",
-        no_cams=why_no_cams(run),
-    )
-
-
 def draw_sheet(sheet: Sheet) -> Image.Image:
     """Draw a sheet as an RGB picture, (1754, 1240) pixels."""
     paper, card = Paper(), sheet.pictures.card
@@ -195,7 +106,7 @@ def _draw_head(paper: Paper, sheet: Sheet) -> None:
     name = card.image if len(card.image) <= 160 else "…" + card.image[-159:]
     paper.text((_LEFT, 0.4), name, 5.7, 12, lines=2, fontweight="bold")
     paper.text((_LEFT, 0.86), f"id {card.image_id or 'none'} · {sheet.origin}", 5.7, 7.5,
-               color=_GREY)  # fmt: skip
+               lines=2, color=_GREY)  # fmt: skip
     colour = COLOURS.get(card.status, OTHER)
     paper.box((6.35, 0.4), 1.42, 0.42, facecolor="white", edgecolor=colour, linewidth=2)
     paper.box((6.35, 0.4), 0.12, 0.42, facecolor=colour, edgecolor=colour)
@@ -281,6 +192,8 @@ def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
     paper.text((_LEFT, y), "The labelled images that are most similar to it, and the places that "
                "make the two alike", _RIGHT - _LEFT, 9.5, fontweight="bold")  # fmt: skip
     y += 0.22
+    if sheet.left_out:
+        y = paper.text((_LEFT, y), sheet.left_out, _RIGHT - _LEFT, 7.5, lines=2) + 0.06
     # As large as three rows of them can be.
     step = min(1.72, (_FOOT - y - 0.25) / 3)
     side = step - 0.1
@@ -324,26 +237,6 @@ def _draw_foot(paper: Paper, sheet: Sheet) -> None:
     y = paper.text((_LEFT + 1.4, y), _HOW_TO_READ, _RIGHT - _LEFT - 1.4, 7.5, lines=3) + 0.06
     paper.box((_LEFT, y), _RIGHT - _LEFT, 0.006, facecolor=PROMISE, edgecolor="none")
     paper.text((_LEFT, y + 0.05), sheet.promise, _RIGHT - _LEFT, 7.5, lines=3)
-
-
-def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None:
-    how = predictor.run.config.image
-    try:
-        image = load_image(path, how.size, how, frame_of(image_id))
-    except DataError:
-        return None
-    _, logits = predictor.features(seen_by_model(image, how)[None])
-    return predictor.calibration.fusion.classifier_probs(logits)[0]
-
-
-def _threshold(batch: AuditBatch, label: str) -> float | None:
-    threshold = batch.record.threshold(label)
-    return threshold if threshold is not None and 0 <= threshold <= 1 else None
-
-
-def _level(batch: AuditBatch, run: Run) -> float:
-    level = batch.record.confidence
-    return level if level is not None and 0 < level < 1 else run.config.assign.confidence
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -90,18 +90,25 @@ class TimmEncoder(Encoder):
         return [*(maps for maps, _ in found), token[:, :, None, None]]
 
     def stages(self) -> list[list[nn.Module]]:
-        """Return the layers up to the first depth, from there to the second, and so on."""
+        """Return the layers up to the first depth, from there to the second, and so on.
+
+        What a network holds beside its layers (position embeddings, tokens, scales of its blocks)
+        is a `ParameterList` in the stage where it is used.
+        """
         found: list[list[nn.Module]] = [[] for _ in self._ends]
         stage, inside = 0, False
         for name, module in self.network.named_modules():
-            if not name or next(module.children(), None) is not None:
+            own, children = list(module.parameters(recurse=False)), list(module.children())
+            if children and not own:
                 continue
             within = f"{name}.".startswith(f"{self._ends[stage]}.")
             if inside and not within and stage + 1 < len(self._ends):
                 stage += 1
                 within = f"{name}.".startswith(f"{self._ends[stage]}.")
             inside = within
-            found[stage].append(module)
+            # timm's BatchNorm has its activation as a child, and is a layer nevertheless.
+            deeper = any(True for child in children for _ in child.parameters())
+            found[stage].append(nn.ParameterList(own) if deeper else module)
         return found
 
     def layer(self, number: int) -> nn.Module | None:

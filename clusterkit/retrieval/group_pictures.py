@@ -12,6 +12,7 @@ from clusterkit.auditing.pair_pictures import (
     picture_pair,
     shorten,
 )
+from clusterkit.auditing.token_part import about_token
 from clusterkit.data.imageio.read import load_image
 from clusterkit.formats.run import Run
 from clusterkit.inference.predictor import Predictor
@@ -50,7 +51,8 @@ def draw_group_matches(
         picture = picture_pair(explainer, predictor.run, first, second, match.label)
         rows.append(PairRow(picture, _title(match), (match.query_image, match.image)))
     name = shorten(query.group) if query.group and not query.refs else _images(len(query.names))
-    return draw_pairs(rows, f"Query: {name}. The patients with the most similar images", _FOOT)
+    title = f"Query: {name}. The patients with the most similar images"
+    return draw_pairs(rows, title, f"{_FOOT} {about_token(predictor.networks.encoder)}".rstrip())
 
 
 def _title(match: GroupMatch) -> str:

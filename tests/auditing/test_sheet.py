@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 import clusterkit
-from clusterkit.auditing import sheet as sheets
 from clusterkit.auditing.batch import read_batch
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import Paper
-from clusterkit.auditing.sheet import draw_sheet, gather, write_sheet
+from clusterkit.auditing.sheet import draw_sheet, write_sheet
+from clusterkit.auditing.sheet_contents import gather
+from clusterkit.data.frames import names_of
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.inference.predictor import Predictor
@@ -138,7 +139,7 @@ def test_sheet_shows_the_classifiers_probabilities_and_up_to_three_matches(batch
     assert sheet.probs.max() == pytest.approx(row["classifier_probability"], abs=1e-4)
     assert 1 <= len(sheet.pictures.matches) <= 3
     assert sheet.pictures.matches[0].match.image == row["nearest_image"]
-    manifest = sheets.names_of(predictor.run.manifest)
+    manifest = names_of(predictor.run.manifest)
     groups = dict(zip(manifest, predictor.run.manifest["group"], strict=True))
     assert sheet.groups == [groups[found.match.image] for found in sheet.pictures.matches]
     assert sheet.threshold == batch.threshold

@@ -6,10 +6,17 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 import clusterkit
-from clusterkit.config import config_from_dict
+from clusterkit.auditing.batch import read_batch
+from clusterkit.auditing.sheet import draw_sheet
+from clusterkit.auditing.sheet_contents import gather
+from clusterkit.config import config_from_dict, override
+from clusterkit.inference.predictor import Predictor
+from clusterkit.models.networks import embed_all
 from tests.packages import watch_network
 
 VIT = {
@@ -21,18 +28,71 @@ VIT = {
 }
 
 
-def test_a_transformer_goes_through_every_command(sample, tmp_path):
-    config = config_from_dict(VIT)
-    run = clusterkit.fit(sample / "labels.csv", config=config, run=tmp_path / "run")
-    assert run.info["network"]["architecture"] == "vit_tiny_patch16_224"
-    table = clusterkit.assign(run.path, sample / "unlabeled.csv").table
+def settings_of(backbone, **changes):
+    return override(config_from_dict(VIT), model__backbone=backbone, **changes)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[VIT["model"]["backbone"], pytest.param("test_convnext", marks=pytest.mark.slow)],
+)
+def fitted(request, sample, tmp_path_factory):
+    """A run with an encoder that is no ordinary one, and the batch that it labelled."""
+    path = tmp_path_factory.mktemp("other") / "run"
+    run = clusterkit.fit(sample / "labels.csv", config=settings_of(request.param), run=path)
+    return run, clusterkit.assign(run.path, sample / "unlabeled.csv").table
+
+
+def test_other_encoders_go_through_every_command(fitted, sample, tmp_path):
+    run, table = fitted
+    assert run.info["network"]["architecture"] == run.config.model.backbone
     assert (table["status"] == "assigned").any()
-    assert clusterkit.audit(run.path).is_file()
-    metrics = json.loads((run.path / "audit" / "metrics.json").read_text())
-    assert metrics
+    page = clusterkit.audit(run.path)
+    cams = json.loads((page.parent / "metrics.json").read_text())["cams"]
+    has_token = run.networks.encoder.tokens > 0
+    assert ("class token" in page.read_text()) == has_token
+    assert list(cams["token"]) == ["pair", "class"] * has_token
+    assert all(0 < share < 1 for share in cams["token"].values())
+    smooth = override(run.config, audit__method="gradcam")
+    own = table[table["status"] == "assigned"].head(1)
+    pictures = clusterkit.evidence(run, own, config=smooth).iloc[0]
+    assert all(picture is not None for picture in pictures)
     query = sample / table["image"][0]
     found = clusterkit.similar(run.path, query, cams=tmp_path / "cams.png")
     assert len(found) == 5
+    clusterkit.similar(run.path, query, by="group", k=1, cams=tmp_path / "groups.png")
+    assert (tmp_path / "groups.png").is_file()
+    finder = clusterkit.SimilarityFinder(run)
+    assert finder.predict(query).is_file()
+    assert finder.similar_cams("gradcam").mode == "RGB"
+
+
+def test_a_sheet_says_what_its_overlays_leave_out(fitted):
+    run, _ = fitted
+    batch, predictor = read_batch(run, run.path / "assignments.csv"), Predictor(run, run.config)
+    sheet = gather(predictor, batch, batch.table.iloc[[0]])
+    assert ("class token" in sheet.left_out) == (run.networks.encoder.tokens > 0)
+    assert draw_sheet(sheet).size == (1240, 1753)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", [VIT["model"]["backbone"], "test_convnext"])
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
+def test_other_encoders_are_fine_tuned_and_kept(backbone, encoder, sample, tmp_path):
+    config = settings_of(backbone, model__encoder=encoder, model__precision="bfloat16",
+                         train__strategy="finetune", train__epochs=1, train__siamese_epochs=1,
+                         train__folds=1)  # fmt: skip
+    run = clusterkit.fit(sample / "labels.csv", config=config, run=tmp_path / "run")
+    loaded = clusterkit.Run.load(run.path)
+    images = np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3)).astype(np.uint8)
+    before, after = (embed_all(r.networks, images, "cpu") for r in (run, loaded))
+    assert torch.equal(before.classifier, after.classifier)
+    assert torch.equal(before.siamese, after.siamese)
+    assert torch.equal(before.classifier, before.siamese) == (encoder == "shared")
+    table = clusterkit.assign(loaded, sample / "unlabeled.csv").table
+    assert (table["status"] == "assigned").any()
+    assert clusterkit.audit(loaded).is_file()
+    clusterkit.similar(loaded, sample / table["image"][0], cams=tmp_path / "cams.png")
     assert (tmp_path / "cams.png").is_file()
 
 

@@ -3,12 +3,14 @@
 import json
 import socket
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 
+from clusterkit.auditing.cam import field_offsets, heat
 from clusterkit.encoders.backbone import EncoderRecord
 from clusterkit.encoders.registry import empty_like, load_backbone
 from clusterkit.errors import WeightsError
@@ -45,6 +47,30 @@ def test_maps_are_what_the_encoder_says(backbone):
     assert all(encoder.stages())
     layer = encoder.layer(0)
     assert (layer is None) == encoder.patches == (backbone.name == VIT)
+
+
+def test_stages_hold_all_weights(backbone):
+    """Also position embeddings, tokens and scales, which are of no layer."""
+    stages = backbone.encoder.stages()
+    held = [id(p) for stage in stages for layer in stage for p in layer.parameters()]
+    assert sorted(held) == sorted(id(p) for p in backbone.encoder.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [VIT, "test_convnext", "test_mambaout"])
+def test_a_map_lies_as_the_picture_does(name):
+    torch.manual_seed(0)
+    encoder = load_backbone(name, "none", 64).encoder.eval()
+    plain = torch.randn(1, 3, 64, 64)
+    cell = 64 // encoder(plain)[0].shape[2]
+    rows, columns = slice(cell, 2 * cell), slice(2 * cell, 3 * cell)
+    other = plain.clone()
+    other[..., rows, columns] += 2
+    changed = (encoder(other)[0] - encoder(plain)[0]).square().sum(1)
+    drawn = heat([changed], 64, field_offsets(encoder)[:1])[0]
+    row, column = np.unravel_index(drawn.argmax(), drawn.shape)
+    assert rows.start <= row < rows.stop
+    assert columns.start <= column < columns.stop
 
 
 def test_a_record_builds_the_same_network(backbone, monkeypatch):

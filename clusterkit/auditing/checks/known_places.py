@@ -15,6 +15,8 @@ from clusterkit.auditing.checks.places import (
     pointing_game,
 )
 
+_GRAD_CAM, _INTEGRATED = "captum LayerGradCam", "captum IntegratedGradients"
+
 
 def at_known_places(
     heats: np.ndarray,
@@ -53,8 +55,8 @@ def at_known_places(
         # At the last map, of 2 × 2 places on small pictures, it would be no match.
         grad_cam = layer_grad_cam(score, shown, fixed, 0)
         if grad_cam is not None:
-            maps["captum LayerGradCam"] = grad_cam
-        maps["captum IntegratedGradients"] = integrated_gradients(score, shown, fixed)
+            maps[_GRAD_CAM] = grad_cam
+        maps[_INTEGRATED] = integrated_gradients(score, shown, fixed)
     found = {
         name: {
             "pointing": float(pointing_game(m, places[rows], side).mean()),
@@ -75,9 +77,12 @@ def known_place_rows(
     (name, own), *others = places.items()
     beside = "; ".join(f"{other} {row['pointing']:.0%} ({row['energy']:.0%})"
                        for other, row in others)  # fmt: skip
+    # Where captum is installed both are made.
+    lacks = _INTEGRATED in places and _GRAD_CAM not in places
+    why = f" There is no {_GRAD_CAM}: no layer of this encoder is known to give a map."
     return [(
         f"Points at the known place {whose}: {name}",
         f"{own['pointing']:.0%}",
         f"of {placed} pairs have the hottest place {whose} on the detail whose place is "
-        f"known, and {own['energy']:.0%} of the heat lies on it. Others: {beside}.",
+        f"known, and {own['energy']:.0%} of the heat lies on it. Others: {beside}.{why * lacks}",
     )]  # fmt: skip

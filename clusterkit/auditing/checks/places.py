@@ -117,7 +117,8 @@ def layer_grad_cam(
 ) -> np.ndarray | None:
     """Return captum's LayerGradCam (N, S, S) ≥ 0 at a map that is pooled, enlarged bilinearly.
 
-    None: the encoder has no layer that gives this map (tokens, or a plug-in's network).
+    None: the encoder has no layer that gives this map as (N, C, h, w): its places are tokens, or
+    it is a plug-in's network.
 
     Raises
     ------
@@ -127,15 +128,27 @@ def layer_grad_cam(
     from captum.attr import LayerGradCam
 
     layer = score.encoder.layer(number)
-    if layer is None:
-        return None
     inputs = normalise(images, "cpu", score.encoder.expects)
+    if layer is None or not _gives_map(score.encoder, layer, number, inputs[:1]):
+        return None
     maps = LayerGradCam(score, layer).attribute(
         inputs, additional_forward_args=(exemplars,), relu_attributions=True
     )
     size = images.shape[1:3]
     grown = functional.interpolate(maps.detach(), size, mode="bilinear", align_corners=False)
     return grown[:, 0].numpy()
+
+
+@torch.no_grad()
+def _gives_map(encoder: Encoder, layer: nn.Module, number: int, image: torch.Tensor) -> bool:
+    """Return whether a layer's output is laid out as the map is; Swin's has its channels last."""
+    seen: list[torch.Size] = []
+    handle = layer.register_forward_hook(lambda _, given, result: seen.append(result.shape))
+    try:
+        maps = encoder(image)
+    finally:
+        handle.remove()
+    return seen == [maps[number].shape]
 
 
 def integrated_gradients(

@@ -1,138 +1,31 @@
-"""All checks of one run's CAMs, and their results in plain words."""
+"""All checks of one run's CAMs."""
 
-import dataclasses
-import math
 from copy import copy, deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from clusterkit.auditing.checks.cam_checks import CamChecks
 from clusterkit.auditing.checks.curves import Score, centre_blob, curves, interval, random_heats
-from clusterkit.auditing.checks.known_places import at_known_places, known_place_rows
+from clusterkit.auditing.checks.known_places import at_known_places
 from clusterkit.auditing.checks.places import PairScore
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
+from clusterkit.auditing.token_part import class_token_share, pair_token_share
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.heads import pool
 from clusterkit.models.networks import Networks, embed_all
 from clusterkit.models.siamese import FactoredSiamese
 
-# Above this part of the way from the floor to 1, more of a CAM outlives the weights than not.
-SURVIVES = 0.5
 # Too few images say nothing, and their intervals would look surer than they are.
 _FEWEST = 4
 # Images of more pixels are checked on half as many: the time is that of the forward passes.
 _LARGE = 128
 _REFERENCE = 24
 _SCORES = ("pair", "class")
-_WORDS = {"pair": "similarity CAM", "class": "classifier CAM"}
-
-
-@dataclass(frozen=True)
-class CamChecks:
-    """Results of the checks; see `check_cams`.
-
-    Attributes
-    ----------
-    images : int
-    empty : int
-        Pairs whose CAM of the first image is the same everywhere.
-    correlation : dict
-        Stage → mean rank correlation of the pair CAMs with those where the weights are random
-        down to that stage, -1 to 1.
-    floor : float
-        The same of CAMs of different images.
-    curves : dict
-        ``pair`` and ``class`` → images, deletion and insertion (areas under the probability,
-        0 to 1) by order (cam, random, centre), and ``over_random`` and ``over_centre``: mean,
-        low, high of the gain in insertion minus deletion, 95% by bootstrap over images.
-    places, exemplar_places : dict
-        Map → pointing, pointing_margin, energy, of the images and of the labelled image that each
-        is compared with; empty: no place is known.
-    placed, exemplar_placed : int
-        Number of images, and of pairs, whose place is known.
-    notes : list of str
-        Checks that were not possible, and why.
-    """
-
-    images: int = 0
-    empty: int = 0
-    correlation: dict[str, float] = field(default_factory=dict)
-    floor: float = math.nan
-    curves: dict[str, dict[str, Any]] = field(default_factory=dict)
-    places: dict[str, dict[str, float]] = field(default_factory=dict)
-    placed: int = 0
-    exemplar_places: dict[str, dict[str, float]] = field(default_factory=dict)
-    exemplar_placed: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def survives(self) -> float:
-        """Share of the CAMs that outlives random weights: 0 at the floor, 1 if all does."""
-        if not self.correlation or not self.floor < 1:
-            return math.nan
-        last = list(self.correlation.values())[-1]
-        return (last - self.floor) / (1 - self.floor)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; a value that is unknown is None."""
-        return _plain(dataclasses.asdict(self) | {
-            "survives": self.survives, "warnings": self.warnings(),
-        })  # fmt: skip
-
-    def warnings(self) -> list[str]:
-        """Return a sentence for everything that should stop a person from trusting the CAMs."""
-        found = []
-        if self.images and self.empty * 2 > self.images:
-            found.append(f"{self.empty} of {self.images} similarity CAMs are empty: the network "
-                         "names no place that speaks for its label.")  # fmt: skip
-        if self.survives > SURVIVES:
-            found.append(
-                f"The CAMs hardly depend on what was learned: with random weights they keep "
-                f"{self.survives:.0%} of what tells them from each other. They show the picture, "
-                "not the reason for the label."
-            )
-        for score, row in self.curves.items():
-            low = row["over_random"][1]
-            if not low > 0:
-                found.append(
-                    f"The {_WORDS[score]} is not shown to be better than a random map: hiding "
-                    "what it marks does not clearly lower the score more than hiding other places."
-                )
-        return found
-
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Return (name, value, explanation) of every figure, for readers who don't program."""
-        if not self.images:
-            return [("Images checked", "0", " ".join(self.notes))]
-        rows = [("Images checked", str(self.images), " ".join(self.notes))]
-        if self.correlation:
-            last = list(self.correlation.values())[-1]
-            rows.append((
-                "Depends on what was learned",
-                _number(last),
-                "is how alike the CAMs are before and after all weights are replaced by random "
-                "numbers. 1 is the same, and then they would not show what was learned. CAMs of "
-                f"different images are alike by {_number(self.floor)} anyway.",
-            ))  # fmt: skip
-        for score, row in self.curves.items():
-            mean, low, high = row["over_random"]
-            rows.append((
-                f"Marks what counts: {_WORDS[score]}",
-                f"{mean:+.2f}",
-                f"(95% interval {low:+.2f} to {high:+.2f}; {row['over_centre'][0]:+.2f} over a map "
-                "that marks the centre.) The places that the CAM marks are blurred first, or shown "
-                "first: how much more the model's probability then falls or rises than in a random "
-                "order of places. Above 0 is better than chance.",
-            ))  # fmt: skip
-        rows += known_place_rows("of the image", self.places, self.placed)
-        rows += known_place_rows(
-            "of the labelled image", self.exemplar_places, self.exemplar_placed
-        )
-        return rows
 
 
 def check_cams(
@@ -161,8 +54,7 @@ def check_cams(
         Known place of each query's detail, NaN where it is unknown; see `places_of`.
     n : int
         Images that take part (half of them in deletion and insertion if S is above 128), drawn
-        with `seed`. All take part where places are known: that costs one forward pass each, and
-        the other checks dozens.
+        with `seed`. Known places are measured on all: that takes no dozens of forward passes.
     seed : int
     exemplar_places : (N, 4) or None
         The same of each exemplar's detail.
@@ -177,7 +69,9 @@ def check_cams(
         return CamChecks(notes=["No image has a labelled image to be compared with."])
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(queries))
-    chosen = np.sort(order[:n] if places is None and exemplar_places is None else order)
+    sides = (places, exemplar_places)
+    placed = any(at is not None for at in sides)
+    chosen = np.sort(order if placed else order[:n])
     few = np.searchsorted(chosen, np.sort(order[:n]))
     queries, exemplars, classes = queries[chosen], exemplars[chosen], np.asarray(classes)[chosen]
     images, labels = reference_images(predictor.run, _REFERENCE)
@@ -185,19 +79,15 @@ def check_cams(
     explainer = replace(explainer, method=predictor.config.audit.method)
     pairs = _CheckedPairs(explainer, queries, exemplars, classes, (images, labels))
     notes = _lacks(len(images), len(predictor.run.classes), len(queries))
-    result = CamChecks(images=len(queries), empty=pairs.empty, notes=notes)
+    result = replace(_counted(pairs), notes=notes)
     if len(queries) < _FEWEST:
         return result
     measured = pairs.rows(few)
     correlation, floor = cascade(predictor.networks, measured.redrawn, seed)
     curves_of = _curves(measured, rng, seed)
     result = replace(result, correlation=correlation, floor=floor, curves=curves_of)
-    if places is None and exemplar_places is None:
-        return result
-    return _with_places(result, pairs, [
-        None if known is None else np.asarray(known, float)[chosen]
-        for known in (places, exemplar_places)
-    ])  # fmt: skip
+    known = [None if at is None else np.asarray(at, float)[chosen] for at in sides]
+    return _with_places(result, pairs, known) if placed else result
 
 
 def _lacks(reference: int, classes: int, queries: int) -> list[str]:
@@ -237,12 +127,6 @@ class _CheckedPairs:
         self.sides = self._draw(self.explainer, *self.encoded)
         self.heats = self.sides[0]
 
-    @property
-    def empty(self) -> int:
-        """Number of queries whose CAM is the same everywhere."""
-        flat = self.heats.reshape(len(self.heats), -1)
-        return int((flat.max(1) <= flat.min(1)).sum())
-
     def rows(self, rows: np.ndarray) -> "_CheckedPairs":
         """Return some of the pairs (n,)."""
         some = copy(self)
@@ -269,6 +153,18 @@ class _CheckedPairs:
         self, explainer: Explainer, first: Encoded, second: Encoded
     ) -> tuple[np.ndarray, np.ndarray]:
         return explainer.pair_heats(first, second, self.classes, self.side)
+
+
+def _counted(pairs: _CheckedPairs) -> CamChecks:
+    """Count images and empty CAMs, and measure what is left out of all of them."""
+    explainer, (first, second), classes = pairs.explainer, pairs.encoded, pairs.classes
+    token = {}
+    if explainer.networks.encoder.tokens:
+        of_pair = pair_token_share(explainer, first, second, classes)
+        of_class = class_token_share(explainer, first, classes)
+        token = {"pair": float(of_pair.mean()), "class": float(of_class.mean())}
+    flat = pairs.heats.reshape(len(first), -1)
+    return CamChecks(len(first), empty=int((flat.max(1) <= flat.min(1)).sum()), token=token)
 
 
 def _with_places(
@@ -337,15 +233,3 @@ def _probabilities(explainer: Explainer, exemplars: torch.Tensor, classes: np.nd
         return torch.stack([pair, by_class], 1).numpy()
 
     return score
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "cannot be said"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

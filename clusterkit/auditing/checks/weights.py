@@ -53,6 +53,8 @@ def _draw(*modules: nn.Module) -> None:
     for module in (part for whole in modules for part in whole.modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            # torch counts the outputs of all groups: a depthwise layer's maps would vanish.
+            module.weight.mul_(getattr(module, "groups", 1) ** 0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif callable(reset := getattr(module, "reset_parameters", None)):

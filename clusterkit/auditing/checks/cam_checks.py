@@ -1,0 +1,132 @@
+"""Results of the checks of one run's CAMs, in numbers and in plain words."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from clusterkit.auditing.checks.known_places import known_place_rows
+
+# Above this part of the way from the floor to 1, more of a CAM outlives the weights than not.
+SURVIVES = 0.5
+_WORDS = {"pair": "similarity CAM", "class": "classifier CAM"}
+
+
+@dataclass(frozen=True)
+class CamChecks:
+    """Results of the checks; see `check_cams`.
+
+    Attributes
+    ----------
+    images : int
+    empty : int
+        Pairs whose CAM of the first image is the same everywhere.
+    correlation : dict
+        Stage → mean rank correlation of the pair CAMs with those where the weights are random
+        down to that stage, -1 to 1.
+    floor : float
+        The same of CAMs of different images.
+    curves : dict
+        ``pair`` and ``class`` → images, deletion and insertion (areas under the probability,
+        0 to 1) by order (cam, random, centre), and ``over_random`` and ``over_centre``: mean,
+        low, high of the gain in insertion minus deletion, 95% by bootstrap over images.
+    places, exemplar_places : dict
+        Map → pointing, pointing_margin, energy, of the images and of the labelled image that each
+        is compared with; empty: no place is known.
+    placed, exemplar_placed : int
+        Number of images, and of pairs, whose place is known.
+    token : dict
+        ``pair`` and ``class`` → mean share of the evidence that is the class token's, 0 to 1, see
+        `pair_token_share`; empty: the encoder has none.
+    notes : list of str
+        Checks that were not possible, and why.
+    """
+
+    images: int = 0
+    empty: int = 0
+    correlation: dict[str, float] = field(default_factory=dict)
+    floor: float = math.nan
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[str, dict[str, float]] = field(default_factory=dict)
+    placed: int = 0
+    exemplar_places: dict[str, dict[str, float]] = field(default_factory=dict)
+    exemplar_placed: int = 0
+    token: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def survives(self) -> float:
+        """Share of the CAMs that outlives random weights: 0 at the floor, 1 if all does."""
+        if not self.correlation or not self.floor < 1:
+            return math.nan
+        last = list(self.correlation.values())[-1]
+        return (last - self.floor) / (1 - self.floor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; a value that is unknown is None."""
+        return _plain(dataclasses.asdict(self) | {
+            "survives": self.survives, "warnings": self.warnings(),
+        })  # fmt: skip
+
+    def warnings(self) -> list[str]:
+        """Return a sentence for everything that should stop a person from trusting the CAMs."""
+        found = []
+        if self.images and self.empty * 2 > self.images:
+            found.append(f"{self.empty} of {self.images} similarity CAMs are empty: the network "
+                         "names no place that speaks for its label.")  # fmt: skip
+        if self.survives > SURVIVES:
+            found.append(
+                f"The CAMs hardly depend on what was learned: with random weights they keep "
+                f"{self.survives:.0%} of what tells them from each other. They show the picture, "
+                "not the reason for the label."
+            )
+        for score, row in self.curves.items():
+            low = row["over_random"][1]
+            if not low > 0:
+                found.append(
+                    f"The {_WORDS[score]} is not shown to be better than a random map: hiding "
+                    "what it marks does not clearly lower the score more than hiding other places."
+                )
+        return found
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (name, value, explanation) of every figure, for readers who don't program."""
+        if not self.images:
+            return [("Images checked", "0", " ".join(self.notes))]
+        rows = [("Images checked", str(self.images), " ".join(self.notes))]
+        if self.correlation:
+            last = list(self.correlation.values())[-1]
+            rows.append((
+                "Depends on what was learned",
+                _number(last),
+                "is how alike the CAMs are before and after all weights are replaced by random "
+                "numbers. 1 is the same, and then they would not show what was learned. CAMs of "
+                f"different images are alike by {_number(self.floor)} anyway.",
+            ))  # fmt: skip
+        for score, row in self.curves.items():
+            mean, low, high = row["over_random"]
+            rows.append((
+                f"Marks what counts: {_WORDS[score]}",
+                f"{mean:+.2f}",
+                f"(95% interval {low:+.2f} to {high:+.2f}; {row['over_centre'][0]:+.2f} over a map "
+                "that marks the centre.) The places that the CAM marks are blurred first, or shown "
+                "first: how much more the model's probability then falls or rises than in a random "
+                "order of places. Above 0 is better than chance.",
+            ))  # fmt: skip
+        rows += known_place_rows("of the image", self.places, self.placed)
+        rows += known_place_rows(
+            "of the labelled image", self.exemplar_places, self.exemplar_placed
+        )
+        return rows
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if math.isfinite(value) else "cannot be said"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
