@@ -276,16 +276,20 @@ def _read_networks(path: Path, info: RunInfo) -> Networks:
     # What a record says must not fill the memory.
     if len(state["siamese_head.0.running_mean"]) != 2 * features:
         raise ValueError(f"weights of another encoder than {info.backbone}")
+    # The heads are the largest part: no weights are drawn for them only to be replaced.
+    with torch.device("meta"):
+        classifier_head = HEADS[info.classifier_head](features, len(info.classes))
+        siamese_head = create_head(2 * features, 1)
     networks = Networks(
         encoder=encoder,
-        classifier_head=HEADS[info.classifier_head](features, len(info.classes)),
-        siamese_head=create_head(2 * features, 1),
+        classifier_head=classifier_head.to_empty(device="cpu"),
+        siamese_head=siamese_head.to_empty(device="cpu"),
         siamese_encoder=_empty_encoder(info)[0] if info.encoder == "separate" else None,
         precision=_precision(info),
     )
     for prefix, part in networks.parts().items():
-        own = {k[len(prefix) + 1 :]: v for k, v in state.items() if k.startswith(prefix + ".")}
-        part.load_state_dict(own)
+        names = [name for name in state if name.startswith(f"{prefix}.")]
+        part.load_state_dict({name[len(prefix) + 1 :]: state.pop(name) for name in names})
     return networks.to("cpu")
 
 

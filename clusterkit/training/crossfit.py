@@ -159,4 +159,7 @@ def _train_all(
             if model.pool is not None and config.train.self_training:
                 kept.append(model if n_folds == 1 else model.only_measured())
         progress("fit", number + 1, len(splits))
+        if number + 1 < len(splits):
+            # Before the next one is made, not after.
+            del model
     return CrossFit.measured(model, kept, held_out, data, config.engine), histories
