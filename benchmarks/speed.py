@@ -4,10 +4,11 @@ Prints a table of figures beside what they must and should reach, and writes all
 
     python -m benchmarks.speed --out speed.json
 
-The parts: `inference` (bare forward, decoding, `assign`, the article's loop, pairs), `startup`,
-`growth` (memory to 100,000 images, time for n, 2n, 4n), `agreement` (labels beside float32's) and
-`fitting` (seconds to equal accuracy beside fastai as in the article). The last two need
-CLUSTERKIT_DATA. All of it takes an hour and a half on 2 cores; `--only` and `--quick` take less.
+The parts: `inference` (bare forward, decoding, `assign`, the article's loop, pairs), `default`
+(`assign` with the default encoder), `startup`, `growth` (memory to 100,000 images, time for n,
+2n, 4n), `agreement` (labels beside float32's) and `fitting` (seconds to equal accuracy beside
+fastai as in the article). The last two need CLUSTERKIT_DATA. All of it takes an hour and a half
+on 2 cores; `--only` and `--quick` take less.
 """
 
 import argparse
@@ -25,6 +26,8 @@ _GOALS = [
     ("assign small ÷ limit", ">=", 0.85, 0.95),
     ("assign large ÷ limit", ">=", 0.65, 0.8),
     ("queries ÷ the article's loop", ">=", 90, 110),
+    ("default: assign ÷ min(decode, forward)", ">=", 0.8, 0.95),
+    ("default: assign ÷ resnet34's", ">=", 3, 5),
     ("article ÷ ours", ">=", 5, 10),
     ("clusterkit --help, s", "<=", 0.3, 0.1),
     ("first batch ÷ import and weights", "<=", 1.6, 1.2),
@@ -39,6 +42,12 @@ def _inference(folder: Path, quick: bool) -> dict[str, float]:
     from benchmarks.speeding import inference
 
     return inference.measure(folder, rounds=2 if quick else 3, scale=0.25 if quick else 1.0)
+
+
+def _default(folder: Path, quick: bool) -> dict[str, float]:
+    from benchmarks.speeding import default_encoder
+
+    return default_encoder.measure(folder, rounds=2 if quick else 3, scale=0.25 if quick else 1.0)
 
 
 def _startup(folder: Path, quick: bool) -> dict[str, float]:
@@ -75,6 +84,7 @@ def _fitting(folder: Path, quick: bool) -> dict[str, float]:
 
 PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {
     "inference": _inference,
+    "default": _default,
     "startup": _startup,
     "growth": _growth,
     "agreement": _agreement,

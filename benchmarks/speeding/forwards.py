@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from clusterkit.encoders.registry import load_backbone
-from clusterkit.models.forward import prepare, quick_precision
+from clusterkit.models.forward import BFLOAT16, prepare, quick_precision
 from clusterkit.models.heads import pool
 
 _BATCH = 32
@@ -27,9 +27,9 @@ class _Pooled(nn.Module):
 def bare_forwards(backbone: str, size: int, compiled: bool) -> dict[str, Callable[[], object]]:
     """Return what encodes one batch of 32, by name; each is warm when called a second time.
 
-    `float32` and `bfloat16` (autocast) are what torch does with the module as it is, channels
-    last; `compiled` is torch.compile of the latter. `clusterkit` is `models.forward.prepare` and
-    takes bytes, not normalised floats.
+    `float32` and, where the processor has it, `bfloat16` (autocast) are what torch does with the
+    module as it is, channels last; `compiled` is torch.compile of the latter. `clusterkit` is
+    `models.forward.prepare` and takes bytes, not normalised floats.
     """
     encoder = load_backbone(backbone, "none", size).encoder.eval()
     model = _Pooled(encoder).to(memory_format=torch.channels_last)
@@ -49,9 +49,12 @@ def bare_forwards(backbone: str, size: int, compiled: bool) -> dict[str, Callabl
         with torch.inference_mode():
             return model(images)
 
-    found = {"float32": in_float32, "bfloat16": in_bfloat16(model)}
-    if quickened is not None:
-        found["compiled"] = in_bfloat16(quickened)
+    found: dict[str, Callable[[], object]] = {"float32": in_float32}
+    # A processor without the circuits imitates bfloat16: minutes for what takes a second.
+    if quick_precision("cpu") == BFLOAT16:
+        found["bfloat16"] = in_bfloat16(model)
+        if quickened is not None:
+            found["compiled"] = in_bfloat16(quickened)
     return found | {"clusterkit": lambda: ours(pixels)}
 
 

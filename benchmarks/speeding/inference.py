@@ -49,8 +49,8 @@ def measure(folder: Path, rounds: int = 3, scale: float = 1.0) -> dict[str, floa
     finder, queries = ArticleFinder(run), sorted(inputs["small"].iterdir())[:3]
     steps = {f"forward {name}": lambda f=f: rate(f) for name, f in forwards.items()}
     for name, pictures in inputs.items():
-        steps[f"decode {name}"] = lambda p=pictures: _decode(p)
-        steps[f"assign {name}"] = lambda p=pictures: _assign(run, p, folder)
+        steps[f"decode {name}"] = lambda p=pictures: decode_rate(p)
+        steps[f"assign {name}"] = lambda p=pictures: assign_rate(run, p, folder)
     steps["article queries"] = lambda: _queries(finder, queries)
     found: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
@@ -70,12 +70,13 @@ def measure(folder: Path, rounds: int = 3, scale: float = 1.0) -> dict[str, floa
     return figures | _pairs(run)
 
 
-def _assign(run: Run, pictures: Path, folder: Path) -> float:
+def assign_rate(run: Run, pictures: Path, folder: Path) -> float:
+    """Return images a second of `assign`, as its summary has them."""
     result = assign(run, pictures, out=folder / "out.csv", fresh=True)
     return result.summary["images_per_second"]
 
 
-def _decode(pictures: Path) -> float:
+def decode_rate(pictures: Path) -> float:
     """Return images a second through the worker processes, with nothing else to do."""
     places = [(str(p), None) for p in sorted(pictures.iterdir())]
     started = time.perf_counter()

@@ -135,11 +135,19 @@ class TimmEncoder(Encoder):
         for block_name in [b for b, shape in shapes.items() if shape[2] not in sides]:
             del shapes[block_name]
             blocks[block_name].se = blocks[block_name].se[0]
+        self._drop_stages_after(list(shapes)[-1])
         self.depths = [shape[1] for shape in shapes.values()]
         found = [shape[2] for shape in shapes.values()]
         self.groups = [found.count(side) for side in reversed(sides)]
         self._ends = [list(shapes)[end - 1] for end in accumulate(self.groups)]
         return list(shapes)
+
+    def _drop_stages_after(self, block: str) -> None:
+        """Take out the stages that no map needs."""
+        holder, _, place = block.rpartition(".")[0].rpartition(".")
+        stages = self.network.get_submodule(holder)
+        if isinstance(stages, nn.Sequential) and place.isdigit():
+            del stages[int(place) + 1 :]
 
 
 class _Tap(nn.Module):
