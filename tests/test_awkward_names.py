@@ -70,6 +70,7 @@ def test_every_name_is_written_and_read_back(awkward):
     assert all(path.is_file() for path in found)
 
 
+@pytest.mark.slow
 def test_every_name_is_found_again_by_audit_and_export(awkward, tmp_path, command):
     top, run, done = awkward
     code, _, err = command("audit", "--run", run.path, "--out", tmp_path / "audit")

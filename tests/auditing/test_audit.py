@@ -91,6 +91,7 @@ def test_another_class_is_shown_where_it_was_compared(page, run):
         assert len({match["label"] for match in card["matches"]}) > 1
 
 
+@pytest.mark.slow
 def test_a_second_audit_replaces_the_pictures_of_the_first(copied):
     thumbs = copied / "audit" / "thumbs"
     audit(copied)

@@ -178,6 +178,7 @@ def test_hostile_names_stay_inside_the_page(batch, predictor):
         assert (edge == 255).all()
 
 
+@pytest.mark.slow
 def test_sheet_of_images_that_moved(moved, words):
     table = clusterkit.read_assignments(moved / "run" / "assignments.csv")
     row = table[table["status"] == "review"].iloc[0]

@@ -27,9 +27,9 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("strategy", "filters"),
     [
-        ("finetune", ["-W", "always"]),
+        pytest.param("finetune", ["-W", "always"], marks=pytest.mark.slow),
         pytest.param("finetune", [], marks=pytest.mark.slow),
-        pytest.param("head", ["-W", "always"], marks=pytest.mark.slow),
+        ("head", ["-W", "always"]),
         pytest.param("head", [], marks=pytest.mark.slow),
     ],
 )
