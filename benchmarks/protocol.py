@@ -85,7 +85,12 @@ class Features:
 
     @classmethod
     def of(
-        cls, manifest: pd.DataFrame, size: int, backbone: str, weights: Path, mirrored: bool = True
+        cls,
+        manifest: pd.DataFrame,
+        size: int,
+        backbone: str,
+        weights: Path | str,
+        mirrored: bool = True,
     ) -> "Features":
         """Embed all labelled images of a manifest, and their mirror images if asked to."""
         config = override(Config(), image__size=size, device="cpu")
