@@ -18,10 +18,6 @@ _UNSEEN = 10.0
 # With fewer images each step takes microseconds: threads would wait for each other longer.
 _FEW = 2000
 
-# What is added to the products of images, which are of float32, so that rounding leaves them
-# positive: a part of their mean square.
-_FLAT = 1e-5
-
 
 def fit_linear_head(
     views: torch.Tensor,
@@ -165,8 +161,10 @@ def _row_space(
     """
     if products is None:
         return features[:, _indices(columns)], None
-    # Copies of an image, or of its mirror image, add no direction.
-    ridge = _FLAT * products.trace() / len(products)
+    # Copies of an image add no direction, and the products are of float32: this keeps rounding from
+    # making them negative. Errors are measured by the largest eigenvalue, which the largest sum of
+    # a row bounds; the penalty is far larger.
+    ridge = 16 * np.finfo(np.float32).eps * np.abs(products).sum(axis=1).max()
     factor = np.linalg.cholesky(products + ridge * np.eye(len(products)))
     return factor, lambda weights: solve_triangular(factor, weights.T, lower=True, trans="T").T
 

@@ -177,7 +177,7 @@ def test_known_places_are_compared_with_the_middle(predictor, pairs):
     n = len(pairs[0])
     places = np.tile([24.0, 24.0, 6.0, 6.0], (n, 1))
     places[0] = np.nan
-    found = check_cams(predictor, *pairs, places=places, n=n)
+    found = check_cams(predictor, *pairs, places=places, n=4)
     assert found.placed == n - 1
     assert found.places["centre of the picture"]["pointing"] == 1
     assert any("known place" in name for name, _, _ in found.rows())
@@ -196,13 +196,13 @@ def test_both_sides_are_measured_at_their_own_places(predictor, pairs, monkeypat
     )
     here, there = (np.tile([x, y, 4.0, 4.0], (n, 1)) for x, y in ((10.0, 10.0), (40.0, 30.0)))
     there[0] = np.nan
-    found = check_cams(predictor, *pairs, places=here, exemplar_places=there, n=n)
+    found = check_cams(predictor, *pairs, places=here, exemplar_places=there, n=4)
     assert (found.placed, found.exemplar_placed) == (n, n - 1)
     assert found.places["similarity CAM"]["pointing"] == 1
     assert found.exemplar_places["similarity CAM"]["pointing"] == 1
     assert found.exemplar_places["centre of the picture"]["pointing"] == 0
     assert sum("known place of the labelled image" in name for name, _, _ in found.rows()) == 1
-    crossed = check_cams(predictor, *pairs, places=there, exemplar_places=here, n=n)
+    crossed = check_cams(predictor, *pairs, places=there, exemplar_places=here, n=4)
     assert crossed.exemplar_places["similarity CAM"]["pointing"] == 0
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from clusterkit.training.linear import fit_linear_head
@@ -18,3 +20,23 @@ def test_linear_head_is_the_regression_whatever_the_space_it_is_fitted_in():
         probs = torch.softmax(head(fresh), 1).numpy()
     scaled = (fresh - features.mean(0)) / torch.sqrt(features.var(0, correction=0) + 1e-5)
     assert np.abs(probs - plain.predict_proba(scaled)).max() < 0.01
+
+
+@given(
+    n=st.sampled_from([12, 300]), rank=st.integers(1, 8), copies=st.booleans(),
+    loud=st.sampled_from([0.0, 1e3, 1e6]), depths=st.sampled_from([[], [100, 300]]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_images_that_span_few_directions_are_fitted_too(n, rank, copies, loud, depths, seed):
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, 800))
+    # In one image alone: standardised it is longer than all others.
+    features[0, :40] += loud
+    if copies:
+        features[n // 2 :] = features[: n - n // 2]
+    views = torch.from_numpy(features.astype(np.float32))[None]
+    labels = np.arange(n) % 3
+    head = fit_linear_head(views, labels, np.full(3, 1 / 3), depths, 0.02)
+    with torch.no_grad():
+        assert torch.isfinite(head(views[0])).all()
