@@ -1,6 +1,8 @@
 """`clusterkit demo`: the whole path on a sample that the package makes itself."""
 
+import ctypes
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,12 +74,21 @@ def demo(
     # Left by an earlier demo; `make_sample` has refused folders that are none.
     shutil.rmtree(folder / "run", ignore_errors=True)
     run = fit(folder / "labels.csv", config=config, run=folder / "run", progress=progress)
+    _return_freed_memory()
     result = assign(run, folder / "unlabeled.csv", config=config, progress=progress)
+    _return_freed_memory()
     truth = pd.read_csv(folder / "truth.csv", keep_default_na=False)
     # Only of the sample is the place of an image's class known: CAMs can be checked against it.
     page = audit(run, config=config, places=truth, progress=progress)
     counts = compare(result.table, truth)
     return DemoResult(folder, page, result.path, counts, result.summary["promise_text"])
+
+
+def _return_freed_memory() -> None:
+    """Give back what is free: glibc keeps it, and each step of the demo has other needs."""
+    # Other systems have no such function, and Windows no library without a name.
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def compare(table: pd.DataFrame, truth: pd.DataFrame) -> dict[str, int]:

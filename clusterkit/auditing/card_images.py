@@ -160,6 +160,11 @@ class LabelledImages:
             self._bytes -= dropped.nbytes if dropped else 0
         return loaded
 
+    def forget(self) -> None:
+        """Drop all that is kept; what is asked for again is read again."""
+        self._kept.clear()
+        self._bytes = 0
+
     def _encode(self, rows: list[int]) -> dict[int, LabelledImage | None]:
         """Return the labelled images of these rows, encoded; None: it cannot be read."""
         found: dict[int, LabelledImage | None] = dict.fromkeys(rows)

@@ -137,6 +137,8 @@ class CardDrawer:
             rows = list(assignment_rows(table.iloc[positions]))
             yield from self._draw_batch(positions, rows)
             progress("audit", start + len(rows), len(chosen))
+        # The checks of the CAMs come next, and need room of their own.
+        self._labelled.forget()
 
     def _draw_batch(self, positions: np.ndarray, rows: list[AssignmentRow]) -> list[Card]:
         pictures: list[dict[str, Any]] = [{} for _ in rows]
