@@ -5,14 +5,13 @@ machine's speed drifts; what is compared are medians.
 """
 
 import os
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from benchmarks.speeding.forwards import bare_forwards, rate
-from benchmarks.speeding.inference import assign_rate, decode_rate
+from benchmarks.speeding.inference import assign_rate, decode_rate, medians
 from benchmarks.speeding.scene import SETTINGS, draw_folder, fit_run, has_compiler
 from clusterkit.config_sections import DEFAULT_BACKBONE
 from clusterkit.formats.run import Run
@@ -40,11 +39,7 @@ def measure(folder: Path, rounds: int = 3, scale: float = 1.0) -> dict[str, floa
     steps["default: decode"] = lambda: decode_rate(pictures)
     for name, run in runs.items():
         steps[f"{name}: assign"] = lambda r=run: assign_rate(r, pictures, folder)
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            found[name].append(step())
-    figures = {f"{name}, images/s": statistics.median(v) for name, v in found.items()}
+    figures = medians(steps, rounds)
     bare = max(figures[f"default: forward {n}, images/s"] for n in forwards if n != "clusterkit")
     own, decoded = figures["default: assign, images/s"], figures["default: decode, images/s"]
     return figures | {

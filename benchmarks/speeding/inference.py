@@ -6,6 +6,7 @@ Rounds of each alternate, because the machine's speed drifts; what is compared a
 import os
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,7 @@ def measure(folder: Path, rounds: int = 3, scale: float = 1.0) -> dict[str, floa
         steps[f"decode {name}"] = lambda p=pictures: decode_rate(p)
         steps[f"assign {name}"] = lambda p=pictures: assign_rate(run, p, folder)
     steps["article queries"] = lambda: _queries(finder, queries)
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            found[name].append(step())
-    figures = {f"{name}, images/s": statistics.median(v) for name, v in found.items()}
+    figures = medians(steps, rounds)
     bare = max(figures[f"forward {n}, images/s"] for n in forwards if n != "clusterkit")
     figures["limit, images/s"] = bare
     for name in inputs:
@@ -68,6 +65,15 @@ def measure(folder: Path, rounds: int = 3, scale: float = 1.0) -> dict[str, floa
         figures["assign small, images/s"] / figures["article queries, images/s"]
     )
     return figures | _pairs(run)
+
+
+def medians(steps: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Return "name, images/s" → the median of each step's rates, measured in turns."""
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            found[name].append(step())
+    return {f"{name}, images/s": statistics.median(v) for name, v in found.items()}
 
 
 def assign_rate(run: Run, pictures: Path, folder: Path) -> float:
