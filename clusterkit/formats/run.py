@@ -166,7 +166,9 @@ class Run:
                 history=pd.read_csv(path / "history.csv"),
             )
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            what = getattr(error, "filename", None) or f"{type(error).__name__}: {error}"
+            # Of tensors that do not fit, torch makes a line each.
+            said = " ".join(str(error).split())
+            what = getattr(error, "filename", None) or f"{type(error).__name__}: {said}"
             raise RunError(f"run {path} is damaged ({what}); fit it again") from error
 
     def save(self) -> None:

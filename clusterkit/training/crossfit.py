@@ -149,6 +149,7 @@ def _train_all(
     if n_folds > 1:
         splits.append(("all", everything, everything[:0]))
     reduction = strategy.shared_reduction()
+    again = isinstance(strategy, RefitsClassifier) and config.train.self_training
     kept, held_out, histories = [], [], []
     for number, (name, train, test) in enumerate(splits):
         model = train_fold(strategy, train, test, data, reduction, History(name), config)
@@ -156,7 +157,7 @@ def _train_all(
         if number < n_folds:
             held_out.append(model.held_out(number, data, appearance))
             # With thousands of features each is as large as all images: self-training needs them.
-            if model.pool is not None and config.train.self_training:
+            if again and model.pool is not None:
                 kept.append(model if n_folds == 1 else model.only_measured())
         progress("fit", number + 1, len(splits))
         if number + 1 < len(splits):

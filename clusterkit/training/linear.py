@@ -97,16 +97,20 @@ def _mean_regression(
         Of the samples.
     """
     weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
-    products = np.zeros((len(scaled), len(scaled)))
     added = added_columns(depths) if depths else [[slice(0, scaled.shape[1])]]
     used: list[slice] = []
+    waiting: list[slice] = []
+    products: np.ndarray | None = None
     with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
         for more in added:
-            used += more
-            few = len(scaled) < sum(part.stop - part.start for part in used)
-            for part in more:
-                products += scaled[:, part] @ scaled[:, part].T
-            rotated, of_images = _row_space(scaled, used, products if few else None)
+            used, waiting = used + more, waiting + more
+            # Of more images than features there may be too many for all their products.
+            if len(scaled) < sum(part.stop - part.start for part in used):
+                products = np.zeros((len(scaled), len(scaled))) if products is None else products
+                for part in waiting:
+                    products += scaled[:, part] @ scaled[:, part].T
+                waiting = []
+            rotated, of_images = _row_space(scaled, used, products)
             model = LogisticRegression(C=inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
             own, shift = _all_classes(model, n_classes)
@@ -140,7 +144,7 @@ def _indices(parts: list[slice]) -> np.ndarray:
 def _row_space(
     features: np.ndarray, columns: list[slice], products: np.ndarray | None
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray] | None]:
-    """Return features (N, r) in an orthonormal basis of the space that they span.
+    """Return features in N coordinates of the space that they span, where they are more than that.
 
     The optimum of a regression with an L2 penalty lies in it, so with fewer images than
     features the fit is the same and takes N / D times as long. The coordinates are the Cholesky
@@ -156,15 +160,15 @@ def _row_space(
 
     Returns
     -------
-    (N, r), and a function from weights (K, r) to those of images (K, N), by which their features
-    add up to the weights of features; None: the coordinates are the features.
+    (N, N), and a function from weights (K, N) to those of images (K, N), by which their features
+    add up to the weights of features; or the features (N, r) of these columns, and None.
     """
     if products is None:
         return features[:, _indices(columns)], None
     # Copies of an image add no direction, and the products are of float32: this keeps rounding from
     # making them negative. Errors are measured by the largest eigenvalue, which the largest sum of
-    # a row bounds; the penalty is far larger.
-    ridge = 16 * np.finfo(np.float32).eps * np.abs(products).sum(axis=1).max()
+    # a row bounds; the penalty is far larger. Images that are all alike have products of 0.
+    ridge = 16 * np.finfo(np.float32).eps * max(1.0, np.abs(products).sum(axis=1).max())
     factor = np.linalg.cholesky(products + ridge * np.eye(len(products)))
     return factor, lambda weights: solve_triangular(factor, weights.T, lower=True, trans="T").T
 

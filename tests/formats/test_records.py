@@ -174,3 +174,12 @@ def test_an_edited_assignments_json_says_what_fits(assignment, value):
         others = [k for k in whole if k not in (key, "promise")]
         assert all(record[k] == whole[k] for k in others)
     assert AssignmentRecord.fitting({"promise": {"per_class": {"a": 1}}}).threshold("a") is None
+
+
+def test_weights_of_another_network_are_one_line(copied):
+    weights = load_file(copied / "weights.safetensors")
+    name = next(iter(weights))
+    save_file(weights | {f"{name}.more": weights[name].clone()}, copied / "weights.safetensors")
+    with pytest.raises(RunError, match=r"is damaged.*more") as caught:
+        Run.load(copied)
+    assert "\n" not in str(caught.value)

@@ -1,11 +1,15 @@
 """The linear head against scikit-learn's own regression."""
 
+import tracemalloc
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from clusterkit.models.scaling import shrunk_variance
 from clusterkit.training.linear import fit_linear_head
 from tests.training.features import blobs
 
@@ -23,7 +27,7 @@ def test_linear_head_is_the_regression_whatever_the_space_it_is_fitted_in():
 
 
 @given(
-    n=st.sampled_from([12, 300]), rank=st.integers(1, 8), copies=st.booleans(),
+    n=st.sampled_from([12, 300]), rank=st.integers(0, 8), copies=st.booleans(),
     loud=st.sampled_from([0.0, 1e3, 1e6]), depths=st.sampled_from([[], [100, 300]]),
     seed=st.integers(0, 99),
 )  # fmt: skip
@@ -40,3 +44,32 @@ def test_images_that_span_few_directions_are_fitted_too(n, rank, copies, loud, d
     head = fit_linear_head(views, labels, np.full(3, 1 / 3), depths, 0.02)
     with torch.no_grad():
         assert torch.isfinite(head(views[0])).all()
+
+
+def test_many_images_of_few_features_take_no_square_of_memory():
+    n = 5000
+    views = torch.randn(1, n, 12, generator=torch.Generator().manual_seed(0))
+    tracemalloc.start()
+    try:
+        fit_linear_head(views, np.arange(n) % 2, np.array([0.5, 0.5]), [2, 4], 0.02)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n * n
+
+
+@pytest.mark.parametrize("n", [6, 9, 40])
+def test_each_depth_has_its_regression_however_many_images_there_are(n):
+    """With 9 images the deepest depth has fewer features than images, and all depths have more."""
+    features, labels = blobs(n, 12, 1.0, 0, 3)
+    features, labels = features[:n], labels[:n]
+    head = fit_linear_head(features[None], labels, np.full(3, 1 / 3), [2, 4], 0.5)
+    mean, var = features.mean(0), shrunk_variance(features.var(0, correction=0), [2, 4], 0.1)
+    scaled = ((features - mean) / torch.sqrt(var + 1e-5)).numpy()
+    wanted = np.zeros((n, 3))
+    for columns in (np.arange(12), np.r_[2:6, 8:12]):
+        plain = LogisticRegression(C=0.5, max_iter=5000, class_weight="balanced")
+        plain.fit(scaled[:, columns], labels)
+        wanted += plain.decision_function(scaled[:, columns]) / 2
+    with torch.no_grad():
+        assert np.abs(head(features).numpy() - wanted).max() < 0.01
