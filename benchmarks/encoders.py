@@ -26,7 +26,7 @@ def accuracy(features: Features, k: int, seed: int) -> float:
     classes, labels = np.unique(truth[labelled], return_inverse=True)
     head = fit_linear_head(
         features.views[:, labelled], labels, np.bincount(labels) / len(labels),
-        features.backbone.encoder.nested, Config().train.C,
+        features.backbone.encoder.chains, Config().train.C,
     )  # fmt: skip
     with torch.inference_mode():
         found = classes[head(features.views[0, rest]).argmax(1).numpy()]

@@ -117,17 +117,12 @@ def curve(
     pool, test = halves(rest, seed)
     rows, labels, features = labelled.index.to_numpy(), images.labels, images.views[0]
     groups = images.manifest["group"].fillna("").to_numpy().astype(str)
-    reduced = Reduction.of(features[np.r_[rows, pool]], 0)(features)
+    chains = images.backbone.encoder.chains
+    reduced = Reduction.of(features[np.r_[rows, pool]], chains, 0)(features)
     rng, out = np.random.default_rng((seed, repeat)), []
     for asked in range(0, total + 1, batch):
         prior = np.bincount(labels[rows], minlength=len(images.classes)) / len(rows)
-        head = fit_linear_head(
-            features[None, rows],
-            labels[rows],
-            prior,
-            images.backbone.encoder.nested,
-            Config().train.C,
-        )
+        head = fit_linear_head(features[None, rows], labels[rows], prior, chains, Config().train.C)
         with torch.inference_mode():
             out.append(float((head(features[test]).numpy().argmax(1) == labels[test]).mean()))
             probs = softmax(head(features[pool]).numpy(), axis=1)

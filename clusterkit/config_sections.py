@@ -138,12 +138,15 @@ class ModelConfig:
 
     backbone: Annotated[
         str,
-        Doc("A network of torchvision or timm, hf-hub:owner/name, local-dir:PATH, or a plug-in's."),
+        Doc(
+            "A network of torchvision or timm, hf-hub:owner/name, local-dir:PATH, or a plug-in's; "
+            "a+b joins two."
+        ),
     ] = DEFAULT_BACKBONE
     weights: Annotated[
         str,
         Doc(
-            "auto: packaged or downloaded; none: random; else a .safetensors or .pth, or a folder."
+            "auto: packaged or downloaded; none: random; else .safetensors or .pth; a+b: one each."
         ),
     ] = "auto"
     encoder: Annotated[

@@ -230,17 +230,21 @@ def field_offsets(encoder: Encoder) -> tuple[float, ...]:
 
     Returns
     -------
-    For each depth: pixels of the input to move the map right and down (negative: left and up).
+    For each map with places: pixels of the input to move it right and down (negative: left and up).
     """
+    return tuple(offset for part in encoder.parts for offset in _offsets(part))
+
+
+def _offsets(encoder: Encoder) -> list[float]:
     if encoder.patches:
-        return (0.0,) * (len(encoder.depths) - encoder.tokens)
+        return [0.0] * len(encoder.places)
     side, offsets = encoder.side, []
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         drawn_anew = _with_random_weights(encoder)
         images = torch.randn(2, 3, side, side).requires_grad_()
         found = drawn_anew(images)
-        for maps in found[: len(found) - encoder.tokens]:
+        for maps in (found[number] for number in encoder.places):
             rows, columns = maps.shape[2:]
             middle = maps[:, :, rows // 2, columns // 2].sum()
             (gradient,) = torch.autograd.grad(middle, images, retain_graph=True)
@@ -250,7 +254,7 @@ def field_offsets(encoder: Encoder) -> tuple[float, ...]:
             centre = float(strength.sum(1) @ pixels + strength.sum(0) @ pixels) / 2
             drawn = ((rows // 2 + 0.5) / rows + (columns // 2 + 0.5) / columns) / 2 * side - 0.5
             offsets.append(centre - drawn)
-    return tuple(offsets)
+    return offsets
 
 
 def _with_random_weights(encoder: Encoder) -> Encoder:

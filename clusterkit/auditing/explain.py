@@ -268,7 +268,7 @@ class Explainer:
 
     def _heat(self, parts: list[torch.Tensor], side: int) -> np.ndarray:
         # A token is of the whole picture: it has a part in the logit, and no place.
-        places = parts[: len(parts) - self.networks.encoder.tokens]
+        places = [parts[number] for number in self.networks.encoder.places]
         return cam.heat(places, self.size, [o * self.size / side for o in self.offsets])
 
 

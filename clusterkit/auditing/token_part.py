@@ -25,8 +25,8 @@ def pair_token_share(
         See `Explainer.pair_heats`.
     """
     found = explainer.pair_parts(first, second, classes)
-    tokens = explainer.networks.encoder.tokens
-    return _share([_parted(side, tokens) for side in (found.first, found.second)])
+    places = explainer.networks.encoder.places
+    return _share([_parted(side, places) for side in (found.first, found.second)])
 
 
 def class_token_share(explainer: Explainer, images: Encoded, classes: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def class_token_share(explainer: Explainer, images: Encoded, classes: np.ndarray
     gradients = cam.class_gradients(explainer.networks.classifier_head, pool(maps), classes)
     reference = explainer.averages[0].of_classes(classes) if explainer.averages else None
     parts = cam.contributions(maps, gradients, "cam", reference)
-    return _share([_parted(parts, explainer.networks.encoder.tokens)])
+    return _share([_parted(parts, explainer.networks.encoder.places)])
 
 
 def about_token(encoder: Encoder, shares: dict[str, float] | None = None) -> str:
@@ -62,11 +62,11 @@ def about_token(encoder: Encoder, shares: dict[str, float] | None = None) -> str
     )
 
 
-def _parted(parts: list[torch.Tensor], tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _parted(parts: list[torch.Tensor], places: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return sums (B,) of the tokens' parts and of all places'."""
     sums = torch.stack([part.sum((1, 2)) for part in parts])
-    places = len(parts) - tokens
-    return sums[places:].sum(0), sums[:places].sum(0)
+    at_places = sums[places].sum(0)
+    return sums.sum(0) - at_places, at_places
 
 
 def _share(sides: list[tuple[torch.Tensor, torch.Tensor]]) -> np.ndarray:

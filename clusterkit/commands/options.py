@@ -205,7 +205,7 @@ def encoder_options(function: Command) -> Command:
         config_option("--weights", key="model.weights", metavar="auto|none|FILE|DIR",
                       help="Pretrained weights"),
         config_option("--backbone", key="model.backbone",
-                      help="A network of torchvision, of timm or of the hub, or your own"),
+                      help="A network of torchvision, of timm or of the hub, or your own; a+b"),
     ):  # fmt: skip
         function = option(function)
     return function

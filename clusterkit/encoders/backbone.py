@@ -6,10 +6,12 @@ from typing import Any
 from clusterkit.encoders.encoder import Encoder, EncoderInput
 
 # Where a network is from.
-TORCHVISION, TIMM, PLUGIN = "torchvision", "timm", "plugin"
+TORCHVISION, TIMM, PLUGIN, JOINED = "torchvision", "timm", "plugin", "joined"
 
 # What a run calls its encoder where features are given, and none is needed.
 FEATURES = "features"
+
+_SOURCES = (TORCHVISION, TIMM, PLUGIN, JOINED, FEATURES)
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class EncoderRecord:
 
     Attributes
     ----------
-    source : {"torchvision", "timm", "plugin", "features"}
-        A plug-in is a user's own, found by its entry point.
+    source : {"torchvision", "timm", "plugin", "joined", "features"}
+        A plug-in is a user's own, found by its entry point; joined are several.
     name : str
         As `--backbone` named it; of a folder only its own name.
     architecture : str
@@ -34,6 +36,8 @@ class EncoderRecord:
     sha256 : str or None
         Of the file of weights, 64 hex digits; None: there was none.
     expects : EncoderInput
+    parts : tuple of EncoderRecord
+        Of joined encoders.
     """
 
     source: str
@@ -44,10 +48,12 @@ class EncoderRecord:
     weights: str = "none"
     sha256: str | None = None
     expects: EncoderInput = field(default_factory=EncoderInput)
+    parts: tuple["EncoderRecord", ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return vars(self) | {"expects": self.expects.to_dict()}
+        values = vars(self) | {"expects": self.expects.to_dict()}
+        return values | {"parts": [part.to_dict() for part in self.parts]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "EncoderRecord":
@@ -59,8 +65,11 @@ class EncoderRecord:
             Something is missing, or no such value.
         """
         source, arguments = values["source"], values["arguments"]
-        if source not in (TORCHVISION, TIMM, PLUGIN, FEATURES) or not isinstance(arguments, dict):
+        if source not in _SOURCES or not isinstance(arguments, dict):
             raise ValueError(f"unknown encoder source {source!r:.60} or arguments")
+        parts = tuple(cls.from_dict(part) for part in values.get("parts", []))
+        if (source == JOINED) != (len(parts) > 1) or any(part.parts for part in parts):
+            raise ValueError("joined encoders are two or more, each of them one")
         sha256 = values["sha256"]
         return cls(
             source=source,
@@ -71,6 +80,7 @@ class EncoderRecord:
             weights=str(values["weights"]),
             sha256=None if sha256 is None else str(sha256),
             expects=EncoderInput.from_dict(values["expects"]),
+            parts=parts,
         )
 
 

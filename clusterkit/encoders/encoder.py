@@ -79,8 +79,8 @@ class Encoder(nn.Module):
     groups : list of int
         How many maps each depth has, the shallowest first; tokens count for the last one.
     tokens : int
-        How many of the last maps are no places but one vector of the whole picture, as a vision
-        transformer's class token: maps of 1 × 1.
+        How many maps are no places but one vector of the whole picture, as a vision transformer's
+        class token: maps of 1 × 1, the last ones.
     expects : EncoderInput
     side : int
         Pixels a side of a picture that it can encode for certain.
@@ -105,6 +105,21 @@ class Encoder(nn.Module):
         """Channels of each depth, of all its maps together."""
         ends = list(accumulate(self.groups))
         return [sum(self.depths[end - n : end]) for n, end in zip(self.groups, ends, strict=True)]
+
+    @property
+    def parts(self) -> list["Encoder"]:
+        """The encoders that this one is joined of; itself where it is one."""
+        return [self]
+
+    @property
+    def chains(self) -> list[list[int]]:
+        """Channels of each depth, the shallowest first, of each part; none: nothing is known."""
+        return [self.nested] if self.depths else []
+
+    @property
+    def places(self) -> list[int]:
+        """Which maps have places, by their numbers: all but the tokens."""
+        return list(range(len(self.depths) - self.tokens))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Maps (B, C_d, h_d, w_d) of normalised images (B, 3, H, W), the shallowest first."""

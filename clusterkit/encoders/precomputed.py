@@ -13,15 +13,22 @@ class GivenFeatures(Encoder):
     ----------
     dimension : int
         D; it may be odd, as nothing is known of maxima and means in it.
-    depths : list of int
-        Channels of each depth, where the features are maxima and then means of maps of several;
-        empty: nothing is known of that.
     """
 
-    def __init__(self, dimension: int, depths: list[int] | None = None) -> None:
+    def __init__(self, dimension: int, chains: list[list[int]] | None = None) -> None:
+        """Keep D, and the channels of each depth of each encoder; None: nothing is known of them.
+
+        Where they are known, the features are maxima and then means of maps.
+        """
         super().__init__()
-        self.dimension, self.depths = dimension, list(depths or [])
+        self.dimension, self._chains = dimension, chains or []
+        self.depths = [channels for chain in self._chains for channels in chain]
         self.groups = [1] * len(self.depths)
+
+    @property
+    def chains(self) -> list[list[int]]:
+        """Channels of each depth of each encoder; none: nothing is known."""
+        return self._chains
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Raise: there are no maps."""

@@ -1,8 +1,19 @@
 """From the name of a backbone to an encoder, and from a run's record back to one."""
 
+from dataclasses import replace
+
 from clusterkit.encoders import plugins, torchvision
-from clusterkit.encoders.backbone import PLUGIN, TIMM, TORCHVISION, Backbone, EncoderRecord
+from clusterkit.encoders.backbone import (
+    JOINED,
+    PLUGIN,
+    TIMM,
+    TORCHVISION,
+    Backbone,
+    EncoderRecord,
+)
 from clusterkit.encoders.encoder import Encoder
+from clusterkit.encoders.joined import JoinedEncoder
+from clusterkit.encoders.joined_names import SEPARATOR, split_encoders
 
 
 def load_backbone(name: str, weights: str = "auto", size: int | None = None) -> Backbone:
@@ -13,12 +24,15 @@ def load_backbone(name: str, weights: str = "auto", size: int | None = None) -> 
     name : str
         A network of torchvision that can be cut before its pooling (``resnet34``), the name of a
         plug-in (entry points in the group ``clusterkit.encoders``), or one of timm:
-        ``vit_small_patch14_dinov2.lvd142m``, ``hf-hub:owner/name``, ``local-dir:PATH``.
+        ``vit_small_patch14_dinov2.lvd142m``, ``hf-hub:owner/name``, ``local-dir:PATH``. Several
+        with ``+`` between them are joined.
     weights : str
         ``"auto"``: those that come with a package, else a named download; ``"none"``: random;
-        else a ``.safetensors`` or ``.pth`` file, or a folder that holds one.
+        else a ``.safetensors`` or ``.pth`` file, or a folder that holds one; of joined encoders
+        one of these each, with ``+`` between them.
     size : int or None
-        Pixels a side of the images to come; None: what the encoder was trained on.
+        Pixels a side of the images to come; None: what the encoder was trained on, of several the
+        largest.
 
     Raises
     ------
@@ -26,6 +40,17 @@ def load_backbone(name: str, weights: str = "auto", size: int | None = None) -> 
         No such network, it makes no maps of RGB images of that size, or the weights do not fit it
         or cannot be had.
     """
+    named = split_encoders(name, weights)
+    if len(named) == 1:
+        return _load_one(name, weights, size)
+    found = [_load_one(*one, size) for one in named]
+    if size is None and len({part.record.expects.size for part in found}) > 1:
+        size = max(part.record.expects.size for part in found)
+        found = [_load_one(*one, size) for one in named]
+    return _joined(found)
+
+
+def _load_one(name: str, weights: str, size: int | None) -> Backbone:
     if name in torchvision.backbone_names():
         return torchvision.load_torchvision(name, weights, size)
     if name in plugins.plugin_names():
@@ -34,6 +59,21 @@ def load_backbone(name: str, weights: str = "auto", size: int | None = None) -> 
     from clusterkit.encoders.timm_networks import load_timm
 
     return load_timm(name, weights, size)
+
+
+def _joined(found: list[Backbone]) -> Backbone:
+    """Join encoders; what is said of all of them is the first one's where they differ."""
+    records = [part.record for part in found]
+    used = SEPARATOR.join(record.weights for record in records)
+    record = EncoderRecord(
+        source=JOINED,
+        name=SEPARATOR.join(record.name for record in records),
+        architecture=SEPARATOR.join(record.architecture for record in records),
+        weights=used if any(part.pretrained for part in found) else "none",
+        expects=replace(records[0].expects, size=max(r.expects.size for r in records)),
+        parts=tuple(records),
+    )
+    return Backbone(JoinedEncoder([part.encoder for part in found]), record)
 
 
 def empty_like(record: EncoderRecord, size: int) -> Encoder:
@@ -56,6 +96,8 @@ def empty_like(record: EncoderRecord, size: int) -> Encoder:
         return torchvision.empty_encoder(record.architecture)
     if record.source == PLUGIN:
         return plugins.empty_plugin(record, size)
+    if record.source == JOINED:
+        return JoinedEncoder([empty_like(part, size) for part in record.parts])
     assert record.source == TIMM
     from clusterkit.encoders.timm_networks import empty_timm
 

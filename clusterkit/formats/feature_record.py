@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from clusterkit.data.features.table import FeatureTable
+from clusterkit.data.features.table import FeatureTable, chains_of
 from clusterkit.errors import DataError
 from clusterkit.formats.json_record import JsonRecord
 
@@ -27,6 +27,8 @@ class FeatureRecord(JsonRecord):
     files : list of FeatureFile
     depths : list of int
         Channels of each depth of the encoder; empty: not known.
+    parts : list of int
+        How many depths each of joined encoders has; empty: there is one encoder.
     encoder : dict
         What the files say of it; empty: nothing.
     """
@@ -34,13 +36,19 @@ class FeatureRecord(JsonRecord):
     dimension: int = 0
     files: list[FeatureFile] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
     encoder: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, table: FeatureTable) -> Self:
         """Return the record of a table."""
         files = [FeatureFile(name, digest) for name, digest in table.files]
-        return cls(table.dimension, files, table.depths, table.encoder)
+        return cls(table.dimension, files, table.depths, table.parts, table.encoder)
+
+    @property
+    def chains(self) -> list[list[int]]:
+        """Channels of each depth of each encoder; none: not known."""
+        return chains_of(self.depths, self.parts)
 
     @property
     def name(self) -> str:

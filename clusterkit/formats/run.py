@@ -298,7 +298,7 @@ def _read_networks(path: Path, info: RunInfo) -> Networks:
 def _empty_encoder(info: RunInfo) -> tuple[Encoder, int]:
     """Return the encoder of a run without its weights, and how many features it gives."""
     if info.features is not None:
-        given = GivenFeatures(info.features.dimension, info.features.depths)
+        given = GivenFeatures(info.features.dimension, info.features.chains)
         return given, given.dimension
     record = EncoderRecord(TORCHVISION, info.backbone, info.backbone)
     if info.network:

@@ -76,9 +76,12 @@ class _Source:
 
     def about(self) -> dict[str, Any]:
         image = self.config.image
+        chains = self.encoder.chains
+        depths = [channels for chain in chains for channels in chain]
+        several = {"parts": [len(chain) for chain in chains]} if len(chains) > 1 else {}
         return {"backbone": self.backbone, "weights": self.weights, "size": image.pixels,
                 "resize": image.resize, "tensors": _digest(self.encoder),
-                "depths": self.encoder.nested}  # fmt: skip
+                "depths": depths} | several  # fmt: skip
 
 
 def embed(

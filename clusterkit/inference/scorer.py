@@ -37,10 +37,10 @@ class Reduction:
     projection: torch.Tensor
 
     @classmethod
-    def of(cls, features: torch.Tensor, depths: list[int], seed: int) -> "Reduction":
+    def of(cls, features: torch.Tensor, chains: list[list[int]], seed: int) -> "Reduction":
         """Find the axes of features (N, D), from a sample where there are many.
 
-        See `shrunk_variance` for `depths`.
+        See `shrunk_variance` for `chains`.
         """
         from sklearn.decomposition import PCA
 
@@ -50,7 +50,7 @@ class Reduction:
             values = values[rng.choice(len(values), _REDUCED_FROM, replace=False)]
         variance = torch.from_numpy(values.var(axis=0))
         centre = values.mean(axis=0)
-        scale = shrunk_variance(variance, depths, _SHRINKAGE).sqrt().numpy() + 1e-3
+        scale = shrunk_variance(variance, chains, _SHRINKAGE).sqrt().numpy() + 1e-3
         count = min(_REDUCED, *values.shape)
         fitted = PCA(count, svd_solver="randomized", random_state=seed)
         axes = fitted.fit((values - centre) / scale).components_.T / scale[:, None]

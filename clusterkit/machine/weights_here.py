@@ -10,7 +10,9 @@ from pathlib import Path
 from clusterkit.config import ModelConfig
 from clusterkit.encoders import GROUP
 from clusterkit.encoders.checksums import sha256_of
+from clusterkit.encoders.joined_names import split_encoders
 from clusterkit.encoders.packaged import PACKAGES, packaged_file
+from clusterkit.errors import WeightsError
 from clusterkit.machine.trouble import Trouble, one_line
 
 PACKAGED, TORCHVISION, HUB = "packaged", "torchvision", "hub"
@@ -57,8 +59,13 @@ def find_weights(model: ModelConfig) -> tuple[list[WeightsHere], list[Trouble]]:
         Which encoder is asked for.
     """
     found, troubles = [], []
+    try:
+        asked = split_encoders(model.backbone, model.weights)
+    except WeightsError as error:
+        asked, troubles = [], [Trouble("weights", str(error))]
+    downloaded = [name.partition(".")[0] for name, weights in asked if weights == "auto"]
     for network, module in PACKAGES.items():
-        needed = model.backbone.partition(".")[0] == network and model.weights == "auto"
+        needed = network in downloaded
         one, trouble = _packaged(network, module.replace("_", "-"), needed)
         found += [one] if one else []
         troubles += [trouble] if trouble else []
@@ -71,12 +78,13 @@ def find_weights(model: ModelConfig) -> tuple[list[WeightsHere], list[Trouble]]:
             )
             troubles.append(Trouble("weights", text, fails=False))
     found += _of_hub()
-    if model.weights not in ("auto", "none") and not os.path.exists(model.weights):
-        text = (
-            f"{model.weights}, which the settings name, does not exist; give model.weights "
-            "auto, none, a file or a folder"
-        )
-        troubles.append(Trouble("weights", text))
+    for weights in sorted({weights for _, weights in asked} - {"auto", "none"}):
+        if not os.path.exists(weights):
+            text = (
+                f"{weights}, which the settings name, does not exist; give model.weights "
+                "auto, none, a file or a folder"
+            )
+            troubles.append(Trouble("weights", text))
     return found, troubles
 
 

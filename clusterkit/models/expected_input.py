@@ -22,9 +22,11 @@ def as_expected(config: Config, backbone: Backbone) -> Config:
     expects, image = backbone.record.expects, config.image
     size = image.size or expects.size
     interpolation = expects.interpolation if image.interpolation == "auto" else image.interpolation
-    log.info("backbone %s, %s weights: %d pixels a side, %s; mean %s, std %s; crop %s, not taken",
-             backbone.name, backbone.weights, size, interpolation, expects.mean, expects.std,
-             expects.crop_pct)  # fmt: skip
+    for one in backbone.record.parts or (backbone.record,):
+        own = one.expects
+        log.info("backbone %s, %s weights: %d pixels a side, %s; "
+                 "mean %s, std %s; crop %s, not taken", one.name, one.weights, size,
+                 interpolation, own.mean, own.std, own.crop_pct)  # fmt: skip
     if size != expects.size:
         log.info("backbone %s was trained on images of %d pixels, and %d are asked for",
                  backbone.name, expects.size, size)  # fmt: skip

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from clusterkit.models.same_padding import pad_inside
+
 log = logging.getLogger("clusterkit")
 
 # Pixels a side of the picture that is sent through, unless the network is made for another size.
@@ -41,6 +43,7 @@ def folded(encoder: nn.Module, side: int = _SIDE) -> nn.Module:
         result = deepcopy(plain)
         for conv, norm in pairs:
             _fold(result, conv, norm)
+        pad_inside(result)
         after = [maps.clone() for maps in result(picture)]
     for first, second in zip(before, after, strict=True):
         if not torch.allclose(first, second, rtol=0, atol=_TOLERANCE * float(first.abs().max())):

@@ -7,7 +7,9 @@ import torch
 HEAD_SHRINKAGE = 0.1
 
 
-def shrunk_variance(variance: torch.Tensor, depths: list[int], shrinkage: float) -> torch.Tensor:
+def shrunk_variance(
+    variance: torch.Tensor, chains: list[list[int]], shrinkage: float
+) -> torch.Tensor:
     """Move each feature's variance a part of the way to the mean variance of its kind.
 
     Deep channels are zero in most images. Divided by its own standard deviation, one that is not
@@ -18,9 +20,10 @@ def shrunk_variance(variance: torch.Tensor, depths: list[int], shrinkage: float)
     ----------
     variance : (D,) float Tensor ≥ 0
         Of features as `models.heads.pool` orders them.
-    depths : list of int
-        Channels of each depth (`Encoder.nested`); D is twice their sum. A kind is the maxima or
-        the means of one depth. Empty: nothing is known of the features, and nothing is changed.
+    chains : list of list of int
+        Channels of each depth of each encoder (`Encoder.chains`); D is twice their sum. A kind is
+        the maxima or the means of one depth. Empty: nothing is known of the features, and nothing
+        is changed.
     shrinkage : float in [0, 1]
         0: nothing is changed; 1: all features of a kind get the same variance.
 
@@ -28,9 +31,10 @@ def shrunk_variance(variance: torch.Tensor, depths: list[int], shrinkage: float)
     -------
     (D,) float Tensor
 
-    >>> shrunk_variance(torch.tensor([1.0, 3.0, 8.0, 0.0]), [2], 0.5).tolist()
+    >>> shrunk_variance(torch.tensor([1.0, 3.0, 8.0, 0.0]), [[2]], 0.5).tolist()
     [1.5, 2.5, 6.0, 2.0]
     """
+    depths = [channels for chain in chains for channels in chain]
     if not depths:
         return variance
     kinds = variance.split([*depths, *depths])

@@ -126,7 +126,7 @@ class FineTuning:
         head = fit_pair_head(
             views[:, rows],
             data.labels[rows],
-            shared.nested,
+            shared.chains,
             train.siamese_epochs or _PAIR_HEAD_EPOCHS,
             train.lr,
             train.weight_decay,

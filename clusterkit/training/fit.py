@@ -111,7 +111,7 @@ def _backbone(config: Config, table: FeatureTable | None) -> Backbone:
     if table is None:
         return load_backbone(config.model.backbone, config.model.weights, config.image.size)
     record = EncoderRecord(FEATURES, FEATURES, FEATURES, weights=table.name)
-    return Backbone(GivenFeatures(table.dimension, table.depths), record)
+    return Backbone(GivenFeatures(table.dimension, table.chains), record)
 
 
 def _read_reviewed(

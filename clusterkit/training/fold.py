@@ -172,7 +172,7 @@ def train_fold(
     if reduction is None:
         of_pool = None if pool is None else pool.siamese
         encoder = networks.siamese_encoder or networks.encoder
-        reduction = fit_reduction(embeddings.siamese, of_pool, encoder.nested, config.seed)
+        reduction = fit_reduction(embeddings.siamese, of_pool, encoder.chains, config.seed)
     exemplars, labels = take_rows(embeddings, train), data.labels[train]
     scorer = Scorer.of(
         networks, exemplars, labels, len(data.classes), pool, reduction, config.engine
@@ -181,10 +181,10 @@ def train_fold(
 
 
 def fit_reduction(
-    labelled: torch.Tensor, pool: torch.Tensor | None, depths: list[int], seed: int
+    labelled: torch.Tensor, pool: torch.Tensor | None, chains: list[list[int]], seed: int
 ) -> Reduction:
     """Return the principal axes of features (N, D) of labelled images and (M, D) of the pool."""
-    return Reduction.of(torch.cat([labelled] if pool is None else [labelled, pool]), depths, seed)
+    return Reduction.of(torch.cat([labelled] if pool is None else [labelled, pool]), chains, seed)
 
 
 def take_rows(embeddings: Embeddings, rows: np.ndarray) -> Embeddings:

@@ -143,7 +143,7 @@ class FrozenFeatures:
         siamese = fit_pair_head(
             self.features[:, rows],
             self.labelled.labels[rows],
-            self.backbone.encoder.nested,
+            self.backbone.encoder.chains,
             train.siamese_epochs or _SIAMESE_EPOCHS,
             train.lr,
             train.weight_decay,
@@ -177,15 +177,15 @@ class FrozenFeatures:
     def shared_reduction(self) -> Reduction:
         """Return the reduction of all features, labelled and of the pool."""
         return fit_reduction(
-            self.features[0], self.pool, self.backbone.encoder.nested, self.config.seed
+            self.features[0], self.pool, self.backbone.encoder.chains, self.config.seed
         )
 
     def _fit_classifier(
         self, rows: np.ndarray, extra: tuple[torch.Tensor, np.ndarray] | None = None
     ) -> torch.nn.Sequential:
-        data, depths = self.labelled, self.backbone.encoder.nested
+        data, chains = self.labelled, self.backbone.encoder.chains
         return fit_linear_head(
-            self.features[:, rows], data.labels[rows], data.prior, depths, self.config.train.C,
+            self.features[:, rows], data.labels[rows], data.prior, chains, self.config.train.C,
             extra,
         )  # fmt: skip
 

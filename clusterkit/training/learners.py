@@ -153,7 +153,7 @@ def finetune_siamese(
     else:
         features, labels = data.features[:, data.train], data.labels[data.train]
         head = fit_pair_head(
-            features, labels, encoder.nested, epochs, train.lr, train.weight_decay, config.seed
+            features, labels, encoder.chains, epochs, train.lr, train.weight_decay, config.seed
         )
     metrics = _pair_metrics(head, data.labels[data.valid], config.seed)
     objective = _Objective("siamese", AllPairsLoss(), metrics)

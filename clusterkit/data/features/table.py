@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class FeatureTable:
         What is known of the encoder; empty: nothing.
     depths : list of int
         Channels of each depth; empty: vectors are not pooled maps.
+    parts : list of int
+        How many depths each of joined encoders has; empty: there is one encoder.
     """
 
     files: list[tuple[str, str]]
@@ -66,6 +69,7 @@ class FeatureTable:
     vectors: np.ndarray
     encoder: dict[str, Any] = field(default_factory=dict)
     depths: list[int] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return self.vectors.shape[1]
@@ -74,6 +78,11 @@ class FeatureTable:
     def dimension(self) -> int:
         """D."""
         return self.vectors.shape[2]
+
+    @property
+    def chains(self) -> list[list[int]]:
+        """Channels of each depth of each encoder; none: vectors are not pooled maps."""
+        return chains_of(self.depths, self.parts)
 
     @property
     def name(self) -> str:
@@ -174,21 +183,45 @@ def _check_together(readers: Sequence[FeatureReader]) -> None:
 
 
 def _about(reader: FeatureReader) -> dict[str, Any]:
-    """What a file says of its encoder, as far as it can be read: encoder and depths."""
+    """What a file says of its encoder, as far as it can be read: encoder, depths and parts."""
     try:
         values = json.loads(reader.about[:_MOST_ABOUT]) if reader.about else {}
     except (ValueError, RecursionError):
         values = {}
     if not isinstance(values, dict):
         values = {}
-    depths = values.get("depths")
-    fitting = (
-        isinstance(depths, list)
-        and all(type(d) is int and d > 0 for d in depths)
-        and 2 * sum(depths) == reader.dimension
-    )
+    depths, parts = (_counts(values.get(key)) for key in ("depths", "parts"))
+    depths = depths if 2 * sum(depths) == reader.dimension else []
     encoder = {k: v for k, v in values.items() if k != "depths" and type(v) in (str, int, bool)}
-    return {"encoder": encoder, "depths": depths if fitting else []}
+    return {"encoder": encoder, "depths": depths,
+            "parts": parts if sum(parts) == len(depths) else []}  # fmt: skip
+
+
+def _counts(value: Any) -> list[int]:
+    """Return a list of numbers above 0 as it is, and none in the place of anything else."""
+    whole = isinstance(value, list) and all(type(n) is int and n > 0 for n in value)
+    return value if whole else []
+
+
+def chains_of(depths: list[int], parts: list[int]) -> list[list[int]]:
+    """Return the depths of each encoder.
+
+    Parameters
+    ----------
+    depths : list of int
+        Of all encoders.
+    parts : list of int
+        How many of them each has; empty: there is one encoder.
+
+    >>> chains_of([96, 256, 512, 64, 128], [3, 2])
+    [[96, 256, 512], [64, 128]]
+    >>> chains_of([96, 256], [])
+    [[96, 256]]
+    >>> chains_of([], [])
+    []
+    """
+    rest = iter(depths)
+    return [list(islice(rest, n)) for n in parts or [len(depths)] if n]
 
 
 def _fill(target: np.ndarray, reader: FeatureReader, view: int) -> None:
