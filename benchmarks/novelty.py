@@ -16,6 +16,7 @@ mutual information with the true classes, and purity).
 import argparse
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -58,13 +59,16 @@ def run_once(features: Features, name: str, left: str | None, k: int, seed: int)
     evidence = {
         "ids": rest["image_id"].to_numpy(),
         "errors": np.full(len(rest), ""),
+        "near": np.full(len(rest), -1),
+        "near_score": np.zeros(len(rest)),
         **score_batch(learned.scorer, fusion, model, embeddings, appearance[batch]),
     }
     reduction = learned.scorer.reduction
     gallery = {"features": everything[known], "centre": reduction.centre,
                "projection": reduction.projection}  # fmt: skip
     classes, manifest = sorted(taken["label"].unique()), taken.reset_index(drop=True)
-    run = Run(Path(), {"classes": classes}, config, learned.scorer.networks, manifest, gallery,
+    info = SimpleNamespace(classes=classes, without_label={})
+    run = Run(Path(), info, config, learned.scorer.networks, manifest, gallery,
               learned.calibration.to_dict(), pd.DataFrame())  # fmt: skip
     held = Evidence(evidence)
     context = DecisionRule.of(run, config, held)

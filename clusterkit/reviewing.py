@@ -20,6 +20,7 @@ from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
+from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
@@ -40,7 +41,8 @@ class Applied:
     ----------
     manifest : DataFrame
         As `read_manifest` gives it, with `provenance`: given, reviewed, cluster:<n>; rejected
-        where a reviewer took a label away or refused one; None where there is no label.
+        where a reviewer took a label away or refused one; None where there is no label. With
+        reviews also `trust`, see `formats.cluster_trust`.
     roots : list of Path
         Folders outside the data root that labelled images are relative to.
     summary : dict
@@ -172,6 +174,8 @@ def apply_reviews(
     new = _find_new(wanted, spread, roots, root, features)
     manifest = pd.concat([manifest, new], ignore_index=True)
     _keep_split(manifest)
+    trust = trust_of(spread, settled)
+    manifest["trust"] = manifest["image_id"].map(trust).fillna(1.0).astype(float)
     for label, near in summary["new_classes"].items():
         log.warning(
             "reviews add the class '%s'%s", label, f" (did you mean '{near}'?)" if near else ""

@@ -1,7 +1,7 @@
 """Labelled images, decoded once, with labels and units."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,32 @@ class Labelled:
     within_groups: bool = False
     appearance: np.ndarray = field(default_factory=lambda: np.zeros((0, APPEARANCE), np.float32))
     without_pictures: int = 0
+
+    @property
+    def checked(self) -> np.ndarray:
+        """(N,) bool: somebody labelled the image itself, and not a cluster that it is in."""
+        if "provenance" not in self.rows:
+            return np.ones(len(self.labels), dtype=bool)
+        named = self.rows["provenance"].astype(str).str.startswith("cluster:")
+        return ~named.to_numpy(dtype=bool)
+
+    @property
+    def trust(self) -> np.ndarray:
+        """Probability (N,) in (0, 1] that the label is right, as far as reviews tell; else 1."""
+        if "trust" not in self.rows:
+            return np.ones(len(self.labels))
+        return self.rows["trust"].to_numpy(dtype=float)
+
+    def take(self, kept: np.ndarray) -> "Labelled":
+        """Return the images of a mask (N,) bool; a class without images is gone."""
+        rows = self.rows[kept].reset_index(drop=True)
+        classes = sorted(rows["label"].unique())
+        labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
+        own = kept if len(self.images) else slice(0, 0)
+        return replace(
+            self, rows=rows, images=self.images[own], labels=labels, units=self.units[kept],
+            classes=classes, signatures=self.signatures[kept], appearance=self.appearance[kept],
+        )  # fmt: skip
 
     @property
     def prior(self) -> np.ndarray:

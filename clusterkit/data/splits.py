@@ -36,6 +36,8 @@ def units_of(manifest: pd.DataFrame) -> np.ndarray:
     files = pd.factorize(files_of(manifest["image_id"]))[0]
     named = pd.factorize(manifest["group"].where(manifest["group"].notna(), None))[0]
     near = manifest["near"].to_numpy() if "near" in manifest else np.full(n, -1)
+    # Rows of a larger table have numbers beyond their own count.
+    near = np.where(near >= 0, np.unique(near, return_inverse=True)[1], -1)
     # Where labels are read, nothing is split: these take a second to import.
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from clusterkit.data.labels import nearest_label
+from clusterkit.formats.cluster_trust import checked_members
 from clusterkit.formats.review_disagreements import describe_said, summarise_said
 from clusterkit.formats.review_said import Said, said_in
 from clusterkit.formats.reviews import DECISIONS, Reviews
@@ -96,8 +97,8 @@ def summarise(
     by class), new_classes (name → nearest known name or None), relabelled (images whose label
     is not the predicted one), rejected, labels_taken (labelled images that lose theirs),
     changed_labels (labelled images that get another), accepted_otherwise (accepted with a label
-    that is not the one predicted), clusters (number, decision, label, size, taken, file); and
-    those of `review_disagreements.summarise_said`.
+    that is not the one predicted), clusters (number, decision, label, size, taken, looked_at and
+    agreeing as of `cluster_trust`, file); and those of `review_disagreements.summarise_said`.
     """
     said = said_in(reviews)
     decisions = pd.concat([r.rows["decision"] for r in reviews])
@@ -143,8 +144,11 @@ def describe(summary: dict[str, Any]) -> list[str]:
                  f"and {summary['labels_taken']} lose theirs")  # fmt: skip
     for named in summary["clusters"]:
         what = named["label"] or named["decision"]
+        looked = f"{named['looked_at']} were looked at by themselves, {named['agreeing']} agree"
+        if not named["looked_at"]:
+            looked = "none was looked at by itself, so the name counts half"
         lines.append(f"cluster    {named['cluster']}: {what}, {named['taken']} of its "
-                     f"{named['size']} images")  # fmt: skip
+                     f"{named['size']} images" + f"; {looked}" * bool(named["label"]))  # fmt: skip
     lines += describe_said(summary)
     if summary["new_classes"]:
         near = {
@@ -169,7 +173,9 @@ def _named_clusters(
         spread = reviews[file].spread
         size = spread[spread["provenance"] == name]["image_id"].nunique()
         taken = (settled["file"] == file) & (settled["provenance"] == name)
+        checked = checked_members(reviews[file], settled, int(row["cluster"]))
         out.append({"cluster": int(row["cluster"]), "decision": row["decision"],
                     "label": row["label"], "size": int(size), "taken": int(taken.sum()),
+                    "looked_at": checked.looked_at, "agreeing": checked.agreeing,
                     "file": Path(reviews[file].where).name})  # fmt: skip
     return out

@@ -73,6 +73,12 @@ class CachedFeatures:
         self.progress = progress
         self._views: dict[tuple[bool, bool], torch.Tensor] = {}
 
+    def taking(self, kept: np.ndarray, images: np.ndarray) -> "CachedFeatures":
+        """Return those of a mask (N,) bool of the images, which are given too."""
+        other = CachedFeatures(self.encoder, images, self.device, self.progress)
+        other._views = {key: found[:, kept] for key, found in self._views.items()}
+        return other
+
     def views(self, augment: AugmentConfig) -> torch.Tensor:
         """Return features (V, N, D) of the views that `augment` allows."""
         key = (augment.flip_horizontal, augment.flip_vertical)

@@ -58,12 +58,16 @@ def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.nd
     wanted = config.train.folds or (5 if strategy == "head" else 1)
     if wanted == 1 or given_valid(data.rows, data.units).any():
         valid = split_labelled(data.rows, config.train.valid_fraction, config.seed, data.units)
+        if not (valid & data.checked).any():
+            raise DataError(NOTHING_TO_HOLD_OUT)
         return np.where(valid, 0, -1), 1
     folds = make_folds(data.rows, wanted, config.seed, data.units)
     kept, unmeasured = _measured(folds, data)
     if not (kept >= 0).any():
         # By chance each part held all images of some class; a part for each unit does not.
         kept, unmeasured = _measured(pd.factorize(data.units)[0], data)
+    # Where nothing was looked at by itself there is nothing to measure.
+    kept[~np.isin(kept, kept[data.checked])] = -1
     found = np.unique(kept[kept >= 0])
     if not len(found):
         raise DataError(NOTHING_TO_HOLD_OUT)
@@ -71,7 +75,7 @@ def held_out_folds(data: Labelled, config: Config, strategy: str) -> tuple[np.nd
         where = "copies of one image" if data.within_groups else "within one group (patient)"
         log.warning(
             "the errors of %s could not be measured, so no promise covers it: all its labels are "
-            "%s, or fall together; label it in more %s",
+            "%s, were given to whole clusters, or fall together; label it in more %s",
             ", ".join(f"'{label}'" for label in unmeasured), where,
             "images" if data.within_groups else "groups",
         )  # fmt: skip
@@ -86,7 +90,9 @@ def _measured(folds: np.ndarray, data: Labelled) -> tuple[np.ndarray, list[str]]
     folds, unmeasured = folds.copy(), []
     for label in range(len(data.classes)):
         of_label = data.labels == label
-        if len(np.unique(folds[of_label])) == 1:
+        if not (of_label & data.checked).any():
+            unmeasured.append(data.classes[label])
+        elif len(np.unique(folds[of_label])) == 1:
             # The patient's images of other classes too: nobody is on both sides.
             folds[np.isin(data.units, data.units[of_label])] = -1
             unmeasured.append(data.classes[label])
@@ -145,7 +151,9 @@ def _train_all(
 ) -> tuple[CrossFit, list[History]]:
     """Train a model per fold and, where there are several, one of all labelled images."""
     n_folds, everything = int(folds.max()) + 1, np.arange(len(data.labels))
-    splits = [(str(f), everything[folds != f], everything[folds == f]) for f in range(n_folds)]
+    # A name that a whole cluster was given is learned from, and no truth to measure by.
+    splits = [(str(f), everything[folds != f], everything[(folds == f) & data.checked])
+              for f in range(n_folds)]  # fmt: skip
     if n_folds > 1:
         splits.append(("all", everything, everything[:0]))
     reduction = strategy.shared_reduction()

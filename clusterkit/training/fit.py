@@ -80,7 +80,6 @@ def fit(
         The data, configuration or weights cannot be used; nothing is written then.
     """
     from clusterkit.training.final_test import with_test
-    from clusterkit.training.strategy_choice import train_best
 
     given, progress = config or Config(), progress or silent
     config = override(given, device=str(choose_device(given.device)))
@@ -95,8 +94,7 @@ def fit(
     backbone = _backbone(config, table)
     config = as_expected(config, backbone)
     given = replace(given, image=config.image)
-    data = load_labelled(applied.manifest, config, progress, table)
-    training = train_best(applied.manifest, data, backbone, config, progress, table)
+    data, training = _train(applied, backbone, config, progress, table)
     _warn_of_few_held_out(training.learned.calibration, data)
     result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
     if table is not None:
@@ -104,6 +102,30 @@ def fit(
     result = with_test(result, test, config, progress, table)
     result.save()
     return result
+
+
+def _train(
+    applied: Applied,
+    backbone: Backbone,
+    config: Config,
+    progress: Progress,
+    table: FeatureTable | None,
+) -> tuple[Labelled, "Training"]:
+    """Train, and say in the summary of the reviews what became of them."""
+    from clusterkit.training.doubted import without_doubted
+    from clusterkit.training.held_out_change import held_out_change
+    from clusterkit.training.strategy import TrainingSet
+    from clusterkit.training.strategy_choice import train_best
+
+    data = load_labelled(applied.manifest, config, progress, table)
+    chosen = TrainingSet.of(applied.manifest, data, backbone, config, progress, table)
+    chosen, doubted = without_doubted(chosen, config)
+    training = train_best(chosen, config, progress)
+    if applied.summary:
+        held = training.learned.calibration
+        change = held_out_change(applied.summary["against"], held, chosen.labelled)
+        applied.summary |= {"doubted": doubted, "held_out": change}
+    return chosen.labelled, training
 
 
 def _backbone(config: Config, table: FeatureTable | None) -> Backbone:

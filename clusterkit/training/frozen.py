@@ -186,7 +186,7 @@ class FrozenFeatures:
         data, chains = self.labelled, self.backbone.encoder.chains
         return fit_linear_head(
             self.features[:, rows], data.labels[rows], data.prior, chains, self.config.train.C,
-            extra,
+            extra, data.trust[rows],
         )  # fmt: skip
 
 
@@ -201,7 +201,8 @@ def _held_out_fit(
     """Mean log-likelihood, each unit counting once, of held-out images that are not mirrored."""
     total, weights = 0.0, unit_weights(data.units)
     for fold in np.unique(folds[folds >= 0]):
-        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        train = np.flatnonzero(folds != fold)
+        test = np.flatnonzero((folds == fold) & data.checked)
         head = fit_linear_head(features[:, train], data.labels[train], data.prior, [], inverse_l2)
         with torch.inference_mode():
             log_probs = log_softmax(head(features[0, test]).numpy(), axis=1)

@@ -26,18 +26,18 @@ def fit_linear_head(
     chains: list[list[int]],
     inverse_l2: float,
     extra: tuple[torch.Tensor, np.ndarray] | None = None,
+    trust: np.ndarray | None = None,
 ) -> nn.Sequential:
     """Fit standardisation and scikit-learn's `LogisticRegression` as a head.
 
     With some dozens of labelled images the article's head of two layers follows their noise
-    (malaria, 20 per class: accuracy 0.71 against 0.78), and this one has no seed to be lucky with.
+    (malaria, 20 per class: accuracy 0.71 against 0.78).
 
     One regression is fitted on the features of all depths, one without the shallowest, and so
     on to the deepest alone; the head is their mean (which is linear too). Shallow texture tells
     blood cells apart best, and misleads where each patient has a stain of their own: no choice
     of one is right for both, and too few held-out patients could say which to take. Of joined
-    encoders each has regressions of its own: fitted on all features at once, the errors of two
-    encoders do not average out (busi, 20 per class: accuracy .70 against .72).
+    encoders each has its own: together their errors do not average out (busi: .70, and .72 apart).
 
     Parameters
     ----------
@@ -45,16 +45,17 @@ def fit_linear_head(
         Pooled features of every view of the images.
     labels : (N,) int in [0, K)
     prior : (K,) float
-        The share of the loss that each class gets, whatever its share of these images: a fold
-        that lacks half of a class must not learn that the class is rare. Classes without an
-        image get the lowest logit.
+        The share of the loss that each class gets: a fold that lacks half of a class must not
+        learn that the class is rare. Classes without an image get the lowest logit.
     chains : list of list of int
         Channels of each depth of each encoder (`Encoder.chains`); D is twice their sum. Empty: the
         features are of one kind, and one regression is fitted.
     inverse_l2 : float > 0
         scikit-learn's `C`.
     extra : (features (M, D), labels (M,)) or None
-        Unlabelled images with labels that the model itself is sure of.
+        Images with labels that the model itself is sure of.
+    trust : (N,) float in (0, 1] or None
+        How much each image counts within its class; None: all the same.
 
     Returns
     -------
@@ -63,7 +64,7 @@ def fit_linear_head(
     features = views.flatten(0, 1).numpy()
     targets = np.tile(labels, len(views))
     mean, var = features.mean(0), features.var(0)
-    weights = _class_weights(targets, prior)
+    weights = _class_weights(targets, prior, None if trust is None else np.tile(trust, len(views)))
     if extra is not None and len(extra[1]):
         features = np.concatenate([features, extra[0].numpy()])
         # Together they count as much as the labelled images do: a person's labels lead.
@@ -196,11 +197,14 @@ def _row_space(
     return factor, lambda weights: solve_triangular(factor, weights.T, lower=True, trans="T").T
 
 
-def _class_weights(targets: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    counts = np.bincount(targets, minlength=len(prior))
+def _class_weights(
+    targets: np.ndarray, prior: np.ndarray, trust: np.ndarray | None = None
+) -> np.ndarray:
+    trust = np.ones(len(targets)) if trust is None else trust
+    counts = np.bincount(targets, trust, minlength=len(prior))
     share = np.where(counts > 0, prior, 0.0)
     share = share / share.sum()
-    return len(targets) * share[targets] / counts[targets]
+    return len(targets) * share[targets] * trust / counts[targets]
 
 
 def _all_classes(model: LogisticRegression, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """The interface of a training strategy, and the data that all strategies train from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -66,6 +66,14 @@ class TrainingSet:
             vectors = (rows["vector"].to_numpy(int) for rows in (labelled.rows, pool))
             given = GivenSet.of(table, *vectors)
         return cls(labelled, image_refs(pool), backbone, features, given)
+
+    def taking(self, kept: np.ndarray) -> "TrainingSet":
+        """Return the set with the labelled images of a mask (N,) bool alone."""
+        labelled, given = self.labelled.take(kept), self.given
+        if given is not None:
+            given = replace(given, labelled=given.labelled[:, kept])
+        return replace(self, labelled=labelled, given=given,
+                       features=self.features.taking(kept, labelled.images))  # fmt: skip
 
 
 class Strategy(Protocol):

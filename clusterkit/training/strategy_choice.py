@@ -4,11 +4,8 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.features.table import FeatureTable
-from clusterkit.data.labelled import Labelled
 from clusterkit.encoders.backbone import Backbone
 from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.errors import ConfigError
@@ -56,32 +53,20 @@ class Training:
         return np.where(held_out, "valid", "train")
 
 
-def train_best(
-    manifest: pd.DataFrame,
-    data: Labelled,
-    backbone: Backbone,
-    config: Config,
-    progress: Progress,
-    table: FeatureTable | None = None,
-) -> Training:
+def train_best(training_set: TrainingSet, config: Config, progress: Progress) -> Training:
     """Train by the strategy that fits the data, or that held-out images are likelier with.
 
     Parameters
     ----------
-    manifest : DataFrame
-        Whose unlabelled rows the pool is chosen from; with `provenance`.
-    data : Labelled
-    backbone : Backbone
+    training_set : TrainingSet
     config : Config
         With a device that is there.
     progress : callable
         Called with (stage, done, total).
-    table : FeatureTable or None
-        Features in the place of the backbone's; see `TrainingSet.of`.
     """
+    data, backbone = training_set.labelled, training_set.backbone
     strategy, reason = choose_strategy(config, backbone, len(data.labels))
     log.info("strategy %s: %s", strategy, reason)
-    training_set = TrainingSet.of(manifest, data, backbone, config, progress, table)
     learned, folds = _fit_in_precision(strategy, training_set, config, progress)
     if strategy == "finetune" and backbone.pretrained:
         frozen, frozen_folds = _fit_in_precision("head", training_set, config, progress)

@@ -185,3 +185,14 @@ def test_test_images_and_what_belongs_to_them_are_taken_out():
     assert not len(none)
     with pytest.raises(DataError, match="all labelled images are of the split 'test'"):
         take_out_test(rows.assign(split="test"))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 40))
+def test_units_of_some_rows_are_those_of_all(seed, n):
+    rng = np.random.default_rng(seed)
+    rows = manifest(seed, n, n).assign(group=None, near=rng.integers(-1, n, n))
+    some = np.flatnonzero(rng.random(n) < 0.5)
+    near, found = rows["near"].to_numpy()[some], units_of(rows.iloc[some].reset_index(drop=True))
+    for i, j in np.argwhere((near[:, None] == near) & (near[:, None] >= 0)):
+        assert found[i] == found[j]

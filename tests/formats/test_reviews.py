@@ -119,7 +119,8 @@ def test_an_image_s_own_row_beats_its_cluster_s_whatever_the_order(verdicts, own
         "id0": "cluster:0", "id1": "reviewed", "id2": "cluster:0",
     }  # fmt: skip
     assert summary["clusters"][0] | {"file": ""} == {
-        "cluster": 0, "decision": "relabel", "label": "new", "size": 3, "taken": 2, "file": "",
+        "cluster": 0, "decision": "relabel", "label": "new", "size": 3, "taken": 2, "looked_at": 1,
+        "agreeing": 0, "file": "",
     }  # fmt: skip
 
 
@@ -302,7 +303,7 @@ def test_review_command(command, reviewed, refused, tmp_path):
     found = json.loads(out)
     assert found["clusters"] == [
         {"cluster": 0, "decision": "relabel", "label": "rod", "size": 8, "taken": 7,
-         "file": "r.csv"}
+         "looked_at": 1, "agreeing": 0, "file": "r.csv"}
     ]  # fmt: skip
     assert found["labels"] == {"ringe": 1, "rod": 7}
     # Beside an assignments.csv no --run is needed.
