@@ -11,14 +11,16 @@ from clusterkit.formats.assignment_record import LabelSetRecord, PromiseRecord
 from clusterkit.formats.run import Run
 from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.calibration import Calibration
+from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_shift import apply_prior, estimate_prior_of
-from clusterkit.methods.novelty import untestable_classes
+from clusterkit.methods.novelty import novelty_p_values, untestable_classes
 from clusterkit.methods.prediction_sets import (
     class_set_thresholds,
     classes_in_every_set,
     images_needed,
 )
 from clusterkit.methods.risk_control import Promise
+from clusterkit.methods.supported_confidence import SupportedConfidence
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class DecisionRule:
         calibration = Calibration.from_dict(run.calibration)
         prior = calibration.prior
         if config.engine.label_shift:
-            prior = _estimated(evidence, prior, calibration.n_units)
+            prior = _estimated(evidence, calibration, config)
         calibration = calibration.with_prior(prior)
         error, level = config.assign.max_error, config.assign.confidence
         promises: list[Promise] = []
@@ -81,6 +83,11 @@ class DecisionRule:
         thresholds = np.full(n_classes, lowest[0]) if len(lowest) == 1 else np.array(lowest)
         thresholds[~self.measured] = np.inf
         return thresholds
+
+    @cached_property
+    def supported(self) -> SupportedConfidence:
+        """From a confidence to what of it the held-out record bears out, which rows show."""
+        return SupportedConfidence.of(self.calibration)
 
     @cached_property
     def untestable(self) -> np.ndarray:
@@ -123,9 +130,9 @@ class DecisionRule:
         if not self.promises:
             return None
         if not self.config.assign.per_class:
-            return PromiseRecord(**asdict(self.promises[0]))
+            return self._as_shown(self.promises[0])
         each = {
-            label: PromiseRecord(**asdict(promise))
+            label: self._as_shown(promise)
             for label, promise in zip(self.run.classes, self.promises, strict=True)
         }
         settings, unit = self.config.assign, self.promises[0].unit
@@ -133,13 +140,37 @@ class DecisionRule:
             max_error=settings.max_error, level=settings.confidence, unit=unit, per_class=each
         )
 
+    def _as_shown(self, promise: Promise) -> PromiseRecord:
+        """Return the record of a promise, with its threshold on the scale of the rows."""
+        values = asdict(promise)
+        if promise.threshold is not None:
+            values["threshold"] = float(self.supported(np.array([promise.threshold]))[0])
+        return PromiseRecord(**values)
 
-def _estimated(evidence: Evidence, labelled: np.ndarray, units: int) -> np.ndarray:
+
+def _estimated(evidence: Evidence, calibration: Calibration, config: Config) -> np.ndarray:
+    """Estimate the class proportions of the images that are of known classes.
+
+    An image that is like nothing labelled is of none of them: whichever it is nearest to would
+    seem more frequent, and pull other images to itself.
+    """
     # Texts are slow to read again in every round.
-    readable = [part["errors"] == "" for _, part in evidence.parts("errors")]
+    counted = [part["errors"] == "" for _, part in evidence.parts("errors")]
+    if config.assign.max_error is not None and not calibration.within_groups:
+        p_values = [
+            np.where(rows, novelty_p_values(part["novelty"], calibration.novelty,
+                                            calibration.units), 1.0)
+            for (_, part), rows in zip(evidence.parts("novelty"), counted, strict=True)
+        ]  # fmt: skip
+        read = np.concatenate(counted)
+        novel = np.zeros(len(read), dtype=bool)
+        found = benjamini_hochberg(np.concatenate(p_values)[read], config.engine.novelty_alpha)
+        novel[read] = found
+        ends = np.cumsum([len(rows) for rows in counted])[:-1]
+        counted = [rows & ~own for rows, own in zip(counted, np.split(novel, ends), strict=True)]
 
     def parts() -> Iterator[np.ndarray]:
-        for (_, part), rows in zip(evidence.parts("probs"), readable, strict=True):
+        for (_, part), rows in zip(evidence.parts("probs"), counted, strict=True):
             yield part["probs"][rows].astype(float)
 
-    return estimate_prior_of(parts, labelled, units)
+    return estimate_prior_of(parts, calibration.prior, calibration.n_units)

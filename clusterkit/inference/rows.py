@@ -1,6 +1,6 @@
 """From a batch's evidence to the rows of `assignments.csv`: label, status, reason."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -86,7 +86,9 @@ class _RowBuilder:
             "image_id": part["ids"],
             "status": self.found.status[rows],
             "predicted_label": self.classes[best],
-            "confidence": self.found.confidence[rows],
+            "confidence": np.where(
+                self.found.same[rows] >= 0, 1.0, self.rule.supported(self.found.confidence[rows])
+            ),
             "label_set": self._join(sets),
             "classifier_label": self.classes[first],
             "classifier_probability": part["classifier"][each, first].astype(float),
@@ -127,6 +129,8 @@ class _RowBuilder:
 
     def _reasons(self, columns: dict, rows: slice, scores: np.ndarray) -> np.ndarray:
         near, limits = self.found.near[rows], self.thresholds[self.found.best[rows]]
+        reached = self.found.confidence[rows] >= limits
+        limits = np.where(np.isinf(limits), limits, self.rule.supported(np.minimum(limits, 1.0)))
         labels = np.where(near >= 0, self.labels[near], "")
         promised = bool(self.rule.promises)
         # The same for all rows: why there is no promise at all.
@@ -136,7 +140,7 @@ class _RowBuilder:
         table = pd.DataFrame(columns, dtype=object).itertuples()
         out = np.empty(len(near), dtype=object)
         for i, (row, limit, label, score) in enumerate(
-            zip(table, limits, labels, scores, strict=True)
+            zip(table, map(_Limit, limits, reached), labels, scores, strict=True)
         ):
             said = _answer_reason(row, self.answers.get(str(row.image_id), ""))
             said += _near_reason(row, label, score)
@@ -165,7 +169,14 @@ def _near_reason(row: Any, label: str, score: float) -> str:
     return f"Near duplicate ({score:.2f}) of {row.duplicate_of}, labelled {label}{differs}. "
 
 
-def _reason(row: Any, threshold: float, promised: bool, unusual: str, why_nothing: str) -> str:
+class _Limit(NamedTuple):
+    """Threshold of an image's class as rows show it, and whether its score reaches it."""
+
+    shown: float
+    reached: bool
+
+
+def _reason(row: Any, limit: _Limit, promised: bool, unusual: str, why_nothing: str) -> str:
     if row.status == "failed":
         return ""
     if row.status == "duplicate":
@@ -174,7 +185,7 @@ def _reason(row: Any, threshold: float, promised: bool, unusual: str, why_nothin
         return f"Unlike every labelled image (p = {row.novelty_p:.3f})."
     if unusual:
         return f"Confidence {row.confidence:.4f} for {row.predicted_label}, but {unusual}."
-    if row.status == "review" and row.confidence >= threshold:
+    if row.status == "review" and limit.reached:
         return (
             f"Confidence {row.confidence:.4f} for {row.predicted_label}: one of the two is wrong."
         )
@@ -187,13 +198,17 @@ def _reason(row: Any, threshold: float, promised: bool, unusual: str, why_nothin
     if not promised:
         return f"Confidence {row.confidence:.4f}; {agrees}."
     if row.status == "assigned":
-        reached = f"reaches the threshold {threshold:.4f}"
+        reached = f"reaches the threshold {limit.shown:.4f}"
         return f"Confidence {row.confidence:.4f} {reached}; {agrees}."
     if why_nothing:
         return f"Confidence {row.confidence:.4f}, but nothing is promised: {why_nothing}; {agrees}."
-    if np.isinf(threshold):
+    if np.isinf(limit.shown):
         return (
             f"Confidence {row.confidence:.4f}, but nothing can be promised for "
             f"{row.predicted_label} yet; {agrees}."
         )
-    return f"Confidence {row.confidence:.4f} is below the threshold {threshold:.4f}; {agrees}."
+    if row.confidence >= limit.shown:
+        # The held-out record is too short to tell the two apart in numbers.
+        return (f"Confidence {row.confidence:.4f}, but its score ranks below those that are "
+                f"assigned; {agrees}.")  # fmt: skip
+    return f"Confidence {row.confidence:.4f} is below the threshold {limit.shown:.4f}; {agrees}."

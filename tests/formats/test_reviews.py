@@ -446,7 +446,8 @@ def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     spread = [spread_reviews(path, Assigned(table, tmp_path, "a.csv"), none)]
     summary = summarise(spread, settle(spread, none), none)
     assert summary["labels"] == {"b": n // 2, "c": n // 4}
-    assert time.perf_counter() - started < 20
+    # Seconds on a machine of its own; a square of them would be hours.
+    assert time.perf_counter() - started < 90
 
 
 def test_a_cluster_row_repeated_does_not_multiply_its_images(table, tmp_path):
