@@ -119,7 +119,9 @@ def _write(
     pictures = f"thumbs/{key}"
     predictor, lack = Predictor(run, config), why_no_cams(run)
     originals = Originals(config.audit.originals, config.audit.originals_mb)
-    drawer = CardDrawer(predictor, config.audit.method, batch.inputs, out, pictures, table, originals)
+    drawer = CardDrawer(
+        predictor, config.audit.method, batch.inputs, out, pictures, table, originals
+    )
     sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
     checks = _check(drawer, run, places)
@@ -129,9 +131,9 @@ def _write(
     calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, drawer.features)
-    summary = replace(summarise(run, batch, chosen, metrics, plots, checks, notes),
-                      assignments=_seen_from(out, batch.csv), resize=run.config.image.resize)  # fmt: skip
-    page = render_page(out, cards, summary)
+    summary = summarise(run, batch, chosen, metrics, plots, checks, notes)
+    where, how = _seen_from(out, batch.csv), run.config.image.resize
+    page = render_page(out, cards, replace(summary, assignments=where, resize=how))
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {

@@ -187,7 +187,9 @@ class LabelledImages:
         found: dict[int, LabelledImage | None] = dict.fromkeys(rows)
         opened = [(row, image) for row in rows if (image := self._files.open_labelled(row))]
         if self._explainer is None:
-            plain = {row: LabelledImage(i.pixels, i.shape, i.thumb, i.full, None) for row, i in opened}
+            plain = {
+                row: LabelledImage(i.pixels, i.shape, i.thumb, i.full, None) for row, i in opened
+            }
             return found | plain
         for start in range(0, len(opened), BATCH):
             part = opened[start : start + BATCH]

@@ -70,7 +70,7 @@ function drawPage(first) {
   find("cards").replaceChildren(...part.map(state.tab === "clusters" ? drawCluster : draw));
   const total = state.rows.length;
   const what = state.tab === "clusters" ? "cluster" : "image";
-  find("count").textContent = total ? `${plural(total, what)}` : `No ${what} matches these filters.`;
+  find("count").textContent = total ? plural(total, what) + (state.tab === "refused" && beyond ? `; ${beyond.toLocaleString("en")} more to decide are not on this page: --limit ${data.total}` : "") : `No ${what} matches these filters.`;
   for (const bar of document.querySelectorAll(".pager")) {
     bar.hidden = total <= size;
     bar.querySelector("span").textContent = `${start + 1} to ${start + part.length} of ${total.toLocaleString("en")}`;

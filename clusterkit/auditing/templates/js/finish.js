@@ -109,8 +109,8 @@ const shellText = (path) => (/^[\w./:-]+$/.test(path) ? path : `'${path.replaceA
 function nextSteps() {
   const path = reviewsPath();
   const command = make("pre", "", `clusterkit fit LABELS --reviews ${shellText(path || "reviews.csv")}`);
-  const where = served ? "Every decision is in that file already." : path ? `Put reviews.csv to ${path}.` : "";
-  return [make("p", "", `Next, to learn from it: ${where}`), command,
+  const where = served ? "Every decision is in that file already." : path ? `Put reviews.csv there: ${path}` : "Put reviews.csv beside the assignments.csv of the run.";
+  return [make("p", "", where), make("p", "", "Then learn from it; LABELS is what the run was fitted to:"), command,
     make("p", "soft", "If the page was sent to you, send reviews.csv to the person who made it.")];
 }
 

@@ -1,10 +1,12 @@
 // One image, large: looked at, compared and decided.
-const large = { card: null, match: 0, flick: false, heat: false, ready: false, beside: true, flicked: 0, pressed: 0 };
+const large = { card: null, match: 0, flick: false, heat: false, ready: false, beside: innerWidth > 700, flicked: 0, pressed: 0 };
 const inFocus = () => find("focus").open;
 
 function openFocus(card) {
   if (!card) return;
   if (!find("focus").open) find("focus").showModal();
+  // Not the first button: a blank must not press it.
+  find("focus").focus();
   fit();
   showFocus(card);
 }
@@ -136,7 +138,7 @@ function drawTools() {
     return one;
   };
   const found = [tool("Smaller", "-", lookKeys["-"]), tool("All", "0", fit), tool("1:1", "z", onePixel), tool("Larger", "+", lookKeys["+"]),
-    tool("Darker", "[", lookKeys["["]), tool("Brighter", "]", lookKeys["]"]), tool("Greys back", "r", plainGreys),
+    tool("Darker", "[", lookKeys["["]), tool("Brighter", "]", lookKeys["]"]), tool("Reset", "r", plainGreys),
     tool("Heat map", "h", toggleHeat, large.heat)];
   if (card.matches.length) found.push(tool("Flicker", "f", flicker, large.flick));
   if (card.matches.length > 1) found.push(tool("Next match", "m", nextMatch));
@@ -156,11 +158,10 @@ function drawDeciding() {
     const reject = action("Reject", "x", focusKeys.x);
     reject.classList.add("thumb");
     found.unshift(reject, action("Skip", "s", focusKeys.s), action("Label…", "l", focusKeys.l));
-    if (card.predicted_label && !novel(card)) {
-      const accept = action(`Accept ${card.predicted_label}`, "a", focusKeys.a);
-      accept.classList.add("thumb");
-      found.unshift(accept);
-    }
+    const guessed = card.predicted_label && !novel(card);
+    if (guessed) found.unshift(action(`Accept ${card.predicted_label}`, "a", focusKeys.a));
+    // On a phone two of them are large, below the thumbs.
+    (guessed ? found[0] : found[2]).classList.add("thumb");
   }
   const back = action("Undo", "u", undo);
   back.disabled = steps.length === 0;
@@ -169,6 +170,8 @@ function drawDeciding() {
   find("focus-digits").hidden = !reviewable(card);
   find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
   find("recent").replaceChildren(...recentCards().map(recentButton));
+  // The button that was pressed is another one now.
+  if (document.activeElement === document.body) find("focus").focus();
 }
 
 function recentButton(card) {
@@ -297,7 +300,7 @@ function nextOpen() {
 function watchFocus() {
   const box = find("focus");
   box.addEventListener("keydown", keyInFocus);
-  box.addEventListener("keyup", letGo);
+  document.addEventListener("keyup", (event) => { if (inFocus()) letGo(event); });
   box.addEventListener("close", () => {
     warmed.clear();
     for (const pane of box.querySelectorAll(".canvas")) pane.replaceChildren();

@@ -67,6 +67,11 @@ const keys = {
 };
 
 document.addEventListener("keydown", (event) => {
+  if (!event.target.closest("dialog") && document.querySelector("dialog:modal")) {
+    // Whatever lost the focus, keys are for what lies on top.
+    if (inFocus() && !document.querySelector("dialog:modal:not(#focus)")) keyInFocus(event);
+    return;
+  }
   if (!event.target.closest("dialog") && historyKey(event)) return;
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
   const typing = event.target.closest("input:not([type=range]), select, textarea, dialog");

@@ -25,10 +25,23 @@ function matching(a, b) {
 
 const bare = (name) => name.normalize("NFKC").toLowerCase().replace(/[\s_\-.]+/g, "");
 
+// How much two names are alike, 0 to 1: two letters that changed places count as one mistake.
+function likeness(a, b) {
+  const first = bare(a), second = bare(b);
+  // Grade 1 and grade 2 are not the same written twice.
+  if (first !== second && first.replace(/\d+/g, "0") === second.replace(/\d+/g, "0")) return 0;
+  return Math.max(ratio(first, second), swapped(first, second) ? 0.9 : 0);
+}
+
+function swapped(a, b) {
+  const at = [...a].findIndex((letter, place) => letter !== b[place]);
+  return at >= 0 && a.slice(0, at) + (a[at + 1] ?? "") + a[at] + a.slice(at + 2) === b;
+}
+
 // The known name that a new one is most like, from 0.8 on; "": none, or it is known itself.
 function nearName(name, among = known) {
   if (among.includes(name)) return "";
-  const [best] = among.filter(Boolean).map((old) => ({ old, like: ratio(bare(name), bare(old)) }))
+  const [best] = among.filter(Boolean).map((old) => ({ old, like: likeness(name, old) }))
     .filter(({ like }) => like >= 0.8).sort((a, b) => b.like - a.like);
   return best ? best.old : "";
 }
