@@ -275,3 +275,10 @@ class AuditConfig:
     method: Annotated[
         Literal["cam", "gradcam"], Doc("CAMs: cam is exact, gradcam is smoother.")
     ] = "cam"
+    originals: Annotated[
+        Literal["copy", "link", "none"],
+        Doc("Large view: copies of at most 1,024 px a side, links to the files, or thumbnails."),
+    ] = "copy"
+    originals_mb: Annotated[
+        int, Range(0, 1_000_000), Doc("Megabytes that such copies may take together.")
+    ] = 200

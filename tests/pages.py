@@ -50,10 +50,14 @@ def summary(cards: list[Card], **values) -> Summary:
     return replace(base, **values)
 
 
+def picture_of(width: int, height: int) -> Image.Image:
+    rng = np.random.default_rng(width)
+    return Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
 def write_page(folder: Path, cards: list[Card], **values) -> Path:
     """Render a page with one small picture, one heat map and one plot for all."""
-    rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    picture = picture_of(64, 64)
     save_picture(picture, folder / "thumbs" / "t.jpg")
     save_picture(heat_picture(np.linspace(0, 1, 1024).reshape(32, 32), (64, 64)),
                  folder / "thumbs" / "h.png")  # fmt: skip

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from clusterkit.auditing.batch import AuditBatch, choose_rows, read_batch, typic
 from clusterkit.auditing.card_images import ImageFiles
 from clusterkit.auditing.cards import CardDrawer
 from clusterkit.auditing.checks import CamChecks, check_cams, places_of
+from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots
 from clusterkit.auditing.summary import measure, summarise
@@ -41,7 +43,7 @@ _SAMPLED_CARDS, CHECKED_CARDS = 48, 24
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
 _PICTURE = re.compile(
-    r"[0-9A-Za-z-]{1,60}-(thumb|cam|classifier-cam|nearest-thumb|nearest-cam|own-cam-\d|cam-\d)"
+    r"[0-9A-Za-z-]{1,60}-(thumb|full|cam|classifier-cam|nearest-thumb|nearest-cam|own-cam-\d|cam-\d)"
     r"\.(jpg|png)(\.partial)?"
 )
 
@@ -116,17 +118,22 @@ def _write(
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
     predictor, lack = Predictor(run, config), why_no_cams(run)
-    drawer = CardDrawer(predictor, config.audit.method, batch.inputs, out, pictures, table)
+    originals = Originals(config.audit.originals, config.audit.originals_mb)
+    drawer = CardDrawer(
+        predictor, config.audit.method, batch.inputs, out, pictures, table, originals
+    )
     sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
     checks = _check(drawer, run, places)
     notes = [*filter(None, [lack]), *batch.record.remarks, *batch.notes]
-    notes += [*_lost(drawer.files, batch), *checks.warnings()]
+    notes += [*_lost(drawer.files, batch), *originals.notes(), *checks.warnings()]
     notes += filter(None, [about_token(predictor.networks.encoder, checks.token)])
     calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
     plots = draw_plots(run, calibration, batch, out, drawer.features)
-    page = render_page(out, cards, summarise(run, batch, chosen, metrics, plots, checks, notes))
+    summary = summarise(run, batch, chosen, metrics, plots, checks, notes)
+    where, how = _seen_from(out, batch.csv), run.config.image.resize
+    page = render_page(out, cards, replace(summary, assignments=where, resize=how))
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {
@@ -180,7 +187,9 @@ def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChec
 
 def _key(batch: AuditBatch, config: Config) -> str:
     """Name what decides the pictures: rows, run, method and version."""
-    text = f"{batch.key} {config.audit.method} {config.audit.limit} {clusterkit.__version__}"
+    how = config.audit
+    text = (f"{batch.key} {how.method} {how.limit} {how.originals} {how.originals_mb} "
+            f"{clusterkit.__version__}")  # fmt: skip
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

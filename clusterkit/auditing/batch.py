@@ -27,6 +27,8 @@ log = logging.getLogger("clusterkit")
 
 # Shares of the cards that are taken by rank, and of those that show a cluster's typical image.
 _RANKED, _TYPICAL = 0.75, 0.25
+# Share up to which refused images go before all others.
+_REFUSED = 0.6
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,15 @@ def _edits(run: Run, table: pd.DataFrame, record: AssignmentRecord) -> list[str]
 def choose_rows(
     table: pd.DataFrame, limit: int, seed: int, typical: Sequence[int] = ()
 ) -> np.ndarray:
-    """Choose at most `limit` rows: every status, the least confident first, a part by chance.
+    """Choose at most `limit` rows: refused ones first, every status, a part by chance.
+
+    The refused come in the order of questions; the others, and refused ones without a place in
+    it, with the least confident first.
 
     Parameters
     ----------
     table : DataFrame
-        Columns status, confidence.
+        Columns status, confidence; order, if it is there.
     limit : int
     seed : int
     typical : sequence of int
@@ -176,12 +181,13 @@ def choose_rows(
         return np.arange(len(table))
     rng = np.random.default_rng(seed)
     taken = list(dict.fromkeys(typical))[: int(limit * _TYPICAL)]
+    refused = np.setdiff1d(np.flatnonzero(table["status"].isin(["review", "novel"])), taken)
+    taken += _in_order(table, refused)[: max(0, int(limit * _REFUSED) - len(taken))]
     queues, free = [], np.ones(len(table), dtype=bool)
     free[taken] = False
     for status in STATUSES:
         rows = np.flatnonzero((table["status"] == status).to_numpy() & free)
-        order = rows[np.argsort(table["confidence"].to_numpy()[rows], kind="stable")]
-        queues.append(list(order))
+        queues.append(_in_order(table, rows))
     while len(taken) < max(1, int(limit * _RANKED)) and any(queues):
         for queue in queues:
             if queue and len(taken) < limit:
@@ -189,6 +195,13 @@ def choose_rows(
     rest = np.setdiff1d(np.arange(len(table)), taken)
     by_chance = rng.choice(rest, limit - len(taken), replace=False)
     return np.sort(np.r_[np.array(taken, dtype=int), by_chance])
+
+
+def _in_order(table: pd.DataFrame, rows: np.ndarray) -> list[int]:
+    """Sort rows by the order of questions, and those that have none by confidence."""
+    keys = ["order", "confidence"] if "order" in table else ["confidence"]
+    part = table[keys].iloc[rows].reset_index(drop=True)
+    return [int(rows[i]) for i in part.sort_values(keys, kind="stable").index]
 
 
 def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from clusterkit.auditing.explain import Encoded, Explainer
+from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.pictures import THUMB, file_stem, save_picture, thumbnail
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
@@ -38,11 +39,14 @@ class CardImage:
         Of its thumbnail.
     thumb : str
         Path of the thumbnail relative to the page.
+    full : str or None
+        Path of the picture with more pixels; None: there is none.
     """
 
     pixels: np.ndarray
     shape: tuple[int, int]
     thumb: str
+    full: str | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class ImageFiles:
         Folder of the page.
     folder : str
         Folder of the pictures, relative to `out`.
+    originals : Originals or None
+        What the focus view shows; None: the thumbnails.
 
     Attributes
     ----------
@@ -78,8 +84,16 @@ class ImageFiles:
         labelled images that were not found.
     """
 
-    def __init__(self, run: Run, inputs: ImageFolder, out: Path, folder: str) -> None:
+    def __init__(
+        self,
+        run: Run,
+        inputs: ImageFolder,
+        out: Path,
+        folder: str,
+        originals: Originals | None = None,
+    ) -> None:
         self.run, self.inputs, self.out, self.folder = run, inputs, out, folder
+        self.originals = originals or Originals("none", 0)
         self.missing = self.changed = self.unmatched = 0
 
     def open_query(self, row: AssignmentRow) -> CardImage | None:
@@ -94,7 +108,7 @@ class ImageFiles:
                 self.changed += 1
                 log.info("no picture of %s: its bytes are not those that were assigned", row.image)
                 return None
-            return self._decode(data, frame_of(row.image_id), file_stem(identity))
+            return self._decode(data, path, frame_of(row.image_id), file_stem(identity))
         except DataError as error:
             self.missing += 1
             log.info("no picture of %s: %s", row.image, error)
@@ -104,24 +118,27 @@ class ImageFiles:
         """Read the labelled image in a row of the manifest; None: it is gone or unreadable."""
         row = self.run.manifest.iloc[number]
         try:
-            data, _ = read_identified(self.run.find_image(row["image"]), row["frame"] or None)
+            path = self.run.find_image(row["image"])
+            data, _ = read_identified(path, row["frame"] or None)
             name = f"labelled-{file_stem(row['image_id'])}"
-            return self._decode(data, int(row["frame"] or 0), name)
+            return self._decode(data, path, int(row["frame"] or 0), name)
         except DataError as error:
             self.unmatched += 1
             log.info("no picture of labelled %s: %s", row["image"], error)
             return None
 
-    def _decode(self, data: bytes, frame: int, name: str) -> CardImage:
+    def _decode(self, data: bytes, path: Path, frame: int, name: str) -> CardImage:
         how, size = self.run.config.image, self.run.info.size
         image = decode(data, size, how, frame)
         pixels = seen_by_model(image, how)
         # Decoded for a small model, a large image is too coarse for an eye.
-        shown = image if 2 * size >= THUMB else decode(data, None, how, frame)
+        side = max(THUMB, self.originals.side) // 2
+        shown = image if size >= side else decode(data, side, how, frame)
         small = thumbnail(shown, pixels, how.resize)
-        path = f"{self.folder}/{name}-thumb.jpg"
-        save_picture(small, self.out / path)
-        return CardImage(pixels, small.size, path)
+        stem = f"{self.folder}/{name}"
+        save_picture(small, self.out / f"{stem}-thumb.jpg")
+        full = self.originals.path_of(shown, data, path, frame, self.out, stem)
+        return CardImage(pixels, small.size, f"{stem}-thumb.jpg", full)
 
     def save(self, picture: Image.Image, query: CardImage, kind: str) -> str:
         """Write a picture of one kind that belongs to an image; returns its path on the page."""
@@ -170,7 +187,9 @@ class LabelledImages:
         found: dict[int, LabelledImage | None] = dict.fromkeys(rows)
         opened = [(row, image) for row in rows if (image := self._files.open_labelled(row))]
         if self._explainer is None:
-            plain = {row: LabelledImage(i.pixels, i.shape, i.thumb, None) for row, i in opened}
+            plain = {
+                row: LabelledImage(i.pixels, i.shape, i.thumb, i.full, None) for row, i in opened
+            }
             return found | plain
         for start in range(0, len(opened), BATCH):
             part = opened[start : start + BATCH]
@@ -178,6 +197,6 @@ class LabelledImages:
             for i, (row, image) in enumerate(part):
                 maps = encoded.rows([i]).siamese
                 found[row] = LabelledImage(
-                    image.pixels, image.shape, image.thumb, Encoded(maps, maps)
+                    image.pixels, image.shape, image.thumb, image.full, Encoded(maps, maps)
                 )
         return found

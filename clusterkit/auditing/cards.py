@@ -18,6 +18,7 @@ from clusterkit.auditing.card_images import (
 )
 from clusterkit.auditing.card_matches import MatchChooser
 from clusterkit.auditing.explain import Encoded, Explainer
+from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import Card, Match
 from clusterkit.auditing.pictures import heat_picture
 from clusterkit.data.features.table import FeatureTable
@@ -82,6 +83,8 @@ class CardDrawer:
     given : FeatureTable or None
         Of a run on given features, those of the batch's images; None: they are not there, and
         cards show the closest labelled image alone.
+    originals : Originals or None
+        Of the focus view; None: thumbnails alone.
 
     Attributes
     ----------
@@ -101,11 +104,12 @@ class CardDrawer:
         out: Path,
         folder: str,
         given: FeatureTable | None = None,
+        originals: Originals | None = None,
     ) -> None:
         self.predictor, self.run, self._given = predictor, predictor.run, given
         has_encoder = not why_no_cams(self.run)
         self.explainer = Explainer.of(predictor, method) if has_encoder else None
-        self.files = ImageFiles(self.run, inputs, out, folder)
+        self.files = ImageFiles(self.run, inputs, out, folder, originals)
         self.features: dict[int, torch.Tensor] = {}
         self.pairs: list[ComparedPair] = []
         self._keep: frozenset[int] = frozenset()
@@ -146,7 +150,7 @@ class CardDrawer:
         for position, row, own in zip(positions.tolist(), rows, pictures, strict=True):
             query = self.files.open_query(row)
             if query is not None:
-                own["thumb"] = query.thumb
+                own["thumb"], own["full"] = query.thumb, query.full
                 drawings.append(_Drawing(position, row, query, own))
             if self.explainer is None:
                 own["matches"] = self._plain_matches(position, row)
@@ -269,7 +273,9 @@ class CardDrawer:
             own = self.run.manifest.iloc[[number]]
             name, label = names_of(own)[0], own["label"].iloc[0]
         image = None if number is None else labelled.get(number)
-        return Match(name, label, similarity, None if image is None else image.thumb)
+        if image is None:
+            return Match(name, label, similarity)
+        return Match(name, label, similarity, image.thumb, full=image.full)
 
 
 def card_of(row: AssignmentRow, pictures: dict[str, Any]) -> Card:

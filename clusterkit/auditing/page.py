@@ -15,10 +15,10 @@ from markupsafe import Markup
 from clusterkit.formats.atomic import write_text
 
 # In the order in which they use each other.
-_SCRIPTS = ("base", "store", "files", "served", "cards", "verdict", "filters", "clusters", "keys",
-            "main")  # fmt: skip
+_SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "filters",
+            "clusters", "finish", "zoom", "focus", "keys", "main")  # fmt: skip
 
-_PICTURES = ("thumb", "classifier_cam", "cam", "own_cam")
+_PICTURES = ("thumb", "full", "classifier_cam", "cam", "own_cam")
 
 # What a script element's text must not hold, written as JSON's own escapes.
 _ESCAPES = {
@@ -34,8 +34,9 @@ _ESCAPES = {
 class Match:
     """Labelled image that a card's image was compared with.
 
-    Pictures are paths relative to the page, or None: `thumb`; `cam`, the heat map that lies over
-    it; `own_cam`, the heat map of the same comparison over the card's own image.
+    Pictures are paths relative to the page, or None: `thumb`; `full`, of more pixels; `cam`, the
+    heat map that lies over it; `own_cam`, the heat map of the same comparison over the card's own
+    image.
     """
 
     image: str
@@ -44,15 +45,16 @@ class Match:
     thumb: str | None = None
     cam: str | None = None
     own_cam: str | None = None
+    full: str | None = None
 
 
 @dataclass(frozen=True)
 class Card:
     """One image and its evidence: a row of `assignments.csv` with its pictures.
 
-    `thumb` and `classifier_cam` are paths relative to the page, or None. A CAM is a small PNG
-    with transparency that is stretched over the thumbnail. `matches`: the most similar labelled
-    images, the closest first.
+    `thumb`, `full` and `classifier_cam` are paths relative to the page, or None; `full` shows the
+    whole image with more pixels, for the focus view. A CAM is a small PNG with transparency that
+    is stretched over the thumbnail. `matches`: the most similar labelled images, the closest first.
     """
 
     image: str
@@ -77,6 +79,7 @@ class Card:
     thumb: str | None = None
     classifier_cam: str | None = None
     matches: list[Match] = field(default_factory=list)
+    full: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,10 @@ class Summary:
     facts : list of (name, value)
     shown, total : int
         Cards on the page, and images in the batch.
+    assignments : str
+        Path of the table, relative to the page; "": not known.
+    resize : {"squish", "crop", "pad"}
+        How images were made square, so which part of one a heat map covers.
     """
 
     title: str
@@ -146,6 +153,8 @@ class Summary:
     total: int
     warnings: list[str]
     fingerprint: str = ""
+    assignments: str = ""
+    resize: str = "squish"
 
 
 def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
@@ -161,6 +170,10 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "key": summary.key,
         "fingerprint": summary.fingerprint,
         "classes": summary.classes,
+        "counts": summary.counts,
+        "total": summary.total,
+        "assignments": _url(summary.assignments),
+        "resize": summary.resize,
         # Pairs: an object with names such as "10" and "2" has an order of its own.
         "clusters": [asdict(c) | {"labels": list(c.labels.items())} for c in summary.clusters],
     }

@@ -217,6 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
             except (ClusterkitError, OSError) as error:
                 self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
             return
+        if name == "place":
+            self._answer_json({"reviews": str(self.server.reviews.path)})
+            return
         try:
             path = (self.server.folder / (name or "index.html")).resolve()
             kind = _TYPES.get(path.suffix)

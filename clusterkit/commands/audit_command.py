@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @config_option("--limit", key="audit.limit", type=int, help="Images with CAMs")
 @config_option("--method", key="audit.method", help="Of the CAMs")
+@config_option("--originals", key="audit.originals", help="Images in the large view")
 @click.option(
     "--image",
     metavar="FILE",
@@ -50,6 +51,7 @@ def audit(
     out: Path | None,
     limit: int | None,
     method: str | None,
+    originals: str | None,
     image: str | None,
     features: tuple[Path, ...],
     serve: bool,
@@ -59,13 +61,16 @@ def audit(
     if image is not None and serve:
         raise click.UsageError("--image draws one picture, --serve shows the page; give one")
     loaded, config = common.load_run(run)
-    config = override(config, audit__limit=limit, audit__method=method)
+    config = override(config, audit__limit=limit, audit__method=method, audit__originals=originals)
     if image is not None:
         from clusterkit.auditing.sheet import write_sheet
 
         sheet = write_sheet(loaded, image, config=config, assignments=assignments, out=out)
         print_summary({"picture": str(sheet)}, common.as_json, [f"picture    {sheet}"])
         return
+    if serve and config.audit.originals == "link":
+        raise click.UsageError("--serve shows no file outside the page's folder, so --originals "
+                               "link leads nowhere; give --originals copy")  # fmt: skip
     from clusterkit.auditing.audit import audit as audit_run
 
     page = audit_run(

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from clusterkit import audit, read_assignments
+from clusterkit import Run, audit, read_assignments
 from clusterkit.auditing.batch import choose_rows, clusters_of, read_batch
+from clusterkit.auditing.originals import Originals
 from clusterkit.config import override
 from clusterkit.errors import DataError
 
@@ -71,6 +72,53 @@ def test_a_heat_map_is_clear_where_nothing_speaks_for_the_label(page):
                 alphas.append(np.asarray(picture.convert("RGBA"))[..., 3])
     assert max(a.max() for a in alphas) == 215
     assert min(a.min() for a in alphas) == 0
+
+
+def test_the_large_view_has_copies_of_the_pixels(page):
+    for card in cards_of(page):
+        if card["status"] == "failed":
+            continue
+        for path in [card["full"], *(match["full"] for match in card["matches"])]:
+            with Image.open(page.parent / path) as picture:
+                # The sample's images have 48 pixels a side: copied as they are, without loss.
+                assert (picture.size, picture.format) == ((48, 48), "PNG")
+
+
+def test_links_and_a_budget_for_copies(copied, command):
+    code, _, err = command("audit", "--run", copied, "--originals", "link")
+    assert code == 0, err
+    page = copied / "audit" / "index.html"
+    cards = [card for card in cards_of(page) if card["status"] != "failed"]
+    for card in cards:
+        assert card["full"].startswith("../../data/")
+        assert (page.parent / card["full"]).resolve() == (copied.parent / "data" / card["image"])
+    assert not list((copied / "audit" / "thumbs").glob("*/*-full*"))
+    code, _, err = command("audit", "--run", copied, "--originals", "link", "--serve")
+    assert code == 2
+    assert "give --originals copy" in err
+    run = Run.load(copied)
+    audit(run, config=override(run.config, audit__originals_mb=0))
+    assert "copies of the others take the 0 MB" in page.read_text()
+    assert all(card["full"] is None for card in cards_of(page))
+    audit(run, config=override(run.config, audit__originals="copy"))
+    first = {path.name for path in (copied / "audit" / "thumbs").glob("*/*-full.png")}
+    assert first
+    audit(run, config=override(run.config, audit__originals="none"))
+    assert not list((copied / "audit" / "thumbs").glob("*/*-full*"))
+    assert all(card["full"] is None for card in cards_of(page))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_large_image_is_copied_small_and_turned_as_it_is_seen(tmp_path, mode):
+    picture = Image.new(mode, (2100, 700))
+    picture.putpixel((0, 0), 255 if mode == "L" else (255, 0, 0))
+    originals = Originals("copy", 1)
+    name = originals.path_of(picture.convert("RGB"), b"", tmp_path / "x", 0, tmp_path, "thumbs/a")
+    assert name == "thumbs/a-full.jpg"
+    with Image.open(tmp_path / name) as copy:
+        assert copy.size == (1024, 341)
+    assert originals.path_of(picture, b"", tmp_path / "x", 0, tmp_path, "thumbs/a") == name
+    assert (originals.copied, originals.left_out) == (1, 0)
 
 
 def test_both_images_of_a_pair_are_checked_against_their_known_places(page):
@@ -206,7 +254,7 @@ def test_labels_that_the_run_does_not_know_and_rows_that_are_gone(copied, comman
 
 def test_images_that_moved_or_changed(copied, command):
     table = read_assignments(copied / "assignments.csv")
-    there = table[table["status"] == "review"].nsmallest(2, "confidence")["image"].tolist()
+    there = table[table["status"] == "review"].nsmallest(2, "order")["image"].tolist()
     (copied.parent / "data" / there[0]).unlink()
     with Image.open(copied.parent / "data" / there[1]) as picture:
         picture.rotate(90).save(copied.parent / "data" / there[1])

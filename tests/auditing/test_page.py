@@ -89,4 +89,9 @@ def test_chosen_rows_hold_every_status_and_the_least_sure():
     assert len(chosen) == len(set(chosen)) == 40
     assert set(table["status"][chosen]) == {"assigned", "review", "failed"}
     assert table["confidence"][:300].idxmin() in chosen
+    # The refused come first, up to a share: by the order of questions where there is one.
+    refused = table["status"].eq("review").to_numpy()
+    assert refused[chosen].sum() >= 24
+    asked = table.assign(order=[None] * 300 + [*range(50, 0, -1)] + [None] * 2)
+    assert set(range(326, 350)) <= set(choose_rows(asked, 40, 0))
     assert len(choose_rows(table, 1000, 0)) == 352

@@ -79,6 +79,9 @@ def test_page_pictures_and_nothing_else(served, tmp_path):
     assert headers["Referrer-Policy"] == "no-referrer"
     picture = next((server.folder / "thumbs").rglob("*.png")).relative_to(server.folder)
     assert ask(server, name=picture.as_posix())[0] == 200
+    copy = next((server.folder / "thumbs").rglob("*-full.*")).relative_to(server.folder)
+    assert ask(server, name=copy.as_posix())[0] == 200
+    assert json.loads(ask(server, name="place")[1]) == {"reviews": str(server.reviews.path)}
     (server.folder / "thumbs" / "link.png").symlink_to("/etc/hostname")
     outside = ["../run.json", "..%2frun.json", "%2e%2e/run.json", "thumbs/../../run.json"]
     for name in [*outside, "metrics.json", "thumbs", "thumbs/", "thumbs/link.png", "/etc/passwd",

@@ -6,7 +6,8 @@ const names = new Intl.Collator("en", { numeric: true });
 const served = location.protocol !== "file:";
 
 // What is looked at: the tab, the overlay, the filtered rows, and the place among them.
-const state = { tab: "all", layer: "none", rows: [], at: 0 };
+const state = { tab: "refused", layer: "none", rows: [], at: 0 };
+const cardsById = new Map(data.cards.map((card) => [card.image_id, card]));
 const clusters = new Map(data.clusters.map((cluster) => [cluster.cluster, cluster]));
 
 // Everything from the data goes in as text: a label may look like markup.
@@ -38,6 +39,16 @@ function plural(count, word) {
 
 // Short messages for eyes and screen readers alike.
 function say(text, alarm = false) {
-  find("said").textContent = text;
-  find("said").classList.toggle("alarm", alarm);
+  // In the focus view the rest of the page is out of reach.
+  for (const place of [find("said"), find("focus-said")]) {
+    place.textContent = text;
+    place.classList.toggle("alarm", alarm);
+  }
+}
+
+// The key of a button, for eyes only: its name is what it does.
+function keyCap(key) {
+  const cap = make("kbd", "", key);
+  cap.setAttribute("aria-hidden", "true");
+  return cap;
 }

@@ -52,7 +52,7 @@ function drawCluster(cluster) {
     event.preventDefault();
     const found = checkLabel(field.value);
     wrong.textContent = found.error || "";
-    if (!found.error) nameCluster(cluster, found.label);
+    if (!found.error) settleName(found.label, (name) => nameCluster(cluster, name));
   });
   box.append(form, wrong);
   showNaming(box);

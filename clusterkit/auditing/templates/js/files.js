@@ -110,7 +110,7 @@ function take(rows, undoable = false) {
     if (verdict.label) addName(verdict.label);
     here++;
   }
-  if (undoable && step.length) steps.push(step);
+  if (undoable && step.length) remember(step);
   keep();
   return { here, replaced };
 }

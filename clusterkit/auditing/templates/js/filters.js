@@ -26,22 +26,28 @@ function press(selector, chosen) {
   for (const one of document.querySelectorAll(selector)) one.setAttribute("aria-pressed", String(chosen(one)));
 }
 
+// Refused: what a person has to decide.
+function inTab(card, tab) {
+  if (tab === "all") return true;
+  return tab === "refused" ? card.status === "review" || card.status === "novel" : card.status === tab;
+}
+
 // Filters anew and starts at the first.
 function show() {
   const found = data.cards.filter(matches);
   for (const one of document.querySelectorAll("[data-tab]")) {
     const tab = one.dataset.tab;
-    const count = tab === "all" ? found.length : tab === "clusters" ? shownClusters.length
-      : found.filter((card) => card.status === tab).length;
+    const count = tab === "clusters" ? shownClusters.length : found.filter((card) => inTab(card, tab)).length;
     one.lastChild.textContent = count.toLocaleString("en");
   }
   press("[data-tab]", (one) => one.dataset.tab === state.tab);
   const byCard = state.tab !== "clusters";
   document.body.dataset.view = byCard ? "cards" : "clusters";
-  if (byCard) state.rows = (state.tab === "all" ? found : found.filter((c) => c.status === state.tab)).sort(compare);
+  if (byCard) state.rows = found.filter((card) => inTab(card, state.tab)).sort(compare);
   else state.rows = shownClusters;
-  find("clear").disabled = byCard && state.tab === "all" && !find("search").value
-    && filters.every((id) => !find(id).value);
+  const active = filters.filter((id) => find(id).value).length + (statuses.includes(state.tab) && state.tab !== "all" ? 1 : 0);
+  find("filtered").textContent = active ? ` ${active}` : "";
+  find("clear").disabled = byCard && state.tab === "all" && !find("search").value && !active;
   state.at = 0;
   state.ended = false;
   drawPage(0);
@@ -64,7 +70,7 @@ function drawPage(first) {
   find("cards").replaceChildren(...part.map(state.tab === "clusters" ? drawCluster : draw));
   const total = state.rows.length;
   const what = state.tab === "clusters" ? "cluster" : "image";
-  find("count").textContent = total ? `${plural(total, what)}` : `No ${what} matches these filters.`;
+  find("count").textContent = total ? plural(total, what) + (state.tab === "refused" && beyond ? `; ${beyond.toLocaleString("en")} more to decide are not on this page: --limit ${data.total}` : "") : `No ${what} matches these filters.`;
   for (const bar of document.querySelectorAll(".pager")) {
     bar.hidden = total <= size;
     bar.querySelector("span").textContent = `${start + 1} to ${start + part.length} of ${total.toLocaleString("en")}`;
@@ -88,18 +94,24 @@ function current() {
 }
 
 function mark() {
-  for (const old of document.querySelectorAll(".current")) old.classList.remove("current");
+  for (const old of find("cards").querySelectorAll(".current")) {
+    old.classList.remove("current");
+    old.removeAttribute("aria-current");
+  }
   const box = current();
-  if (box) box.classList.add("current");
+  if (!box) return;
+  box.classList.add("current");
+  box.setAttribute("aria-current", "true");
 }
 
-function go(row, focus = true) {
+function go(row, toCard = true) {
   if (row < 0 || row >= state.rows.length) return;
   state.at = row;
   state.ended = false;
   if (!current()) drawPage(row);
   mark();
-  if (!focus || !current()) return;
+  if (inFocus() && state.tab !== "clusters") showFocus(state.rows[row]);
+  if (!toCard || !current()) return;
   current().focus({ preventScroll: true });
   current().scrollIntoView({ block: "nearest" });
 }
@@ -121,7 +133,9 @@ function returnTo(id) {
 
 function redraw() {
   for (const box of find("cards").children) (box.card ? showVerdict : showNaming)(box);
+  if (inFocus()) drawDeciding();
   showProgress();
+  checkFinished();
 }
 
 function refresh() {
@@ -132,11 +146,13 @@ function refresh() {
 const toReview = data.cards.filter(reviewable);
 
 function showProgress() {
-  const done = toReview.filter((card) => verdictOf(card) !== null).length;
-  find("progress").textContent = `${done.toLocaleString("en")} of ${plural(toReview.length, "image")} decided`;
-  find("meter").value = toReview.length ? done / toReview.length : 0;
+  const { decided, skipped, total } = progress();
+  const text = `${decided.toLocaleString("en")} of ${total.toLocaleString("en")} decided`;
+  find("progress").textContent = skipped ? `${text}, ${skipped.toLocaleString("en")} skipped` : text;
+  find("meter").value = total ? decided / total : 0;
   find("export").disabled = verdicts.size + others.size === 0;
   find("undo").disabled = steps.length === 0;
+  find("redo").disabled = undone.length === 0;
 }
 
 function options(id, order) {

@@ -13,17 +13,20 @@ function here() {
 
 function chooseLabel(number) {
   const thing = here();
-  if (!thing || number >= known.length || atEnd()) return;
+  if (!thing || !known[number] || atEnd()) return;
   if (state.tab === "clusters") nameCluster(thing, known[number]);
   else if (reviewable(thing)) label(thing, known[number]);
 }
+
+// The row of tools lies over the upper end of the list.
+const barHeight = () => document.querySelector(".tools").offsetHeight;
 
 // What is not on the screen is not decided: the key brings it there first.
 function hidden() {
   const box = current();
   if (!box) return true;
   const { top, bottom } = box.getBoundingClientRect();
-  const seen = Math.min(bottom, innerHeight) - Math.max(top, 0);
+  const seen = Math.min(bottom, innerHeight) - Math.max(top, barHeight());
   if (seen >= 0.4 * Math.min(bottom - top, innerHeight)) return false;
   go(state.at);
   say("This is the image or cluster that the key would be for: press it again to decide.");
@@ -57,11 +60,19 @@ const keys = {
   x: () => onCard((thing) => (byCluster() ? setCluster(thing, "reject", "") : reject(thing))),
   s: () => onCard((thing) => (byCluster() ? setCluster(thing, "skip", "") : skip(thing))),
   l: () => onCard((thing) => (byCluster() ? current().querySelector(".naming input").focus() : openLabel(thing))),
+  n: nextOpen,
   u: undo,
+  Enter: openCurrent,
   "?": () => find("help").showModal(),
 };
 
 document.addEventListener("keydown", (event) => {
+  if (!event.target.closest("dialog") && document.querySelector("dialog:modal")) {
+    // Whatever lost the focus, keys are for what lies on top.
+    if (inFocus() && !document.querySelector("dialog:modal:not(#focus)")) keyInFocus(event);
+    return;
+  }
+  if (!event.target.closest("dialog") && historyKey(event)) return;
   if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
   const typing = event.target.closest("input:not([type=range]), select, textarea, dialog");
   if (event.key === "Escape" && typing && !event.target.closest("dialog")) {
@@ -69,7 +80,10 @@ document.addEventListener("keydown", (event) => {
     go(state.at);
     return;
   }
+  if (event.key === "Escape") return closeOpen();
   if (typing) return;
+  // Enter presses what has the focus.
+  if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
   // A key that is held down must not decide what nobody has looked at.
   if (event.repeat && event.key !== "j" && event.key !== "k") return;
   const digit = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : -1;
@@ -79,3 +93,12 @@ document.addEventListener("keydown", (event) => {
   if (digit >= 0) chooseLabel(digit);
   else keys[event.key]();
 });
+
+// What lies over the list goes away.
+function closeOpen() {
+  find("finish").hidden = true;
+  if (find("filters").open) {
+    find("filters").open = false;
+    find("filters").querySelector("summary").focus();
+  }
+}

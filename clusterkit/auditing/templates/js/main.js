@@ -1,12 +1,13 @@
 // Puts the parts together.
-for (const tab of [...statuses.slice(0, 4), "clusters", ...statuses.slice(4)]) {
-  const one = button(tab[0].toUpperCase() + tab.slice(1) + " ", () => {
+const tabNames = { refused: "To decide" };
+for (const tab of ["refused", "all", "clusters", ...statuses.slice(1)]) {
+  const one = button((tabNames[tab] || tab[0].toUpperCase() + tab.slice(1)) + " ", () => {
     state.tab = tab;
     show();
   });
   one.append(make("b"));
   one.dataset.tab = tab;
-  find("tabs").append(one);
+  find(statuses.indexOf(tab) > 0 ? "statuses" : "tabs").append(one);
 }
 options("class", names.compare);
 options("cluster", (a, b) => a - b);
@@ -40,6 +41,11 @@ find("label-form").addEventListener("submit", closeLabel);
 find("label-cancel").addEventListener("click", () => find("label-dialog").close());
 find("resend").addEventListener("click", resend);
 find("undo").addEventListener("click", undo);
+find("redo").addEventListener("click", redo);
+find("start").addEventListener("click", start);
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("#filters")) find("filters").open = false;
+});
 find("export").addEventListener("click", exportReviews);
 find("import").addEventListener("click", () => find("file").click());
 find("file").addEventListener("change", async (event) => {
@@ -54,9 +60,15 @@ for (const one of document.querySelectorAll("dialog [data-close]"))
   one.addEventListener("click", () => one.closest("dialog").close());
 
 state.layer = data.cards.some((card) => card.matches.length) ? "cam" : "none";
+if (!refusedCards.length) state.tab = "all";
+watchFocus();
+watchNames();
+watchFinish();
 load();
 showNames();
 showLayer();
 show();
+resume();
+state.settled = true;
 find("saved").hidden = !served;
 if (served) loadServed();

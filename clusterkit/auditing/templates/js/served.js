@@ -79,16 +79,26 @@ async function loadServed() {
     const answer = await fetch("reviews");
     if (!answer.ok) throw new Error(await reason(answer));
     const { rows } = await answer.json();
+    state.settled = false;
     const written = new Set(rows.map((row) => row.image_id));
     take([...rows, ...since, ...waiting]);
     const missing = allRows().filter((row) => !written.has(row.image_id) && row.decision !== "skip").length;
     find("resend").hidden = !missing;
     find("resend").textContent = `Send ${plural(missing, "decision")} of this browser that reviews.csv lacks`;
+    state.reviews = await whereReviews();
     if (!waiting.length && !refused.length) find("saved").textContent = "every decision is saved to reviews.csv";
     refresh();
+    resume();
+    state.settled = true;
   } catch (error) {
     showSaved(error.message);
   }
+}
+
+// Where the file lies, for the command that comes next.
+async function whereReviews() {
+  const answer = await fetch("place");
+  return answer.ok ? (await answer.json()).reviews : "";
 }
 
 function resend() {

@@ -39,12 +39,9 @@ function now() {
 }
 
 // Sets, or with null removes, one verdict; the step can be undone.
-function decide(id, verdict, remember = true) {
+function decide(id, verdict, undoable = true) {
   const before = verdicts.get(id) || null;
-  if (remember) {
-    steps.push([{ id, before }]);
-    if (steps.length > 1000) steps.shift();
-  }
+  if (undoable) remember([{ id, before }]);
   if (verdict) verdicts.set(id, verdict);
   else verdicts.delete(id);
   if (served) send([rowOf(id, verdict || { ...before, decision: "skip", label: "", time: now() })]);
@@ -68,7 +65,7 @@ function allRows() {
 }
 
 function keep() {
-  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), waiting, known, reviewer: find("reviewer").value };
+  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value };
   try {
     localStorage.setItem(place, JSON.stringify(saved));
     store.kept = true;
@@ -82,7 +79,7 @@ function keep() {
 function load() {
   verdicts.clear();
   others.clear();
-  steps.length = waiting.length = 0;
+  steps.length = undone.length = waiting.length = 0;
   let text = null;
   try {
     text = localStorage.getItem(place);
@@ -99,9 +96,12 @@ function restore(saved) {
   }
   for (const [id, row] of saved.others) others.set(id, row);
   steps.push(...saved.steps);
+  undone.push(...(saved.undone || []));
   waiting.push(...saved.waiting);
   find("reviewer").value = saved.reviewer;
-  for (const name of saved.known) addName(name);
+  // By number: of a merged name nothing but its place is left.
+  known.splice(data.classes.length, known.length, ...saved.known.slice(data.classes.length));
+  showNames();
 }
 
 // What cannot be read is not written over: somebody may still get it out.

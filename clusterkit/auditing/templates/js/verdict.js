@@ -24,7 +24,7 @@ function showVerdict(box) {
 
 function action(text, key, work) {
   const one = button(text, work);
-  one.append(make("kbd", "", key));
+  one.append(keyCap(key));
   one.setAttribute("aria-keyshortcuts", key);
   return one;
 }
@@ -50,16 +50,6 @@ function label(card, text, note) {
   setImage(card, text === card.predicted_label ? "accept" : "relabel", text, note);
 }
 
-function undo() {
-  const step = steps.pop();
-  if (!step) return say("There is nothing to undo.");
-  for (const { id, before } of step) decide(id, before, false);
-  redraw();
-  const [{ id, before }] = step;
-  say(step.length > 1 ? `Undone: ${plural(step.length, "decision")}` : `Undone: ${before ? before.decision : "not decided"} again`);
-  returnTo(id);
-}
-
 // The dialog for any label: known names are offered, new ones may be written.
 let labelling = null;
 
@@ -82,9 +72,11 @@ function closeLabel(event) {
     find("label-text").focus();
     return;
   }
-  find("label-dialog").close();
-  addName(found.label);
-  label(labelling, found.label, find("label-note").value.trim().slice(0, 2000));
+  settleName(found.label, (name) => {
+    find("label-dialog").close();
+    addName(name);
+    label(labelling, name, find("label-note").value.trim().slice(0, 2000));
+  });
 }
 
 // Labels 1 to 9: the classes, then names given here. A number never changes its name.
@@ -97,14 +89,21 @@ function addName(name) {
 }
 
 function showNames() {
-  find("names").replaceChildren(...known.map((name) => {
+  find("names").replaceChildren(...known.filter(Boolean).map((name) => {
     const option = make("option");
     option.value = name;
     return option;
   }));
-  find("digits").replaceChildren(...known.slice(0, 9).map((name, number) => {
-    const one = button("", () => chooseLabel(number));
-    one.append(make("kbd", "", String(number + 1)), make("span", "", name));
-    return one;
-  }));
+  find("digits").replaceChildren(...digitButtons(chooseLabel));
+  find("own").hidden = ownNames().length === 0;
+}
+
+// A merged name has left its number empty.
+function digitButtons(work) {
+  return known.slice(0, 9).map((name, number) => {
+    const one = button("", () => work(number));
+    one.append(keyCap(String(number + 1)), make("span", "", name));
+    one.setAttribute("aria-keyshortcuts", String(number + 1));
+    return name && one;
+  }).filter(Boolean);
 }

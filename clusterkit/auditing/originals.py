@@ -1,0 +1,116 @@
+"""Pictures of the focus view: copies within a budget of bytes, or links to the files."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from clusterkit.auditing.pictures import save_picture
+
+log = logging.getLogger("clusterkit")
+
+# Longest side of a copy, in pixels; up to the second a copy loses nothing and is small.
+SIDE, _LOSSLESS = 1024, 256
+
+# What browsers show as `decode` reads it, by how files begin.
+_SHOWN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
+
+
+class Originals:
+    """Pictures with more pixels than a thumbnail.
+
+    Parameters
+    ----------
+    how : {"copy", "link", "none"}
+        A copy of at most `SIDE` pixels a side, a link to the file where browsers show it, or
+        neither.
+    megabytes : int
+        Bytes that all copies may take together, in millions.
+
+    Attributes
+    ----------
+    copied, left_out : int
+        Images that have a copy, and those that have none because the budget was reached.
+    """
+
+    def __init__(self, how: Literal["copy", "link", "none"], megabytes: int) -> None:
+        self.how, self.megabytes = how, megabytes
+        self.copied = self.left_out = 0
+        self._left = megabytes * 1_000_000
+        self._known: dict[str, str | None] = {}
+
+    @property
+    def side(self) -> int:
+        """Pixels a side that an image should be decoded with at least."""
+        return SIDE if self.how == "copy" else 0
+
+    def path_of(
+        self, image: Image.Image, data: bytes, path: Path, frame: int, out: Path, stem: str
+    ) -> str | None:
+        """Return the path of an image's picture relative to the page; None: it has none.
+
+        Parameters
+        ----------
+        image : RGB
+            What may be copied.
+        data : bytes
+            The file's contents.
+        path : Path
+        frame : int
+            Of the file, from 0.
+        out : Path
+            Folder of the page.
+        stem : str
+            Names the copy by the image's bytes, relative to `out`.
+        """
+        if stem not in self._known:
+            if self.how == "copy":
+                self._known[stem] = self._copy(image, out, stem)
+            else:
+                linked = self.how == "link" and not frame and _is_shown(data)
+                self._known[stem] = _seen_from(out, path) if linked else None
+        return self._known[stem]
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the page should know, and log it."""
+        if not self.left_out:
+            return []
+        log.warning("%d images have no large picture on the page: copies take %d MB; give "
+                    "--originals link, or a larger audit.originals_mb",
+                    self.left_out, self.megabytes)  # fmt: skip
+        return [f"{self.left_out:,} images are shown large by their thumbnails: copies of the "
+                f"others take the {self.megabytes:,} MB that they may."]  # fmt: skip
+
+    def _copy(self, image: Image.Image, out: Path, stem: str) -> str | None:
+        if self._left <= 0:
+            self.left_out += 1
+            return None
+        small = image.copy()
+        small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        name = f"{stem}-full.{'png' if max(small.size) <= _LOSSLESS else 'jpg'}"
+        save_picture(small, out / name)
+        size = (out / name).stat().st_size
+        if size > self._left:
+            (out / name).unlink()
+            self._left = 0
+            self.left_out += 1
+            return None
+        self._left -= size
+        self.copied += 1
+        return name
+
+
+def _is_shown(data: bytes) -> bool:
+    """Return whether browsers show a file's pixels as they are read here: 8 bits, no pages."""
+    # A PNG's depth; deeper ones are windowed when they are read.
+    return data.startswith(_SHOWN) and not (data[1:4] == b"PNG" and data[24] > 8)
+
+
+def _seen_from(out: Path, path: Path) -> str | None:
+    try:
+        return Path(os.path.relpath(path, out)).as_posix()
+    except ValueError:
+        # On another drive.
+        return None
