@@ -29,7 +29,7 @@ def test_from_the_page_to_the_next_run(run, assignment, sample, config, command,
     tab.tab.click("[data-tab=clusters]")
     tab.press("j", "l")
     tab.tab.keyboard.type("rosette")
-    tab.press("Enter")
+    tab.press("Enter", "Enter")
     tab.export(folder / "reviews.csv")
     rows = read_reviews(folder / "reviews.csv")
     images = rows[rows["cluster"].isna()]

@@ -9,6 +9,7 @@ from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.active_learning import order_points, uncertainty
+from clusterkit.methods.cluster_splits import split_by_label
 from clusterkit.methods.clustering import cluster_refused, cluster_space_of
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_propagation import unit_length
@@ -173,7 +174,19 @@ def _clusters(
     n_classes = len(run.classes)
     points = cluster_space_of(parts, int(read.sum()), n_classes, labelled, run.labels)
     size = rule.config.engine.min_cluster_size
-    return cluster_refused(points, size, n_classes, found.refused[read])
+    clusters = cluster_refused(points, size, n_classes, found.refused[read])
+    best, agreed = found.best[found.refused], _agreed(found, evidence, rule)
+    return split_by_label(clusters, best, agreed, found.novelty_p[found.refused])
+
+
+def _agreed(found: Decisions, evidence: Evidence, rule: DecisionRule) -> np.ndarray:
+    """Return whether classifier and nearest labelled image say the same of the refused (R,)."""
+    labels, out = rule.run.labels, np.zeros(len(found.refused), dtype=bool)
+    for rows, part in evidence.parts("classifier", "nearest"):
+        nearest = np.where(part["nearest"] >= 0, labels[part["nearest"]], -1)
+        best = found.best[rows]
+        out[rows] = (part["classifier"].argmax(axis=1) == best) & (nearest == best)
+    return out[found.refused]
 
 
 def _order(

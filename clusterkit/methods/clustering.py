@@ -123,7 +123,7 @@ def cluster_refused(
     refused = np.ones(n, dtype=bool) if refused is None else refused
     if n < max(2, min_size):
         same = np.unique(points, axis=0, return_inverse=True)[1].reshape(-1) if n else np.arange(0)
-        return _largest_first(same[refused])
+        return largest_first(same[refused])
     order = np.lexsort(points.T[::-1])
     sample = points[order[_evenly(n, _MOST)]].astype(np.float64)
     found = _ward(sample, n_classes)
@@ -135,7 +135,7 @@ def cluster_refused(
         found = np.concatenate([cdist(points[part], means).argmin(axis=1) for part in parts])
     clusters = np.empty(n, dtype=int)
     clusters[order] = found
-    return _largest_first(clusters[refused])
+    return largest_first(clusters[refused])
 
 
 def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
@@ -165,11 +165,11 @@ def _evenly(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))
 
 
-def _largest_first(clusters: np.ndarray) -> np.ndarray:
+def largest_first(clusters: np.ndarray) -> np.ndarray:
+    """Number clusters (R,) from 0 by size; of equally large ones the first image's comes first."""
     _, first, index, counts = np.unique(
         clusters, return_index=True, return_inverse=True, return_counts=True
     )
     rank = np.empty(len(counts), dtype=int)
-    # Of equally large ones, that of the first image: numbers follow the rows of the table.
     rank[np.lexsort([first, -counts])] = np.arange(len(counts))
     return rank[index]

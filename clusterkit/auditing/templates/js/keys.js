@@ -14,7 +14,7 @@ function here() {
 function chooseLabel(number) {
   const thing = here();
   if (!thing || !known[number] || atEnd()) return;
-  if (state.tab === "clusters") nameCluster(thing, known[number]);
+  if (state.tab === "clusters") checkCluster(thing, known[number]);
   else if (reviewable(thing)) label(thing, known[number]);
 }
 
@@ -47,9 +47,8 @@ function onCard(work) {
   work(thing);
 }
 
-function acceptCluster(cluster) {
-  if (leaning(cluster)) nameCluster(cluster, leaning(cluster));
-  else say("There is no guess to accept for this cluster: name it, or reject.", true);
+function acceptCluster() {
+  say("No guess is good enough for a whole cluster: look at its images, and write a name.", true);
 }
 
 const byCluster = () => state.tab === "clusters";

@@ -38,6 +38,11 @@ for (const bar of document.querySelectorAll(".pager")) {
 }
 find("cards").addEventListener("focusin", () => here());
 find("label-form").addEventListener("submit", closeLabel);
+find("check-name").addEventListener("click", nameChecked);
+find("check-cancel").addEventListener("click", () => find("check").close());
+find("check-tiles").addEventListener("click", () => {
+  find("check-name").textContent = `Name ${plural(namedCount(naming.cluster), "image")} “${naming.name}”`;
+});
 find("label-cancel").addEventListener("click", () => find("label-dialog").close());
 find("resend").addEventListener("click", resend);
 find("undo").addEventListener("click", undo);
