@@ -25,7 +25,7 @@ def held_out_change(
 
     Compared are images that both runs held out, under the same label: what reviews add is often
     harder, and would lower any average. The fall is put down to the reviews that gave the labels
-    which images that were right before are wrongly called now.
+    which images that were right before are wrongly called now. A fall that may be chance is none.
 
     Parameters
     ----------
@@ -57,12 +57,21 @@ def held_out_change(
     before, after = both["says_before"] == both["label"], both["says"] == both["label"]
     record: dict[str, Any] = {"images": len(both), "right_before": int(before.sum()),
                               "right_after": int(after.sum()), "fell_with": []}  # fmt: skip
-    if after.sum() >= before.sum():
-        return record
     lost = both["says"][before & ~after].value_counts()
+    if _may_be_chance(int(lost.sum()), int((~before & after).sum())):
+        return record
     record["fell_with"] = [_given_by(str(label), int(count), data) for label, count in lost.items()]
     _warn(record)
     return record
+
+
+def _may_be_chance(lost: int, gained: int) -> bool:
+    """Whether so many more lost than gained are no surprise: the exact sign test of McNemar (1947,
+    doi:10.1007/BF02295996), one-sided at 5%.
+    """
+    from scipy.stats import binomtest
+
+    return lost <= gained or binomtest(lost, lost + gained, 0.5, "greater").pvalue > 0.05
 
 
 def _earlier(assignments: str | None) -> pd.DataFrame | None:
