@@ -11,8 +11,8 @@ class SupportedConfidence:
     Of the held-out units at or above a confidence t, n(t) in number, k(t) were right. That a
     further one is right has the probability (k(t) + 1) / (n(t) + 2) by Laplace's rule of
     succession (1774), whatever a score says. A confidence c is lowered to the highest of these
-    at any t ≤ c, and never below chance. So 18 held-out units that are all right support 95% and no 99.99%. The order is
-    kept; what is lowered to one value is a tie.
+    at any t ≤ c, and never below chance. So 18 held-out units that are all right support 95% and
+    no 99.99%. The order is kept; what is lowered to one value is a tie.
 
     Parameters
     ----------
