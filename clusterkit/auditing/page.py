@@ -127,6 +127,8 @@ class Summary:
     facts : list of (name, value)
     shown, total : int
         Cards on the page, and images in the batch.
+    overlays : {"on", "off"}
+        Whether the page begins with the heat maps over the images.
     """
 
     title: str
@@ -146,6 +148,7 @@ class Summary:
     total: int
     warnings: list[str]
     fingerprint: str = ""
+    overlays: str = "on"
 
 
 def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
@@ -158,6 +161,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     data = {
         "cards": rows,
         "threshold": summary.threshold,
+        "overlays": summary.overlays,
         "key": summary.key,
         "fingerprint": summary.fingerprint,
         "classes": summary.classes,

@@ -87,6 +87,7 @@ def summarise(
         threshold=batch.threshold,
         held_out=_held_out(run, batch, metrics),
         checks=checks.rows(),
+        overlays=checks.overlays,
         plots=plots,
         facts=_facts(run),
         shown=len(chosen),

@@ -53,7 +53,7 @@ for (const one of document.querySelectorAll("[data-help]")) one.addEventListener
 for (const one of document.querySelectorAll("dialog [data-close]"))
   one.addEventListener("click", () => one.closest("dialog").close());
 
-state.layer = data.cards.some((card) => card.matches.length) ? "cam" : "none";
+state.layer = data.overlays === "on" && data.cards.some((card) => card.matches.length) ? "cam" : "none";
 load();
 showNames();
 showLayer();
