@@ -296,7 +296,7 @@ class CardDrawer:
     ) -> Match:
         """Make match k of a card without its heat maps."""
         name, label = row.nearest_image, row.nearest_label
-        if k > 0 and number is not None:
+        if number is not None and (k > 0 or row.status == "duplicate"):
             own = self.run.manifest.iloc[[number]]
             name, label = names_of(own)[0], own["label"].iloc[0]
         image = None if number is None else labelled.get(number)

@@ -120,7 +120,7 @@ def test_a_map_that_is_failed_says_so_in_words():
     assert json.loads(json.dumps(bad.to_dict()))["hottest"]["image"]["by_status"]["review"] == {
         "images": 20, "at_border": 0, "on_background": 0,
     }  # fmt: skip
-    assert "By status: assigned 0 + 0 of 10" in str(bad.rows())
+    assert "By status: Labelled 0 + 0 of 10" in str(bad.rows())
     assert (good.overlays, good.verdict, good.headline()) == ("on", "with care", "")
     seen = HottestPlacesSeen()
     seen.add("image", list(maps_at(middle)), list(images), status)
@@ -158,7 +158,9 @@ def planted(run, assignment, config, monkeypatch, tmp_path):
         monkeypatch.setattr(Explainer, "class_heats", heats)
         # What is planted knows no weights; that is another check.
         monkeypatch.setattr("clusterkit.auditing.checks.report.cascade", lambda *_: ({}, 0.5))
-        monkeypatch.setattr("clusterkit.auditing.checks.report._curves", lambda *_: {})
+        monkeypatch.setattr(
+            "clusterkit.auditing.checks.report.interval", lambda *_: (0.2, 0.1, 0.3)
+        )
         out = tmp_path / f"{row}-{column}"
         audit(run, assignments=assignment.path, config=config, out=out)
         data = (out / "index.html").read_text().split('id="data">')[1].split("</script>")[0]

@@ -10,7 +10,7 @@ from clusterkit.auditing.checks.known_places import known_place_rows
 
 # Above this part of the way from the floor to 1, more of a CAM outlives the weights than not.
 SURVIVES = 0.5
-_WORDS = {"pair": "similarity CAM", "class": "classifier CAM"}
+_WORDS = {"pair": "heat map of similarity", "class": "heat map of the classifier"}
 _OF = {"pair": "the similarity's map", "class": "the classifier's map"}
 
 
@@ -127,11 +127,11 @@ class CamChecks:
         """Return a sentence for everything that should stop a person from trusting the CAMs."""
         found = []
         if self.images and self.empty * 2 > self.images:
-            found.append(f"{self.empty} of {self.images} similarity CAMs are empty: the network "
-                         "names no place that speaks for its label.")  # fmt: skip
+            found.append(f"{self.empty} of {self.images} heat maps of similarity are empty: the "
+                         "network names no place that speaks for its label.")  # fmt: skip
         if self.survives > SURVIVES:
             found.append(
-                f"The CAMs hardly depend on what was learned: with random weights they keep "
+                f"The heat maps hardly depend on what was learned: with random weights they keep "
                 f"{self.survives:.0%} of what tells them from each other. They show the picture, "
                 "not the reason for the label."
             )
@@ -159,8 +159,8 @@ class CamChecks:
             rows.append((
                 "Depends on what was learned",
                 _number(last),
-                "is how alike the CAMs are before and after all weights are replaced by random "
-                "numbers. 1 is the same, and then they would not show what was learned. CAMs of "
+                "is how alike the heat maps are before and after all weights are replaced by "
+                "random numbers. 1 is the same, and then they would not show what was learned. Those of "
                 f"different images are alike by {_number(self.floor)} anyway.",
             ))  # fmt: skip
         for score, row in self.curves.items():
@@ -169,7 +169,7 @@ class CamChecks:
                 f"Marks what counts: {_WORDS[score]}",
                 f"{mean:+.2f}",
                 f"(95% interval {low:+.2f} to {high:+.2f}; {row['over_centre'][0]:+.2f} over a map "
-                "that marks the centre.) The places that the CAM marks are blurred first, or shown "
+                "that marks the centre.) The places that the map marks are blurred first, or shown "
                 "first: how much more the model's probability then falls or rises than in a random "
                 "order of places. Above 0 is better than chance.",
             ))  # fmt: skip

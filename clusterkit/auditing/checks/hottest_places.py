@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from clusterkit.auditing.card_words import STATUS_WORDS
+
 # Part of the side that is border.
 BORDER = 1 / 16
 # Level of the one-sided tests of one run: two places on each of three maps, all together.
@@ -249,6 +251,7 @@ def _where(place: str, row: dict[str, Any]) -> str:
 def _by_status(rows: dict[str, dict[str, int]]) -> str:
     if len(rows) < 2:
         return ""
-    parts = [f"{status} {row['at_border']} + {row['on_background']} of {row['images']}"
+    parts = [f"{STATUS_WORDS.get(status, status)} {row['at_border']} + {row['on_background']} of "
+             f"{row['images']}"
              for status, row in rows.items()]  # fmt: skip
     return f" By status: {'; '.join(parts)}."

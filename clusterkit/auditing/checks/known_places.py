@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from clusterkit.auditing.card_words import STATUS_WORDS
 from clusterkit.auditing.checks.curves import centre_blob
 from clusterkit.auditing.checks.places import (
     TOLERANCE,
@@ -116,16 +117,17 @@ def known_place_rows(
     """Return (name, value, explanation) of the figures, for the page; none: no place is known."""
     if not places:
         return []
-    (name, own), *others = places.items()
+    own, *_ = places.values()
+    others = list(places.items())[1:]
     beside = "; ".join(f"{other} {row['pointing']:.0%} ({row['energy']:.0%})"
                        for other, row in others)  # fmt: skip
-    of = "; ".join(f"{status} {hit} of {known}"
+    of = "; ".join(f"{STATUS_WORDS.get(status, status)} {hit} of {known}"
                    for status, (hit, known) in (by_status or {}).items())  # fmt: skip
     # Where captum is installed both are made.
     lacks = _INTEGRATED in places and _GRAD_CAM not in places
     why = f" There is no {_GRAD_CAM}: no layer of this encoder is known to give a map."
     return [(
-        f"Points at the known place {whose}: {name}",
+        f"Points at the known place {whose}",
         f"{own['pointing']:.0%}",
         f"of {placed} pairs have the hottest place {whose} on the detail whose place is "
         f"known, and {own['energy']:.0%} of the heat lies on it. Others: {beside}."

@@ -93,11 +93,13 @@ def check_cams(
 
 def _lacks(reference: int, classes: int, queries: int) -> list[str]:
     """Say what cannot be checked, by the numbers of what there is."""
-    notes = [] if reference else ["The labelled images cannot be read: CAMs are measured from 0."]
+    notes = (
+        [] if reference else ["The labelled images cannot be read: heat maps are measured from 0."]
+    )
     if classes < 2:
         notes.append("There is one class: what tells it from others cannot be shown.")
     if queries < _FEWEST:
-        notes.append(f"{queries} images are too few to check CAMs with.")
+        notes.append(f"{queries} images are too few to check heat maps with.")
     return notes
 
 

@@ -1,6 +1,6 @@
 // Puts the parts together.
 for (const tab of [...statuses.slice(0, 4), "clusters", ...statuses.slice(4)]) {
-  const one = button(tab[0].toUpperCase() + tab.slice(1) + " ", () => {
+  const one = button(statusWord(tab) + " ", () => {
     state.tab = tab;
     show();
   });
