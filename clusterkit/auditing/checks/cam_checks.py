@@ -160,8 +160,8 @@ class CamChecks:
                 "Depends on what was learned",
                 _number(last),
                 "is how alike the heat maps are before and after all weights are replaced by "
-                "random numbers. 1 is the same, and then they would not show what was learned. Those of "
-                f"different images are alike by {_number(self.floor)} anyway.",
+                "random numbers. 1 is the same, and then they would not show what was learned. "
+                f"Those of different images are alike by {_number(self.floor)} anyway.",
             ))  # fmt: skip
         for score, row in self.curves.items():
             mean, low, high = row["over_random"]
