@@ -116,7 +116,7 @@ def card_words(card: "Card", record: ShownRecord) -> CardWords:
 
     The rule: a label that is set stands alone, with how sure it is. What needs a person is a
     question. It names the predicted label, and beside it every label that the evidence leaves
-    open: what the classifier and the nearest labelled image say where they differ, and the label
+    open: what the classifier and the nearest labelled image say, where they differ, and the label
     set where confidence as it is shown is below the set's own level. A set is never shown by
     itself, so no set of one label stands beside a confidence that does not fit it. A new kind and
     a copy have no confidence: among known kinds it means nothing for the one, and a person
@@ -135,12 +135,6 @@ def card_words(card: "Card", record: ShownRecord) -> CardWords:
     )
 
 
-def disagree(card: "Card") -> bool:
-    """Return whether classifier and nearest labelled image say different labels."""
-    return bool(card.classifier_label and card.nearest_label
-                and card.classifier_label != card.nearest_label)  # fmt: skip
-
-
 def candidates_of(card: "Card", record: ShownRecord) -> list[str]:
     """Return the labels that a card leaves open, the predicted one first."""
     if card.status in ("novel", "failed"):
@@ -148,8 +142,7 @@ def candidates_of(card: "Card", record: ShownRecord) -> list[str]:
     found = [card.predicted_label] if card.predicted_label else []
     if card.status != "review":
         return found
-    if disagree(card):
-        found += [card.classifier_label, card.nearest_label]
+    found += [label for label in (card.classifier_label, card.nearest_label) if label]
     unsure = card.confidence is None or record.number(card.confidence) < 100 * record.level
     if unsure and card.predicted_label in card.label_set:
         found += card.label_set
@@ -215,8 +208,9 @@ def _caption(card: "Card", match: "Match", number: int, record: ShownRecord) -> 
     if card.status == "novel":
         which = "the nearest labelled image" if number == 0 else "another labelled image"
         return f"{which}, unlike it ({match.label})"
-    if match.image == card.duplicate_of and card.status == "duplicate":
-        return f"the labelled image that it is a copy of: {match.label}"
+    if card.status == "duplicate":
+        original = "the labelled image that it is a copy of"
+        return f"{original if match.image == card.duplicate_of else 'labelled'}: {match.label}"
     alike = record.percent(match.similarity)
     return f"labelled {match.label}{f', {alike} similar' if alike else ''}"
 

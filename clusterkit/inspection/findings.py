@@ -218,7 +218,7 @@ def _difference(scan: Scan, rows: list[int], column: str, verb: str, sure: bool)
         details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
                        f"{verb} '{value}'")  # fmt: skip
     every = sorted(firsts)
-    named = ", ".join(f"'{value}'" for value in every[:3]) + ", …" * (len(every) > 3)
+    named = " and ".join(f"'{value}'" for value in every[:3]) + " and more" * (len(every) > 3)
     what = "The same bytes are" if sure else "These look almost the same and are"
     wrong = "; at least one is wrong" * (sure and column != "split")
     labels = every if column == "label" else ()
@@ -276,22 +276,6 @@ def _other(scan: Scan, rows: list[int], own: int) -> str:
 def _name(scan: Scan, place: int) -> str:
     return name_of(scan.rows["image"].iloc[place], scan.rows["frame"].iloc[place])
 
-
-# Title and rule of what rests on looks alone: a note, and nothing is said to be wrong.
-BY_LOOKS = {
-    "conflicting_labels": (
-        "Pictures that look the same, under different labels",
-        "Near duplicates have different labels. They may be two pictures of one thing, or alike "
-        "and not the same: look at both."),
-    "duplicate_across_splits": (
-        "Pictures that look the same, in several splits",
-        "Near duplicates are in different splits: if they are one picture, what is measured on "
-        "the one was learned from the other."),
-    "duplicate_across_groups": (
-        "Pictures that look the same, of several groups",
-        "Near duplicates belong to different groups (patients): if they are one picture, a split "
-        "by group would not keep them together."),
-}  # fmt: skip
 
 KINDS = (
     FindingKind("unreadable", "problem", "Unreadable files",

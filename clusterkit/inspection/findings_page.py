@@ -20,7 +20,6 @@ from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
 from clusterkit.inspection.files_left_out import LEFT_OUT
 from clusterkit.inspection.findings import (
-    BY_LOOKS,
     KINDS,
     Finding,
     FindingKind,
@@ -38,6 +37,22 @@ _FINDINGS, _PICTURES = 100, 12
 
 # Longest side of a thumbnail, in pixels.
 _THUMB = 192
+
+# Title and rule of what rests on looks alone: a note, and nothing is said to be wrong.
+_BY_LOOKS = {
+    "conflicting_labels": (
+        "Pictures that look the same, under different labels",
+        "Near duplicates have different labels. They may be two pictures of one thing, or alike "
+        "and not the same: look at both."),
+    "duplicate_across_splits": (
+        "Pictures that look the same, in several splits",
+        "Near duplicates are in different splits: if they are one picture, what is measured on "
+        "the one was learned from the other."),
+    "duplicate_across_groups": (
+        "Pictures that look the same, of several groups",
+        "Near duplicates belong to different groups (patients): if they are one picture, a split "
+        "by group would not keep them together."),
+}  # fmt: skip
 
 _OWN = re.compile(r"[0-9a-f]{16}(_\d+)?\.jpg(\.partial)?")
 
@@ -115,7 +130,7 @@ def _section(
     if not own:
         return None
     by_looks = severity != kind.severity
-    title, rule = BY_LOOKS[kind.name] if by_looks else (kind.title, kind.rule)
+    title, rule = _BY_LOOKS[kind.name] if by_looks else (kind.title, kind.rule)
     return {
         "id": f"{kind.name}-by-looks" if by_looks else kind.name,
         "title": title,

@@ -13,7 +13,6 @@ from clusterkit.auditing.card_words import (
     CardWords,
     ShownRecord,
     card_words,
-    disagree,
 )
 from clusterkit.auditing.page import Match
 from clusterkit.formats.assignments import STATUSES
@@ -56,8 +55,8 @@ def contradictions(one, words: CardWords, record: ShownRecord) -> list[str]:
     question = words.title.endswith("?")
     if question != (one.status == "review"):
         found.append("a question where a label is set, or none where a person is asked")
-    both = {one.classifier_label, one.nearest_label}
-    if one.status == "review" and disagree(one) and not both <= set(words.candidates):
+    both = {one.classifier_label, one.nearest_label} - {""}
+    if one.status == "review" and not both <= set(words.candidates):
         found.append("a winner where classifier and nearest image disagree")
     if one.predicted_label and words.candidates and words.candidates[0] != one.predicted_label:
         found.append("the label that is accepted is not the first that is named")

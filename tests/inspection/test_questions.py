@@ -70,7 +70,7 @@ def test_one_sentence_a_finding(inspected):
     page = inspected.page.read_text()
     proven = section(page, "conflicting_labels")
     assert proven.count('class="head"') == 1
-    assert "The same bytes are labelled &#39;=ring&#39;, &#39;dots&#39;" in proven
+    assert "The same bytes are labelled &#39;=ring&#39; and &#39;dots&#39;" in proven
     assert 'class="detail"' not in proven
     assert "2 files are the same, byte for byte." in section(page, "exact_duplicate")
 
@@ -107,7 +107,7 @@ def test_answers_by_key_are_reviews(inspected, visit, tmp_path):
 
 def test_a_label_that_a_spreadsheet_would_run_comes_back_unchanged(inspected, visit, tmp_path):
     tab = visit(inspected.page.as_uri())
-    tab.press("k", "1", "n")
+    tab.press("j", "k", "1", "n")
     tab.export(tmp_path / "reviews.csv")
     assert "'=ring" in (tmp_path / "reviews.csv").read_text()
     found = read_reviews(tmp_path / "reviews.csv")

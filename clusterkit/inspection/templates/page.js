@@ -92,7 +92,9 @@ function go(number, scroll = true) {
 // A key must not decide on what nobody sees.
 function seen(box) {
   const edge = box.getBoundingClientRect();
-  return edge.bottom > 0 && edge.top < window.innerHeight - find("answers").offsetHeight;
+  const bottom = window.innerHeight - find("answers").offsetHeight;
+  const visible = Math.min(edge.bottom, bottom) - Math.max(edge.top, 0);
+  return visible >= Math.min(edge.height, bottom) * 0.6;
 }
 
 document.addEventListener("keydown", (event) => {
