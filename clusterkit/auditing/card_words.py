@@ -97,8 +97,8 @@ class CardWords:
         What else a person should know.
     evidence : list of (name, value)
         For whoever wants to know more.
-    captions, shorts : list of str
-        One for each labelled image that is shown beside it, long and short.
+    captions : list of str
+        One for each labelled image that is shown beside it.
     """
 
     status: str = ""
@@ -108,7 +108,6 @@ class CardWords:
     why: str = ""
     evidence: list[tuple[str, str]] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
-    shorts: list[str] = field(default_factory=list)
 
 
 def card_words(card: "Card", record: ShownRecord) -> CardWords:
@@ -131,7 +130,6 @@ def card_words(card: "Card", record: ShownRecord) -> CardWords:
         why=_why(card),
         evidence=_evidence(card, record),
         captions=[_caption(card, m, k, record) for k, m in enumerate(card.matches)],
-        shorts=[_short(card, m, record) for m in card.matches],
     )
 
 
@@ -215,32 +213,21 @@ def _caption(card: "Card", match: "Match", number: int, record: ShownRecord) -> 
     return f"labelled {match.label}{f', {alike} similar' if alike else ''}"
 
 
-def _short(card: "Card", match: "Match", record: ShownRecord) -> str:
-    alike = "" if card.status in ("novel", "duplicate") else record.percent(match.similarity)
-    return f"{match.label} {alike.replace('at least ', '≥ ').replace('at most ', '≤ ')}".strip()
-
-
 def _evidence(card: "Card", record: ShownRecord) -> list[tuple[str, str]]:
     novel, copy = card.status == "novel", card.status == "duplicate"
     said = "" if novel or copy else record.percent(card.classifier_probability)
     alike = "" if novel or copy else record.percent(card.similarity)
-    unlike = "" if card.novelty_p is None else _of_hundred(card.novelty_p, record)
+    unlike = record.percent(card.novelty_p)
     rows = [
         ("classifier says", f"{card.classifier_label}{f', {said}' if said else ''}"),
         ("nearest labelled image", "" if copy else card.nearest_image),
         ("it is labelled", "" if copy else card.nearest_label),
         ("similarity to the label", alike),
         ("kinds compared", ", ".join(card.gate)),
-        ("as unlike all labelled", unlike),
-        ("almost or quite a copy of", card.duplicate_of),
+        ("known images as odd", unlike),
+        ("copy of" if copy else "almost a copy of", card.duplicate_of),
         ("to look at", "" if card.order is None else f"as number {card.order}"),
         ("group", card.group),
         ("image id", card.image_id),
     ]  # fmt: skip
     return [(name, value) for name, value in rows if value]
-
-
-def _of_hundred(p: float, record: ShownRecord) -> str:
-    """Say in words how many held-out images of known kinds are as odd."""
-    shown = record.percent(p)
-    return f"{shown} of held-out images of known kinds" if shown else ""

@@ -121,7 +121,7 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
     paper.text((x, y), "Question" if card.status == "review" else "Label", 2.2, 7.5, color=_GREY)
     y = paper.text((x, y + 0.14), sheet.words.title, _RIGHT - x, 14, lines=2,
                    fontweight="bold") + 0.05  # fmt: skip
-    facts = [*sheet.words.evidence]
+    facts = [fact for fact in sheet.words.evidence if fact[0] != "image id"]
     if card.cluster is not None:
         facts.append(("cluster", str(card.cluster)))
     for number, (name, value) in enumerate(facts):
@@ -152,7 +152,7 @@ def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
 
 
 def _draw_probs(paper: Paper, sheet: Sheet, y: float) -> float:
-    x, bar = 4.15, 1.75
+    x, bar = 4.15, 1.4
     paper.text((x, y), "The classifier alone, by class", 3, 7.5, color=_GREY)
     bars = _bars(sheet)
     if not bars:

@@ -148,9 +148,14 @@ def _held_out(run: Run, batch: AuditBatch, metrics: dict[str, Any]) -> list[tupl
          f"how often they hold the true class, with {metrics['label_set_size']:.1f} classes on "
          f"average; {run.config.assign.confidence:.0%} is asked for"
          + (", for these groups only" if metrics["within_groups"] else "")),
-        ("Calibration error", f"{100 * metrics['expected_calibration_error']:.0f} of 100",
+        ("Calibration error", _points(metrics["expected_calibration_error"]),
          "mean gap between how sure it was and how often it was right"),
     ]  # fmt: skip
+
+
+def _points(gap: float) -> str:
+    points = round(100 * gap)
+    return f"{points} of 100" if points else "below 1 of 100"
 
 
 def _tested(test: Any) -> list[tuple[str, str, str]]:

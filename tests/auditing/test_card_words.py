@@ -45,7 +45,7 @@ RECORDS = st.builds(ShownRecord, st.none() | st.integers(0, 10_000), st.floats(0
 
 
 def texts(words: CardWords) -> list[str]:
-    return [words.status, words.title, words.sure, words.why, *words.captions, *words.shorts,
+    return [words.status, words.title, words.sure, words.why, *words.captions,
             *(value for name, value in words.evidence if name != "image id")]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def contradictions(one, words: CardWords, record: ShownRecord) -> list[str]:
 def test_no_card_contradicts_itself(one, record):
     words = card_words(one, record)
     assert contradictions(one, words, record) == []
-    assert len(words.captions) == len(words.shorts) == len(one.matches)
+    assert len(words.captions) == len(one.matches)
 
 
 @given(CARDS, st.integers(0, 10_000))

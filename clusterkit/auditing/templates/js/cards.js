@@ -71,7 +71,7 @@ function strip(card, choose) {
     one.match = match;
     one.title = `${match.label}: ${match.image}`;
     if (match.thumb) one.append(photo(match.thumb, "", ""));
-    one.append(make("span", "", card.words.shorts[number]));
+    one.append(make("span", "", match.label));
     one.setAttribute("aria-label", `match ${number + 1}: ${card.words.captions[number]}`);
     box.append(one);
   });
