@@ -96,8 +96,9 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
     y = paper.text((_LEFT, 3.7), said, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
     if card.status != "failed":
         y += 0.18
-        below = _draw_confidence(paper, sheet, y) if card.status in EXPLAINED else y
-        y = max(below, _draw_probs(paper, sheet, y))
+        # Among known kinds, how sure the model is of a new one means nothing; a copy has a label.
+        if card.status in EXPLAINED:
+            y = max(_draw_confidence(paper, sheet, y), _draw_probs(paper, sheet, y))
         _draw_matches(paper, sheet, y + 0.25)
     _draw_foot(paper, sheet)
     return paper.rendered()
