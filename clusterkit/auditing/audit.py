@@ -17,7 +17,7 @@ import pandas as pd
 import clusterkit
 from clusterkit.auditing.batch import AuditBatch, choose_rows, read_batch, typical_rows
 from clusterkit.auditing.card_images import ImageFiles
-from clusterkit.auditing.cards import CardDrawer
+from clusterkit.auditing.cards import EXPLAINED, CardDrawer
 from clusterkit.auditing.checks import CamChecks, check_cams, places_of
 from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import render_page
@@ -126,7 +126,12 @@ def _write(
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
     checks = _check(drawer, run, places)
     notes = [*filter(None, [lack]), *batch.record.remarks, *batch.notes]
-    notes += [*_lost(drawer.files, batch), *originals.notes(), *checks.warnings()]
+    notes = [
+        *filter(None, [checks.headline()]),
+        *notes,
+        *_lost(drawer.files, batch),
+        *originals.notes(),
+    ]
     notes += filter(None, [about_token(predictor.networks.encoder, checks.token)])
     calibration = drawer.predictor.calibration
     metrics = measure(run, calibration) | {"cams": checks.to_dict()}
@@ -156,8 +161,8 @@ def _given(run: Run, batch: AuditBatch, features: Files) -> FeatureTable | None:
 
 
 def _sample(table: pd.DataFrame, chosen: np.ndarray, seed: int) -> np.ndarray:
-    """Choose the cards whose CAMs are checked: a copy is compared with itself, novel with none."""
-    explained = table["status"].isin(["assigned", "review"]).to_numpy()[chosen]
+    """Choose the cards whose CAMs are checked."""
+    explained = table["status"].isin(EXPLAINED).to_numpy()[chosen]
     return np.random.default_rng(seed).permutation(chosen[explained])[:_SAMPLED_CARDS]
 
 
@@ -172,7 +177,7 @@ def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChec
         resize = run.config.image.resize
         here = places_of(places, [p.image for p in pairs], size, resize)
         there = places_of(places, [p.labelled for p in pairs], size, resize)
-    return check_cams(
+    checks = check_cams(
         drawer.predictor,
         np.stack([p.query for p in pairs]) if pairs else blank,
         np.stack([p.exemplar for p in pairs]) if pairs else blank,
@@ -182,7 +187,9 @@ def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChec
         n=CHECKED_CARDS,
         seed=run.info.seed,
         explainer=drawer.explainer,
+        status=[p.status for p in pairs],
     )
+    return replace(checks, hottest=drawer.hottest.measured())
 
 
 def _key(batch: AuditBatch, config: Config) -> str:

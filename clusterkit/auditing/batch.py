@@ -151,7 +151,7 @@ def _edits(run: Run, table: pd.DataFrame, record: AssignmentRecord) -> list[str]
         rows = int(table["predicted_label"].isin(foreign).sum())
         notes.append(
             f"{rows:,} rows have a label that the run has not learned ({names}): somebody wrote "
-            "it. There is no classifier CAM for it. Corrections belong in reviews.csv."
+            "it. There is no heat map for it. Corrections belong in reviews.csv."
         )
     return notes
 

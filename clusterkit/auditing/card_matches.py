@@ -28,7 +28,8 @@ class MatchChooser:
     ) -> list[tuple[int | None, float | None]]:
         """Return rows of the manifest and their similarities in [0, 1], at most `MATCHES`.
 
-        The first is the one that the assignments name; None: the run does not have it. The last
+        A copy has its original alone. Else the first is the one that the assignments name; None:
+        the run does not have it. The last
         is of another class, where another was compared: what speaks against the label is
         evidence too.
 
@@ -38,6 +39,9 @@ class MatchChooser:
         features : (1, D) or None
             Siamese features of the row's image; None: not known, and only the first is returned.
         """
+        copied = self._rows.get(row.duplicate_of) if row.status == "duplicate" else None
+        if copied is not None:
+            return [(copied, None)]
         if not row.nearest_image:
             return []
         first = self._rows.get(row.nearest_image)

@@ -17,6 +17,7 @@ from clusterkit.auditing.card_images import (
     LabelledImages,
 )
 from clusterkit.auditing.card_matches import MatchChooser
+from clusterkit.auditing.checks.hottest_places import HottestPlacesSeen
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import Card, Match
@@ -30,6 +31,9 @@ from clusterkit.inference.given import why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.heads import pool
 from clusterkit.progress import Progress
+
+# A copy is compared with itself, and what is like nothing labelled with nothing like it.
+EXPLAINED = ("assigned", "review")
 
 # A card's number in its batch and a match's number on the card → heat maps over the card's image
 # and over the match.
@@ -47,6 +51,8 @@ class ComparedPair:
     query, exemplar : (S, S, 3) uint8
     label : int
         The labelled image's class.
+    status : str
+        The image's.
     """
 
     image: str
@@ -54,6 +60,7 @@ class ComparedPair:
     query: np.ndarray
     exemplar: np.ndarray
     label: int
+    status: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ class CardDrawer:
         Position in the table → pooled Siamese features (D,) of the cards drawn so far.
     pairs : list of ComparedPair
         Of the cards that were to be kept (see `draw`).
+    hottest : HottestPlacesSeen
+        Where the hottest places lie, of the cards with one of the statuses `EXPLAINED`.
     """
 
     def __init__(
@@ -112,6 +121,7 @@ class CardDrawer:
         self.files = ImageFiles(self.run, inputs, out, folder, originals)
         self.features: dict[int, torch.Tensor] = {}
         self.pairs: list[ComparedPair] = []
+        self.hottest = HottestPlacesSeen()
         self._keep: frozenset[int] = frozenset()
         self._labelled = LabelledImages(self.files, self.explainer)
         self._matches = MatchChooser(predictor)
@@ -190,14 +200,31 @@ class CardDrawer:
                 self._match(drawing, k, row, similarity, labelled, heats.get((i, k)))
                 for k, (row, similarity) in enumerate(matches[i])
             ]
+        self._note_places(drawings, pairs, labelled, heats)
         labels = self.predictor.gallery.labels
         for i, k, row in pairs:
             if k == 0 and drawings[i].position in self._keep:
                 own, other = drawings[i], labelled[row]
                 self.pairs.append(ComparedPair(
                     own.row.image, names_of(self.run.manifest.iloc[[row]])[0],
-                    own.query.pixels, other.pixels, int(labels[row]),
+                    own.query.pixels, other.pixels, int(labels[row]), own.row.status,
                 ))  # fmt: skip
+
+    def _note_places(
+        self,
+        drawings: list[_Drawing],
+        pairs: Sequence[tuple[int, int, int]],
+        labelled: dict[int, LabelledImage],
+        heats: PairHeats,
+    ) -> None:
+        """Note where the hottest places of both images of each card's first pair lie."""
+        own = [(i, row) for i, k, row in pairs if k == 0 and drawings[i].row.status in EXPLAINED]
+        status = [drawings[i].row.status for i, _ in own]
+        both = [heats[i, 0] for i, _ in own]
+        queries = [drawings[i].query.pixels for i, _ in own]
+        others = [labelled[row].pixels for _, row in own]
+        self.hottest.add("image", [heat for heat, _ in both], queries, status)
+        self.hottest.add("labelled", [heat for _, heat in both], others, status)
 
     def _draw_classes(
         self, drawings: list[_Drawing], encoded: Encoded, explainer: Explainer
@@ -209,6 +236,10 @@ class CardDrawer:
             return
         classes = np.array([index[drawings[i].row.predicted_label] for i in rows])
         heats = explainer.class_heats(encoded.rows(rows), classes, self._side)
+        known = [(heat, drawings[i]) for i, heat in zip(rows, heats, strict=True)
+                 if drawings[i].row.status in EXPLAINED]  # fmt: skip
+        self.hottest.add("class", [heat for heat, _ in known], [d.query.pixels for _, d in known],
+                         [d.row.status for _, d in known])  # fmt: skip
         for i, heat in zip(rows, heats, strict=True):
             query = drawings[i].query
             picture = heat_picture(heat, query.shape)
@@ -269,7 +300,7 @@ class CardDrawer:
     ) -> Match:
         """Make match k of a card without its heat maps."""
         name, label = row.nearest_image, row.nearest_label
-        if k > 0 and number is not None:
+        if number is not None and (k > 0 or row.status == "duplicate"):
             own = self.run.manifest.iloc[[number]]
             name, label = names_of(own)[0], own["label"].iloc[0]
         image = None if number is None else labelled.get(number)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from clusterkit.auditing.card_words import STATUS_WORDS, ShownRecord, card_words
 from clusterkit.formats.atomic import write_text
 
 # In the order in which they use each other.
@@ -134,6 +135,10 @@ class Summary:
         Path of the table, relative to the page; "": not known.
     resize : {"squish", "crop", "pad"}
         How images were made square, so which part of one a heat map covers.
+    overlays : {"on", "off"}
+        Whether the page begins with the heat maps over the images.
+    record : ShownRecord
+        What the percentages of cards rest on.
     """
 
     title: str
@@ -155,18 +160,22 @@ class Summary:
     fingerprint: str = ""
     assignments: str = ""
     resize: str = "squish"
+    overlays: str = "on"
+    record: ShownRecord = field(default_factory=ShownRecord)
 
 
 def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     """Write ``index.html`` into `out`, whole or not at all, and return its path."""
     loader = PackageLoader("clusterkit.auditing")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    rows = [_row(asdict(card)) for card in cards]
+    rows = [_row(asdict(card)) | {"words": asdict(card_words(card, summary.record))}
+            for card in cards]  # fmt: skip
     scripts = [_source(loader, environment, f"js/{name}.js") for name in _SCRIPTS]
     script = '"use strict";\n' + "".join(scripts)
     data = {
         "cards": rows,
         "threshold": summary.threshold,
+        "overlays": summary.overlays,
         "key": summary.key,
         "fingerprint": summary.fingerprint,
         "classes": summary.classes,
@@ -174,11 +183,13 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "total": summary.total,
         "assignments": _url(summary.assignments),
         "resize": summary.resize,
+        "status_words": STATUS_WORDS,
         # Pairs: an object with names such as "10" and "2" has an order of its own.
         "clusters": [asdict(c) | {"labels": list(c.labels.items())} for c in summary.clusters],
     }
     html = environment.get_template("index.html").render(
         summary=summary,
+        words=STATUS_WORDS,
         plots=[(_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
         css=_source(loader, environment, "page.css"),

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from clusterkit.auditing.batch import read_batch
+from clusterkit.auditing.cards import EXPLAINED
 from clusterkit.auditing.evidence_pictures import MatchPictures
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import WIDTH, Paper
@@ -85,16 +86,19 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
     paper.text((_LEFT, top - 0.18), "The image, as the models see it", side, 7.5, color=_GREY)
     paper.picture((_LEFT, top), side, sheet.pictures.thumb, sheet.lack)
     middle = _LEFT + side + 0.12
-    what = f"What speaks for {card.predicted_label}" if card.predicted_label else "Classifier CAM"
+    what = f"What speaks for {card.predicted_label}" if card.predicted_label else "Heat map"
     paper.text((middle, top - 0.18), what, side, 7.5, color=_GREY)
     lack = (sheet.lack or sheet.no_cams
-            or "The run has not learned this label: there is no CAM of it.")  # fmt: skip
+            or "The run has not learned this label: there is no heat map of it.")  # fmt: skip
     paper.picture((middle, top), side, sheet.pictures.classifier_cam, lack)
     _draw_facts(paper, sheet, (middle + side + 0.18, top - 0.05))
-    y = paper.text((_LEFT, 3.7), card.reason, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
+    said = f"{sheet.words.sure} {sheet.words.why}".strip()
+    y = paper.text((_LEFT, 3.7), said, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
     if card.status != "failed":
         y += 0.18
-        y = max(_draw_confidence(paper, sheet, y), _draw_probs(paper, sheet, y))
+        # Among known kinds, how sure the model is of a new one means nothing; a copy has a label.
+        if card.status in EXPLAINED:
+            y = max(_draw_confidence(paper, sheet, y), _draw_probs(paper, sheet, y))
         _draw_matches(paper, sheet, y + 0.25)
     _draw_foot(paper, sheet)
     return paper.rendered()
@@ -110,37 +114,28 @@ def _draw_head(paper: Paper, sheet: Sheet) -> None:
     colour = COLOURS.get(card.status, OTHER)
     paper.box((6.35, 0.4), 1.42, 0.42, facecolor="white", edgecolor=colour, linewidth=2)
     paper.box((6.35, 0.4), 0.12, 0.42, facecolor=colour, edgecolor=colour)
-    paper.text((6.58, 0.49), card.status, 1.15, 13, fontweight="bold")
+    paper.text((6.58, 0.49), sheet.words.status, 1.15, 13, fontweight="bold")
 
 
 def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
     card, (x, y) = sheet.pictures.card, place
-    paper.text((x, y), "Predicted label", 2.2, 7.5, color=_GREY)
-    y = paper.text((x, y + 0.14), card.predicted_label or "none", _RIGHT - x, 14, lines=2,
+    paper.text((x, y), "Question" if card.status == "review" else "Label", 2.2, 7.5, color=_GREY)
+    y = paper.text((x, y + 0.14), sheet.words.title, _RIGHT - x, 14, lines=2,
                    fontweight="bold") + 0.05  # fmt: skip
-    facts = [
-        ("Confidence", _number(card.confidence, 4)),
-        (f"Label set ({sheet.level:.0%})", ", ".join(card.label_set)),
-        ("Compared with", ", ".join(card.gate)),
-        ("Similarity", _number(card.similarity, 3)),
-        ("Novelty p", _number(card.novelty_p, 3)),
-        ("Classifier", f"{card.classifier_label} {_number(card.classifier_probability, 3)}"),
-        ("Cluster", "" if card.cluster is None else str(card.cluster)),
-        ("Group", card.group),
-        ("Duplicate of", card.duplicate_of),
-    ]  # fmt: skip
+    facts = [fact for fact in sheet.words.evidence if fact[0] != "image id"]
+    if card.cluster is not None:
+        facts.append(("cluster", str(card.cluster)))
     for number, (name, value) in enumerate(facts):
-        paper.text((x, y), name, 0.95, 7.5, color=_GREY)
+        paper.text((x, y), name, 1.25, 7.5, color=_GREY)
         # A second line only where the others keep theirs.
         lines = 2 if y + 0.14 + 0.17 * (len(facts) - number) < 3.66 else 1
-        tail = value if len(value) <= 50 or name != "Duplicate of" else "…" + value[-24:]
-        tail = tail.strip()
-        y = paper.text((x + 0.98, y), tail or "none", _RIGHT - x - 0.98, 7.5, lines) + 0.03
+        tail = value if len(value) <= 50 else "…" + value[-24:]
+        y = paper.text((x + 1.28, y), tail.strip(), _RIGHT - x - 1.28, 7.5, lines) + 0.03
 
 
 def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
     card = sheet.pictures.card
-    paper.text((_LEFT, y), "Confidence, from 0 to 1", 3, 7.5, color=_GREY)
+    paper.text((_LEFT, y), "How sure the label is", 3, 7.5, color=_GREY)
     axes = paper.axes((_LEFT, y + 0.2), 3.1, 0.26)
     axes.barh([0], [1], color="#eeeeee", height=1)
     if card.confidence is not None:
@@ -150,18 +145,15 @@ def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:
         axes.plot([sheet.threshold] * 2, [-0.85, 0.85], color="black", linewidth=2, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(-0.5, 0.5))
     axes.axis("off")
-    value = "unknown" if card.confidence is None else f"{card.confidence:.4f}"
-    mark = "no threshold: nothing was promised for this label"
+    value = sheet.record.percent(card.confidence) or "cannot be said"
+    mark = "no label is set: nothing was promised for it"
     if sheet.threshold is not None:
-        mark = f"the mark is the threshold {sheet.threshold:.4f}: assigned from there on"
-    y = paper.text((_LEFT, y + 0.58), f"{value}; {mark}", 3.1, 7.5, lines=2)
-    if card.status == "duplicate":
-        y = paper.text((_LEFT, y), "A copy takes the label that a person gave.", 3.1, 7.5)
-    return y
+        mark = "labels are set from the mark on"
+    return paper.text((_LEFT, y + 0.58), f"{value}; {mark}", 3.1, 7.5, lines=2)
 
 
 def _draw_probs(paper: Paper, sheet: Sheet, y: float) -> float:
-    x, bar = 4.15, 1.75
+    x, bar = 4.15, 1.4
     paper.text((x, y), "The classifier alone, by class", 3, 7.5, color=_GREY)
     bars = _bars(sheet)
     if not bars:
@@ -171,7 +163,7 @@ def _draw_probs(paper: Paper, sheet: Sheet, y: float) -> float:
         paper.text((x, y + 0.01), name, 1.3, 7.5)
         paper.box((x + 1.38, y + 0.02), bar, 0.12, facecolor="#eeeeee", edgecolor="none")
         paper.box((x + 1.38, y + 0.02), bar * prob, 0.12, facecolor="#333333", edgecolor="none")
-        paper.text((x + 1.38 + bar + 0.06, y + 0.01), f"{prob:.3f}", 0.5, 7.5)
+        paper.text((x + 1.38 + bar + 0.06, y + 0.01), sheet.record.percent(prob), 0.8, 7.5)
     return y + 0.2
 
 
@@ -204,23 +196,25 @@ def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
     for column, head in enumerate(heads):
         paper.text((_LEFT + column * step, y), head, side, 7.5, color=_GREY)
     y += 0.17
-    for found, group in zip(sheet.pictures.matches, sheet.groups, strict=True):
+    captions = sheet.words.captions
+    for found, group, caption in zip(sheet.pictures.matches, sheet.groups, captions, strict=True):
         # Of a match that is there, a CAM is missing only with the image itself.
         gone = "This labelled image is not where fit read it any more."
         lack = sheet.lack if found.thumb is not None else gone
         for column, picture in enumerate((found.thumb, found.cam, found.own_cam)):
             why = lack or (column > 0 and sheet.no_cams) or gone
             paper.picture((_LEFT + column * step, y), side, picture, why)
-        _draw_match(paper, found, group, (_LEFT + 3 * step + 0.08, y + 0.08))
+        _draw_match(paper, found, (group, caption), (_LEFT + 3 * step + 0.08, y + 0.08))
         y += step
 
 
-def _draw_match(paper: Paper, found: MatchPictures, group: str, place: tuple[float, float]) -> None:
-    match, (x, y) = found.match, place
+def _draw_match(
+    paper: Paper, found: MatchPictures, said: tuple[str, str], place: tuple[float, float]
+) -> None:
+    match, (group, caption), (x, y) = found.match, said, place
     width = _RIGHT - x
     y = paper.text((x, y), match.label, width, 11, lines=2, fontweight="bold")
-    if match.similarity is not None:
-        y = paper.text((x, y + 0.03), f"{match.similarity:.1%} similarity", width, 9)
+    y = paper.text((x, y + 0.03), caption, width, 9, lines=2)
     name = match.image if len(match.image) <= 110 else "…" + match.image[-109:]
     y = paper.text((x, y + 0.03), name, width, 7.5, lines=3, color=_GREY)
     if group:
@@ -237,7 +231,3 @@ def _draw_foot(paper: Paper, sheet: Sheet) -> None:
     y = paper.text((_LEFT + 1.4, y), _HOW_TO_READ, _RIGHT - _LEFT - 1.4, 7.5, lines=3) + 0.06
     paper.box((_LEFT, y), _RIGHT - _LEFT, 0.006, facecolor=PROMISE, edgecolor="none")
     paper.text((_LEFT, y + 0.05), sheet.promise, _RIGHT - _LEFT, 7.5, lines=3)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

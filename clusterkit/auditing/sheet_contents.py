@@ -8,14 +8,15 @@ import pandas as pd
 
 import clusterkit
 from clusterkit.auditing.batch import AuditBatch
+from clusterkit.auditing.card_words import CardWords, ShownRecord, card_words
 from clusterkit.auditing.evidence_pictures import CardPictures, picture_rows
+from clusterkit.auditing.summary import shown_record
 from clusterkit.auditing.token_part import about_token
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of, names_of
 from clusterkit.data.imageio.read import load_image, seen_by_model
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
-from clusterkit.formats.run import Run
 from clusterkit.inference.given import why_no_cams
 from clusterkit.inference.predictor import Predictor
 
@@ -37,8 +38,10 @@ class Sheet:
         Confidence from which on the predicted label is assigned; None: never, or not promised.
     promise : str
         In words.
-    level : float
-        How often label sets hold the true class.
+    words : CardWords
+        What it says of the image, in the page's words.
+    record : ShownRecord
+        What its percentages rest on.
     lack, no_cams : str
         Why there is no picture of the image, and no CAM of any; "".
     left_out : str
@@ -53,7 +56,8 @@ class Sheet:
     groups: list[str]
     threshold: float | None
     promise: str
-    level: float
+    words: CardWords
+    record: ShownRecord
     lack: str
     origin: str
     no_cams: str = ""
@@ -88,15 +92,19 @@ def gather(
     elif not why_no_cams(run):
         probs = _probs(predictor, source or inputs.find(name, "audit"), row["image_id"].iloc[0])
     groups = dict(zip(names_of(run.manifest), run.manifest["group"], strict=True))
+    # As it stands in the table, wherever its file was found; with what is shown beside it.
+    shown = [found.match for found in pictures.matches]
+    card = replace(pictures.card, image=name, matches=shown)
+    record = shown_record(run, batch, len(predictor.calibration.correct))
     return Sheet(
-        # As it stands in the table, wherever its file was found.
-        pictures=replace(pictures, card=replace(pictures.card, image=name)),
+        pictures=replace(pictures, card=card),
         probs=probs,
         classes=run.classes,
         groups=[groups.get(found.match.image, "") for found in pictures.matches],
         threshold=_threshold(batch, row["predicted_label"].iloc[0]),
         promise=batch.promise,
-        level=_level(batch, run),
+        words=card_words(card, record),
+        record=record,
         lack=lack,
         origin=f"run {run.path.name!r}, fitted {run.info.created[:10]} · "
         f"{run.info.backbone} · clusterkit {clusterkit.__version__}",
@@ -118,8 +126,3 @@ def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None
 def _threshold(batch: AuditBatch, label: str) -> float | None:
     threshold = batch.record.threshold(label)
     return threshold if threshold is not None and 0 <= threshold <= 1 else None
-
-
-def _level(batch: AuditBatch, run: Run) -> float:
-    level = batch.record.confidence
-    return level if level is not None and 0 < level < 1 else run.config.assign.confidence

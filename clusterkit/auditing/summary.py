@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from clusterkit.auditing.batch import AuditBatch, clusters_of
+from clusterkit.auditing.card_words import ShownRecord
 from clusterkit.auditing.checks import CamChecks
 from clusterkit.auditing.page import Summary
 from clusterkit.data.imageio.greys import describe
@@ -87,12 +88,22 @@ def summarise(
         threshold=batch.threshold,
         held_out=_held_out(run, batch, metrics),
         checks=checks.rows(),
+        overlays=checks.overlays,
+        record=shown_record(run, batch, metrics["held_out_images"]),
         plots=plots,
         facts=_facts(run),
         shown=len(chosen),
         total=len(batch.table),
         warnings=notes,
     )
+
+
+def shown_record(run: Run, batch: AuditBatch, held_out: int) -> ShownRecord:
+    """Return what the percentages of the page and of a sheet rest on."""
+    level = batch.record.confidence
+    usable = level is not None and 0 < level < 1
+    return ShownRecord(held_out, level if level is not None and usable
+                       else run.config.assign.confidence)  # fmt: skip
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
@@ -123,21 +134,28 @@ def _held_out(run: Run, batch: AuditBatch, metrics: dict[str, Any]) -> list[tupl
     if metrics["within_groups"]:
         seen = ", but other images of the same groups: optimistic, and for these groups only"
         units = "images, or sets of copies: no whole group (patient) could be held out"
+    record = shown_record(run, batch, metrics["held_out_images"])
+    n = metrics["held_out_images"]
+    right = round(metrics["accuracy"] * n)
     return [
         *_tested(metrics.get("test")),
-        ("Accuracy", f"{metrics['accuracy']:.1%}",
-         f"on {metrics['held_out_images']} labelled images that the scoring models never saw"
-         + seen),
+        ("Accuracy", record.percent(metrics["accuracy"]) or "too few to say",
+         f"{right} of {n} labelled images that the scoring models never saw" + seen),
         ("Held-out units", str(metrics["held_out_units"]), units),
-        ("Gate recall", f"{metrics['gate_recall']:.1%}",
-         "how often the true class was among those compared"),
-        ("Label sets", f"{metrics['label_set_coverage']:.1%}",
-         f"how often they hold the true class, with {metrics['label_set_size']:.2f} classes on "
+        ("Right label compared", record.percent(metrics["gate_recall"]) or "too few to say",
+         "how often the true class was among those compared (gate recall)"),
+        ("Label sets", record.percent(metrics["label_set_coverage"]) or "too few to say",
+         f"how often they hold the true class, with {metrics['label_set_size']:.1f} classes on "
          f"average; {run.config.assign.confidence:.0%} is asked for"
          + (", for these groups only" if metrics["within_groups"] else "")),
-        ("Calibration error", f"{metrics['expected_calibration_error']:.3f}",
-         "mean gap between confidence and how often it was right"),
+        ("Calibration error", _points(metrics["expected_calibration_error"]),
+         "mean gap between how sure it was and how often it was right"),
     ]  # fmt: skip
+
+
+def _points(gap: float) -> str:
+    points = round(100 * gap)
+    return f"{points} of 100" if points else "below 1 of 100"
 
 
 def _tested(test: Any) -> list[tuple[str, str, str]]:

@@ -17,8 +17,8 @@ def why_no_cams(run: Run) -> str:
         return ""
     return (
         f"This run was fitted on given features ({run.info.features.name}) and has no encoder: "
-        "there are no CAMs, which show what places of an image an encoder looks at. A run that is "
-        "fitted on the images themselves has them."
+        "there are no CAMs (heat maps), which show what places of an image an encoder looks at. A "
+        "run that is fitted on the images themselves has them."
     )
 
 

@@ -16,16 +16,13 @@ def promise_text(rule: DecisionRule) -> str:
         return _within_groups(rule)
     if not rule.config.assign.per_class:
         return _sentence(rule.promises[0]) + _unmeasured(rule)
-    level = _percent(rule.config.assign.confidence)
     parts = [
-        f"{label} {_class_part(promise)}"
+        f"{label}: {_class_part(promise)}"
         for label, promise in zip(rule.run.classes, rule.promises, strict=True)
     ]
     return (
-        f"At most {_percent(rule.max_error)} of the labels assigned to each class are wrong"
-        f"{_per(rule.promises[0])}, with {level} confidence for all at "
-        f"once: {'; '.join(parts)}. Images of a class that nobody labelled are not covered."
-        + _unmeasured(rule)
+        f"{_of_hundred(rule.promises[0], ' of each class', ' of all at once')} "
+        f"{'; '.join(parts)}. {_NOT_COVERED}" + _unmeasured(rule)
     )
 
 
@@ -110,13 +107,7 @@ def _sentence(promise: Promise) -> str:
     if promise.more:
         more = f" About {promise.more} more labelled {unit}s would let more be assigned."
     if promise.threshold is not None:
-        return (
-            f"At most {percent} of the assigned labels are wrong{_per(promise)}, with "
-            f"{_percent(promise.level)} confidence: {promise.errors} of {promise.accepted} "
-            f"held-out images from {promise.units} {unit}s were wrong at confidence "
-            f"{promise.threshold:.4f} or above. Images of a class that nobody labelled are not "
-            f"covered.{more}"
-        )
+        return f"{_of_hundred(promise)} {_tested(promise)} {_NOT_COVERED}{more}"
     if promise.available < promise.needed:
         return (
             f"Nothing could be assigned: labels from {promise.available} {unit}s were held out, "
@@ -132,17 +123,43 @@ def _sentence(promise: Promise) -> str:
 
 def _class_part(promise: Promise) -> str:
     if promise.threshold is not None:
-        return (
-            f"from confidence {promise.threshold:.4f} ({promise.errors} of {promise.accepted} "
-            f"held-out images wrong)"
-        )
+        return f"{promise.errors} of {promise.accepted} held-out images wrong"
     if promise.available < promise.needed:
-        return f"never ({promise.available} of the {promise.needed} {promise.unit}s it takes)"
-    return "never (too many errors)"
+        return f"none set ({promise.available} of the {promise.needed} {promise.unit}s it takes)"
+    return "none set (too many errors)"
 
 
-def _per(promise: Promise) -> str:
-    return " (mean over groups)" if promise.unit == "group" else ""
+def _of_hundred(promise: Promise, whose: str = "", sure_of: str = "") -> str:
+    """Say how many labels may be wrong, as a frequency.
+
+    With groups the promise is about the mean over groups, see `choose_threshold`.
+    """
+    each = ", each group counting the same" if promise.unit == "group" else ""
+    wrong, labels = _frequency(promise.max_error)
+    return (f"Of every {labels} labels set here{whose}, at most {wrong} {_are(wrong)} wrong "
+            f"({_percent(promise.level)} sure{sure_of}{each}).")  # fmt: skip
+
+
+def _frequency(part: float) -> tuple[str, str]:
+    """Return whole numbers whose ratio is a share, with three digits at most: wrong, of labels."""
+    shown = float(f"{part:.3g}")
+    for power in range(2, 9):
+        wrong = shown * 10**power
+        if wrong >= 1 and abs(wrong - round(wrong)) < 1e-6:
+            return f"{round(wrong):,}", f"{10**power:,}"
+    return f"{100 * shown:.3g}", "100"
+
+
+def _are(count: str) -> str:
+    return "is" if count == "1" else "are"
+
+
+def _tested(promise: Promise) -> str:
+    of = f" of {promise.units} {promise.unit}s" if promise.unit == "group" else ""
+    return f"Tested on {promise.accepted} held-out images{of}: {promise.errors} wrong."
+
+
+_NOT_COVERED = "Not covered: kinds that nobody labelled, another scanner."
 
 
 def _percent(part: float) -> str:

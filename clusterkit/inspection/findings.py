@@ -52,13 +52,22 @@ class FindingKind:
 class Finding:
     """One finding: positions of its images in the scan, and a detail per image.
 
-    Not `sure`: it rests on appearance alone, and is a note whatever its kind.
+    Not `sure`: it rests on appearance alone, and is a note whatever its kind. `said` is one
+    sentence for all its images, "" where the details say it; `labels` are those of which one may
+    be right, where a person should say which.
     """
 
     rows: list[int]
     details: list[str]
     scores: Sequence[float | None] = field(default_factory=list)
     sure: bool = True
+    said: str = ""
+    labels: Sequence[str] = ()
+
+
+def severity_of(kind: FindingKind, one: Finding) -> str:
+    """Return ``problem`` or ``note``."""
+    return kind.severity if one.sure else "note"
 
 
 def find_all(
@@ -85,7 +94,7 @@ def to_table(scan: Scan, found: list[tuple[FindingKind, Finding]]) -> pd.DataFra
     sizes = [len(one.rows) for _, one in found]
     table["finding"] = np.repeat(np.arange(1, len(found) + 1), sizes)
     for column in ("kind", "severity"):
-        names = [kind.name if column == "kind" else kind.severity if one.sure else "note"
+        names = [kind.name if column == "kind" else severity_of(kind, one)
                  for kind, one in found]  # fmt: skip
         table[column] = np.repeat(np.array(names, dtype=object), sizes)
     table["score"] = [s for _, one in found for s in one.scores or [np.nan] * len(one.rows)]
@@ -153,13 +162,14 @@ def _burned_in_text(scan: Scan, _: SamePictures) -> Iterator[Finding]:
 def _exact(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     for rows in same.exact:
         yield Finding(rows, [f"byte for byte the file {_other(scan, rows, r)}" for r in rows],
-                    [1.0] * len(rows))  # fmt: skip
+                    [1.0] * len(rows), said=f"{len(rows)} files are the same, byte for byte.",
+                    )  # fmt: skip
 
 
 def _near(scan: Scan, same: SamePictures) -> Iterator[Finding]:
     for rows, scores in same.near:
         details = [f"almost the same picture as {_other(scan, rows, r)}" for r in rows]
-        yield Finding(rows, details, scores)
+        yield Finding(rows, details, scores, said=f"{len(rows)} images look almost the same.")
 
 
 def _conflicting_labels(scan: Scan, same: SamePictures) -> Iterator[Finding]:
@@ -175,26 +185,45 @@ def _across_groups(scan: Scan, same: SamePictures) -> Iterator[Finding]:
 
 
 def _differing(scan: Scan, same: SamePictures, column: str, verb: str) -> Iterator[Finding]:
-    """Yield the copies of one picture that have several values of a column."""
+    """Return the copies of one picture that have several values of a column, the sure ones first.
+
+    Bytes prove it; appearance, however similar, is for a person to confirm.
+    """
     values, ids = scan.rows[column], scan.rows["image_id"]
     present = values.notna().to_numpy()
+    proven, alike = [], []
     for rows in same.pictures:
         rows = [r for r in rows if present[r]]
-        if len({values.iloc[r] for r in rows}) < 2:
-            continue
-        firsts = {values.iloc[r]: r for r in reversed(rows)}
-        details = []
+        by_bytes: dict[str, list[int]] = {}
         for r in rows:
-            own = values.iloc[r]
-            value, other = next((v, o) for v, o in sorted(firsts.items()) if v != own)
-            how = "the same bytes" if ids.iloc[other] == ids.iloc[r] else "almost the same"
-            details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
-                           f"{verb} '{value}'")  # fmt: skip
-        # Bytes prove it; appearance, however similar, is for a person to confirm.
-        bytes_of: dict[str, set[str]] = {}
-        for r in rows:
-            bytes_of.setdefault(ids.iloc[r], set()).add(values.iloc[r])
-        yield Finding(rows, details, sure=any(len(found) > 1 for found in bytes_of.values()))
+            by_bytes.setdefault(ids.iloc[r], []).append(r)
+        values_of = [{values.iloc[r] for r in own} for own in by_bytes.values()]
+        proven += [_difference(scan, own, column, verb, True)
+                   for own, found in zip(by_bytes.values(), values_of, strict=True)
+                   if len(found) > 1]  # fmt: skip
+        every = {values.iloc[r] for r in rows}
+        if len(every) > 1 and every not in values_of:
+            alike.append(_difference(scan, rows, column, verb, False))
+    return iter(proven + alike)
+
+
+def _difference(scan: Scan, rows: list[int], column: str, verb: str, sure: bool) -> Finding:
+    values, ids = scan.rows[column], scan.rows["image_id"]
+    firsts = {values.iloc[r]: r for r in reversed(rows)}
+    details = []
+    for r in rows:
+        own = values.iloc[r]
+        value, other = next((v, o) for v, o in sorted(firsts.items()) if v != own)
+        how = "the same bytes" if ids.iloc[other] == ids.iloc[r] else "almost the same"
+        details.append(f"{verb} '{own}', but {_name(scan, other)} ({how}) is "
+                       f"{verb} '{value}'")  # fmt: skip
+    every = sorted(firsts)
+    named = " and ".join(f"'{value}'" for value in every[:3]) + " and more" * (len(every) > 3)
+    what = "The same bytes are" if sure else "These look almost the same and are"
+    wrong = "; at least one is wrong" * (sure and column != "split")
+    labels = every if column == "label" else ()
+    return Finding(rows, details, sure=sure, labels=labels,
+                   said=f"{what} {verb} {named}{wrong}.")  # fmt: skip
 
 
 def _group_labels(scan: Scan, _: SamePictures) -> Iterator[Finding]:
@@ -248,8 +277,6 @@ def _name(scan: Scan, place: int) -> str:
     return name_of(scan.rows["image"].iloc[place], scan.rows["frame"].iloc[place])
 
 
-_BY_LOOKS = " A problem where the bytes are the same, a note where only the looks are."
-
 KINDS = (
     FindingKind("unreadable", "problem", "Unreadable files",
          "The file is missing, empty, truncated, too large or no image.", _unreadable),
@@ -260,17 +287,16 @@ KINDS = (
          "A label holds a character that nobody can see, by its number in <>; fit refuses it.",
          _unreadable_labels),
     FindingKind("conflicting_labels", "problem", "The same picture under different labels",
-         "Exact or near duplicates have different labels; at least one of them is wrong."
-         + _BY_LOOKS,
+         "Files of the same bytes have different labels; at least one of them is wrong.",
          _conflicting_labels),
     FindingKind("group_across_splits", "problem", "Groups in several splits",
          "A group (patient) has images in more than one split: what is measured on the one was "
          "learned from the other.", _group_splits),
     FindingKind("duplicate_across_splits", "problem", "The same picture in several splits",
-         "Exact or near duplicates are in different splits." + _BY_LOOKS, _across_splits),
+         "Files of the same bytes are in different splits.", _across_splits),
     FindingKind("duplicate_across_groups", "problem", "The same picture under several groups",
-         "Exact or near duplicates belong to different groups (patients): one of them is wrong, "
-         "and a split by group would not keep them together." + _BY_LOOKS, _across_groups),
+         "Files of the same bytes belong to different groups (patients): one of them is wrong, "
+         "and a split by group would not keep them together.", _across_groups),
     FindingKind("exact_duplicate", "problem", "Exact duplicates",
          "The files have the same bytes (SHA-256).", _exact),
     FindingKind("constant", "problem", "Images of one colour",

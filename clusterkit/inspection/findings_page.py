@@ -1,5 +1,7 @@
 """The page: one HTML file with the pictures of each finding side by side."""
 
+import base64
+import hashlib
 import logging
 import re
 from dataclasses import dataclass
@@ -17,7 +19,13 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
 from clusterkit.inspection.files_left_out import LEFT_OUT
-from clusterkit.inspection.findings import KINDS, Finding, FindingKind
+from clusterkit.inspection.findings import (
+    KINDS,
+    Finding,
+    FindingKind,
+    severity_of,
+)
+from clusterkit.inspection.questions import as_json, label_questions
 from clusterkit.inspection.scan import Scan, open_image
 
 log = logging.getLogger("clusterkit")
@@ -29,6 +37,22 @@ _FINDINGS, _PICTURES = 100, 12
 
 # Longest side of a thumbnail, in pixels.
 _THUMB = 192
+
+# Title and rule of what rests on looks alone: a note, and nothing is said to be wrong.
+_BY_LOOKS = {
+    "conflicting_labels": (
+        "Pictures that look the same, under different labels",
+        "Near duplicates have different labels. They may be two pictures of one thing, or alike "
+        "and not the same: look at both."),
+    "duplicate_across_splits": (
+        "Pictures that look the same, in several splits",
+        "Near duplicates are in different splits: if they are one picture, what is measured on "
+        "the one was learned from the other."),
+    "duplicate_across_groups": (
+        "Pictures that look the same, of several groups",
+        "Near duplicates belong to different groups (patients): if they are one picture, a split "
+        "by group would not keep them together."),
+}  # fmt: skip
 
 _OWN = re.compile(r"[0-9a-f]{16}(_\d+)?\.jpg(\.partial)?")
 
@@ -64,19 +88,15 @@ def render_page(
         See `Inspection.summary`.
     """
     thumbs = _Thumbs(out, scan, config)
-    sections = []
-    for kind in KINDS:
-        own = [(number, one) for number, (k, one) in enumerate(found, start=1) if k is kind]
-        if own:
-            shown = [_strip(scan, *numbered, thumbs) for numbered in own[:_FINDINGS]]
-            images = summary["findings"][kind.name]["images"]
-            severity = summary["findings"][kind.name]["severity"]
-            sections.append({"kind": kind, "severity": severity, "strips": shown,
-                             "total": len(own), "images": images,
-                             "numbered": any(len(one.rows) > 1 for _, one in own)})  # fmt: skip
+    sections = [section for kind in KINDS for severity in ("problem", "note")
+                if (section := _section(scan, found, kind, severity, thumbs))]  # fmt: skip
+    shown = frozenset(strip["number"] for section in sections for strip in section["strips"])
+    asked, key = as_json(label_questions(scan, found, shown))
     loader = PackageLoader("clusterkit.inspection")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True)  # fmt: skip
+    # As the browser's parser reads it, whatever the line ends of this checkout.
+    script = loader.get_source(environment, "page.js")[0].replace("\r\n", "\n")
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
@@ -84,6 +104,10 @@ def render_page(
         left_out_kind=LEFT_OUT,
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
         css=Markup(loader.get_source(environment, "page.css")[0]),
+        js=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        questions=asked,
+        key=key,
         generator=Markup(GENERATOR),
     )
     path = out / "index.html"
@@ -93,11 +117,39 @@ def render_page(
     return path
 
 
+def _section(
+    scan: Scan,
+    found: list[tuple[FindingKind, Finding]],
+    kind: FindingKind,
+    severity: str,
+    thumbs: "_Thumbs",
+) -> dict[str, Any] | None:
+    """Gather the findings of a kind that are as severe; None: there are none."""
+    own = [(number, one) for number, (k, one) in enumerate(found, start=1)
+           if k is kind and severity_of(k, one) == severity]  # fmt: skip
+    if not own:
+        return None
+    by_looks = severity != kind.severity
+    title, rule = _BY_LOOKS[kind.name] if by_looks else (kind.title, kind.rule)
+    return {
+        "id": f"{kind.name}-by-looks" if by_looks else kind.name,
+        "title": title,
+        "rule": rule,
+        "severity": severity,
+        "strips": [_strip(scan, *numbered, thumbs) for numbered in own[:_FINDINGS]],
+        "total": len(own),
+        "images": len({place for _, one in own for place in one.rows}),
+        "numbered": any(len(one.rows) > 1 for _, one in own),
+    }
+
+
 def _strip(scan: Scan, number: int, one: Finding, thumbs: "_Thumbs") -> dict[str, Any]:
     scores = one.scores or [None] * len(one.rows)
     items = list(zip(one.rows, one.details, scores, strict=True))[:_PICTURES]
-    # A detail that all pictures share stands there once.
-    shared = one.details[0] if len(one.rows) > 1 and len(set(one.details)) == 1 else None
+    # One sentence a finding: a detail that all pictures share stands there once.
+    shared = one.said or None
+    if shared is None and len(one.rows) > 1 and len(set(one.details)) == 1:
+        shared = one.details[0]
     return {
         "number": number,
         "pictures": [_picture(scan, *item, thumbs) for item in items],

@@ -164,8 +164,9 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
         parts = [f"the {column}s " + " and ".join(f"'{v}'" for v in several)
                 for column, several in values.items() if len(several) > 1]  # fmt: skip
         if parts:
+            labels = values["label"] if len(values["label"]) > 1 else ()
             twice.append(Finding([place[which]], [f"listed {len(own)} times with " +
-                                                "; ".join(parts)]))  # fmt: skip
+                                                "; ".join(parts)], labels=labels))  # fmt: skip
         for column, several in values.items():
             if several:
                 # Whichever row came first, a value counts before none.

@@ -112,4 +112,5 @@ def _suspect(place: int, label: int, probs: np.ndarray, classes: list[str]) -> F
     likely = int(probs.argmax())
     detail = (f"labelled '{classes[label]}'; a model that had not seen it says "
               f"'{classes[likely]}' ({probs[likely]:.0%} against {probs[label]:.0%})")  # fmt: skip
-    return Finding([place], [detail], [float(probs[label])])
+    labels = list(dict.fromkeys((classes[label], classes[likely])))
+    return Finding([place], [detail], [float(probs[label])], labels=labels)

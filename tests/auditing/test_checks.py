@@ -145,7 +145,7 @@ def test_a_cam_no_better_than_random_is_warned_of():
     row = {"images": 8, "deletion": {}, "insertion": {}, "over_centre": (0.0, -0.1, 0.1)}
     bad = CamChecks(images=8, curves={"pair": row | {"over_random": (0.1, -0.01, 0.2)}})
     good = CamChecks(images=8, curves={"pair": row | {"over_random": (0.1, 0.01, 0.2)}})
-    assert any("similarity CAM is not shown" in line for line in bad.warnings())
+    assert any("heat map of similarity is not shown" in line for line in bad.warnings())
     assert good.warnings() == []
 
 

@@ -122,7 +122,7 @@ def test_names_that_look_like_markup_are_text(visit, page, tmp_path):
     tab = visit(page.as_uri())
     by_name(tab)
     box = tab.tab.locator(".card", has_text="odd")
-    assert box.locator("h3").inner_text().startswith("guess: " + SCRIPT)
+    assert box.locator("h3").inner_text().startswith(f"{SCRIPT} or ring?")
     assert box.locator(".file").inner_text() == ODD_NAME
     box.locator("button", has_text="accept").click()
     row = rows_of(tab, tmp_path / "r.csv").iloc[0]

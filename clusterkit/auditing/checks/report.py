@@ -1,5 +1,6 @@
 """All checks of one run's CAMs."""
 
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from clusterkit.auditing.checks.cam_checks import CamChecks
 from clusterkit.auditing.checks.curves import Score, centre_blob, curves, interval, random_heats
-from clusterkit.auditing.checks.known_places import at_known_places
+from clusterkit.auditing.checks.known_places import at_known_places, pointing_by_status
 from clusterkit.auditing.checks.places import PairScore
 from clusterkit.auditing.checks.weights import cascade
 from clusterkit.auditing.explain import Encoded, Explainer, reference_images
@@ -38,10 +39,9 @@ def check_cams(
     seed: int = 0,
     exemplar_places: np.ndarray | None = None,
     explainer: Explainer | None = None,
+    status: Sequence[str] = (),
 ) -> CamChecks:
-    """Check the CAMs of a run on its own decisions.
-
-    The networks are copied where weights are changed; the run's stay as they are.
+    """Check the CAMs of a run on its own decisions; its networks stay as they are.
 
     Parameters
     ----------
@@ -49,17 +49,19 @@ def check_cams(
     queries, exemplars : (N, S, S, 3) uint8
         Images, and the labelled image that each is compared with.
     classes : (N,) int
-        The exemplars' class.
+        Of the exemplars.
     places : (N, 4) or None
         Known place of each query's detail, NaN where it is unknown; see `places_of`.
     n : int
         Images that take part (half of them in deletion and insertion if S is above 128), drawn
-        with `seed`. Known places are measured on all: that takes no dozens of forward passes.
+        with `seed`. Known places are measured on all of them.
     seed : int
     exemplar_places : (N, 4) or None
         The same of each exemplar's detail.
     explainer : Explainer or None
-        One of the predictor's that is there already; None: it is made.
+        One that is there already; None: it is made.
+    status : sequence of str
+        Of the queries, for known places by status; empty: not known.
 
     Returns
     -------
@@ -72,31 +74,32 @@ def check_cams(
     sides = (places, exemplar_places)
     placed = any(at is not None for at in sides)
     chosen = np.sort(order if placed else order[:n])
-    few = np.searchsorted(chosen, np.sort(order[:n]))
     queries, exemplars, classes = queries[chosen], exemplars[chosen], np.asarray(classes)[chosen]
-    images, labels = reference_images(predictor.run, _REFERENCE)
-    explainer = explainer or Explainer.plain(predictor)
-    explainer = replace(explainer, method=predictor.config.audit.method)
-    pairs = _CheckedPairs(explainer, queries, exemplars, classes, (images, labels))
-    notes = _lacks(len(images), len(predictor.run.classes), len(queries))
-    result = replace(_counted(pairs), notes=notes)
+    reference = reference_images(predictor.run, _REFERENCE)
+    explainer = replace(explainer or Explainer.plain(predictor),
+                        method=predictor.config.audit.method)  # fmt: skip
+    pairs = _CheckedPairs(explainer, queries, exemplars, classes, reference)
+    result = _counted(pairs, _lacks(len(reference[0]), len(predictor.run.classes), len(queries)))
     if len(queries) < _FEWEST:
         return result
-    measured = pairs.rows(few)
+    measured = pairs.rows(np.searchsorted(chosen, np.sort(order[:n])))
     correlation, floor = cascade(predictor.networks, measured.redrawn, seed)
-    curves_of = _curves(measured, rng, seed)
-    result = replace(result, correlation=correlation, floor=floor, curves=curves_of)
+    result = replace(result, correlation=correlation, floor=floor,
+                     curves=_curves(measured, rng, seed))  # fmt: skip
     known = [None if at is None else np.asarray(at, float)[chosen] for at in sides]
-    return _with_places(result, pairs, known) if placed else result
+    of = [*status] and [status[row] for row in chosen]
+    return _with_places(result, pairs, known, of) if placed else result
 
 
 def _lacks(reference: int, classes: int, queries: int) -> list[str]:
     """Say what cannot be checked, by the numbers of what there is."""
-    notes = [] if reference else ["The labelled images cannot be read: CAMs are measured from 0."]
+    notes = (
+        [] if reference else ["The labelled images cannot be read: heat maps are measured from 0."]
+    )
     if classes < 2:
         notes.append("There is one class: what tells it from others cannot be shown.")
     if queries < _FEWEST:
-        notes.append(f"{queries} images are too few to check CAMs with.")
+        notes.append(f"{queries} images are too few to check heat maps with.")
     return notes
 
 
@@ -155,7 +158,7 @@ class _CheckedPairs:
         return explainer.pair_heats(first, second, self.classes, self.side)
 
 
-def _counted(pairs: _CheckedPairs) -> CamChecks:
+def _counted(pairs: _CheckedPairs, notes: list[str]) -> CamChecks:
     """Count images and empty CAMs, and measure what is left out of all of them."""
     explainer, (first, second), classes = pairs.explainer, pairs.encoded, pairs.classes
     token = {}
@@ -164,11 +167,15 @@ def _counted(pairs: _CheckedPairs) -> CamChecks:
         of_class = class_token_share(explainer, first, classes)
         token = {"pair": float(of_pair.mean()), "class": float(of_class.mean())}
     flat = pairs.heats.reshape(len(first), -1)
-    return CamChecks(len(first), empty=int((flat.max(1) <= flat.min(1)).sum()), token=token)
+    empty = int((flat.max(1) <= flat.min(1)).sum())
+    return CamChecks(len(first), empty=empty, token=token, notes=notes)
 
 
 def _with_places(
-    result: CamChecks, pairs: _CheckedPairs, known: list[np.ndarray | None]
+    result: CamChecks,
+    pairs: _CheckedPairs,
+    known: list[np.ndarray | None],
+    status: Sequence[str],
 ) -> CamChecks:
     """Add how the CAMs of the queries and of the exemplars do at known places, (N, 4) each."""
     network = pairs.explainer.networks
@@ -185,7 +192,9 @@ def _with_places(
     if not n + n_there:
         notes = [*notes, "No place of the images checked is known."]
     return replace(result, places=places, placed=n, exemplar_places=there,
-                   exemplar_placed=n_there, notes=notes)  # fmt: skip
+                   exemplar_placed=n_there, notes=notes,
+                   places_by_status=pointing_by_status(pairs.sides, known, status, pairs.side),
+                   )  # fmt: skip
 
 
 def _curves(pairs: _CheckedPairs, rng: np.random.Generator, seed: int) -> dict[str, dict[str, Any]]:

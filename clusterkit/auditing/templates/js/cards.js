@@ -49,7 +49,7 @@ function pair(card) {
   const side = make("div");
   const choose = (match) => {
     side.replaceChildren(captioned(picture(match.thumb, { cam: match.cam }, `labelled ${match.label}`),
-      `labelled ${match.label}, ${percent(match.similarity)} similar`));
+      card.words.captions[card.matches.indexOf(match)]));
     if (own.overlays) own.overlays.cam = match.own_cam;
     lay(own);
     for (const other of box.querySelectorAll(".others button"))
@@ -71,32 +71,29 @@ function strip(card, choose) {
     one.match = match;
     one.title = `${match.label}: ${match.image}`;
     if (match.thumb) one.append(photo(match.thumb, "", ""));
-    one.append(make("span", "", `${match.label} ${percent(match.similarity, 0)}`));
-    one.setAttribute("aria-label", `match ${number + 1}: ${match.label}, ${percent(match.similarity)} similar`);
+    one.append(make("span", "", match.label));
+    one.setAttribute("aria-label", `match ${number + 1}: ${card.words.captions[number]}`);
     box.append(one);
   });
   return box;
 }
 
+// How sure the label is: a bar for eyes, and the words of the run. No number is made here.
 function meter(card) {
   const box = make("div", "confidence");
-  const bar = make("div", "meter");
-  bar.setAttribute("aria-hidden", "true");
-  const fill = make("b");
-  fill.style.width = percent(card.confidence || 0);
-  bar.append(fill);
-  const numbers = make("div", "numbers");
-  numbers.append(make("span", "", "confidence "), make("b", "", card.confidence > 0.9999 ? ">99.99%" : percent(card.confidence, 2)));
-  if (data.threshold !== null) {
-    const mark = make("i");
-    mark.style.left = percent(Math.min(1, data.threshold));
-    if (data.threshold <= 1) bar.append(mark);
-    const limit = data.threshold <= 1 ? `assigned from ${data.threshold > 0.9999 ? "99.99%" : percent(data.threshold, 2)}` : "none is assigned";
-    numbers.append(make("span", "limit", limit));
+  if (card.status !== "duplicate" && card.confidence !== null) {
+    const bar = make("div", "meter");
+    bar.setAttribute("aria-hidden", "true");
+    const fill = make("b");
+    fill.style.width = percent(card.confidence, 0);
+    bar.append(fill);
+    box.append(bar);
   }
-  box.append(bar, numbers);
+  box.append(make("p", "sure", card.words.sure));
   return box;
 }
+
+const statusWord = (status) => data.status_words[status] || status[0].toUpperCase() + status.slice(1);
 
 function filterButton(text, id, value) {
   const one = button(text, () => {
@@ -110,10 +107,6 @@ function filterButton(text, id, value) {
 
 function chips(card) {
   const box = make("div", "chips");
-  if (!novel(card) && card.label_set.length) {
-    box.append(make("span", "lead", "label set"));
-    for (const label of card.label_set) box.append(make("span", "chip", label));
-  }
   if (card.cluster !== null) box.append(filterButton(`cluster ${card.cluster}`, "cluster", card.cluster));
   if (card.group) box.append(filterButton(card.group, "group", card.group));
   return box;
@@ -123,21 +116,7 @@ function more(card) {
   const box = make("details");
   box.append(make("summary", "", "All evidence"));
   const list = make("dl");
-  const classifier = card.classifier_label && `${card.classifier_label}, ${percent(card.classifier_probability)}`;
-  const rows = [
-    ["classifier says", classifier],
-    ["similarity to the label", percent(card.similarity)],
-    ["classes compared", card.gate.join(", ")],
-    ["nearest image", card.nearest_image],
-    ["novelty p (small: novel)", card.novelty_p === null ? "–" : card.novelty_p.toFixed(4)],
-    ["copy of", card.duplicate_of],
-    ["to look at", card.order === null ? "" : `as number ${card.order}`],
-    ["group", card.group],
-    ["image id", card.image_id],
-  ];
-  for (const [name, value] of rows) {
-    if (value) list.append(make("dt", "", name), make("dd", "", value));
-  }
+  for (const [name, value] of card.words.evidence) list.append(make("dt", "", name), make("dd", "", value));
   box.append(list);
   return box;
 }
@@ -147,17 +126,12 @@ function draw(card) {
   box.tabIndex = -1;
   box.card = card;
   const title = make("h3");
-  const sure = ["assigned", "duplicate"].includes(card.status);
-  const name = make("span", "", card.predicted_label || "no label");
-  // What is not assigned is not to be taken for a label.
-  if (card.predicted_label && !sure) name.prepend(make("span", "soft", novel(card) ? "novel; nearest class: " : "guess: "));
-  title.append(name);
-  title.append(make("span", "tag " + card.status, card.status));
+  title.append(make("span", "", card.words.title), make("span", "tag " + card.status, card.words.status));
   box.append(title, make("p", "file", card.image));
   if (card.status !== "failed") box.append(pair(card));
   // For an image of no known class, confidence among the known ones means nothing.
-  if (card.status !== "failed" && !novel(card)) box.append(meter(card));
-  box.append(make("p", "reason", card.reason));
+  if (card.words.sure) box.append(meter(card));
+  if (card.words.why) box.append(make("p", "reason", card.words.why));
   if (card.status !== "failed") box.append(chips(card));
   if (reviewable(card)) box.append(make("div", "verdict"));
   if (card.status !== "failed") box.append(more(card));

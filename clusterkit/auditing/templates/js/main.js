@@ -1,7 +1,7 @@
 // Puts the parts together.
-const tabNames = { refused: "To decide" };
+const tabNames = { refused: "To decide", clusters: "Clusters" };
 for (const tab of ["refused", "all", "clusters", ...statuses.slice(1)]) {
-  const one = button((tabNames[tab] || tab[0].toUpperCase() + tab.slice(1)) + " ", () => {
+  const one = button((tabNames[tab] || statusWord(tab)) + " ", () => {
     state.tab = tab;
     show();
   });
@@ -64,7 +64,7 @@ for (const one of document.querySelectorAll("[data-help]")) one.addEventListener
 for (const one of document.querySelectorAll("dialog [data-close]"))
   one.addEventListener("click", () => one.closest("dialog").close());
 
-state.layer = data.cards.some((card) => card.matches.length) ? "cam" : "none";
+state.layer = data.overlays === "on" && data.cards.some((card) => card.matches.length) ? "cam" : "none";
 if (!refusedCards.length) state.tab = "all";
 watchFocus();
 watchNames();

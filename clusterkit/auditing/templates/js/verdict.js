@@ -14,7 +14,10 @@ function showVerdict(box) {
   box.dataset.decision = verdict ? verdict.decision : "";
   const status = make("p", "decided", verdictText(verdict, card));
   const row = make("div", "actions");
-  if (card.predicted_label && !novel(card)) row.append(action("accept", "a", () => accept(card)));
+  if (card.predicted_label && !novel(card)) {
+    // Where the card asks which of several it is, the button says which one it takes.
+    row.append(action(card.words.candidates.length > 1 ? `accept ${card.predicted_label}` : "accept", "a", () => accept(card)));
+  }
   row.append(action("reject", "x", () => reject(card)), action("skip", "s", () => skip(card)),
     action("label…", "l", () => openLabel(card)));
   const noted = verdicts.get(card.image_id);
