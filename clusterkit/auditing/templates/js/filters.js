@@ -77,6 +77,7 @@ function drawPage(first) {
     bar.querySelector(".before").disabled = start === 0;
     bar.querySelector(".after").disabled = start + size >= total;
   }
+  for (const box of find("cards").children) if (box.card) box.told = toldOf(box.card);
   mark();
   showProgress();
 }
@@ -131,8 +132,15 @@ function returnTo(id) {
   if (row >= 0) go(row);
 }
 
+// What a card says of its verdict: laying out all cards anew at every key would take longer than the key.
+const toldOf = (card) => JSON.stringify([verdictOf(card), verdicts.get(card.image_id)?.note]);
+
 function redraw() {
-  for (const box of find("cards").children) (box.card ? showVerdict : showNaming)(box);
+  for (const box of find("cards").children) {
+    if (!box.card) showNaming(box);
+    else if (box.told !== toldOf(box.card)) showVerdict(box);
+    if (box.card) box.told = toldOf(box.card);
+  }
   if (inFocus()) drawDeciding();
   showProgress();
   checkFinished();

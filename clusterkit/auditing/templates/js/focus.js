@@ -21,14 +21,18 @@ function openCurrent() {
 
 // Draws the image anew, with the matches from the first.
 function showFocus(card) {
-  if (large.card !== card) Object.assign(large, { match: 0, flick: false, heat: large.heat });
+  if (large.card !== card) {
+    Object.assign(large, { match: 0, flick: false });
+    // All of it; the greys stay, as images of one batch are alike in them.
+    Object.assign(view, { zoom: 1, x: 0, y: 0 });
+  }
   large.card = card;
   const label = card.predicted_label || "no label";
   const sure = ["assigned", "duplicate"].includes(card.status);
   find("focus-title").textContent = sure || !card.predicted_label ? label : novel(card) ? `nearest class: ${label}` : `guess: ${label}`;
   find("focus-tag").className = `tag ${card.status}`;
   find("focus-tag").textContent = card.status;
-  find("focus-file").textContent = card.image;
+  find("focus-file").textContent = find("focus-file").title = card.image;
   const row = state.rows.indexOf(card);
   find("focus-at").textContent = row < 0 ? "" : `${(row + 1).toLocaleString("en")} of ${state.rows.length.toLocaleString("en")}`;
   showPanes();
