@@ -141,7 +141,7 @@ function redraw() {
     else if (box.told !== toldOf(box.card)) showVerdict(box);
     if (box.card) box.told = toldOf(box.card);
   }
-  if (inFocus()) drawDeciding();
+  if (inFocus()) drawSoon();
   showProgress();
   checkFinished();
 }

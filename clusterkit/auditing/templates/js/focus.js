@@ -152,7 +152,14 @@ function drawTools() {
   if (at >= 0) find("view-tools").children[Math.min(at, found.length - 1)].focus();
 }
 
+// Once a key, however much it has changed.
+function drawSoon() {
+  large.stale = true;
+  queueMicrotask(() => { if (large.stale && inFocus()) drawDeciding(); });
+}
+
 function drawDeciding() {
+  large.stale = false;
   const { card } = large;
   const verdict = verdictOf(card);
   find("focus").dataset.decision = verdict ? verdict.decision : "";
@@ -255,7 +262,9 @@ function goFocus(row) {
 }
 
 function keyInFocus(event) {
-  if (historyKey(event) || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  // Where brackets are typed with AltGr, that is no shortcut.
+  const shortcut = (event.ctrlKey || event.altKey || event.metaKey) && !event.getModifierState("AltGraph");
+  if (historyKey(event) || shortcut || event.isComposing) return;
   const { key } = event;
   if (key === "h" || key === "f") return holdKey(event);
   const digit = /^[1-9]$/.test(key) ? Number(key) - 1 : -1;
