@@ -111,7 +111,8 @@ function go(row, toCard = true) {
   state.ended = false;
   if (!current()) drawPage(row);
   mark();
-  if (inFocus() && state.tab !== "clusters") showFocus(state.rows[row]);
+  // The list behind the large image moves when that is closed.
+  if (inFocus() && state.tab !== "clusters") return showFocus(state.rows[row]);
   if (!toCard || !current()) return;
   current().focus({ preventScroll: true });
   current().scrollIntoView({ block: "nearest" });
