@@ -136,6 +136,9 @@ function layOver(canvas, image, heat) {
 // What is done with the picture, as buttons that say their key.
 function drawTools() {
   const { card } = large;
+  const drawn = [large.heat, large.flick, large.beside, Math.min(2, card.matches.length)].join();
+  if (large.drawn === drawn) return;
+  large.drawn = drawn;
   const tool = (text, key, work, pressed) => {
     const one = action(text, key, work);
     if (pressed !== undefined) one.setAttribute("aria-pressed", String(pressed));
@@ -179,7 +182,10 @@ function drawDeciding() {
   found.push(back);
   find("focus-actions").replaceChildren(...found);
   find("focus-digits").hidden = !reviewable(card);
-  find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
+  if (large.names !== known.join("|")) {
+    large.names = known.join("|");
+    find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
+  }
   find("recent").replaceChildren(...recentCards().map(recentButton));
   // The button that was pressed is another one now.
   if (document.activeElement === document.body) find("focus").focus();
