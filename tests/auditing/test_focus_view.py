@@ -221,6 +221,10 @@ def test_targets_are_large_enough(visit, page, size):
         thumbs = tab.tab.locator("#focus .thumb")
         assert [b.inner_text() for b in thumbs.all()] == ["Accept dots", "Reject"]
         assert all(b.bounding_box()["height"] >= 48 for b in thumbs.all())
+        for last in tab.tab.locator("#focus-digits button").all():
+            box = last.bounding_box()
+            assert box["height"] <= 60
+            assert box["y"] + box["height"] <= size[1]
         width = tab.tab.evaluate("() => document.documentElement.scrollWidth")
         assert width <= 390
 
