@@ -1,8 +1,9 @@
 """How quickly does an audit page of many cards open, and how much of the browser's heap it takes.
 
 Made-up cards with a picture each; Chromium opens the page from disk. Measured are the time until
-the first cards are drawn, the JavaScript heap, a key at the far end of the list, the search, and
-the cluster view.
+the first cards are drawn, the JavaScript heap, a key at the far end of the list, the search, the
+cluster view, and from a key to the next frame: the median over 40 decisions on the cards, and with
+one image large.
 
     python -m benchmarks.page --cards 5000 --out page.json
 """
@@ -13,6 +14,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -71,6 +73,24 @@ def drawn(page: Page) -> None:
     page.locator("#cards > :first-child img").first.evaluate("image => image.decode()")
 
 
+# The time from a key until the frame that shows what it changed is made.
+KEYS = """() => {
+  window.frames_ = [];
+  addEventListener("keydown", (event) => requestAnimationFrame(() => setTimeout(
+    () => window.frames_.push(performance.now() - event.timeStamp))), true);
+}"""
+
+
+def key_to_drawn(page: Page, key: str, ready: str) -> float:
+    """Press a key 40 times, each when an element is there; median seconds until it is drawn."""
+    page.evaluate("() => { window.frames_.length = 0 }")
+    for _ in range(40):
+        page.locator(ready).first.wait_for()
+        page.keyboard.press(key)
+        page.wait_for_timeout(60)
+    return median(page.evaluate("() => window.frames_")) / 1000
+
+
 def measure(url: str, count: int) -> dict[str, float]:
     """Open a page in a new browser and use it."""
     with sync_playwright() as playwright:
@@ -89,6 +109,13 @@ def measure(url: str, count: int) -> dict[str, float]:
 
         figures = {"open, s": seconds(lambda: (page.goto(url), drawn(page)))}
         figures["heap after opening, MB"] = heap()
+        page.evaluate(KEYS)
+        page.keyboard.press("j")
+        figures["key to drawn, cards, s"] = key_to_drawn(page, "x", ".card")
+        page.keyboard.press("Enter")
+        figures["key to drawn, large, s"] = key_to_drawn(page, "x", "#pane-own img")
+        page.keyboard.press("Escape")
+        page.click("[data-tab=all]")
         pages = (count - 1) // 48
 
         def turn() -> None:

@@ -277,7 +277,7 @@ class AuditConfig:
     ] = "cam"
     originals: Annotated[
         Literal["copy", "link", "none"],
-        Doc("Large view: copies of at most 1,024 px a side, links to the files, or thumbnails."),
+        Doc("Large view: copies of at most 1,024 px a side, links to the files, thumbnails."),
     ] = "copy"
     originals_mb: Annotated[
         int, Range(0, 1_000_000), Doc("Megabytes that such copies may take together.")

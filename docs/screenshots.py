@@ -45,11 +45,11 @@ def take(page: Path) -> None:
         size = {"width": WIDTH, "height": HEIGHT}
         tab = browser.new_page(viewport=size, color_scheme="light")
         tab.goto(page.absolute().as_uri())
-        show_cards(tab, "290px", "All", "image")
+        show_cards(tab, "290px", "all", "image")
         tab.screenshot(path=IMAGES / "audit-page.png")
         sharp = browser.new_page(viewport=size, color_scheme="light", device_scale_factor=2)
         sharp.goto(page.absolute().as_uri())
-        show_cards(sharp, "350px", "Assigned", "-confidence")
+        show_cards(sharp, "350px", "assigned", "-confidence")
         sharp.locator("#cards article").first.screenshot(path=IMAGES / "card.png")
         browser.close()
     for name in ("audit-page.png", "card.png"):
@@ -58,9 +58,11 @@ def take(page: Path) -> None:
 
 def show_cards(tab: Page, size: str, status: str, order: str) -> None:
     """Show the cards of a status with their similarity CAMs."""
-    tab.select_option("#size", size)
     tab.select_option("#sort", order)
-    tab.locator("#tabs button", has_text=status).click()
+    tab.click("#filters summary")
+    tab.select_option("#size", size)
+    tab.click(f"[data-tab={status}]")
+    tab.press("#filters", "Escape")
     tab.locator("#layers button[data-layer=cam]").click()
     tab.evaluate("window.scrollTo(0, 0)")
     tab.wait_for_timeout(500)

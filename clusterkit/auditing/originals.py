@@ -1,5 +1,6 @@
 """Pictures of the focus view: copies within a budget of bytes, or links to the files."""
 
+import io
 import logging
 import os
 from pathlib import Path
@@ -14,6 +15,9 @@ log = logging.getLogger("clusterkit")
 # Longest side of a copy, in pixels; up to the second a copy loses nothing and is small.
 SIDE, _LOSSLESS = 1024, 256
 
+# More than this takes a browser's memory: 36 million pixels are 144 MB.
+_MOST_PIXELS = 36_000_000
+
 # What browsers show as `decode` reads it, by how files begin.
 _SHOWN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")
 
@@ -24,8 +28,8 @@ class Originals:
     Parameters
     ----------
     how : {"copy", "link", "none"}
-        A copy of at most `SIDE` pixels a side, a link to the file where browsers show it, or
-        neither.
+        A copy of at most `SIDE` pixels a side; a link to the file where browsers show it, else a
+        copy; or neither.
     megabytes : int
         Bytes that all copies may take together, in millions.
 
@@ -44,7 +48,7 @@ class Originals:
     @property
     def side(self) -> int:
         """Pixels a side that an image should be decoded with at least."""
-        return SIDE if self.how == "copy" else 0
+        return 0 if self.how == "none" else SIDE
 
     def path_of(
         self, image: Image.Image, data: bytes, path: Path, frame: int, out: Path, stem: str
@@ -66,11 +70,11 @@ class Originals:
             Names the copy by the image's bytes, relative to `out`.
         """
         if stem not in self._known:
-            if self.how == "copy":
-                self._known[stem] = self._copy(image, out, stem)
-            else:
-                linked = self.how == "link" and not frame and _is_shown(data)
-                self._known[stem] = _seen_from(out, path) if linked else None
+            linked = self.how == "link" and not frame and _is_shown(data)
+            found = _seen_from(out, path) if linked else None
+            if found is None and self.how != "none":
+                found = self._copy(image, out, stem)
+            self._known[stem] = found
         return self._known[stem]
 
     def notes(self) -> list[str]:
@@ -105,7 +109,10 @@ class Originals:
 def _is_shown(data: bytes) -> bool:
     """Return whether browsers show a file's pixels as they are read here: 8 bits, no pages."""
     # A PNG's depth; deeper ones are windowed when they are read.
-    return data.startswith(_SHOWN) and not (data[1:4] == b"PNG" and data[24] > 8)
+    if not data.startswith(_SHOWN) or (data[1:4] == b"PNG" and data[24] > 8):
+        return False
+    with Image.open(io.BytesIO(data)) as image:
+        return image.width * image.height <= _MOST_PIXELS
 
 
 def _seen_from(out: Path, path: Path) -> str | None:

@@ -119,6 +119,9 @@ def test_a_large_image_is_copied_small_and_turned_as_it_is_seen(tmp_path, mode):
     picture = Image.new(mode, (2100, 700))
     picture.putpixel((0, 0), 255 if mode == "L" else (255, 0, 0))
     originals = Originals("copy", 1)
+    # What no browser shows is copied where links are asked for.
+    linked = Originals("link", 1)
+    assert linked.path_of(picture, b"II*", tmp_path / "x", 0, tmp_path, "b") == "b-full.jpg"
     name = originals.path_of(picture.convert("RGB"), b"", tmp_path / "x", 0, tmp_path, "thumbs/a")
     assert name == "thumbs/a-full.jpg"
     with Image.open(tmp_path / name) as copy:

@@ -144,6 +144,23 @@ def test_zoom_greys_heat_map_and_matches(visit, page):
     assert tab.text("#pane-own .what") == "this image"
 
 
+@pytest.mark.parametrize(("resize", "share"), [("squish", 300 / 200), ("crop", 1), ("pad", 1)])
+def test_a_heat_map_lies_over_what_the_model_saw(visit, tmp_path, resize, share):
+    save_picture(picture_of(300, 200), tmp_path / "audit" / "thumbs" / "full.png")
+    page = write_page(tmp_path / "audit", [card(0, full="thumbs/full.png")], resize=resize)
+    tab = opened(visit, page)
+    tab.press("b", "h")
+    tab.tab.locator("#pane-own .over").wait_for()
+    pane = tab.tab.locator("#pane-own").bounding_box()
+    heat = tab.tab.locator("#pane-own .over").bounding_box()
+    scale = min(pane["width"] / 300, pane["height"] / 200)
+    side = {"squish": 200, "crop": 200, "pad": 300}[resize] * scale
+    assert heat["height"] == pytest.approx(side, abs=1)
+    assert heat["width"] == pytest.approx(side * share, abs=1)
+    middle = heat["x"] + heat["width"] / 2 - pane["x"]
+    assert middle == pytest.approx(pane["width"] / 2, abs=1)
+
+
 def test_a_dicom_has_a_window_and_a_level(visit, tmp_path):
     tab = opened(visit, write_page(tmp_path / "audit", [card(0, image="scan.dcm")]))
     tab.press("[")
@@ -221,6 +238,10 @@ def test_targets_are_large_enough(visit, page, size):
         thumbs = tab.tab.locator("#focus .thumb")
         assert [b.inner_text() for b in thumbs.all()] == ["Accept dots", "Reject"]
         assert all(b.bounding_box()["height"] >= 48 for b in thumbs.all())
+        for last in tab.tab.locator("#focus-digits button").all():
+            box = last.bounding_box()
+            assert box["height"] <= 60
+            assert box["y"] + box["height"] <= size[1]
         width = tab.tab.evaluate("() => document.documentElement.scrollWidth")
         assert width <= 390
 

@@ -47,6 +47,23 @@ def test_the_end_says_what_was_decided_and_what_comes_next(visit, page, tmp_path
     assert "10 of 12 decided" in tab.text("#finish-title")
 
 
+def test_what_was_decided_here_is_signed_at_the_end(visit, page, tmp_path):
+    tab = visit(page.as_uri())
+    (tmp_path / "in.csv").write_text(
+        f"image_id,label,decision,reviewer\n{card(5).image_id},dots,relabel,\n"
+    )
+    tab.tab.set_input_files("#file", tmp_path / "in.csv")
+    tab.wait("#said", "1 decision read")
+    tab.press("a", "x")
+    tab.tab.click("#end")
+    tab.tab.fill("#finish-text input", "A. B.")
+    tab.press("Enter")
+    assert "A. B.: 2 · nobody named: 1" in tab.text("#finish")
+    tab.export(tmp_path / "r.csv")
+    found = read_reviews(tmp_path / "r.csv").set_index("image_id")["reviewer"].to_dict()
+    assert found == {card(0).image_id: "A. B.", card(1).image_id: "A. B.", card(5).image_id: ""}
+
+
 def test_a_review_goes_on_where_it_was_left(visit, page):
     tab = visit(page.as_uri())
     assert tab.text("#start") == "Start: 12 images to decide"

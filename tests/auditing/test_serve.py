@@ -260,6 +260,23 @@ def test_page_saves_straight_away(served, visit, assignment):
     assert "labelled: rosette" in tab.text("#cards")
 
 
+def test_one_image_large_is_decided_and_saved_straight_away(served, visit):
+    server, reviews = served
+    tab = visit(server.url, "http:")
+    tab.wait("#saved", "every decision is saved")
+    tab.tab.click("#start")
+    tab.wait("#view-said", "48 x 48 px")
+    tab.press("x")
+    wait_for_rows(reviews, 1)
+    tab.press("Control+z")
+    wait_for_rows(reviews, 2)
+    assert read_reviews(reviews)["decision"].tolist() == ["reject", "skip"]
+    tab.press("Escape")
+    tab.tab.click("#end")
+    assert f"clusterkit fit LABELS --reviews {reviews}" in tab.text("#finish")
+    assert "Every decision is in that file already." in tab.text("#finish")
+
+
 def test_a_server_that_is_gone_is_said_and_nothing_is_lost(served, browser, assignment):
     server, reviews = served
     context = browser.new_context()

@@ -77,6 +77,7 @@ function drawPage(first) {
     bar.querySelector(".before").disabled = start === 0;
     bar.querySelector(".after").disabled = start + size >= total;
   }
+  for (const box of find("cards").children) if (box.card) box.told = toldOf(box.card);
   mark();
   showProgress();
 }
@@ -110,7 +111,8 @@ function go(row, toCard = true) {
   state.ended = false;
   if (!current()) drawPage(row);
   mark();
-  if (inFocus() && state.tab !== "clusters") showFocus(state.rows[row]);
+  // The list behind the large image moves when that is closed.
+  if (inFocus() && state.tab !== "clusters") return showFocus(state.rows[row]);
   if (!toCard || !current()) return;
   current().focus({ preventScroll: true });
   current().scrollIntoView({ block: "nearest" });
@@ -131,9 +133,16 @@ function returnTo(id) {
   if (row >= 0) go(row);
 }
 
+// What a card says of its verdict: laying out all cards anew at every key would take longer than the key.
+const toldOf = (card) => JSON.stringify([verdictOf(card), verdicts.get(card.image_id)?.note]);
+
 function redraw() {
-  for (const box of find("cards").children) (box.card ? showVerdict : showNaming)(box);
-  if (inFocus()) drawDeciding();
+  for (const box of find("cards").children) {
+    if (!box.card) showNaming(box);
+    else if (box.told !== toldOf(box.card)) showVerdict(box);
+    if (box.card) box.told = toldOf(box.card);
+  }
+  if (inFocus()) drawSoon();
   showProgress();
   checkFinished();
 }

@@ -83,13 +83,38 @@ function drawFinish() {
   find("finish-title").textContent = open ? `${decided.toLocaleString("en")} of ${total.toLocaleString("en")} decided`
     : `All ${total.toLocaleString("en")} on this page are done`;
   const rows = summaryRows();
-  if (!find("reviewer").value.trim()) rows.push(["Signed", "not yet: write your name into Reviewer below"]);
   find("finish-text").replaceChildren(facts(rows));
+  if (unsigned().length) find("finish-text").append(signing());
   if (skipped) find("finish-text").append(make("p", "soft", `${plural(skipped, "image")} skipped: nothing is said of ${skipped === 1 ? "it" : "them"}.`));
   if (beyond) find("finish-text").append(make("p", "warning", showBeyond()));
   find("finish-on").textContent = open ? "Go on with the next open one" : "Close";
   find("finish-export").disabled = find("export").disabled;
   find("finish-next").replaceChildren(...nextSteps());
+}
+
+// Decisions of this browser under which nobody's name stands; those of a file are somebody else's.
+const unsigned = () => [...verdicts].filter(([, verdict]) => verdict.here && !verdict.reviewer);
+
+function signing() {
+  const form = make("form", "naming");
+  const field = make("input");
+  field.maxLength = 100;
+  field.placeholder = "your name";
+  field.setAttribute("aria-label", "Your name");
+  form.append(field, make("button", "", `Sign ${plural(unsigned().length, "decision")}`));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (field.value.trim()) sign(field.value.trim());
+  });
+  return form;
+}
+
+function sign(name) {
+  find("reviewer").value = name;
+  for (const [id, verdict] of unsigned()) decide(id, { ...verdict, reviewer: name }, false);
+  refresh();
+  drawFinish();
+  find("finish-title").focus();
 }
 
 // Where reviews.csv belongs: beside the assignments. From disk the address of the page tells.

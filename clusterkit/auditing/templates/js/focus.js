@@ -21,14 +21,18 @@ function openCurrent() {
 
 // Draws the image anew, with the matches from the first.
 function showFocus(card) {
-  if (large.card !== card) Object.assign(large, { match: 0, flick: false, heat: large.heat });
+  if (large.card !== card) {
+    Object.assign(large, { match: 0, flick: false });
+    // All of it; the greys stay, as images of one batch are alike in them.
+    Object.assign(view, { zoom: 1, x: 0, y: 0 });
+  }
   large.card = card;
   const label = card.predicted_label || "no label";
   const sure = ["assigned", "duplicate"].includes(card.status);
   find("focus-title").textContent = sure || !card.predicted_label ? label : novel(card) ? `nearest class: ${label}` : `guess: ${label}`;
   find("focus-tag").className = `tag ${card.status}`;
   find("focus-tag").textContent = card.status;
-  find("focus-file").textContent = card.image;
+  find("focus-file").textContent = find("focus-file").title = card.image;
   const row = state.rows.indexOf(card);
   find("focus-at").textContent = row < 0 ? "" : `${(row + 1).toLocaleString("en")} of ${state.rows.length.toLocaleString("en")}`;
   showPanes();
@@ -132,6 +136,9 @@ function layOver(canvas, image, heat) {
 // What is done with the picture, as buttons that say their key.
 function drawTools() {
   const { card } = large;
+  const drawn = [large.heat, large.flick, large.beside, Math.min(2, card.matches.length)].join();
+  if (large.drawn === drawn) return;
+  large.drawn = drawn;
   const tool = (text, key, work, pressed) => {
     const one = action(text, key, work);
     if (pressed !== undefined) one.setAttribute("aria-pressed", String(pressed));
@@ -148,7 +155,14 @@ function drawTools() {
   if (at >= 0) find("view-tools").children[Math.min(at, found.length - 1)].focus();
 }
 
+// Once a key, however much it has changed.
+function drawSoon() {
+  large.stale = true;
+  queueMicrotask(() => { if (large.stale && inFocus()) drawDeciding(); });
+}
+
 function drawDeciding() {
+  large.stale = false;
   const { card } = large;
   const verdict = verdictOf(card);
   find("focus").dataset.decision = verdict ? verdict.decision : "";
@@ -168,7 +182,10 @@ function drawDeciding() {
   found.push(back);
   find("focus-actions").replaceChildren(...found);
   find("focus-digits").hidden = !reviewable(card);
-  find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
+  if (large.names !== known.join("|")) {
+    large.names = known.join("|");
+    find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
+  }
   find("recent").replaceChildren(...recentCards().map(recentButton));
   // The button that was pressed is another one now.
   if (document.activeElement === document.body) find("focus").focus();
@@ -251,7 +268,9 @@ function goFocus(row) {
 }
 
 function keyInFocus(event) {
-  if (historyKey(event) || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  // Where brackets are typed with AltGr, that is no shortcut.
+  const shortcut = (event.ctrlKey || event.altKey || event.metaKey) && !event.getModifierState("AltGraph");
+  if (historyKey(event) || shortcut || event.isComposing) return;
   const { key } = event;
   if (key === "h" || key === "f") return holdKey(event);
   const digit = /^[1-9]$/.test(key) ? Number(key) - 1 : -1;

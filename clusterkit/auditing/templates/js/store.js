@@ -50,7 +50,7 @@ function decide(id, verdict, undoable = true) {
 
 function verdictFor(image, decision, label, note) {
   const reviewer = find("reviewer").value.trim();
-  return { image, label, decision, reviewer, time: now(), note: note || "" };
+  return { image, label, decision, reviewer, time: now(), note: note || "", here: true };
 }
 
 function rowOf(id, verdict) {

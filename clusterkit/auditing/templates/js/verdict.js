@@ -106,6 +106,7 @@ function digitButtons(work) {
   return known.slice(0, 9).map((name, number) => {
     const one = button("", () => work(number));
     one.append(keyCap(String(number + 1)), make("span", "", name));
+    one.title = name;
     one.setAttribute("aria-keyshortcuts", String(number + 1));
     return name && one;
   }).filter(Boolean);

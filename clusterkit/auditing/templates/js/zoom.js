@@ -32,7 +32,7 @@ function viewText() {
   }
   if (view.window !== 255 || view.level !== 127.5) {
     const { window: width, level } = view;
-    const dicom = /\.(dcm|dicom|ima)\b/i.test(large.card?.image || "");
+    const dicom = /\.(dcm|dicom|ima)\b|^[\d.]{16,}$/i.test(large.card?.image || "");
     texts.push(dicom ? `window ${Math.round(width)}, level ${Math.round(level)} of the 0 to 255 shown`
       : `brightness ${Math.round(12750 / level)}%, contrast ${Math.round(25500 / width)}%`);
   }
