@@ -200,6 +200,7 @@ def test_labelled_images_that_are_gone_are_said(copied, command):
     assert audit(copied, keep=True).stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_rows_without_an_id_have_pictures_of_their_own(copied, command):
     edit(copied, lambda table: table.assign(image_id=""))
     code, _, err = command("audit", "--run", copied, "--limit", 60)
@@ -246,6 +247,7 @@ def test_a_cell_that_cannot_be(copied, command, column, value, said):
     assert said in err
 
 
+@pytest.mark.slow
 def test_labels_that_the_run_does_not_know_and_rows_that_are_gone(copied, command):
     def change(table):
         table.loc[table["status"] == "review", "predicted_label"] = "<b>mine</b>"
@@ -262,6 +264,7 @@ def test_labels_that_the_run_does_not_know_and_rows_that_are_gone(copied, comman
         assert (card["classifier_cam"] is None) == (card["predicted_label"] in ("<b>mine</b>", ""))
 
 
+@pytest.mark.slow
 def test_images_that_moved_or_changed(copied, command):
     table = read_assignments(copied / "assignments.csv")
     there = table[table["status"] == "review"].nsmallest(2, "order")["image"].tolist()

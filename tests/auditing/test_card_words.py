@@ -153,6 +153,7 @@ def test_the_page_shows_the_words_and_keeps_the_statuses(visit, tmp_path):
                       counts=dict.fromkeys(STATUSES, 1))  # fmt: skip
     assert [row["status"] for row in data_of(page)["cards"]] == list(STATUSES)
     tab = visit(page.as_uri())
+    tab.tab.click("#filters > summary")
     for status in STATUSES:
         assert STATUS_WORDS[status] in tab.text("header .counts")
         tab.tab.click(f"[data-tab={status}]")

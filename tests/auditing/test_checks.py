@@ -62,6 +62,7 @@ def test_a_run_is_checked_and_not_changed(predictor, pairs):
     assert all(len(row) == 3 and all(isinstance(v, str) for v in row) for row in found.rows())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(predictor, pairs):
     assert (
         check_cams(predictor, *pairs, n=4, seed=1).to_dict()
@@ -82,6 +83,7 @@ def test_weights_become_random_from_the_head_down(run):
     assert weights <= changed[-1]
 
 
+@pytest.mark.slow
 def test_a_map_that_ignores_the_weights_is_found(run, predictor, pairs, monkeypatch):
     """A planted CAM: edges of the picture, whatever the network is."""
     queries = pairs[0]

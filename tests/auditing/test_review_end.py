@@ -115,7 +115,8 @@ def test_a_cluster_name_is_asked_about_too(visit, page):
     tab.tab.click("[data-tab=clusters]")
     tab.press("l")
     tab.tab.keyboard.type("rings")
-    tab.press("Enter", "Enter")
+    # The name, what it was meant to be, and a look at some of the images.
+    tab.press("Enter", "Enter", "Enter")
     assert "labelled: ring" in tab.text(".card .decided >> nth=0")
 
 

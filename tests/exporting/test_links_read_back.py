@@ -3,6 +3,8 @@
 import json
 import os
 
+import pytest
+
 from clusterkit import assign, fit
 from clusterkit.config import override
 from clusterkit.exporting.export import export
@@ -10,6 +12,7 @@ from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.run import Run
 
 
+@pytest.mark.slow
 def test_links_are_read_back_and_audited(run, assignment, config, tmp_path, command):
     """What `export` has written is data again: learned from, assigned, audited through links."""
     done = export(run, to="folders", status="all", out=tmp_path / "links")

@@ -55,6 +55,7 @@ def test_no_patient_is_on_both_sides_of_a_fold():
     assert sum(measured) >= 40
 
 
+@pytest.mark.slow
 def test_a_class_with_one_image_trains_and_is_never_held_out(sample, config, tmp_path, caplog):
     rows = pd.read_csv(sample / "labels.csv")
     rows.loc[0, "label"] = "lonely"

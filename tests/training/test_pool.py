@@ -1,11 +1,13 @@
 """Which unlabelled images join the pool."""
 
 import pandas as pd
+import pytest
 
 from clusterkit import fit
 from clusterkit.config import override
 
 
+@pytest.mark.slow
 def test_unlabelled_images_of_labelled_patients_do_not_teach(sample, config, tmp_path):
     """A held-out patient with own images in the pool would be easier than a new one."""
     table = pd.read_csv(sample / "labels.csv")

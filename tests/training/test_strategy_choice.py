@@ -43,6 +43,7 @@ def test_fine_tuning_is_kept_where_it_clearly_helps():
     assert not clearly_likelier(calibration(4.0, 8), calibration(1.0, 8))
 
 
+@pytest.mark.slow
 def test_progress_and_auto_strategy(sample, config, tmp_path):
     seen = []
     chosen = override(config, train__strategy="auto", train__epochs=1, train__siamese_epochs=1)

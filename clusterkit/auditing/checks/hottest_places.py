@@ -218,12 +218,12 @@ def chance_of_as_many(found: int, shares: np.ndarray) -> float:
 
 
 def hottest_failures(measured: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a clause for each place that holds the hottest point too often."""
+    """Return a clause for each place that holds the hottest point too often, the worst first."""
     return [
         f"{SIDES[side][0]} lies {_where(place, row)} in {row[_COUNTS[place]]} of {row['images']} "
         f"{SIDES[side][1]}"
         for side, row in measured.items()
-        for place in row["failed"]
+        for place in sorted(row["failed"], key=lambda place: -row[_COUNTS[place]])
     ]
 
 
