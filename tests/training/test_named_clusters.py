@@ -130,3 +130,17 @@ def test_a_fall_is_said_with_the_reviews_it_falls_with(batch, caplog):
     assert fell["reviews"] == {"reviewed": 40}
     assert "have become worse with these reviews" in caplog.text
     assert "are called 'a' now, which reviews of single images gave 40 images" in caplog.text
+
+
+def test_an_unknown_class_does_not_move_the_proportions_of_the_known(batch):
+    folder, _ = batch
+    known, shares = ["a", "b", "c"] * 12, []
+    for name, labels in (("known", known), ("mixed", known + ["d"] * 36)):
+        write(folder, name, labels, 7, shown=False)
+        found = assign(folder / "run", folder / f"{name}.csv", features=folder / f"{name}.npz",
+                       out=folder / f"{name}-assigned.csv")  # fmt: skip
+        shares.append(found.record.class_shares.estimated)
+    novel = (found.table["status"] == "novel").to_numpy()
+    assert novel[found.table["image"].str[5:-4].astype(int) >= 36].mean() > 0.8
+    for label in "abc":
+        assert shares[0][label] == pytest.approx(shares[1][label], abs=0.04)
