@@ -116,7 +116,7 @@ def test_a_name_for_a_cluster(visit, page, tmp_path):
     assert "press it again" in tab.text("#said")
     assert tab.text("#cards > :first-child .decided") == first
     tab.press("1")
-    assert tab.text("#cards > :first-child .decided") == "labelled: dots"
+    assert tab.text("#cards > :first-child .decided").startswith("labelled: dots")
 
 
 def test_names_that_look_like_markup_are_text(visit, page, tmp_path):

@@ -80,8 +80,11 @@ def test_a_sheet_says_what_its_overlays_leave_out(fitted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "test_convnext", "test_vit+resnet18"])
-@pytest.mark.parametrize("encoder", ["shared", "separate"])
+@pytest.mark.parametrize(
+    ("backbone", "encoder"),
+    [("vit_tiny_patch16_224", "shared"), ("vit_tiny_patch16_224", "separate"),
+     ("test_convnext", "separate"), ("test_vit+resnet18", "shared")],
+)  # fmt: skip
 def test_other_encoders_are_fine_tuned_and_kept(backbone, encoder, sample, tmp_path):
     config = settings_of(backbone, model__encoder=encoder, model__precision="bfloat16",
                          train__strategy="finetune", train__epochs=1, train__siamese_epochs=1,

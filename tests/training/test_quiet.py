@@ -28,7 +28,6 @@ if __name__ == "__main__":
     ("strategy", "filters"),
     [
         pytest.param("finetune", ["-W", "always"], marks=pytest.mark.slow),
-        pytest.param("finetune", [], marks=pytest.mark.slow),
         ("head", ["-W", "always"]),
         pytest.param("head", [], marks=pytest.mark.slow),
     ],
