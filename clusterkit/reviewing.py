@@ -23,14 +23,13 @@ from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
-from clusterkit.formats.run import find_run, read_run_info, read_run_manifest
+from clusterkit.formats.run import read_run_info, read_run_manifest
 from clusterkit.output import writing
 
 log = logging.getLogger("clusterkit")
-
-ASSIGNMENTS = "assignments.csv"
 
 
 @dataclass
@@ -68,8 +67,7 @@ def review(
         A `reviews.csv`; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
         a project that `export` prepared.
     run : path or None
-        None: where an assignments.csv lies beside the reviews, else the newest run under
-        ``runs/`` that has one.
+        None: see `review_place.folder_of_reviews`.
     out : path or None
         Write the checked rows there, as a `reviews.csv`; None: nothing is written.
     label_map : path or None
@@ -88,7 +86,7 @@ def review(
     reviews = Path(reviews)
     if not reviews.exists():
         raise DataError(f"reviews file {reviews} does not exist; check the path")
-    folder = Path(run) if run is not None else _beside(reviews) or find_run(holding=ASSIGNMENTS)
+    folder = Path(run) if run is not None else folder_of_reviews(reviews)
     assigned = load_assigned(folder / ASSIGNMENTS)
     names = read_label_map(label_map) if label_map else _names_of(folder)
     labelled = _labelled_of(folder)
@@ -142,8 +140,7 @@ def apply_reviews(
     manifest : DataFrame
         As `read_manifest` gives it.
     paths : list of path
-        Reviews files; later ones win. Each is about the assignments.csv beside it, or else that
-        of the newest run under ``runs/``.
+        Reviews files; later ones win. What each is about says `review_place.folder_of_reviews`.
     root : path
         What the manifest's images are relative to.
     unlabeled : path or None
@@ -186,17 +183,11 @@ def apply_reviews(
     return Applied(manifest, list(dict.fromkeys(roots)), summary)
 
 
-def _beside(reviews: Path) -> Path | None:
-    return reviews.parent if (reviews.parent / ASSIGNMENTS).is_file() else None
-
-
 def _assigned_for(reviews: Path) -> Assigned | None:
-    folder = _beside(reviews)
-    if folder is None:
-        try:
-            folder = find_run(holding=ASSIGNMENTS)
-        except RunError:
-            return None
+    try:
+        folder = folder_of_reviews(reviews)
+    except RunError:
+        return None
     log.info("%s is about %s", reviews, folder / ASSIGNMENTS)
     return load_assigned(folder / ASSIGNMENTS)
 

@@ -56,8 +56,8 @@ function verdictFor(image, decision, label, note) {
 function rowOf(id, verdict) {
   const row = { image_id: id, image: verdict.image, label: verdict.label, decision: verdict.decision,
     reviewer: verdict.reviewer, time: verdict.time, note: verdict.note };
-  // A cluster's number means something in this batch only.
-  return id.startsWith("cluster:") ? { ...row, assignments: data.fingerprint } : row;
+  // A cluster's number means something in this batch only, and a file in another folder finds it so.
+  return { ...row, assignments: data.fingerprint };
 }
 
 function allRows() {
