@@ -281,6 +281,8 @@ def test_an_import_is_taken_back_in_one_step(visit, page, tmp_path):
     theirs = before.assign(decision="relabel", label="rod")[list(REVIEW_COLUMNS)]
     theirs.to_csv(tmp_path / "in.csv", index=False)
     tab.tab.set_input_files("#file", tmp_path / "in.csv")
+    # Nothing is replaced unasked.
+    tab.tab.click("#compare-theirs")
     tab.wait("#said", "2 replaced another decision")
     assert set(rows_of(tab, tmp_path / "r.csv")["label"]) == {"rod"}
     tab.press("Escape")

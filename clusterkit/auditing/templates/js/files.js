@@ -129,11 +129,7 @@ async function importReviews(file) {
   try {
     if (file.size > 50e6) throw new Error("it is larger than 50 MB");
     const rows = fromCsv(await file.text());
-    const { here, replaced } = take(rows, true);
-    if (served) send(rows);
-    refresh();
-    say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page; `
-      + `${replaced.toLocaleString("en")} replaced another decision. Undo takes it back.`);
+    compareReaders(rows, file.name);
   } catch (error) {
     say(`${file.name} was not read: ${error.message}. Nothing was changed.`, true);
   }

@@ -7,6 +7,7 @@ const words = new Map(data.cards.map((card) => [card,
 
 function matches(card) {
   const done = find("done").value;
+  if (done === "differ") return disagreeing.has(card.image_id);
   if (done && (done === "open") !== (verdictOf(card) === null)) return false;
   return Object.keys(fields).every((id) => !find(id).value || String(card[fields[id]]) === find(id).value)
     && words.get(card).includes(find("search").value.trim().toLowerCase());

@@ -68,6 +68,7 @@ state.layer = data.overlays === "on" && data.cards.some((card) => card.matches.l
 if (!refusedCards.length) state.tab = "all";
 watchFocus();
 watchNames();
+watchCompare();
 watchFinish();
 load();
 showNames();

@@ -21,6 +21,7 @@ function showVerdict(box) {
   row.append(action("reject", "x", () => reject(card)), action("skip", "s", () => skip(card)),
     action("label…", "l", () => openLabel(card)));
   const noted = verdicts.get(card.image_id);
+  if (disagreeing.has(card.image_id)) status.append(make("span", "noted", `; ${disagreeing.get(card.image_id)}`));
   if (noted?.note) status.append(make("span", "noted", ` “${noted.note}”`));
   place.replaceChildren(status, row);
 }
@@ -34,6 +35,7 @@ function action(text, key, work) {
 
 function setImage(card, decision, label, note) {
   const before = verdicts.get(card.image_id);
+  disagreeing.delete(card.image_id);
   decide(card.image_id, verdictFor(card.image, decision, label, note ?? (before ? before.note : "")));
   redraw();
   say(`${card.image}: ${verdictText(verdictOf(card), card)}`);
