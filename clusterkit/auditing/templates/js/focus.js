@@ -27,11 +27,9 @@ function showFocus(card) {
     Object.assign(view, { zoom: 1, x: 0, y: 0 });
   }
   large.card = card;
-  const label = card.predicted_label || "no label";
-  const sure = ["assigned", "duplicate"].includes(card.status);
-  find("focus-title").textContent = sure || !card.predicted_label ? label : novel(card) ? `nearest class: ${label}` : `guess: ${label}`;
+  find("focus-title").textContent = card.words.title;
   find("focus-tag").className = `tag ${card.status}`;
-  find("focus-tag").textContent = card.status;
+  find("focus-tag").textContent = statusWord(card.status);
   find("focus-file").textContent = find("focus-file").title = card.image;
   const row = state.rows.indexOf(card);
   find("focus-at").textContent = row < 0 ? "" : `${(row + 1).toLocaleString("en")} of ${state.rows.length.toLocaleString("en")}`;
@@ -66,7 +64,7 @@ function showPanes() {
   drawTools();
 }
 
-const matchText = (match) => `labelled ${match.label} · ${match.image} · ${large.match + 1} of ${large.card.matches.length}`;
+const matchText = (match) => `${large.card.words.captions[large.match] || `labelled ${match.label}`} · ${match.image} · ${large.match + 1} of ${large.card.matches.length}`;
 
 // The heat map that lies over a picture; of the card, the one that is chosen in the list.
 function heatOf(thing, kind) {
@@ -213,11 +211,11 @@ function reopen(card) {
 function focusDecide(work) {
   const { card } = large;
   if (!reviewable(card)) return say("An image that could not be read has no label.", true);
-  if (!large.ready) return say("The image is not there yet: press it again.");
   if (large.flick) {
     flicker();
     return say("This is the image that the key would be for: press it again to decide.");
   }
+  if (!large.ready) return say("The image is not there yet: press it again.");
   if (state.rows[state.at] === card && state.ended) return say("That was the last one here; k goes back, n finds an open one.");
   work(card);
 }
