@@ -16,9 +16,9 @@ from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, 
 from clusterkit.exporting.output_folder import Names, write_png
 from clusterkit.formats.assignment_rows import AssignmentRow, row_columns
 from clusterkit.formats.assignments import STATUSES
+from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress
-from clusterkit.reviewing import ASSIGNMENTS
 
 log = logging.getLogger("clusterkit")
 
