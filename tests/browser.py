@@ -1,5 +1,6 @@
 """A real browser for the tests of the page: the system's Chromium, driven by Playwright."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,15 @@ class Watched:
         with self.tab.expect_download() as download:
             self.tab.click("#export")
         download.value.save_as(path)
+
+    def check_access(self) -> None:
+        """Find nothing serious that keeps people from using the page as it is now."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+        found = axe.Axe().run(self.tab).response["violations"]
+        serious = [v for v in found if v["impact"] in ("serious", "critical")]
+        assert not serious, json.dumps(
+            [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious], indent=1
+        )
 
     def check(self, scheme: str) -> None:
         assert self.complaints == [], self.complaints

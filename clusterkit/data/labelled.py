@@ -66,10 +66,7 @@ class Labelled:
     @property
     def checked(self) -> np.ndarray:
         """(N,) bool: somebody labelled the image itself, and not a cluster that it is in."""
-        if "provenance" not in self.rows:
-            return np.ones(len(self.labels), dtype=bool)
-        named = self.rows["provenance"].astype(str).str.startswith("cluster:")
-        return ~named.to_numpy(dtype=bool)
+        return ~named_with_cluster(self.rows)
 
     @property
     def trust(self) -> np.ndarray:
@@ -93,6 +90,13 @@ class Labelled:
     def prior(self) -> np.ndarray:
         """Proportions (K,) of the classes among the labels."""
         return np.bincount(self.labels, minlength=len(self.classes)) / len(self.labels)
+
+
+def named_with_cluster(rows: pd.DataFrame) -> np.ndarray:
+    """Return (N,) bool: a whole cluster was named, and nobody looked at the image itself."""
+    if "provenance" not in rows:
+        return np.zeros(len(rows), dtype=bool)
+    return rows["provenance"].astype(str).str.startswith("cluster:").to_numpy(dtype=bool)
 
 
 def load_labelled(

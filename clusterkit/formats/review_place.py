@@ -1,19 +1,16 @@
 """Of which assignments is a file of reviews?"""
 
-import csv
 import logging
 from pathlib import Path
 
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.reviews import read_reviews
 from clusterkit.formats.run import find_run
 
 log = logging.getLogger("clusterkit")
 
 ASSIGNMENTS = "assignments.csv"
-
-# A line of a reviews file is longer only where it holds no reviews.
-_MOST_LINES = 100_000
 
 
 def folder_of_reviews(reviews: Path) -> Path:
@@ -44,12 +41,9 @@ def folder_of_reviews(reviews: Path) -> Path:
 
 
 def _named_in(reviews: Path) -> set[str]:
-    """Return the fingerprints of assignments that the rows of a CSV name; none of anything else."""
+    """Return the fingerprints that the rows name; none of what is no reviews file."""
     try:
-        with reviews.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            found = {row.get("assignments") or "" for row, _ in zip(rows, range(_MOST_LINES),
-                                                                     strict=False)}  # fmt: skip
-    except (OSError, ValueError, csv.Error, TypeError):
+        return set(read_reviews(reviews)["assignments"]) - {""}
+    except DataError:
+        # What is wrong with it is said where its rows are needed.
         return set()
-    return found - {""}

@@ -12,6 +12,7 @@ from clusterkit.config import Config
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.frames import files_of, names_of
+from clusterkit.data.labelled import named_with_cluster
 from clusterkit.data.loading import image_refs
 from clusterkit.data.splits import units_of
 from clusterkit.formats.run import Run
@@ -103,7 +104,7 @@ def _reasons_to_leave_out(run: Run, test: pd.DataFrame) -> np.ndarray:
     groups = set(learned["group"].dropna()) - {""}
     why = np.full(len(test), "", dtype=object)
     # Whoever named the cluster may not have seen each image of it.
-    named = test["provenance"].astype(str).str.startswith("cluster:").to_numpy()
+    named = named_with_cluster(test)
     why[named] = "labelled by their cluster alone"
     why[test["group"].isin(groups).to_numpy()] = "of groups that were learned from"
     same = files_of(test["image_id"]).isin(files_of(learned["image_id"])).to_numpy()

@@ -37,7 +37,7 @@ def fit_linear_head(
     on to the deepest alone; the head is their mean (which is linear too). Shallow texture tells
     blood cells apart best, and misleads where each patient has a stain of their own: no choice
     of one is right for both, and too few held-out patients could say which to take. Of joined
-    encoders each has its own: together their errors do not average out (busi: .70, and .72 apart).
+    encoders each has its own: in one regression their errors do not average out.
 
     Parameters
     ----------
@@ -100,10 +100,11 @@ def _mean_regression(
         Of the samples.
     """
     weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
-    for added in added_columns(chains) if chains else [[[slice(0, scaled.shape[1])]]]:
+    encoders = added_columns(chains) if chains else [[[slice(0, scaled.shape[1])]]]
+    for added in encoders:
         of_one = _mean_over_depths(scaled, targets, weights, n_classes, added, inverse_l2)
-        weight += of_one[0] / max(1, len(chains))
-        bias += of_one[1] / max(1, len(chains))
+        weight += of_one[0] / len(encoders)
+        bias += of_one[1] / len(encoders)
     return weight, bias
 
 

@@ -1,7 +1,5 @@
 """One image large: seen, compared, decided and looked at again, all by keyboard."""
 
-import json
-
 import pytest
 
 from clusterkit.auditing.pictures import save_picture
@@ -247,15 +245,11 @@ def test_targets_are_large_enough(visit, page, size):
 
 
 def test_axe_finds_nothing_serious_in_what_lies_over_the_page(visit, page):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    pytest.importorskip("axe_playwright_python.sync_playwright")
     tab = visit(page.as_uri(), bypass_csp=True)
     steps = [lambda: (tab.press("Enter"), seen(tab, 0), tab.press("a", "h")),
              lambda: (tab.press("Escape"), tab.tab.click("#filters summary"),
                       tab.tab.evaluate("() => openFinish()"))]  # fmt: skip
     for step in steps:
         step()
-        found = axe.Axe().run(tab.tab).response["violations"]
-        serious = [v for v in found if v["impact"] in ("serious", "critical")]
-        assert not serious, json.dumps(
-            [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious], indent=1
-        )
+        tab.check_access()

@@ -1,7 +1,5 @@
 """The page in a real browser, from disk: review by keyboard, clusters, export and import."""
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -212,7 +210,7 @@ def test_a_browser_that_stores_nothing_says_so(visit, page):
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious(visit, page, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    pytest.importorskip("axe_playwright_python.sync_playwright")
     tab = visit(page.as_uri(), color_scheme=scheme, bypass_csp=True)
     for details in tab.tab.locator("header details").all():
         details.locator("summary").click()
@@ -222,11 +220,7 @@ def test_axe_finds_nothing_serious(visit, page, scheme):
                                               tab.press("j", "l"))]  # fmt: skip
     for step in steps:
         step()
-        found = axe.Axe().run(tab.tab).response["violations"]
-        serious = [v for v in found if v["impact"] in ("serious", "critical")]
-        assert not serious, json.dumps(
-            [(v["id"], [n["html"] for n in v["nodes"]][:3]) for v in serious], indent=1
-        )
+        tab.check_access()
 
 
 def test_five_thousand_cards_are_drawn_a_page_at_a_time(visit, tmp_path):

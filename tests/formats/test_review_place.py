@@ -65,3 +65,10 @@ def test_without_runs_there_is_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="no run with an assignments"):
         folder_of_reviews(tmp_path / "reviews.csv")
+
+
+@pytest.mark.parametrize(("separator", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-8")])
+def test_a_spreadsheet_may_have_saved_it_anew(runs, tmp_path, separator, encoding):
+    path = write(tmp_path / "downloads", runs["old"])
+    path.write_text(path.read_text().replace(",", separator), encoding=encoding)
+    assert folder_of_reviews(path).name == "old"

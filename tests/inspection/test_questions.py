@@ -5,19 +5,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from clusterkit import inspect
 from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews, spread_reviews
-
-
-def clouds(rng, size=64):
-    values = np.zeros((size, size, 3))
-    for cells in (3, 6, 12, 24):
-        coarse = rng.uniform(0, 255, (cells, cells, 3)).astype(np.uint8)
-        smooth = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
-        values += np.asarray(smooth, dtype=float)
-    return Image.fromarray(np.uint8(40 + values / 4 * 0.6))
+from tests.pictures import clouds
 
 
 @pytest.fixture

@@ -71,19 +71,32 @@ class CamChecks:
         return (last - self.floor) / (1 - self.floor)
 
     @property
+    def mostly_empty(self) -> bool:
+        """Whether most of the pair CAMs show nothing."""
+        return self.images > 0 and self.empty * 2 > self.images
+
+    @property
+    def outlives_weights(self) -> bool:
+        """Whether most of what tells CAMs from each other stays with random weights."""
+        return self.survives > SURVIVES
+
+    @property
+    def weak(self) -> list[str]:
+        """Scores, ``pair`` or ``class``, whose map is not shown to be better than a random one."""
+        return [score for score, row in self.curves.items() if not row["over_random"][1] > 0]
+
+    @property
     def failures(self) -> list[str]:
         """A clause for each check that failed; the first is the plainest to see."""
         found = hottest_failures(self.hottest)
-        if self.images and self.empty * 2 > self.images:
+        if self.mostly_empty:
             found.append(f"{self.empty} of {self.images} are empty")
-        if self.survives > SURVIVES:
+        if self.outlives_weights:
             found.append(f"{self.survives:.0%} of them stays the same when the model's weights "
                          "are random")  # fmt: skip
-        gains = {name: self.curves[score]["over_random"][1]
-                 for score, name in _OF.items() if score in self.curves}  # fmt: skip
-        weak = [name for name, low in gains.items() if not low > 0]
-        if weak:
-            found.append(f"hiding what {' and '.join(weak)} marks is not shown to change the "
+        if self.weak:
+            maps = " and ".join(_OF[score] for score in _OF if score in self.weak)
+            found.append(f"hiding what {maps} marks is not shown to change the "
                          "model's score more than hiding other places")  # fmt: skip
         return found
 
@@ -126,22 +139,20 @@ class CamChecks:
     def warnings(self) -> list[str]:
         """Return a sentence for everything that should stop a person from trusting the CAMs."""
         found = []
-        if self.images and self.empty * 2 > self.images:
+        if self.mostly_empty:
             found.append(f"{self.empty} of {self.images} heat maps of similarity are empty: the "
                          "network names no place that speaks for its label.")  # fmt: skip
-        if self.survives > SURVIVES:
+        if self.outlives_weights:
             found.append(
                 f"The heat maps hardly depend on what was learned: with random weights they keep "
                 f"{self.survives:.0%} of what tells them from each other. They show the picture, "
                 "not the reason for the label."
             )
-        for score, row in self.curves.items():
-            low = row["over_random"][1]
-            if not low > 0:
-                found.append(
-                    f"The {_WORDS[score]} is not shown to be better than a random map: hiding "
-                    "what it marks does not clearly lower the score more than hiding other places."
-                )
+        found += [
+            f"The {_WORDS[score]} is not shown to be better than a random map: hiding what it "
+            "marks does not clearly lower the score more than hiding other places."
+            for score in self.weak
+        ]
         return found
 
     def rows(self) -> list[tuple[str, str, str]]:
