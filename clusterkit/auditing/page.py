@@ -17,7 +17,7 @@ from clusterkit.formats.atomic import write_text
 
 # In the order in which they use each other.
 _SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "filters",
-            "clusters", "finish", "compare", "zoom", "focus", "keys", "main")  # fmt: skip
+            "clusters", "finish", "compare", "seats", "zoom", "focus", "keys", "main")  # fmt: skip
 
 _PICTURES = ("thumb", "full", "classifier_cam", "cam", "own_cam")
 

@@ -79,6 +79,14 @@ class ReviewFile:
         rows = read_reviews(self.path)[columns].to_dict("records")
         return [{str(k): v for k, v in row.items() if v or k in REVIEW_COLUMNS} for row in rows]
 
+    def version(self) -> str:
+        """Return what changes whenever the file does; "": there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ""
+        return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """Return the file's columns and raw cells, after a check that they can be used.
 
@@ -212,10 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name is None:
             return
         if name == "reviews":
-            try:
-                self._answer_json({"rows": self.server.reviews.rows()})
-            except (ClusterkitError, OSError) as error:
-                self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
+            self._answer_rows()
             return
         if name == "place":
             self._answer_json({"reviews": str(self.server.reviews.path)})
@@ -232,6 +237,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND)
         else:
             self._answer(body, kind)
+
+    def _answer_rows(self) -> None:
+        # Before the rows: what is added meanwhile is asked for once more, and not missed.
+        version = f'"{self.server.reviews.version()}"'
+        if self.headers.get("If-None-Match") == version:
+            self._answer(b"", "application/json", HTTPStatus.NOT_MODIFIED)
+            return
+        try:
+            rows = self.server.reviews.rows()
+        except (ClusterkitError, OSError) as error:
+            self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
+        else:
+            self._answer_json({"rows": rows}, version=version)
 
     def do_POST(self) -> None:  # the name is http.server's
         if self._name() != "reviews":
@@ -280,12 +298,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus) -> None:
         self._answer(f"{status.value} {status.phrase}\n".encode(), "text/plain", status)
 
-    def _answer_json(self, values: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> None:
+    def _answer_json(
+        self, values: dict[str, Any], status: HTTPStatus = HTTPStatus.OK, version: str = ""
+    ) -> None:
         text = json.dumps(values, ensure_ascii=True)
-        self._answer(text.encode(), "application/json", status)
+        self._answer(text.encode(), "application/json", status, version)
 
-    def _answer(self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK) -> None:
+    def _answer(
+        self, body: bytes, kind: str, status: HTTPStatus = HTTPStatus.OK, version: str = ""
+    ) -> None:
         self.send_response(status)
+        if version:
+            self.send_header("ETag", version)
         for name, value in (
             ("Content-Type", kind),
             ("Content-Length", str(len(body))),

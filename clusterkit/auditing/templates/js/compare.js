@@ -24,6 +24,14 @@ function kappa(pairs) {
   return chance < 1 ? (agreed - chance) / (1 - chance) : null;
 }
 
+// How often two readers say the same, in words.
+function agreementText(pairs) {
+  const value = kappa(pairs);
+  return `of ${plural(pairs.length, "image")} that both decided, `
+    + `${plural(pairs.filter((pair) => pair.mine === pair.other).length, "answer")} agree`
+    + (value === null ? "" : ` (Cohen's kappa ${value.toFixed(2)}: 1 is agreement, 0 is chance)`);
+}
+
 let compared = null;
 
 // Nothing that was decided here is replaced unasked.
@@ -32,19 +40,21 @@ function compareReaders(rows, name) {
   const differ = pairs.filter((pair) => pair.mine !== pair.other);
   if (!differ.length) return takeFile(rows);
   compared = { rows, differ };
-  const value = kappa(pairs);
-  find("compare-text").textContent = `${name}: of ${plural(pairs.length, "image")} that both decided, `
-    + `${plural(pairs.length - differ.length, "answer")} agree`
-    + (value === null ? "." : ` (Cohen's kappa ${value.toFixed(2)}: 1 is agreement, 0 is chance).`);
+  find("compare-text").textContent = `${name}: ${agreementText(pairs)}.`;
   find("compare-settle").textContent = `Settle the ${differ.length.toLocaleString("en")} that differ`;
   find("compare").showModal();
   find("compare-settle").focus();
 }
 
 function takeFile(rows) {
-  const { here, replaced } = take(rows, true);
-  if (served) send(rows);
+  // With seats another reader's answers stay that reader's.
+  const { replaced } = take(served ? rows.filter(isMine) : rows, true);
+  if (served) {
+    for (const row of rows) if (!isMine(row)) seat(row);
+    send(rows);
+  }
   refresh();
+  const here = rows.filter((row) => onPage.has(row.image_id) || clusterOf(row)).length;
   say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page; `
     + `${replaced.toLocaleString("en")} replaced another decision. Undo takes it back.`);
 }
@@ -54,14 +64,32 @@ function answerCompared(which) {
   compared = null;
   find("compare").close();
   const ids = new Set(differ.map((pair) => pair.id));
-  takeFile(which === "theirs" ? rows : rows.filter((row) => !ids.has(row.image_id)));
+  const beside = (row) => which === "settle" && served && !isMine(row);
+  takeFile(which === "theirs" ? rows : rows.filter((row) => !ids.has(row.image_id) || beside(row)));
+  if (which === "theirs" && served) agreeWith(differ);
   if (which !== "settle") return;
   disagreeing.clear();
   for (const pair of differ) disagreeing.set(pair.id, `${pair.theirs.reviewer || "the other reader"}: ${pair.other}`);
+  showDiffering();
+  say(`${plural(disagreeing.size, "image")} to settle: each next answer is the one that holds.`);
+}
+
+// The disagreements alone; the first of them is at hand.
+function showDiffering() {
+  find("finish").hidden = true;
   clearFilters();
   find("done").value = "differ";
   show();
-  say(`${plural(disagreeing.size, "image")} to settle: each next answer is the one that holds.`);
+  go(0);
+}
+
+// Under the own name too, where the other reader's answer is taken for one's own.
+function agreeWith(differ) {
+  const rows = differ.filter(({ theirs }) => !isMine(theirs)).map(({ id, theirs }) =>
+    [id, { ...verdictFor(theirs.image, theirs.decision, theirs.label, "settled") }]);
+  remember(rows.map(([id]) => ({ id, before: verdicts.get(id) || null })));
+  for (const [id, verdict] of rows) decide(id, verdict, false);
+  refresh();
 }
 
 function watchCompare() {

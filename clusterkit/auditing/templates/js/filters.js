@@ -7,8 +7,14 @@ const words = new Map(data.cards.map((card) => [card,
 
 function matches(card) {
   const done = find("done").value;
-  if (done === "differ") return disagreeing.has(card.image_id);
+  if (done === "differ") return disagreeing.has(card.image_id) || differing(card).length > 0;
+  if (done === "nobody") return verdictOf(card) === null && !answersOf(card).length && shared(card);
   if (done && (done === "open") !== (verdictOf(card) === null)) return false;
+  return shared(card);
+}
+
+// The filters that are about the image, whoever has decided what.
+function shared(card) {
   return Object.keys(fields).every((id) => !find(id).value || String(card[fields[id]]) === find(id).value)
     && words.get(card).includes(find("search").value.trim().toLowerCase());
 }
@@ -135,7 +141,7 @@ function returnTo(id) {
 }
 
 // What a card says of its verdict: laying out all cards anew at every key would take longer than the key.
-const toldOf = (card) => JSON.stringify([verdictOf(card), verdicts.get(card.image_id)?.note]);
+const toldOf = (card) => JSON.stringify([verdictOf(card), verdicts.get(card.image_id)?.note, readersText(card)]);
 
 function redraw() {
   for (const box of find("cards").children) {

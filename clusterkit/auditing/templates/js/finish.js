@@ -75,6 +75,7 @@ function summaryRows() {
     ["Decided", [listed(tally(decided.map(({ verdict }) => words[verdict.decision]))), `open: ${open.toLocaleString("en")}`].filter(Boolean).join(" · ")],
     ["Labels changed", changes.length ? listed(changes) : "none"],
     ["By", listed(tally(decided.map(({ verdict }) => verdict.reviewer || "nobody named")))],
+    ...readerRows(),
   ];
 }
 
@@ -85,6 +86,8 @@ function drawFinish() {
   const rows = summaryRows();
   find("finish-text").replaceChildren(facts(rows));
   if (unsigned().length) find("finish-text").append(signing());
+  const differ = toReview.filter((card) => differing(card).length).length;
+  if (differ) find("finish-text").append(button(`Settle the ${differ.toLocaleString("en")} that differ`, showDiffering));
   if (skipped) find("finish-text").append(make("p", "soft", `${plural(skipped, "image")} skipped: nothing is said of ${skipped === 1 ? "it" : "them"}.`));
   if (beyond) find("finish-text").append(make("p", "warning", showBeyond()));
   find("finish-on").textContent = open ? "Go on with the next open one" : "Close";

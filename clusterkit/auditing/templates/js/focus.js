@@ -164,7 +164,7 @@ function drawDeciding() {
   const { card } = large;
   const verdict = verdictOf(card);
   find("focus").dataset.decision = verdict ? verdict.decision : "";
-  find("focus-decided").textContent = reviewable(card) ? verdictText(verdict, card) : "could not be read: it has no label";
+  find("focus-decided").textContent = reviewable(card) ? [verdictText(verdict, card), readersText(card)].filter(Boolean).join("; ") : "could not be read: it has no label";
   const found = [action("Back", "k", focusKeys.k), action("Next", "j", focusKeys.j), action("Next open", "n", nextOpen)];
   if (reviewable(card)) {
     const reject = action("Reject", "x", focusKeys.x);

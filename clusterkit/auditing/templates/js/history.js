@@ -23,7 +23,8 @@ function swap(part) {
     return { id: part.id, row: before };
   }
   const before = verdicts.get(part.id) || null;
-  decide(part.id, part.before, false);
+  // Of one reader's rows in reviews.csv the latest holds: what is put back is said anew.
+  decide(part.id, served && part.before ? { ...part.before, time: now() } : part.before, false);
   return { id: part.id, before };
 }
 

@@ -59,7 +59,6 @@ find("file").addEventListener("change", async (event) => {
   // The same file may be chosen again.
   event.target.value = "";
 });
-find("reviewer").addEventListener("change", keep);
 for (const one of document.querySelectorAll("[data-help]")) one.addEventListener("click", () => find("help").showModal());
 for (const one of document.querySelectorAll("dialog [data-close]"))
   one.addEventListener("click", () => one.closest("dialog").close());
@@ -69,6 +68,7 @@ if (!refusedCards.length) state.tab = "all";
 watchFocus();
 watchNames();
 watchCompare();
+watchSeats();
 watchFinish();
 load();
 showNames();

@@ -76,12 +76,11 @@ function showSaved(failed = "") {
 async function loadServed() {
   await flush();
   try {
-    const answer = await fetch("reviews");
-    if (!answer.ok) throw new Error(await reason(answer));
-    const { rows } = await answer.json();
+    inFile.version = "";
+    const rows = await fetchRows();
     state.settled = false;
+    adopt(rows);
     const written = new Set(rows.map((row) => row.image_id));
-    take([...rows, ...since, ...waiting]);
     const missing = allRows().filter((row) => !written.has(row.image_id) && row.decision !== "skip").length;
     find("resend").hidden = !missing;
     find("resend").textContent = `Send ${plural(missing, "decision")} of this browser that reviews.csv lacks`;
@@ -90,6 +89,7 @@ async function loadServed() {
     refresh();
     resume();
     state.settled = true;
+    askSeat();
   } catch (error) {
     showSaved(error.message);
   }

@@ -65,7 +65,7 @@ function allRows() {
 }
 
 function keep() {
-  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value };
+  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value, seated: store.seated };
   try {
     localStorage.setItem(place, JSON.stringify(saved));
     store.kept = true;
@@ -99,6 +99,7 @@ function restore(saved) {
   undone.push(...(saved.undone || []));
   waiting.push(...saved.waiting);
   find("reviewer").value = saved.reviewer;
+  store.seated = Boolean(saved.seated);
   // By number: of a merged name nothing but its place is left.
   known.splice(data.classes.length, known.length, ...saved.known.slice(data.classes.length));
   showNames();

@@ -22,6 +22,7 @@ function showVerdict(box) {
     action("label…", "l", () => openLabel(card)));
   const noted = verdicts.get(card.image_id);
   if (disagreeing.has(card.image_id)) status.append(make("span", "noted", `; ${disagreeing.get(card.image_id)}`));
+  if (readersText(card)) status.append(make("span", "noted", `; ${readersText(card)}`));
   if (noted?.note) status.append(make("span", "noted", ` “${noted.note}”`));
   place.replaceChildren(status, row);
 }
@@ -35,10 +36,11 @@ function action(text, key, work) {
 
 function setImage(card, decision, label, note) {
   const before = verdicts.get(card.image_id);
+  const noted = settledNote(card, note ?? (before ? before.note : ""));
   disagreeing.delete(card.image_id);
-  decide(card.image_id, verdictFor(card.image, decision, label, note ?? (before ? before.note : "")));
+  decide(card.image_id, verdictFor(card.image, decision, label, noted));
   redraw();
-  say(`${card.image}: ${verdictText(verdictOf(card), card)}`);
+  say([`${card.image}: ${verdictText(verdictOf(card), card)}`, readersText(card)].filter(Boolean).join("; "));
   advance(card);
 }
 
