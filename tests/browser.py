@@ -24,6 +24,7 @@ class Watched:
     """A tab whose console must stay silent and which must not ask the network for anything."""
 
     def __init__(self, context, page_url: str) -> None:
+        self.context = context
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.tab = context.new_page()
@@ -32,6 +33,10 @@ class Watched:
         self.tab.on("dialog", lambda dialog: (self.complaints.append("dialog"), dialog.dismiss()))
         self.tab.on("request", lambda request: self.asked.append(request.url))
         self.tab.goto(page_url)
+
+    def again(self, page_url: str) -> "Watched":
+        """Open a page in another tab of the same profile."""
+        return Watched(self.context, page_url)
 
     def press(self, *keys: str) -> None:
         for key in keys:
