@@ -30,7 +30,8 @@ def summarise_said(said: Said, reviews: list[Reviews], settled: pd.DataFrame) ->
 
     Returns
     -------
-    dict: disagreements (count; between: pairs of reviewers and how many; list: at most 100, each
+    dict: disagreements (count; settled: those whose answer was given with the others' in sight;
+    between: pairs of reviewers and how many; list: at most 100, each
     with image_id, image, said and holds), times (contradict: images and clusters whose times order
     the rows otherwise; changed: those with another answer for it; unread, example: those whose
     rows count as they stand since times cannot be compared), unnamed_clusters (rows about
@@ -61,7 +62,9 @@ def describe_said(summary: dict[str, Any]) -> list[str]:
         pairs = ", ".join(f"{a} and {b} {n}" for a, b, n in found["between"][:_SHOWN])
         more = f", and {len(found['between']) - _SHOWN} more pairs"
         more *= len(found["between"]) > _SHOWN
-        lines.append(f"disagree   reviewers on {found['count']} images or clusters: {pairs}{more}")
+        settled = f", {found['settled']} of them settled" * bool(found["settled"])
+        lines.append(f"disagree   reviewers on {found['count']} images or clusters{settled}: "
+                     f"{pairs}{more}")  # fmt: skip
         for one in found["list"][:_SHOWN]:
             words = ", ".join(f"{s['reviewer']}: {s['label'] or s['decision']}" + s["as"]
                               for s in one["said"])  # fmt: skip
@@ -90,7 +93,7 @@ def _disagreements(said: Said, names: dict[str, str], settled: pd.DataFrame) -> 
     }
     listed: list[dict[str, Any]] = []
     pairs: Counter[tuple[str, str]] = Counter()
-    count = 0
+    count = settled_count = 0
     for identity, answers in _answers(said):
         between = {
             tuple(sorted((a["reviewer"], b["reviewer"])))
@@ -100,7 +103,8 @@ def _disagreements(said: Said, names: dict[str, str], settled: pd.DataFrame) -> 
         if not between:
             continue
         count += 1
-        pairs.update(between)  # type: ignore[arg-type]
+        settled_count += answers[-1]["settles"]
+        pairs.update(between)
         if len(listed) < _LISTED:
             last = answers[-1]
             listed.append({"image_id": identity, "image": names.get(identity, ""),
@@ -108,10 +112,11 @@ def _disagreements(said: Said, names: dict[str, str], settled: pd.DataFrame) -> 
                            "holds": holds.get(identity, last["label"] or last["decision"])},
                           )  # fmt: skip
     between_all = [[a, b, n] for (a, b), n in sorted(pairs.items(), key=lambda p: (-p[1], p[0]))]
-    return {"count": count, "between": between_all[:_LISTED], "list": listed}
+    return {"count": count, "settled": settled_count, "between": between_all[:_LISTED],
+            "list": listed}  # fmt: skip
 
 
-def _answers(said: Said) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def _answers(said: Said) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield image_id or cluster:<n>, and the answers that stand, each reviewer's last one."""
     for one in said.clusters_contested:
         if len(one.standing) > 1:
@@ -141,10 +146,10 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
-def _answer(row: dict[str, Any]) -> dict[str, str]:
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
     reviewer = " ".join(row["reviewer"].split()) or NO_NAME
     return {"reviewer": reviewer, "decision": row["decision"], "label": row["label"],
-            "time": row["time"], "as": ""}  # fmt: skip
+            "time": row["time"], "as": "", "settles": row.get("settles") is True}  # fmt: skip
 
 
 def _names(reviews: list[Reviews]) -> dict[str, str]:

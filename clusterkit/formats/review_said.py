@@ -11,6 +11,9 @@ from clusterkit.formats.reviews import Reviews
 # What `hold` needs of a row.
 _ROW = ["decision", "reviewer", "time", "ground_truth"]
 
+# What the page notes where the other reader's answer was in sight.
+_SETTLES = r"(?:^|; )settled$"
+
 
 @dataclass(frozen=True)
 class Said:
@@ -20,7 +23,7 @@ class Said:
     ----------
     own : DataFrame
         One row for each row about an image: the columns of `Reviews.spread`, file (index), key,
-        reviewer, time, ground_truth.
+        reviewer, time, ground_truth, settles (whether it was given with another's in sight).
     own_held : (M,) int
         Positions in `own` of the rows that hold.
     own_contested : list of Contested
@@ -66,6 +69,7 @@ def _own(part: Reviews, file: int) -> pd.DataFrame:
         reviewer=rows["reviewer"].to_numpy(),
         time=rows["time"].to_numpy(),
         ground_truth=(rows["ground_truth"] == "yes").to_numpy(),
+        settles=rows["note"].str.contains(_SETTLES).to_numpy(dtype=bool),
     )
 
 

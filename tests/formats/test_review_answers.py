@@ -43,9 +43,12 @@ def write(path: Path, rows: list[tuple[str, ...]]) -> Path:
 
 def judged(folder: Path, *files: list[tuple[str, ...]]) -> tuple[dict[str, str], dict]:
     """Return the label that holds for each image, and the summary."""
-    assigned = Assigned(TABLE, folder, "a.csv")
-    parts = [spread_reviews(write(folder / f"r{i}.csv", rows), assigned, NOBODY)
-             for i, rows in enumerate(files)]  # fmt: skip
+    return judged_files([write(folder / f"r{i}.csv", rows) for i, rows in enumerate(files)])
+
+
+def judged_files(paths: list[Path]) -> tuple[dict[str, str], dict]:
+    assigned = Assigned(TABLE, paths[0].parent, "a.csv")
+    parts = [spread_reviews(path, assigned, NOBODY) for path in paths]
     settled = settle(parts, NOBODY)
     labels = dict(zip(settled["image_id"], settled["label"], strict=True))
     return labels, summarise(parts, settled, NOBODY)
@@ -73,6 +76,27 @@ def test_two_readers_who_disagree_are_named(tmp_path):
     assert "0.png: ann: a, ben: b; b holds" in text
     # The same in two files.
     assert judged(tmp_path, rows[:2], rows[2:])[1]["disagreements"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("note", "settled"),
+    [("settled", 1), ("blurred; settled", 1), ("", 0), ("not settled", 0), ("settled it", 0)],
+)
+def test_an_answer_with_the_others_in_sight_settles(tmp_path, note, settled):
+    path = write(tmp_path / "r.csv", [(IDS[0], "a", "accept", "ann", at(0)),
+                                      (IDS[1], "a", "accept", "ann", at(0)),
+                                      (IDS[0], "b", "relabel", "ben", at(2)),
+                                      (IDS[1], "b", "relabel", "ben", at(2))])  # fmt: skip
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.loc[2, "note"] = note
+    table.to_csv(path, index=False)
+    _, summary = judged_files([path])
+    found = summary["disagreements"]
+    assert (found["count"], found["settled"]) == (2, settled)
+    words = ", 1 of them settled" * settled
+    assert f"reviewers on 2 images or clusters{words}: ann and ben 2" in "\n".join(
+        describe(summary)
+    )
 
 
 def test_one_person_who_thinks_again_does_not_disagree(tmp_path):
