@@ -106,7 +106,7 @@ async function poll() {
     if (rows) {
       warnUnsigned(rows);
       adopt(rows);
-      refresh();
+      redraw();
     }
   } catch {
     // The next decision says so where the server is gone.

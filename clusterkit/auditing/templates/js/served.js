@@ -80,7 +80,7 @@ async function loadServed() {
     const rows = await fetchRows();
     state.settled = false;
     adopt(rows);
-    const written = new Set(rows.map((row) => row.image_id));
+    const written = new Set(rows.filter(isMine).map((row) => row.image_id));
     const missing = allRows().filter((row) => !written.has(row.image_id) && row.decision !== "skip").length;
     find("resend").hidden = !missing;
     find("resend").textContent = `Send ${plural(missing, "decision")} of this browser that reviews.csv lacks`;
