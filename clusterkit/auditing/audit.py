@@ -21,7 +21,7 @@ from clusterkit.auditing.cards import EXPLAINED, CardDrawer
 from clusterkit.auditing.checks import CamChecks, check_cams, places_of
 from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import render_page
-from clusterkit.auditing.plotting.overview import draw_plots
+from clusterkit.auditing.plotting.overview import draw_plots, remove_other_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.auditing.token_part import about_token
 from clusterkit.config import Config
@@ -144,6 +144,7 @@ def _write(
     write_json(out / "metrics.json", metrics | {
         "key": key if whole else "", "assignments": _seen_from(out, batch.csv)})  # fmt: skip
     _remove_others(out / pictures)
+    remove_other_plots(out, plots)
     return page
 
 

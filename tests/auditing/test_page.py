@@ -75,10 +75,10 @@ def test_plots_of_odd_inputs(tmp_path, n):
     classes = [f"a $very_ long {'name' * 9} {i}" for i in range(max(2, n))]
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     counts[:n, 0] = 1
-    confusion_plot(counts, classes, tmp_path / "c.png")
-    reliability_plot(confidence, correct, tmp_path / "r.png")
-    risk_coverage_plot(confidence, correct, tmp_path / "k.png", threshold=0.0, max_error=0.1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "k.png", "r.png"]
+    confusion_plot(counts, classes, tmp_path / "c.svg")
+    reliability_plot(confidence, correct, tmp_path / "r.svg")
+    risk_coverage_plot(confidence, correct, tmp_path / "k.svg", threshold=0.0, max_error=0.1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.svg", "k.svg", "r.svg"]
 
 
 def test_chosen_rows_hold_every_status_and_the_least_sure():
