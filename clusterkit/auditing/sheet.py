@@ -203,7 +203,7 @@ def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
     if not sheet.pictures.matches:
         paper.text((_LEFT, y + 0.1), "It was compared with none.", _RIGHT - _LEFT, 8.5)
         return
-    heads = ("labelled image", "what makes it alike", "the same, in this image")
+    heads = ["labelled image", "what makes it alike", "the same, in this image"]
     heads = heads if shows_maps else heads[:1]
     for column, head in enumerate(heads):
         paper.text((_LEFT + column * step, y), head, side, 7.5, color=_GREY)

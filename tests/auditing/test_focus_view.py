@@ -242,6 +242,10 @@ def test_targets_are_large_enough(visit, page, size):
             assert box["y"] + box["height"] <= size[1]
         width = tab.tab.evaluate("() => document.documentElement.scrollWidth")
         assert width <= 390
+        # No room for two at the start: asked for, the first match is what is shown.
+        assert not tab.tab.locator("#pane-match").is_visible()
+        tab.tab.click("#view-tools >> text=Next match")
+        assert "1 of 3" in tab.text("#pane-match .what")
 
 
 def test_axe_finds_nothing_serious_in_what_lies_over_the_page(visit, page):

@@ -63,8 +63,8 @@ def draw_plots(
         *([_by_key(by_group, "group", out)] if len(by_group) else []),
         _risk(shifted, batch, out),
         _reliability(shifted, out),
-        _counts(run, batch, out),
         _map(run, batch, features or {}, (by_class, by_group), out),
+        _counts(run, batch, out),
     ]
 
 

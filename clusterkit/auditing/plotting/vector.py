@@ -41,18 +41,17 @@ def write_svg(figure: Figure, path: Path) -> None:
     """
     drawn = io.StringIO()
     # Names of parts are hashes with this salt, else with a random one.
-    fixed = {"svg.fonttype": "none", "svg.hashsalt": "clusterkit", "savefig.dpi": _DPI}
-    with mpl.rc_context(fixed):
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "clusterkit"}):
+        figure.savefig(drawn, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
     root = ET.fromstring(drawn.getvalue())
     for part in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(part)
     for part in root.iter():
         if style := part.get("style"):
             part.set("style", _COLOUR.sub(_variable, _FONT.sub("", style)))
-    style = ET.Element(f"{{{_SVG}}}style")
-    style.text = _theme()
-    root.insert(0, style)
+    theme = ET.Element(f"{{{_SVG}}}style")
+    theme.text = _theme()
+    root.insert(0, theme)
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _LINK)
     with replacing(path, "wb", sync=False) as file:
