@@ -47,6 +47,9 @@ def test_the_first_screen_holds_the_answer_and_the_first_image(visit, tmp_path, 
         assert box["y"] + box["height"] <= footer, selector
     assert tab.tab.locator(".tools").bounding_box()["height"] < 50
     assert "40 more to decide are not on this page" in tab.text("#count")
+    # A heat map lies over its image: between its colours the image is seen.
+    ground = "e => getComputedStyle(e).backgroundColor"
+    assert tab.tab.locator(".picture .over").first.evaluate(ground) == "rgba(0, 0, 0, 0)"
     tab.tab.click("#start")
     seen(tab, 0)
     stage = tab.tab.locator("#pane-own img").bounding_box()
