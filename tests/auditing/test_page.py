@@ -61,6 +61,19 @@ def test_hostile_text_is_never_markup(tmp_path, text):
     assert not re.search(r"https?://", page)
 
 
+def test_one_plot_answers_and_the_others_are_folded(tmp_path):
+    three = [(f"plots/{name}.svg", f"Plot {name}.") for name in "abc"]
+    answer, _, rest = (
+        write_page(tmp_path, [card()], plots=three).read_text().partition(" more plot")
+    )
+    assert "How good are these labels?" in answer
+    assert ("plots/a.svg" in answer, "plots/b.svg" in answer) == (True, False)
+    assert answer.endswith("<summary>2")
+    assert ("plots/b.svg" in rest, "plots/c.svg" in rest) == (True, True)
+    assert "more plot" not in write_page(tmp_path, [card()], plots=three[:1]).read_text()
+    assert "<img" not in write_page(tmp_path, [card()], plots=[]).read_text().partition("<main>")[0]
+
+
 def test_json_round_trip():
     values = {"a": HOSTILE, "b": "\u2028\u2029"}
     text = str(script_json(values))
