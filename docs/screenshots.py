@@ -1,4 +1,4 @@
-"""The two pictures of the README and the docs, taken of the page as it is now.
+"""The pictures of the README and the docs, taken of the page as it is now.
 
 Run from the project's folder::
 
@@ -23,7 +23,7 @@ LARGEST = 300_000
 
 
 def main() -> None:
-    """Take both pictures, of a demo that is given or of a new one."""
+    """Take the pictures, of a demo that is given or of a new one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demo", nargs="?", type=Path, help="folder of an earlier demo")
     folder = parser.parse_args().demo
@@ -50,9 +50,16 @@ def take(page: Path) -> None:
         sharp = browser.new_page(viewport=size, color_scheme="light", device_scale_factor=2)
         sharp.goto(page.absolute().as_uri())
         show_cards(sharp, "350px", "assigned", "-confidence")
-        sharp.locator("#cards article").first.screenshot(path=IMAGES / "card.png")
+        card = sharp.locator("#cards article", has_text="labelled ring").first
+        card.screenshot(path=IMAGES / "card.png")
+        tab.set_viewport_size({"width": 1100, "height": 720})
+        tab.click("[data-tab=refused]")
+        tab.click("#start")
+        tab.locator("#focus[data-seen]").wait_for()
+        tab.wait_for_timeout(500)
+        tab.screenshot(path=IMAGES / "large-view.png")
         browser.close()
-    for name in ("audit-page.png", "card.png"):
+    for name in ("audit-page.png", "card.png", "large-view.png"):
         shrink(IMAGES / name)
 
 

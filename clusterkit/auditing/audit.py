@@ -1,7 +1,6 @@
 """`audit`: choose the rows to show, draw their CAMs, and write the page."""
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -9,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +17,15 @@ from clusterkit.auditing.batch import AuditBatch, choose_rows, read_batch, typic
 from clusterkit.auditing.card_images import ImageFiles
 from clusterkit.auditing.cards import EXPLAINED, CardDrawer
 from clusterkit.auditing.checks import CamChecks, check_cams, places_of
+from clusterkit.auditing.last_audit import read_metrics, seen_from
 from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import render_page
-from clusterkit.auditing.plotting.overview import draw_plots
+from clusterkit.auditing.plotting.overview import draw_plots, remove_other_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.auditing.token_part import about_token
 from clusterkit.config import Config
 from clusterkit.data.features.table import FeatureTable
-from clusterkit.data.written_names import folder_of_record, relative_folder
+from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
@@ -134,16 +133,18 @@ def _write(
     ]
     notes += filter(None, [about_token(predictor.networks.encoder, checks.token)])
     calibration = drawer.predictor.calibration
-    metrics = measure(run, calibration) | {"cams": checks.to_dict()}
+    cams = checks.to_dict() | {"method": config.audit.method}
+    metrics = measure(run, calibration) | {"cams": cams, "batch": batch.key}
     plots = draw_plots(run, calibration, batch, out, drawer.features)
     summary = summarise(run, batch, chosen, metrics, plots, checks, notes)
-    where, how = _seen_from(out, batch.csv), run.config.image.resize
+    where, how = seen_from(out, batch.csv), run.config.image.resize
     page = render_page(out, cards, replace(summary, assignments=where, resize=how))
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {
-        "key": key if whole else "", "assignments": _seen_from(out, batch.csv)})  # fmt: skip
+        "key": key if whole else "", "assignments": seen_from(out, batch.csv)})  # fmt: skip
     _remove_others(out / pictures)
+    remove_other_plots(out, plots)
     return page
 
 
@@ -205,8 +206,8 @@ def _check_free(out: Path, run: Run, csv: Path) -> None:
     thumbs = out / "thumbs"
     if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
         raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
-    shows = _read_metrics(out).get("assignments", ".")
-    if isinstance(shows, str) and shows not in (".", _seen_from(out, csv)):
+    shows = read_metrics(out).get("assignments", ".")
+    if isinstance(shows, str) and shows not in (".", seen_from(out, csv)):
         earlier = folder_of_record(shows, out.absolute())
         if os.path.isfile(earlier):
             raise ClusterkitError(f"{out} shows the assignments {earlier}; give another --out")
@@ -214,25 +215,12 @@ def _check_free(out: Path, run: Run, csv: Path) -> None:
         return
     # What a killed audit left half written is no file of the user's.
     found = any(final_name(path.name) == path.name for path in out.iterdir())
-    if found and "risk_coverage" not in _read_metrics(out):
+    if found and "risk_coverage" not in read_metrics(out):
         raise ClusterkitError(f"{out} holds files and no earlier audit; give another --out")
 
 
-def _seen_from(out: Path, csv: Path) -> str:
-    """Path of a table relative to the page: no path of this machine is written."""
-    return relative_folder(csv.absolute(), out.absolute())
-
-
-def _read_metrics(out: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
-
-
 def _is_current(out: Path, key: str) -> bool:
-    return _read_metrics(out).get("key") == key and (out / "index.html").is_file()
+    return read_metrics(out).get("key") == key and (out / "index.html").is_file()
 
 
 def _lost(files: ImageFiles, batch: AuditBatch) -> list[str]:

@@ -31,6 +31,8 @@ _HOW_TO_READ = (
     "proof of disease: the model may be right for a wrong reason, and wrong where it looks rightly."
 )
 
+_LEFT_OUT = "Left out: heat maps failed their checks, see below."
+
 
 def write_sheet(
     run: Run | Path | str,
@@ -86,11 +88,12 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
     paper.text((_LEFT, top - 0.18), "The image, as the models see it", side, 7.5, color=_GREY)
     paper.picture((_LEFT, top), side, sheet.pictures.thumb, sheet.lack)
     middle = _LEFT + side + 0.12
-    what = f"What speaks for {card.predicted_label}" if card.predicted_label else "Heat map"
+    named = card.predicted_label and sheet.maps.shown
+    what = f"What speaks for {card.predicted_label}" if named else "Heat map"
     paper.text((middle, top - 0.18), what, side, 7.5, color=_GREY)
-    lack = (sheet.lack or sheet.no_cams
-            or "The run has not learned this label: there is no heat map of it.")  # fmt: skip
-    paper.picture((middle, top), side, sheet.pictures.classifier_cam, lack)
+    lack = sheet.lack or sheet.no_cams or ("" if sheet.maps.shown else _LEFT_OUT)
+    lack = lack or "The run has not learned this label: there is no heat map of it."
+    paper.picture((middle, top), side, _map(sheet, sheet.pictures.classifier_cam), lack)
     _draw_facts(paper, sheet, (middle + side + 0.18, top - 0.05))
     said = f"{sheet.words.sure} {sheet.words.why}".strip()
     y = paper.text((_LEFT, 3.7), said, _RIGHT - _LEFT, 9.5, lines=3, fontweight="bold")
@@ -102,6 +105,11 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
         _draw_matches(paper, sheet, y + 0.25)
     _draw_foot(paper, sheet)
     return paper.rendered()
+
+
+def _map(sheet: Sheet, picture: Image.Image | None) -> Image.Image | None:
+    """Return a heat map, if the checks of heat maps did not fail."""
+    return picture if sheet.maps.shown else None
 
 
 def _draw_head(paper: Paper, sheet: Sheet) -> None:
@@ -181,18 +189,22 @@ def _bars(sheet: Sheet) -> list[tuple[str, float]]:
 
 
 def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
-    paper.text((_LEFT, y), "The labelled images that are most similar to it, and the places that "
-               "make the two alike", _RIGHT - _LEFT, 9.5, fontweight="bold")  # fmt: skip
+    shows_maps = sheet.maps.shown
+    paper.text((_LEFT, y), "The labelled images that are most similar to it"
+               + (", and the places that make the two alike" if shows_maps else ""),
+               _RIGHT - _LEFT, 9.5, fontweight="bold")  # fmt: skip
     y += 0.22
-    if sheet.left_out:
-        y = paper.text((_LEFT, y), sheet.left_out, _RIGHT - _LEFT, 7.5, lines=2) + 0.06
+    about = [] if sheet.no_cams else [sheet.maps.words]
+    for words in [*about, *([sheet.left_out] if shows_maps and sheet.left_out else [])]:
+        y = paper.text((_LEFT, y), words, _RIGHT - _LEFT, 7.5, lines=2) + 0.06
     # As large as three rows of them can be.
     step = min(1.72, (_FOOT - y - 0.25) / 3)
     side = step - 0.1
     if not sheet.pictures.matches:
         paper.text((_LEFT, y + 0.1), "It was compared with none.", _RIGHT - _LEFT, 8.5)
         return
-    heads = ("labelled image", "what makes it alike", "the same, in this image")
+    heads = ["labelled image", "what makes it alike", "the same, in this image"]
+    heads = heads if shows_maps else heads[:1]
     for column, head in enumerate(heads):
         paper.text((_LEFT + column * step, y), head, side, 7.5, color=_GREY)
     y += 0.17
@@ -201,10 +213,12 @@ def _draw_matches(paper: Paper, sheet: Sheet, y: float) -> None:
         # Of a match that is there, a CAM is missing only with the image itself.
         gone = "This labelled image is not where fit read it any more."
         lack = sheet.lack if found.thumb is not None else gone
-        for column, picture in enumerate((found.thumb, found.cam, found.own_cam)):
+        pictures = (found.thumb, found.cam, found.own_cam)[: len(heads)]
+        for column, picture in enumerate(pictures):
             why = lack or (column > 0 and sheet.no_cams) or gone
             paper.picture((_LEFT + column * step, y), side, picture, why)
-        _draw_match(paper, found, (group, caption), (_LEFT + 3 * step + 0.08, y + 0.08))
+        place = _LEFT + len(heads) * step + 0.08, y + 0.08
+        _draw_match(paper, found, (group, caption), place)
         y += step
 
 
@@ -223,11 +237,12 @@ def _draw_match(
 
 def _draw_foot(paper: Paper, sheet: Sheet) -> None:
     y = _FOOT
-    axes = paper.axes((_LEFT, y + 0.03), 1.2, 0.11)
-    axes.imshow(np.linspace(0, 1, 256)[None], cmap="viridis", aspect="auto")
-    axes.axis("off")
-    paper.text((_LEFT, y + 0.17), "0", 0.2, 7)
-    paper.text((_LEFT + 1.13, y + 0.17), "1", 0.2, 7)
-    y = paper.text((_LEFT + 1.4, y), _HOW_TO_READ, _RIGHT - _LEFT - 1.4, 7.5, lines=3) + 0.06
+    if sheet.maps.shown:
+        axes = paper.axes((_LEFT, y + 0.03), 1.2, 0.11)
+        axes.imshow(np.linspace(0, 1, 256)[None], cmap="viridis", aspect="auto")
+        axes.axis("off")
+        paper.text((_LEFT, y + 0.17), "0", 0.2, 7)
+        paper.text((_LEFT + 1.13, y + 0.17), "1", 0.2, 7)
+        y = paper.text((_LEFT + 1.4, y), _HOW_TO_READ, _RIGHT - _LEFT - 1.4, 7.5, lines=3) + 0.06
     paper.box((_LEFT, y), _RIGHT - _LEFT, 0.006, facecolor=PROMISE, edgecolor="none")
     paper.text((_LEFT, y + 0.05), sheet.promise, _RIGHT - _LEFT, 7.5, lines=3)

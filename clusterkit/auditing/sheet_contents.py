@@ -1,6 +1,6 @@
 """What stands on a sheet: the evidence for one image, gathered from its run and its batch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import clusterkit
 from clusterkit.auditing.batch import AuditBatch
 from clusterkit.auditing.card_words import CardWords, ShownRecord, card_words
 from clusterkit.auditing.evidence_pictures import CardPictures, picture_rows
+from clusterkit.auditing.last_audit import MapsVerdict, maps_verdict
 from clusterkit.auditing.summary import shown_record
 from clusterkit.auditing.token_part import about_token
 from clusterkit.data.files import ImageFolder
@@ -48,6 +49,8 @@ class Sheet:
         What the CAMs cannot show; "": nothing.
     origin : str
         Which run, of when, made by what.
+    maps : MapsVerdict
+        What the last audit of these assignments found of heat maps.
     """
 
     pictures: CardPictures
@@ -62,6 +65,7 @@ class Sheet:
     origin: str
     no_cams: str = ""
     left_out: str = ""
+    maps: MapsVerdict = field(default_factory=MapsVerdict)
 
 
 def gather(
@@ -110,6 +114,7 @@ def gather(
         f"{run.info.backbone} · clusterkit {clusterkit.__version__}",
         no_cams=why_no_cams(run),
         left_out=about_token(predictor.networks.encoder),
+        maps=maps_verdict(run.path / "audit", batch, predictor.config.audit.method),
     )
 
 

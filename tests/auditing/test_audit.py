@@ -11,6 +11,7 @@ from PIL import Image
 
 from clusterkit import Run, audit, read_assignments
 from clusterkit.auditing.batch import choose_rows, clusters_of, read_batch
+from clusterkit.auditing.last_audit import maps_verdict
 from clusterkit.auditing.originals import Originals
 from clusterkit.config import override
 from clusterkit.errors import DataError
@@ -128,6 +129,14 @@ def test_a_large_image_is_copied_small_and_turned_as_it_is_seen(tmp_path, mode):
         assert copy.size == (1024, 341)
     assert originals.path_of(picture, b"", tmp_path / "x", 0, tmp_path, "thumbs/a") == name
     assert (originals.copied, originals.left_out) == (1, 0)
+
+
+def test_the_verdict_on_heat_maps_is_there_for_sheets(page, run, assignment):
+    batch, cams = read_batch(run, assignment.path), json.loads(
+        (page.parent / "metrics.json").read_text())["cams"]  # fmt: skip
+    found = maps_verdict(page.parent, batch, run.config.audit.method)
+    assert found.shown == (cams["overlays"] == "on")
+    assert cams["reason"] in found.words
 
 
 def test_both_images_of_a_pair_are_checked_against_their_known_places(page):

@@ -47,6 +47,9 @@ def test_the_first_screen_holds_the_answer_and_the_first_image(visit, tmp_path, 
         assert box["y"] + box["height"] <= footer, selector
     assert tab.tab.locator(".tools").bounding_box()["height"] < 50
     assert "40 more to decide are not on this page" in tab.text("#count")
+    # A heat map lies over its image: between its colours the image is seen.
+    ground = "e => getComputedStyle(e).backgroundColor"
+    assert tab.tab.locator(".picture .over").first.evaluate(ground) == "rgba(0, 0, 0, 0)"
     tab.tab.click("#start")
     seen(tab, 0)
     stage = tab.tab.locator("#pane-own img").bounding_box()
@@ -242,6 +245,10 @@ def test_targets_are_large_enough(visit, page, size):
             assert box["y"] + box["height"] <= size[1]
         width = tab.tab.evaluate("() => document.documentElement.scrollWidth")
         assert width <= 390
+        # No room for two at the start: asked for, the first match is what is shown.
+        assert not tab.tab.locator("#pane-match").is_visible()
+        tab.tab.click("#view-tools >> text=Next match")
+        assert "1 of 3" in tab.text("#pane-match .what")
 
 
 def test_axe_finds_nothing_serious_in_what_lies_over_the_page(visit, page):

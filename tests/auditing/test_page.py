@@ -61,6 +61,19 @@ def test_hostile_text_is_never_markup(tmp_path, text):
     assert not re.search(r"https?://", page)
 
 
+def test_one_plot_answers_and_the_others_are_folded(tmp_path):
+    three = [(f"plots/{name}.svg", f"Plot {name}.") for name in "abc"]
+    answer, _, rest = (
+        write_page(tmp_path, [card()], plots=three).read_text().partition(" more plot")
+    )
+    assert "How good are these labels?" in answer
+    assert ("plots/a.svg" in answer, "plots/b.svg" in answer) == (True, False)
+    assert answer.endswith("<summary>2")
+    assert ("plots/b.svg" in rest, "plots/c.svg" in rest) == (True, True)
+    assert "more plot" not in write_page(tmp_path, [card()], plots=three[:1]).read_text()
+    assert "<img" not in write_page(tmp_path, [card()], plots=[]).read_text().partition("<main>")[0]
+
+
 def test_json_round_trip():
     values = {"a": HOSTILE, "b": "\u2028\u2029"}
     text = str(script_json(values))
@@ -75,10 +88,10 @@ def test_plots_of_odd_inputs(tmp_path, n):
     classes = [f"a $very_ long {'name' * 9} {i}" for i in range(max(2, n))]
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     counts[:n, 0] = 1
-    confusion_plot(counts, classes, tmp_path / "c.png")
-    reliability_plot(confidence, correct, tmp_path / "r.png")
-    risk_coverage_plot(confidence, correct, tmp_path / "k.png", threshold=0.0, max_error=0.1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "k.png", "r.png"]
+    confusion_plot(counts, classes, tmp_path / "c.svg")
+    reliability_plot(confidence, correct, tmp_path / "r.svg")
+    risk_coverage_plot(confidence, correct, tmp_path / "k.svg", threshold=0.0, max_error=0.1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.svg", "k.svg", "r.svg"]
 
 
 def test_chosen_rows_hold_every_status_and_the_least_sure():

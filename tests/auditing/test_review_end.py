@@ -86,8 +86,8 @@ def test_on_paper_it_is_a_report(visit, page):
     assert "At most 5% are wrong." in text
     rows = tab.tab.locator("#report tbody tr")
     assert [row.locator("td").all_inner_texts()[:5] for row in rows.all()] == [
-        ["new/0000.png", "review: dots", "dots", "accepted", "A. B."],
-        ["new/0001.png", "review: ring", "", "rejected", "A. B."],
+        ["new/0000.png", "Needs you: dots", "dots", "accepted", "A. B."],
+        ["new/0001.png", "Needs you: ring", "", "rejected", "A. B."],
     ]  # fmt: skip
     assert tab.tab.locator("#cards, footer, .tools, #start").locator("visible=true").count() == 0
     assert tab.tab.locator(".bar").is_visible()

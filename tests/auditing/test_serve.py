@@ -81,6 +81,11 @@ def test_page_pictures_and_nothing_else(served, tmp_path):
     assert ask(server, name=picture.as_posix())[0] == 200
     copy = next((server.folder / "thumbs").rglob("*-full.*")).relative_to(server.folder)
     assert ask(server, name=copy.as_posix())[0] == 200
+    status, _, headers = ask(server, name="plots/map.svg")
+    assert (status, headers["Content-Type"]) == (200, "image/svg+xml")
+    # Opened by itself it is a document: nothing runs in it.
+    assert headers["Content-Security-Policy"].startswith("default-src 'none';")
+    assert "script" not in headers["Content-Security-Policy"]
     assert json.loads(ask(server, name="place")[1]) == {"reviews": str(server.reviews.path)}
     (server.folder / "thumbs" / "link.png").symlink_to("/etc/hostname")
     outside = ["../run.json", "..%2frun.json", "%2e%2e/run.json", "thumbs/../../run.json"]

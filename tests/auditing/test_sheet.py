@@ -13,6 +13,7 @@ from PIL import Image
 import clusterkit
 from clusterkit.auditing.batch import read_batch
 from clusterkit.auditing.card_words import STATUS_WORDS
+from clusterkit.auditing.last_audit import MapsVerdict, maps_verdict, seen_from
 from clusterkit.auditing.lookup import find_row
 from clusterkit.auditing.paper import Paper
 from clusterkit.auditing.sheet import draw_sheet, write_sheet
@@ -219,6 +220,71 @@ def test_the_same_image_gives_the_same_sheet(run, batch, tmp_path):
     image = first(batch, "review")["image"]
     files = [write_sheet(run, image, out=tmp_path / f"{i}.png") for i in range(2)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def audited(out, batch, **cams):
+    """Write what an audit of these assignments leaves of its checks."""
+    out.mkdir(exist_ok=True)
+    found = {"images": 20, "method": "cam", "overlays": "on", "verdict": "trust",
+             "reason": "no check failed"} | cams  # fmt: skip
+    metrics = {"cams": found, "batch": batch.key, "assignments": seen_from(out, batch.csv)}
+    (out / "metrics.json").write_text(json.dumps(metrics))
+    return metrics
+
+
+def test_verdict_is_that_of_the_last_audit_of_these_assignments(batch, tmp_path):
+    unchecked = MapsVerdict()
+    assert (unchecked.shown, "not checked here" in unchecked.words) == (True, True)
+    assert maps_verdict(tmp_path, batch, "cam") == unchecked
+    metrics = audited(tmp_path, batch)
+    trust = MapsVerdict(
+        words="Heat maps: trust (no check failed; 20 images of these were checked)."
+    )
+    assert maps_verdict(tmp_path, batch, "cam") == trust
+    # Made otherwise, of another batch, of another table.
+    assert maps_verdict(tmp_path, batch, "gradcam") == unchecked
+    assert maps_verdict(tmp_path, replace(batch, key="other"), "cam") == unchecked
+    other = replace(batch, csv=batch.csv.with_name("other.csv"))
+    assert maps_verdict(tmp_path, other, "cam") == unchecked
+    audited(tmp_path, batch, images=0, overlays="off", verdict="ignore here", reason="None.")
+    assert maps_verdict(tmp_path, batch, "cam") == unchecked
+    off = {"overlays": "off", "verdict": "ignore here", "reason": "9 of 9 lie at the border"}
+    metrics = audited(tmp_path, batch, **off)
+    found = maps_verdict(tmp_path, batch, "cam")
+    assert not found.shown
+    assert "9 of 9 lie at the border. Ignore them here." in found.words
+    # Files of before name neither batch nor method: only what failed is believed.
+    del metrics["batch"], metrics["cams"]["method"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert maps_verdict(tmp_path, batch, "cam") == found
+    metrics["cams"]["overlays"] = "on"
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    assert maps_verdict(tmp_path, batch, "cam") == unchecked
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cams": 3}', '{"cams": {"overlays": "off"}}'])
+def test_damaged_metrics_say_nothing(batch, tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    assert maps_verdict(tmp_path, batch, "cam") == MapsVerdict()
+
+
+def test_heat_maps_that_failed_are_not_on_the_sheet(moved, words):
+    there = read_batch(clusterkit.Run.load(moved / "run"), moved / "run" / "assignments.csv")
+    image = first(there, "review")["image"]
+    out = moved / "a.png"
+    colours = {}
+    for overlays in ("on", "off"):
+        audited(moved / "run" / "audit", there, overlays=overlays, reason="they lie on background")
+        words.clear()
+        write_sheet(moved / "run", image, out=out)
+        said = "\n".join(words)
+        assert ("they lie on background. Ignore them here." in said) == (overlays == "off")
+        assert ("what makes it alike" in said) == (overlays == "on")
+        assert ("no proof of disease" in said) == (overlays == "on")
+        with Image.open(out) as picture:
+            colours[overlays] = (np.ptp(np.asarray(picture.convert("RGB"), int), axis=2) > 60).sum()
+    # What is left is the image, its matches and no colour of a map.
+    assert colours["off"] < 0.5 * colours["on"]
 
 
 def test_a_sheet_that_cannot_be_written(run, batch, tmp_path):

@@ -1,1 +1,1 @@
-"""Plots of the audit page as PNG files; `overview` draws them all."""
+"""Plots of the audit page as SVG files; `overview` draws them all."""

@@ -16,6 +16,7 @@ from clusterkit.auditing.plotting.figures import (
     short,
     wilson,
 )
+from clusterkit.auditing.plotting.vector import LINE
 
 # Bars that are told apart at a glance.
 MOST = 20
@@ -73,7 +74,7 @@ def accuracy_plot(table: pd.DataFrame, path: Path, what: str = "class") -> None:
     axes.set_yticks(rows, names)
     axes.set(xlim=(0, 1.02), ylim=(len(shown) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.grid(axis="x", color="#e0e0e0", linewidth=0.6)
+    axes.grid(axis="x", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     hidden = len(table) - len(shown)
     left_out = f"\n{hidden:,} more, none of them worse, are not shown" if hidden else ""

@@ -9,14 +9,17 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from clusterkit.auditing.plotting.figures import OTHER, new_figure, save_empty, save_figure, short
+from clusterkit.auditing.plotting.vector import SOFT
 from clusterkit.errors import ClusterkitError
 
-# Okabe and Ito's, without the yellow that white ground swallows; the shape says it once more.
+# Okabe and Ito's, without the yellow that white ground swallows and the black that a dark one
+# does; the shape says it once more.
 _CLASSES = (
     ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"),
-    ("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"), ("#7A5195", "<"),
+    ("#E69F00", "v"), ("#56B4E9", "P"), ("#6B7076", "X"), ("#7A5195", "<"),
 )  # fmt: skip
 _REST = (OTHER, ".")
+_EDGE = "#6B7076"
 
 # Shapes of the batch's images; those with an edge are drawn over the others.
 _STATUSES = {"assigned": "o", "duplicate": "s", "review": "^", "novel": "X"}
@@ -47,7 +50,7 @@ def embedding_map(
         Of the batch's images; M may be 0.
     statuses, predicted : (M,) str
     path : Path
-        The PNG.
+        The SVG.
     method : {"auto", "pca", "umap"}
         ``auto``: UMAP where the package umap-learn is installed, else PCA.
 
@@ -125,25 +128,26 @@ def _size(n: int) -> tuple[float, float]:
 
 def _draw_labelled(axes, own: np.ndarray, labels: np.ndarray, others: np.ndarray, styles) -> None:
     area, opacity = _size(len(own))
-    axes.scatter(*others.T, s=6, color="#d9d9d9", linewidths=0)
+    axes.scatter(*others.T, s=6, color=OTHER, alpha=0.35, linewidths=0, rasterized=True)
     for name in [None, *styles]:
         chosen = ~np.isin(labels, list(styles)) if name is None else labels == name
         colour, shape = _REST if name is None else styles[name]
         axes.scatter(*own[chosen].T, s=area, color=colour, marker=shape, alpha=opacity,
-                     linewidths=0)  # fmt: skip
+                     linewidths=0, rasterized=True)  # fmt: skip
     axes.set_title(f"{len(own):,} labelled images", fontsize=10)
 
 
 def _draw_batch(axes, own: np.ndarray, statuses, predicted, labelled: np.ndarray, styles) -> None:
     area, opacity = _size(len(own))
-    axes.scatter(*labelled.T, s=6, color="#d9d9d9", linewidths=0)
+    axes.scatter(*labelled.T, s=6, color=OTHER, alpha=0.35, linewidths=0, rasterized=True)
     colours = np.array([styles.get(str(name), _REST)[0] for name in predicted], dtype=object)
     for status, shape in _STATUSES.items():
         chosen = statuses == status
         refused = status in ("review", "novel")
         axes.scatter(*own[chosen].T, s=area * (1.5 if refused else 1), marker=shape,
                      c=list(colours[chosen]), alpha=min(1, opacity * (1.4 if refused else 1)),
-                     edgecolors="black" if refused else "none", linewidths=0.5)  # fmt: skip
+                     edgecolors=_EDGE if refused else "none", linewidths=0.5,
+                     rasterized=True)  # fmt: skip
     axes.set_title(f"{len(own):,} images of this batch", fontsize=10)
 
 
@@ -156,7 +160,7 @@ def _add_legend(figure, styles, labels, predicted, statuses) -> None:
     if set(map(str, [*labels, *predicted])) - set(styles) - {""}:
         marks.append(mark(*_REST, "other classes"))
     marks.append(mark("none", "", "right: status by shape"))
-    marks += [mark("#333333", shape, status) for status, shape in _STATUSES.items()
+    marks += [mark(SOFT, shape, status) for status, shape in _STATUSES.items()
               if status in set(statuses)]  # fmt: skip
     figure.legend(handles=marks, loc="outside right upper", frameon=False, fontsize=8)
 

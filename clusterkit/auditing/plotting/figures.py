@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
-from clusterkit.formats.atomic import replacing
+from clusterkit.auditing.plotting.vector import GROUND, INK, LINE, write_svg
 
 # Okabe and Ito's palette, distinct without colour vision too.
 COLOURS = {
@@ -24,8 +25,10 @@ COLOURS = {
 OTHER = "#999999"
 PROMISE = "#D55E00"
 
-# Marks that make a name read backwards: "gpj.exe" as "exe.jpg".
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Marks that make a name read backwards: "gpj.exe" as "exe.jpg"; and what no XML may hold.
+_UNDRAWN = set(
+    "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufffe\uffff"
+)
 
 # Characters of a name beside an axis.
 _LONGEST = 24
@@ -41,12 +44,14 @@ FONTS = ["DejaVu Sans"] + [
 
 def new_figure(width: float, height: float, columns: int = 1):
     """Return a figure of so many inches and its axes, side by side with equal scales."""
-    # The page may be dark: a plot brings its own white ground.
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor=GROUND)
+    FigureCanvasSVG(figure)
     axes = figure.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
     for each in axes:
+        each.set_facecolor("none")
+        each.tick_params(color=LINE, labelcolor=INK)
         each.spines[["top", "right"]].set_visible(False)
+        each.spines[["bottom", "left"]].set_color(LINE)
     return figure, axes[0] if columns == 1 else axes
 
 
@@ -59,11 +64,13 @@ def save_empty(path: Path, text: str = "no held-out images") -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG through a temporary name."""
+    """Write a figure as SVG through a temporary name."""
     for text in figure.findobj(Text):
         text.set_fontfamily(FONTS)
-    with any_script(), replacing(path, "wb", sync=False) as file:
-        figure.savefig(file, format="png")
+        if to_hex(text.get_color()) == "#000000":
+            text.set_color(INK)
+    with any_script():
+        write_svg(figure, path)
 
 
 @contextmanager
@@ -75,11 +82,28 @@ def any_script():
 
 
 def short(name: str, longest: int = _LONGEST) -> str:
-    """Cut a name's middle out where it is long, for a text that matplotlib draws as it is."""
+    """Cut a name's middle out where it is long, for a text that matplotlib draws as it is.
+
+    Letters of double width, as Chinese has, count as two.
+    """
     name = plain(name)
-    name = name if len(name) <= longest else name[: longest - 9] + "…" + name[-8:]
+    if sum(map(_columns, name)) > longest:
+        name = _fitting(name, longest - 9) + "…" + _fitting(name[::-1], 8)[::-1]
+    # Without a font here that has them, wide letters are measured as narrow ones: blanks keep the
+    # room that they need, and no browser draws blanks at the start of a text.
+    missing = sum(_columns(c) - 1 for c in name) if len(FONTS) == 1 else 0
     # A pair of dollar signs would be a formula.
-    return name.replace("$", r"\$")
+    return " " * missing + name.replace("$", r"\$")
+
+
+def _columns(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _fitting(name: str, columns: int) -> str:
+    """Return the start of a name that takes at most so many columns."""
+    taken = np.cumsum([_columns(c) for c in name])
+    return name[: int(np.searchsorted(taken, columns, "right"))]
 
 
 def plain(text: str) -> str:
@@ -88,8 +112,9 @@ def plain(text: str) -> str:
     >>> plain("a\\nb\\x00")
     'a b�'
     """
-    # Cs is a byte of a file name that is no character; the others would turn the text around.
-    return "".join("\N{REPLACEMENT CHARACTER}" if c in _TURNING or unicodedata.category(c) in
+    # Cs is a byte of a file name that is no character; the others would turn the text around, or
+    # are allowed in no XML.
+    return "".join("\N{REPLACEMENT CHARACTER}" if c in _UNDRAWN or unicodedata.category(c) in
                    ("Cc", "Cs") else c for c in " ".join(text.split()))  # fmt: skip
 
 

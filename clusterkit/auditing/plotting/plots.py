@@ -1,9 +1,10 @@
-"""Plots as PNG files: confusion, reliability, risk against coverage, what became of the batch."""
+"""Plots as SVG files: confusion, reliability, risk against coverage, what became of the batch."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 from matplotlib.ticker import PercentFormatter
 
 from clusterkit.auditing.plotting.figures import (
@@ -16,6 +17,7 @@ from clusterkit.auditing.plotting.figures import (
     short,
     wilson,
 )
+from clusterkit.auditing.plotting.vector import GROUND, INK, LINE, SOFT
 
 # Statuses as parts of a class's count.
 _AFTER = {
@@ -24,6 +26,9 @@ _AFTER = {
     "novel": "refused: novel",
     "duplicate": "copies of labelled images",
 }
+
+# Letters on a cell of full colour, in either theme.
+_ON_FULL = "#fefefe"
 
 # Rows beyond these would be too small to read.
 _MOST_CONFUSED, _MOST_COUNTED = 40, 40
@@ -50,7 +55,10 @@ def confusion_plot(counts: np.ndarray, classes: list[str], path: Path) -> None:
     figure, axes = new_figure(side + 0.6, side)
     # Rows are coloured by their own sum: a rare class is as visible as a common one.
     shares = counts / np.maximum(totals, 1)[:, None]
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    # The ground shows through where a share is small, light or dark as it is.
+    cells = np.broadcast_to(to_rgba(COLOURS["assigned"]), (k, k, 4)).copy()
+    cells[..., 3] = shares
+    axes.imshow(cells, interpolation="none")
     names = [short(c) for c in classes]
     axes.set_xticks(range(k), names, rotation=45, ha="right", rotation_mode="anchor",
                     fontsize=font)  # fmt: skip
@@ -61,10 +69,10 @@ def confusion_plot(counts: np.ndarray, classes: list[str], path: Path) -> None:
     # In a large matrix the eye needs lines to find a cell's row and column.
     axes.set_xticks(np.arange(k + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(k + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="#d0d0d0", linewidth=0.5)
+    axes.grid(which="minor", color=LINE, linewidth=0.5)
     axes.tick_params(which="both", length=0)
     for row, column in np.argwhere(counts > 0):
-        colour = "white" if shares[row, column] > 0.6 else "black"
+        colour = _ON_FULL if shares[row, column] > 0.85 else INK
         axes.text(column, row, counts[row, column], ha="center", va="center", color=colour,
                   fontsize=font - 2 * (counts[row, column] > 999))  # fmt: skip
     return save_figure(figure, path)
@@ -118,10 +126,10 @@ def risk_coverage_plot(
         axes.axhline(max_error, color=PROMISE, linestyle="--", label=f"promised: {max_error:.1%}")
     if threshold is not None:
         taken = confidence >= threshold
-        error = (~correct[taken]).mean() if taken.any() else 0.0
-        axes.plot(taken.mean(), error, "D", color=PROMISE, clip_on=False, zorder=5,
-                  label=f"threshold {threshold:.3g}: {taken.mean():.0%} labelled, "
-                  f"{error:.1%} wrong")  # fmt: skip
+        wrong = int((~correct[taken]).sum())
+        axes.plot(taken.mean(), wrong / max(1, taken.sum()), "D", color=PROMISE, clip_on=False,
+                  zorder=5, label=f"threshold {threshold:.3g}: {taken.sum():,} labelled, "
+                  f"{wrong:,} wrong")  # fmt: skip
     axes.set(xlim=(0, 1.02), xlabel="share of the images labelled", ylabel="wrong among them")
     axes.set_ylim(0, max(0.05, 1.25 * max(risk.max(), max_error or 0)))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -153,13 +161,13 @@ def class_counts_plot(labelled: pd.Series, counts: pd.DataFrame, path: Path) -> 
         before, now = before.loc[kept], now.loc[kept]
     figure, axes = new_figure(6.4, 1.3 + min(0.5 * len(before), 2 + 0.28 * len(before)))
     rows = np.arange(len(before))
-    axes.barh(rows - 0.2, before, 0.36, color="#333333", label="labelled before")
+    axes.barh(rows - 0.2, before, 0.36, color=SOFT, label="labelled before")
     left = np.zeros(len(now))
     for status in _status_order(now):
         values = now[status].to_numpy()
         # Refused images are hatched: they got no label, and print shows no colours.
         axes.barh(rows + 0.2, values, 0.36, left=left, color=COLOURS.get(status, OTHER),
-                  label=_AFTER.get(status, status), edgecolor="white", linewidth=0.5,
+                  label=_AFTER.get(status, short(status)), edgecolor=GROUND, linewidth=0.5,
                   hatch="////" if status in ("review", "novel") else None)  # fmt: skip
         left += values
     for row, (own, given) in enumerate(zip(before, left, strict=True)):

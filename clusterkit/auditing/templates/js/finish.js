@@ -152,13 +152,13 @@ function drawReport() {
     return line;
   };
   table.append(make("thead"), make("tbody"));
-  table.tHead.append(row("th", ["Image", "Was", "Is", "Decision", "Reviewer", "Time", "Note"]));
+  table.tHead.append(row("th", ["Image", "Was", "Is", "Decision", "Reviewer", "Time (UTC)", "Note"]));
   const words = { accept: "accepted", relabel: "labelled", reject: "rejected", skip: "skipped" };
   for (const { card, verdict } of decidedCards()) {
     const guess = novel(card) ? "" : card.predicted_label;
-    table.tBodies[0].append(row("td", [card.image, `${card.status}${guess ? `: ${guess}` : ""}`, verdict.label,
+    table.tBodies[0].append(row("td", [card.image, `${data.status_words[card.status]}${guess ? `: ${guess}` : ""}`, verdict.label,
       words[verdict.decision] + (verdict.from === "cluster" ? ` as cluster ${card.cluster}` : ""),
-      verdict.reviewer, verdict.time, verdict.note || ""]));
+      verdict.reviewer, verdict.time.slice(0, 16).replace("T", " "), verdict.note || ""]));
   }
   box.replaceChildren(make("h2", "", "Review"), facts(summaryRows()));
   if (showBeyond()) box.append(make("p", "", showBeyond()));

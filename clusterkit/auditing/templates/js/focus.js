@@ -229,7 +229,9 @@ function flicker() {
 function nextMatch() {
   const count = large.card.matches.length;
   if (!count) return say("There is no labelled image to compare with.");
-  large.match = (large.match + 1) % count;
+  // On a phone none lies beside it yet: the first press shows the one that is next.
+  if (large.beside || large.flick) large.match = (large.match + 1) % count;
+  else large.beside = true;
   showPanes();
 }
 
