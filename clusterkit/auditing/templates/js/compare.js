@@ -61,7 +61,10 @@ function answerCompared(which) {
   clearFilters();
   find("done").value = "differ";
   show();
-  say(`${plural(disagreeing.size, "image")} to settle: each next answer is the one that holds.`);
+  const small = tiles.filter((one) => disagreeing.has(one.image_id));
+  const places = [...new Set(small.map((one) => one.cluster))].join(", ");
+  say(`${plural(disagreeing.size, "image")} to settle: each next answer is the one that holds.`
+    + (small.length ? ` ${small.length.toLocaleString("en")} of them have no card: they are tiles of cluster ${places}.` : ""));
 }
 
 function watchCompare() {

@@ -85,8 +85,8 @@ function clusterOf(row) {
   return number ? clusters.get(Number(number[1])) : undefined;
 }
 
-const predicted = new Map(data.cards.map((card) => [card.image_id, card.predicted_label]));
-const onPage = new Set(data.cards.filter(reviewable).map((card) => card.image_id));
+const predicted = new Map([...tiles, ...data.cards].map((one) => [one.image_id, one.predicted_label]));
+const onPage = new Set([...tiles, ...data.cards].filter(reviewable).map((one) => one.image_id));
 
 // Later rows win; what is not on this page is kept and exported again. One step to undo.
 function take(rows, undoable = false) {

@@ -48,9 +48,9 @@ function openFinish() {
 const tally = (values) => [...values.reduce((counts, value) => counts.set(value, (counts.get(value) || 0) + 1), new Map())]
   .sort((a, b) => b[1] - a[1]);
 
-// Decided images of the page, whether by themselves or with their cluster.
+// Decided images of the page, whether by themselves or with their cluster; those without a card by themselves.
 function decidedCards() {
-  return toReview.map((card) => ({ card, verdict: verdictOf(card) })).filter(({ verdict }) => verdict);
+  return [...toReview, ...tiles.filter((one) => verdicts.has(one.image_id))].map((card) => ({ card, verdict: verdictOf(card) })).filter(({ verdict }) => verdict);
 }
 
 function facts(rows) {
@@ -156,6 +156,10 @@ function drawReport() {
     table.tBodies[0].append(row("td", [card.image, `${card.status}${guess ? `: ${guess}` : ""}`, verdict.label,
       words[verdict.decision] + (verdict.from === "cluster" ? ` as cluster ${card.cluster}` : ""),
       verdict.reviewer, verdict.time, verdict.note || ""]));
+  }
+  for (const cluster of data.clusters) {
+    const named = verdicts.get(clusterId(cluster.cluster));
+    if (named) table.tBodies[0].append(row("td", [`cluster ${cluster.cluster}: ${plural(cluster.size, "image")}`, "", named.label, words[named.decision], named.reviewer, named.time, named.note || ""]));
   }
   box.replaceChildren(make("h2", "", "Review"), facts(summaryRows()));
   if (showBeyond()) box.append(make("p", "", showBeyond()));

@@ -15,7 +15,7 @@ function openFocus(card) {
 function openCurrent() {
   const thing = here();
   if (!thing) return;
-  if (state.tab === "clusters") say("Press “Show its images” to see a cluster's images large.");
+  if (state.tab === "clusters") say("Press “Show its cards” to see a cluster's images large.");
   else openFocus(thing);
 }
 

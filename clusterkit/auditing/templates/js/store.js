@@ -65,7 +65,8 @@ function allRows() {
 }
 
 function keep() {
-  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value };
+  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value,
+    aside: [...aside].map(([number, put]) => [number, [...put].map((one) => one.image_id)]) };
   try {
     localStorage.setItem(place, JSON.stringify(saved));
     store.kept = true;
@@ -79,6 +80,7 @@ function keep() {
 function load() {
   verdicts.clear();
   others.clear();
+  for (const put of aside.values()) put.clear();
   steps.length = undone.length = waiting.length = 0;
   let text = null;
   try {
@@ -94,7 +96,14 @@ function restore(saved) {
     if (!decisions.includes(verdict.decision)) throw new Error("no verdict");
     verdicts.set(id, verdict);
   }
-  for (const [id, row] of saved.others) others.set(id, row);
+  for (const [id, row] of saved.others) {
+    // Kept when the page showed fewer images.
+    const { image_id, ...verdict } = row;
+    if (!onPage.has(id)) others.set(id, row);
+    else if (!(verdicts.get(id)?.time >= row.time)) verdicts.set(id, { ...verdict, label: verdict.label || (row.decision === "accept" ? predicted.get(image_id) : "") });
+  }
+  const put = new Map(saved.aside);
+  for (const cluster of shownClusters) aside.set(cluster.cluster, new Set(membersOf(cluster).filter((one) => put.get(cluster.cluster)?.includes(one.image_id))));
   steps.push(...saved.steps);
   undone.push(...(saved.undone || []));
   waiting.push(...saved.waiting);
@@ -118,6 +127,7 @@ function setAside(text) {
 window.addEventListener("storage", (event) => {
   if (event.key !== place) return;
   load();
+  for (const box of find("cards").children) box.told = "";
   refresh();
   if (served) flush();
 });
