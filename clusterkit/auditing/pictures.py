@@ -17,8 +17,8 @@ _SOFTWARE = "clusterkit"
 
 # Longest side of a thumbnail, in pixels.
 THUMB = 256
-# And of a member of a cluster that has no card.
-TILE = 96
+# And of a member of a cluster that has no card: as large as it is shown to be looked at.
+TILE = 160
 
 # Perceptually even, and readable without colour vision.
 _COLOURS = colormaps["viridis"]

@@ -1,4 +1,4 @@
-"""Members of clusters as tiles, with a card or without: sorted, looked at, named, kept in the file."""
+"""Members of clusters as tiles, with a card or without: sorted, looked at, named, kept."""
 
 from collections import Counter
 from dataclasses import replace

@@ -177,7 +177,7 @@ function checkCluster(cluster, name) {
   find("check-tiles").replaceChildren(...drawn.map((card) => tile(cluster, card)));
   find("check-name").textContent = `Name ${plural(namedCount(cluster), "image")} “${name}”`;
   find("check").showModal();
-  find("check-name").focus();
+  find("check-name").focus({ preventScroll: true });
 }
 
 // Images that the name would go for: all that nobody has decided and nobody has put aside.
