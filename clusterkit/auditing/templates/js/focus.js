@@ -87,7 +87,7 @@ function fill(pane, thing, heat, text, alt) {
   image.decode().then(() => arrived(canvas, image, own, heat), () => {
     // A link to a file that is gone, or that this server does not show.
     if (image.plain || !thing.thumb) return lost(canvas, own, image);
-    image.plain = true;
+    image.plain = image.gone = true;
     image.src = thing.thumb;
     image.decode().then(() => arrived(canvas, image, own, heat), () => lost(canvas, own, image));
   });
@@ -108,8 +108,9 @@ function arrived(canvas, image, own, heat) {
 
 function lost(canvas, own, image) {
   if (image && canvas.wanted !== image) return;
+  if (image) tellLost();
   canvas.wanted = null;
-  canvas.replaceChildren(make("span", "", image ? "picture not found" : "no picture"));
+  canvas.replaceChildren(make("span", "", image ? "picture not found: is the folder thumbs beside index.html?" : "no picture"));
   if (own) large.ready = true;
 }
 

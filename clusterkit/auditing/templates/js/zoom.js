@@ -27,7 +27,7 @@ function viewText() {
   const image = find("pane-own").querySelector("img:not(.over)");
   const texts = [];
   if (image?.naturalWidth) {
-    texts.push(`${image.naturalWidth} x ${image.naturalHeight} px${image.plain ? " (thumbnail)" : ""}`);
+    texts.push(`${image.naturalWidth} x ${image.naturalHeight} px${image.gone ? " (thumbnail: the large picture is not there any more)" : image.plain ? " (thumbnail)" : ""}`);
     texts.push(`${Math.round(100 * fitted() * view.zoom)}%`);
   }
   if (view.window !== 255 || view.level !== 127.5) {
