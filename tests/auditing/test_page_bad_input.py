@@ -120,6 +120,8 @@ def test_labels_of_three_hundred_letters_are_kept_whole(visit, tmp_path, width):
         == []
     )
     tab.press("a", "3", "l")
+    box = tab.tab.locator("#label-dialog").bounding_box()
+    assert box["x"] + box["width"] <= width
     tab.tab.fill("#label-text", LONG.upper())
     tab.press("Enter")
     assert "at most 200 characters, and this one 300" in tab.text("#label-error")
