@@ -141,11 +141,14 @@ class ImageFiles:
 
     def _decode(self, data: bytes, path: Path, frame: int, name: str) -> CardImage:
         how, size = self.run.config.image, self.run.info.size
-        image = decode(data, size, how, frame)
-        pixels = seen_by_model(image, how)
-        # Decoded for a small model, a large image is too coarse for an eye.
+        shown = decode(data, size, how, frame)
+        pixels = seen_by_model(shown, how)
+        # Decoded for a small model, a large image is too coarse for an eye; a small one is whole.
         side = max(THUMB, self.originals.side) // 2
-        shown = image if size >= side else decode(data, side, how, frame)
+        if size < side and min(shown.size) >= 2 * size:
+            # Both at once would be two of the largest that are read.
+            del shown
+            shown = decode(data, side, how, frame)
         small = thumbnail(shown, pixels, how.resize)
         stem = f"{self.folder}/{name}"
         save_picture(small, self.out / f"{stem}-thumb.jpg")
