@@ -3,12 +3,15 @@ const refusedCards = toReview.filter((card) => card.status === "review" || card.
 // Where nothing was refused, a review is of all.
 const wantedCards = refusedCards.length ? refusedCards : toReview;
 
+// At every key: `verdictOf` would make an object for each of thousands of cards.
 function progress() {
   let decided = 0, skipped = 0;
+  const named = new Map(data.clusters.map(({ cluster }) => [cluster, verdicts.get(clusterId(cluster))?.decision]));
   for (const card of wantedCards) {
-    const verdict = verdictOf(card);
-    if (verdict?.decision === "skip") skipped++;
-    else if (verdict) decided++;
+    const own = verdicts.get(card.image_id)?.decision;
+    const decision = own && own !== "skip" ? own : named.get(card.cluster) || own;
+    if (decision === "skip") skipped++;
+    else if (decision) decided++;
   }
   return { decided, skipped, total: wantedCards.length, open: wantedCards.length - decided - skipped };
 }
@@ -28,8 +31,7 @@ function showBeyond() {
 let finished = false;
 
 // Once, when the last one is decided.
-function checkFinished() {
-  const { open, total } = progress();
+function checkFinished({ open, total } = progress()) {
   const now = total > 0 && open === 0;
   if (now && !finished && state.settled) {
     if (inFocus()) find("focus").close();

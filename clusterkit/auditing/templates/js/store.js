@@ -5,7 +5,7 @@ const others = new Map(); // imported rows about what is not on this page, by im
 const steps = []; // for undo: lists of {id, before}
 const forbidden = /[|\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 // What this browser holds for the page, as this tab last read or wrote it; whether it does, and whether all is exported.
-const store = { text: null, kept: true, exported: true };
+const store = { text: null, damaged: false, kept: true, exported: true };
 
 const clusterId = (number) => `cluster:${number}`;
 
@@ -78,7 +78,7 @@ function keep() {
   try {
     const text = JSON.stringify(saved);
     localStorage.setItem(place, text);
-    Object.assign(store, { text, kept: true });
+    Object.assign(store, { text, kept: true, damaged: false });
   } catch {
     // Full, or forbidden by the browser's settings.
     store.kept = false;
@@ -111,7 +111,7 @@ function join(text) {
   } catch {
     return setAside(text);
   }
-  const base = store.text ? JSON.parse(store.text) : { verdicts: [], others: [] };
+  const base = store.text && !store.damaged ? JSON.parse(store.text) : { verdicts: [], others: [] };
   for (const [mine, part] of [[verdicts, "verdicts"], [others, "others"]]) {
     const before = new Map(base[part]), found = new Map(theirs[part]);
     for (const id of new Set([...before.keys(), ...found.keys()])) {
@@ -134,7 +134,8 @@ function load() {
     if (store.text) restore(JSON.parse(store.text));
   } catch {
     setAside(store.text);
-    store.text = null;
+    // What another tab may have written since has nothing in common with it.
+    store.damaged = true;
   }
 }
 
