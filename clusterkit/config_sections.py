@@ -282,3 +282,6 @@ class AuditConfig:
     originals_mb: Annotated[
         int, Range(0, 1_000_000), Doc("Megabytes that such copies may take together.")
     ] = 200
+    tiles: Annotated[
+        int, Range(0, 1_000_000), Doc("Small pictures of members of clusters without a card.")
+    ] = 2000

@@ -22,6 +22,7 @@ from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.page import render_page
 from clusterkit.auditing.plotting.overview import draw_plots, remove_other_plots
 from clusterkit.auditing.summary import measure, summarise
+from clusterkit.auditing.tiles import Tiles
 from clusterkit.auditing.token_part import about_token
 from clusterkit.config import Config
 from clusterkit.data.features.table import FeatureTable
@@ -42,7 +43,7 @@ _SAMPLED_CARDS, CHECKED_CARDS = 48, 24
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
 _PICTURE = re.compile(
-    r"[0-9A-Za-z-]{1,60}-(thumb|full|cam|classifier-cam|nearest-thumb|nearest-cam|own-cam-\d|cam-\d)"
+    r"[0-9A-Za-z-]{1,60}-(thumb|tile|full|cam|classifier-cam|nearest-thumb|nearest-cam|own-cam-\d|cam-\d)"
     r"\.(jpg|png)(\.partial)?"
 )
 
@@ -123,6 +124,8 @@ def _write(
     )
     sampled = _sample(batch.table, chosen, run.info.seed)
     cards = list(drawer.draw(batch.table, chosen, progress, sampled))
+    tiles = Tiles(config.audit.tiles, run.info.seed)
+    tiled = tiles.draw(batch, chosen, drawer.files, progress)
     checks = _check(drawer, run, places)
     notes = [*filter(None, [lack]), *batch.record.remarks, *batch.notes]
     notes = [
@@ -130,13 +133,14 @@ def _write(
         *notes,
         *_lost(drawer.files, batch),
         *originals.notes(),
+        *tiles.notes(),
     ]
     notes += filter(None, [about_token(predictor.networks.encoder, checks.token)])
     calibration = drawer.predictor.calibration
     cams = checks.to_dict() | {"method": config.audit.method}
     metrics = measure(run, calibration) | {"cams": cams, "batch": batch.key}
     plots = draw_plots(run, calibration, batch, out, drawer.features)
-    summary = summarise(run, batch, chosen, metrics, plots, checks, notes)
+    summary = summarise(run, batch, chosen, metrics, plots, checks, notes, tiled)
     where, how = seen_from(out, batch.csv), run.config.image.resize
     page = render_page(out, cards, replace(summary, assignments=where, resize=how))
     # A page without its pictures is drawn anew as soon as they may be back.
@@ -197,7 +201,7 @@ def _key(batch: AuditBatch, config: Config) -> str:
     """Name what decides the pictures: rows, run, method and version."""
     how = config.audit
     text = (f"{batch.key} {how.method} {how.limit} {how.originals} {how.originals_mb} "
-            f"{clusterkit.__version__}")  # fmt: skip
+            f"{how.tiles} {clusterkit.__version__}")  # fmt: skip
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

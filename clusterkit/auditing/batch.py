@@ -2,14 +2,14 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from clusterkit.auditing.page import Cluster
+from clusterkit.auditing.page import Cluster, Tile
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
 from clusterkit.errors import DataError
@@ -204,7 +204,9 @@ def _in_order(table: pd.DataFrame, rows: np.ndarray) -> list[int]:
     return [int(rows[i]) for i in part.sort_values(keys, kind="stable").index]
 
 
-def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
+def clusters_of(
+    batch: AuditBatch, chosen: np.ndarray, tiles: Mapping[int, list[Tile]] | None = None
+) -> list[Cluster]:
     """Describe the clusters of the whole batch, the largest first.
 
     Parameters
@@ -212,6 +214,8 @@ def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
     batch : AuditBatch
     chosen : (n,) int
         Positions of the rows that have a card.
+    tiles : dict or None
+        Those of the other members, by the number of their cluster.
     """
     table = batch.table
     shown = table["cluster"].iloc[chosen].value_counts()
@@ -234,6 +238,7 @@ def clusters_of(batch: AuditBatch, chosen: np.ndarray) -> list[Cluster]:
                 medoid=medoid["image"],
                 medoid_id=medoid["image_id"],
                 labels={str(label): int(count) for label, count in counted},
+                tiles=(tiles or {}).get(number, []),
             )
         )
     return sorted(out, key=lambda c: (-c.size, c.cluster))

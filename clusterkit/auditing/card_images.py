@@ -2,15 +2,17 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from clusterkit.auditing.explain import Encoded, Explainer
 from clusterkit.auditing.originals import Originals
-from clusterkit.auditing.pictures import THUMB, file_stem, save_picture, thumbnail
+from clusterkit.auditing.pictures import THUMB, TILE, file_stem, save_picture, thumbnail
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
 from clusterkit.data.identity import read_identified
@@ -26,6 +28,8 @@ BATCH = 16
 
 # Bytes of labelled images' maps that are kept.
 _KEPT_BYTES = 256_000_000
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,14 @@ class ImageFiles:
         """Read the image of a row; None: it has failed, is gone, unreadable or has changed."""
         if row.status == "failed":
             return None
+        return self._read_query(row, self._decode)
+
+    def open_tile(self, row: AssignmentRow) -> str | None:
+        """Write a small picture of a row's image; returns its path on the page, or None."""
+        return self._read_query(row, self._tile)
+
+    def _read_query(self, row: AssignmentRow, work: Callable[..., _Found]) -> _Found | None:
+        """Call `work` with the bytes, path, frame and stem of a row's image, if it is there."""
         frame = row.image_id.partition("#")[2]
         try:
             path = self.inputs.find(row.image, "audit")
@@ -108,7 +120,7 @@ class ImageFiles:
                 self.changed += 1
                 log.info("no picture of %s: its bytes are not those that were assigned", row.image)
                 return None
-            return self._decode(data, path, frame_of(row.image_id), file_stem(identity))
+            return work(data, path, frame_of(row.image_id), file_stem(identity))
         except DataError as error:
             self.missing += 1
             log.info("no picture of %s: %s", row.image, error)
@@ -129,16 +141,27 @@ class ImageFiles:
 
     def _decode(self, data: bytes, path: Path, frame: int, name: str) -> CardImage:
         how, size = self.run.config.image, self.run.info.size
-        image = decode(data, size, how, frame)
-        pixels = seen_by_model(image, how)
-        # Decoded for a small model, a large image is too coarse for an eye.
+        shown = decode(data, size, how, frame)
+        pixels = seen_by_model(shown, how)
+        # Decoded for a small model, a large image is too coarse for an eye; a small one is whole.
         side = max(THUMB, self.originals.side) // 2
-        shown = image if size >= side else decode(data, side, how, frame)
+        if size < side and min(shown.size) >= 2 * size:
+            # Both at once would be two of the largest that are read.
+            del shown
+            shown = decode(data, side, how, frame)
         small = thumbnail(shown, pixels, how.resize)
         stem = f"{self.folder}/{name}"
         save_picture(small, self.out / f"{stem}-thumb.jpg")
         full = self.originals.path_of(shown, data, path, frame, self.out, stem)
         return CardImage(pixels, small.size, f"{stem}-thumb.jpg", full)
+
+    def _tile(self, data: bytes, path: Path, frame: int, name: str) -> str:
+        how = self.run.config.image
+        image = decode(data, TILE // 2, how, frame)
+        stem = f"{self.folder}/{name}-tile.jpg"
+        small = thumbnail(image, seen_by_model(image, how), how.resize, TILE)
+        save_picture(small, self.out / stem)
+        return stem
 
     def save(self, picture: Image.Image, query: CardImage, kind: str) -> str:
         """Write a picture of one kind that belongs to an image; returns its path on the page."""

@@ -91,8 +91,7 @@ class Originals:
         if self._left <= 0:
             self.left_out += 1
             return None
-        small = image.copy()
-        small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        small = _within(image, SIDE)
         name = f"{stem}-full.{'png' if max(small.size) <= _LOSSLESS else 'jpg'}"
         save_picture(small, out / name)
         size = (out / name).stat().st_size
@@ -104,6 +103,15 @@ class Originals:
         self._left -= size
         self.copied += 1
         return name
+
+
+def _within(image: Image.Image, side: int) -> Image.Image:
+    """Image of at most so many pixels a side; a large one is never copied whole."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def _is_shown(data: bytes) -> bool:

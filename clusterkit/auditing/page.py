@@ -84,6 +84,20 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """Member of a cluster that has no card: a small picture, to be sorted.
+
+    `thumb` is a path relative to the page; None: there is no picture.
+    """
+
+    image: str
+    image_id: str
+    status: str
+    predicted_label: str
+    thumb: str | None
+
+
+@dataclass(frozen=True)
 class Cluster:
     """Similar images of the whole batch that have no sure label.
 
@@ -97,6 +111,8 @@ class Cluster:
         Name and image_id of the most typical image.
     labels : dict of str to int
         Images by predicted label, the most frequent first.
+    tiles : list of Tile
+        Members without a card: all, or a random part of them.
     """
 
     cluster: int
@@ -106,6 +122,7 @@ class Cluster:
     medoid: str
     medoid_id: str
     labels: dict[str, int]
+    tiles: list[Tile] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -185,7 +202,11 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "resize": summary.resize,
         "status_words": STATUS_WORDS,
         # Pairs: an object with names such as "10" and "2" has an order of its own.
-        "clusters": [asdict(c) | {"labels": list(c.labels.items())} for c in summary.clusters],
+        "clusters": [
+            asdict(c)
+            | {"labels": list(c.labels.items()), "tiles": [_row(asdict(tile)) for tile in c.tiles]}
+            for c in summary.clusters
+        ],
     }
     html = environment.get_template("index.html").render(
         summary=summary,

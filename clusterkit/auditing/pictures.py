@@ -17,6 +17,8 @@ _SOFTWARE = "clusterkit"
 
 # Longest side of a thumbnail, in pixels.
 THUMB = 256
+# And of a member of a cluster that has no card: as large as it is shown to be looked at.
+TILE = 160
 
 # Perceptually even, and readable without colour vision.
 _COLOURS = colormaps["viridis"]
@@ -64,7 +66,9 @@ def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(blended.round().clip(0, 255).astype(np.uint8))
 
 
-def thumbnail(image: Image.Image, pixels: np.ndarray, resize: str) -> Image.Image:
+def thumbnail(
+    image: Image.Image, pixels: np.ndarray, resize: str, longest: int = THUMB
+) -> Image.Image:
     """Return a thumbnail that shows exactly the field that the model saw.
 
     Squished images get their shape back; cropped and padded ones are shown as the model's
@@ -76,13 +80,14 @@ def thumbnail(image: Image.Image, pixels: np.ndarray, resize: str) -> Image.Imag
     pixels : (S, S, 3) uint8
         The image as the model sees it.
     resize : {"squish", "crop", "pad"}
+    longest : int
 
     Returns
     -------
-    RGB picture whose longer side is `THUMB` pixels.
+    RGB picture whose longer side is `longest` pixels.
     """
     source = image if resize == "squish" else Image.fromarray(pixels)
-    scale = THUMB / max(source.size)
+    scale = longest / max(source.size)
     width, height = (max(1, round(side * scale)) for side in source.size)
     return source.resize((width, height), Image.Resampling.BILINEAR)
 

@@ -1,5 +1,6 @@
 """Summary above the cards: figures of held-out images, facts and warnings."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from clusterkit.auditing.batch import AuditBatch, clusters_of
 from clusterkit.auditing.card_words import ShownRecord
 from clusterkit.auditing.checks import CamChecks
-from clusterkit.auditing.page import Summary
+from clusterkit.auditing.page import Summary, Tile
 from clusterkit.data.imageio.greys import describe
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.known_images import clusters_fingerprint
@@ -59,6 +60,7 @@ def summarise(
     plots: list[tuple[str, str]],
     checks: CamChecks,
     notes: list[str],
+    tiles: Mapping[int, list[Tile]],
 ) -> Summary:
     """Gather the page's `Summary`.
 
@@ -73,6 +75,8 @@ def summarise(
     checks : CamChecks
     notes : list of str
         Sentences that a reader should know first.
+    tiles : dict
+        Of `Tiles.draw`.
     """
     counts = batch.table["status"].value_counts()
     return Summary(
@@ -82,7 +86,7 @@ def summarise(
         key=batch.key,
         fingerprint=clusters_fingerprint(batch.table),
         classes=run.classes,
-        clusters=clusters_of(batch, chosen),
+        clusters=clusters_of(batch, chosen, tiles),
         counts={s: int(counts.get(s, 0)) for s in STATUSES},
         promise=batch.promise,
         threshold=batch.threshold,

@@ -135,7 +135,7 @@ def reasons(data: bytes) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(_unknown(data)) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {MAX_PIXELS:,} pixels") from error
+        raise ImageError(f"more than {MAX_PIXELS:,} pixels: save a smaller copy") from error
     except MemoryError as error:
         raise ImageError("too large for the memory") from error
     except Exception as error:
@@ -267,7 +267,8 @@ def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.I
     """RGB image of what Pillow reads."""
     with Image.open(io.BytesIO(data), formats=pillow_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels")
+            raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels: "
+                             "save a smaller copy")  # fmt: skip
         if page:
             image.seek(page)
         if size is not None and image.format == "JPEG":

@@ -8,6 +8,8 @@ const served = location.protocol !== "file:";
 // What is looked at: the tab, the overlay, the filtered rows, and the place among them.
 const state = { tab: "refused", layer: "none", rows: [], at: 0 };
 const cardsById = new Map(data.cards.map((card) => [card.image_id, card]));
+// Members of clusters that have no card.
+const tiles = data.clusters.flatMap((cluster) => cluster.tiles.map((one) => ({ ...one, cluster: cluster.cluster })));
 const clusters = new Map(data.clusters.map((cluster) => [cluster.cluster, cluster]));
 
 // Everything from the data goes in as text: a label may look like markup.

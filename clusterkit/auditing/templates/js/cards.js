@@ -8,6 +8,17 @@ function photo(source, className, alt) {
   return image;
 }
 
+// Said once, for as long as the page is open.
+function tellLost() {
+  find("lost").hidden = false;
+}
+
+document.addEventListener("error", ({ target }) => {
+  if (target.tagName !== "IMG") return;
+  target.hidden = true;
+  tellLost();
+}, true);
+
 // A picture with the heat maps that can be laid over it.
 function picture(plain, overlays, alt) {
   const box = make("div", "picture");

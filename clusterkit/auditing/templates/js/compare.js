@@ -70,17 +70,20 @@ function answerCompared(which) {
   if (which !== "settle") return;
   disagreeing.clear();
   for (const pair of differ) disagreeing.set(pair.id, `${pair.theirs.reviewer || "the other reader"}: ${pair.other}`);
-  showDiffering();
-  say(`${plural(disagreeing.size, "image")} to settle: each next answer is the one that holds.`);
+  const unseen = showDiffering();
+  say(`${plural(disagreeing.size, "image")} to settle: each next answer is the one that holds.${unseen}`);
 }
 
-// The disagreements alone; the first of them is at hand.
+// The disagreements alone, the first of them at hand; returns which of them have no card, in words.
 function showDiffering() {
   find("finish").hidden = true;
   clearFilters();
   find("done").value = "differ";
   show();
   go(0);
+  const small = tiles.filter((one) => disagreeing.has(one.image_id));
+  const places = [...new Set(small.map((one) => one.cluster))].join(", ");
+  return small.length ? ` ${small.length.toLocaleString("en")} of them have no card: they are tiles of cluster ${places}.` : "";
 }
 
 // Under the own name too, where the other reader's answer is taken for one's own.

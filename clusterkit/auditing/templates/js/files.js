@@ -66,12 +66,14 @@ function fromCsv(text) {
 
 // What clusterkit would refuse is refused here, before anything is shown as decided.
 function checkRow(row, number) {
-  const { error } = row.label ? checkLabel(row.label) : {};
+  const { error } = lettersOf(row.label);
   if (error) throw new Error(`row ${number}: ${error}`);
   if (row.decision === "relabel" && !row.label) throw new Error(`row ${number}: relabel without a label`);
   if (row.note.length > 10000) throw new Error(`row ${number}: the note is longer than 10,000 characters`);
-  if (row.image_id.startsWith("cluster:") && row.assignments && row.assignments !== data.fingerprint)
+  if (row.image_id.startsWith("cluster:") && isForeign(row))
     throw new Error(`row ${number}: ${row.image_id.slice(0, 40)} is of the assignments ${row.assignments.slice(0, 40)}, and this page is of ${data.fingerprint}`);
+  if (isForeign(row) && row.decision === "accept" && !row.label)
+    throw new Error(`row ${number}: it accepts what the assignments ${row.assignments.slice(0, 40)} predicted, and this page is of ${data.fingerprint}: write the label`);
   const cluster = clusterOf(row);
   if (!cluster || !row.image || row.image === cluster.medoid) return;
   const own = members.get(cluster.cluster) || [];
@@ -80,13 +82,22 @@ function checkRow(row, number) {
     throw new Error(`row ${number}: cluster ${cluster.cluster} does not hold ${row.image}: it is of another batch`);
 }
 
+const isForeign = (row) => row.assignments && row.assignments !== data.fingerprint;
+
+// A file of another run, of which no image is here, is one that was mixed up.
+function checkForeign(rows) {
+  const foreign = rows.find(isForeign);
+  if (!foreign || rows.some((row) => onPage.has(row.image_id) || clusterOf(row))) return;
+  throw new Error(`it is of the assignments ${foreign.assignments.slice(0, 40)}, this page is of ${data.fingerprint}, and none of its images is here. Import it into the page of its own run`);
+}
+
 function clusterOf(row) {
   const number = /^cluster:(\d+)$/.exec(row.image_id);
   return number ? clusters.get(Number(number[1])) : undefined;
 }
 
-const predicted = new Map(data.cards.map((card) => [card.image_id, card.predicted_label]));
-const onPage = new Set(data.cards.filter(reviewable).map((card) => card.image_id));
+const predicted = new Map([...tiles, ...data.cards].map((one) => [one.image_id, one.predicted_label]));
+const onPage = new Set([...tiles, ...data.cards].filter(reviewable).map((one) => one.image_id));
 
 // Later rows win; what is not on this page is kept and exported again. One step to undo.
 function take(rows, undoable = false) {
@@ -121,6 +132,7 @@ function exportReviews() {
   link.href = URL.createObjectURL(new Blob([toCsv(rows)], { type: "text/csv;charset=utf-8" }));
   link.download = "reviews.csv";
   link.click();
+  store.exported = true;
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   say(`${plural(rows.length, "decision")} exported. Put reviews.csv beside the assignments.csv of this run.`);
 }
@@ -129,6 +141,7 @@ async function importReviews(file) {
   try {
     if (file.size > 50e6) throw new Error("it is larger than 50 MB");
     const rows = fromCsv(await file.text());
+    checkForeign(rows);
     compareReaders(rows, file.name);
   } catch (error) {
     say(`${file.name} was not read: ${error.message}. Nothing was changed.`, true);

@@ -144,14 +144,20 @@ function returnTo(id) {
 const toldOf = (card) => JSON.stringify([verdictOf(card), verdicts.get(card.image_id)?.note, readersText(card)]);
 
 function redraw() {
+  if (inFocus()) drawSoon();
+  else drawVerdicts();
+  const counted = progress();
+  showProgress(counted);
+  checkFinished(counted);
+}
+
+// Behind the large view the list waits: laying it out would take longer than all else that a key does.
+function drawVerdicts() {
   for (const box of find("cards").children) {
     if (!box.card) showNaming(box);
     else if (box.told !== toldOf(box.card)) showVerdict(box);
     if (box.card) box.told = toldOf(box.card);
   }
-  if (inFocus()) drawSoon();
-  showProgress();
-  checkFinished();
 }
 
 function refresh() {
@@ -161,8 +167,7 @@ function refresh() {
 
 const toReview = data.cards.filter(reviewable);
 
-function showProgress() {
-  const { decided, skipped, total } = progress();
+function showProgress({ decided, skipped, total } = progress()) {
   const text = `${decided.toLocaleString("en")} of ${total.toLocaleString("en")} decided`;
   find("progress").textContent = skipped ? `${text}, ${skipped.toLocaleString("en")} skipped` : text;
   find("meter").value = total ? decided / total : 0;

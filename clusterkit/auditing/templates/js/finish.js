@@ -3,12 +3,15 @@ const refusedCards = toReview.filter((card) => card.status === "review" || card.
 // Where nothing was refused, a review is of all.
 const wantedCards = refusedCards.length ? refusedCards : toReview;
 
+// At every key: `verdictOf` would make an object for each of thousands of cards.
 function progress() {
   let decided = 0, skipped = 0;
+  const named = new Map(data.clusters.map(({ cluster }) => [cluster, verdicts.get(clusterId(cluster))?.decision]));
   for (const card of wantedCards) {
-    const verdict = verdictOf(card);
-    if (verdict?.decision === "skip") skipped++;
-    else if (verdict) decided++;
+    const own = verdicts.get(card.image_id)?.decision;
+    const decision = own && own !== "skip" ? own : named.get(card.cluster) || own;
+    if (decision === "skip") skipped++;
+    else if (decision) decided++;
   }
   return { decided, skipped, total: wantedCards.length, open: wantedCards.length - decided - skipped };
 }
@@ -28,8 +31,7 @@ function showBeyond() {
 let finished = false;
 
 // Once, when the last one is decided.
-function checkFinished() {
-  const { open, total } = progress();
+function checkFinished({ open, total } = progress()) {
   const now = total > 0 && open === 0;
   if (now && !finished && state.settled) {
     if (inFocus()) find("focus").close();
@@ -48,9 +50,9 @@ function openFinish() {
 const tally = (values) => [...values.reduce((counts, value) => counts.set(value, (counts.get(value) || 0) + 1), new Map())]
   .sort((a, b) => b[1] - a[1]);
 
-// Decided images of the page, whether by themselves or with their cluster.
+// Decided images of the page, whether by themselves or with their cluster; those without a card by themselves.
 function decidedCards() {
-  return toReview.map((card) => ({ card, verdict: verdictOf(card) })).filter(({ verdict }) => verdict);
+  return [...toReview, ...tiles.filter((one) => verdicts.has(one.image_id))].map((card) => ({ card, verdict: verdictOf(card) })).filter(({ verdict }) => verdict);
 }
 
 function facts(rows) {
@@ -159,6 +161,10 @@ function drawReport() {
     table.tBodies[0].append(row("td", [card.image, `${data.status_words[card.status]}${guess ? `: ${guess}` : ""}`, verdict.label,
       words[verdict.decision] + (verdict.from === "cluster" ? ` as cluster ${card.cluster}` : ""),
       verdict.reviewer, verdict.time.slice(0, 16).replace("T", " "), verdict.note || ""]));
+  }
+  for (const cluster of data.clusters) {
+    const named = verdicts.get(clusterId(cluster.cluster));
+    if (named) table.tBodies[0].append(row("td", [`cluster ${cluster.cluster}: ${plural(cluster.size, "image")}`, "", named.label, words[named.decision], named.reviewer, named.time, named.note || ""]));
   }
   box.replaceChildren(make("h2", "", "Review"), facts(summaryRows()));
   if (showBeyond()) box.append(make("p", "", showBeyond()));

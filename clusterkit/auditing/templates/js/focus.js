@@ -15,7 +15,7 @@ function openFocus(card) {
 function openCurrent() {
   const thing = here();
   if (!thing) return;
-  if (state.tab === "clusters") say("Press “Show its images” to see a cluster's images large.");
+  if (state.tab === "clusters") say("Press “Show its cards” to see a cluster's images large.");
   else openFocus(thing);
 }
 
@@ -87,7 +87,7 @@ function fill(pane, thing, heat, text, alt) {
   image.decode().then(() => arrived(canvas, image, own, heat), () => {
     // A link to a file that is gone, or that this server does not show.
     if (image.plain || !thing.thumb) return lost(canvas, own, image);
-    image.plain = true;
+    image.plain = image.gone = true;
     image.src = thing.thumb;
     image.decode().then(() => arrived(canvas, image, own, heat), () => lost(canvas, own, image));
   });
@@ -98,18 +98,20 @@ function fill(pane, thing, heat, text, alt) {
 function arrived(canvas, image, own, heat) {
   if (canvas.wanted !== image) return;
   canvas.replaceChildren(image);
+  greyed(image);
   if (large.heat) layOver(canvas, image, heat);
   if (own) {
     large.ready = true;
     find("focus").dataset.seen = large.flick ? "" : large.card.image_id;
   }
-  showView();
+  viewSoon();
 }
 
 function lost(canvas, own, image) {
   if (image && canvas.wanted !== image) return;
+  if (image) tellLost();
   canvas.wanted = null;
-  canvas.replaceChildren(make("span", "", image ? "picture not found" : "no picture"));
+  canvas.replaceChildren(make("span", "", image ? "picture not found: is the folder thumbs beside index.html?" : "no picture"));
   if (own) large.ready = true;
 }
 
@@ -165,6 +167,22 @@ function drawDeciding() {
   const verdict = verdictOf(card);
   find("focus").dataset.decision = verdict ? verdict.decision : "";
   find("focus-decided").textContent = reviewable(card) ? [verdictText(verdict, card), readersText(card)].filter(Boolean).join("; ") : "could not be read: it has no label";
+  drawActions(card);
+  find("focus-digits").hidden = !reviewable(card);
+  if (large.names !== known.join("|")) {
+    large.names = known.join("|");
+    find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
+  }
+  drawRecent();
+  // The button that was pressed is another one now.
+  if (document.activeElement === document.body) find("focus").focus();
+}
+
+// Anew only where they differ from those of the image before: most keys change none.
+function drawActions(card) {
+  const drawn = [reviewable(card), novel(card), card.predicted_label, steps.length === 0].join();
+  if (large.actions === drawn) return;
+  large.actions = drawn;
   const found = [action("Back", "k", focusKeys.k), action("Next", "j", focusKeys.j), action("Next open", "n", nextOpen)];
   if (reviewable(card)) {
     const reject = action("Reject", "x", focusKeys.x);
@@ -179,25 +197,32 @@ function drawDeciding() {
   back.disabled = steps.length === 0;
   found.push(back);
   find("focus-actions").replaceChildren(...found);
-  find("focus-digits").hidden = !reviewable(card);
-  if (large.names !== known.join("|")) {
-    large.names = known.join("|");
-    find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
-  }
-  find("recent").replaceChildren(...recentCards().map(recentButton));
-  // The button that was pressed is another one now.
-  if (document.activeElement === document.body) find("focus").focus();
+}
+
+// Buttons that are there stay, with their pictures.
+function drawRecent() {
+  const before = [...find("recent").children];
+  const found = recentCards().map((card) => before.find((one) => one.card === card) || recentButton(card));
+  const at = found.indexOf(document.activeElement);
+  if (found.length !== before.length || found.some((one, place) => one !== before[place])) find("recent").replaceChildren(...found);
+  if (at >= 0) found[at].focus();
+  for (const one of found) tellRecent(one);
 }
 
 function recentButton(card) {
-  const verdict = verdictOf(card);
   const one = button("", () => reopen(card));
+  one.card = card;
   one.append(card.thumb ? photo(card.thumb, "", "") : make("span", "", "no picture"));
-  one.dataset.decision = verdict ? verdict.decision : "";
-  one.title = `${card.image}: ${verdictText(verdict, card)}`;
-  one.setAttribute("aria-label", `${card.image}: ${verdictText(verdict, card)}`);
-  if (card === large.card) one.setAttribute("aria-current", "true");
   return one;
+}
+
+function tellRecent(one) {
+  const verdict = verdictOf(one.card);
+  one.dataset.decision = verdict ? verdict.decision : "";
+  one.title = `${one.card.image}: ${verdictText(verdict, one.card)}`;
+  one.setAttribute("aria-label", one.title);
+  if (one.card === large.card) one.setAttribute("aria-current", "true");
+  else one.removeAttribute("aria-current");
 }
 
 // A decision of before: in its place of the list, or beside the list where a filter hides it.
@@ -323,6 +348,7 @@ function watchFocus() {
   box.addEventListener("close", () => {
     warmed.clear();
     for (const pane of box.querySelectorAll(".canvas")) pane.replaceChildren();
+    drawVerdicts();
     go(state.at);
   });
   find("focus-close").addEventListener("click", () => box.close());

@@ -51,7 +51,7 @@ find("start").addEventListener("click", start);
 document.addEventListener("click", (event) => {
   if (!event.target.closest("#filters")) find("filters").open = false;
 });
-find("export").addEventListener("click", exportReviews);
+for (const id of ["export", "unkept-export"]) find(id).addEventListener("click", exportReviews);
 find("import").addEventListener("click", () => find("file").click());
 find("file").addEventListener("change", async (event) => {
   const [file] = event.target.files;

@@ -38,10 +38,16 @@ function swapped(a, b) {
   return at >= 0 && a.slice(0, at) + (a[at + 1] ?? "") + a[at] + a.slice(at + 2) === b;
 }
 
+// Whether their lengths allow 0.8: of hundreds of long names few are compared letter by letter.
+function mayBeLike(a, b) {
+  const [shorter, longer] = [bare(a).length, bare(b).length].sort((x, y) => x - y);
+  return 2 * shorter >= 0.8 * (shorter + longer);
+}
+
 // The known name that a new one is most like, from 0.8 on; "": none, or it is known itself.
 function nearName(name, among = known) {
   if (among.includes(name)) return "";
-  const [best] = among.filter(Boolean).map((old) => ({ old, like: likeness(name, old) }))
+  const [best] = among.filter((old) => old && mayBeLike(name, old)).map((old) => ({ old, like: likeness(name, old) }))
     .filter(({ like }) => like >= 0.8).sort((a, b) => b.like - a.like);
   return best ? best.old : "";
 }
@@ -90,7 +96,6 @@ function drawOwn() {
     const form = make("form", "naming");
     const field = make("input");
     field.value = name;
-    field.maxLength = 200;
     field.setAttribute("aria-label", `Another name for ${name}`);
     field.setAttribute("list", "names");
     form.append(field, make("button", "", "Rename"), make("span", "soft", plural(rowsOf(name).length, "decision")));

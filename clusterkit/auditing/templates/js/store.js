@@ -4,7 +4,8 @@ const verdicts = new Map(); // image_id or "cluster:3" → {image, label, decisi
 const others = new Map(); // imported rows about what is not on this page, by image_id: kept as they are
 const steps = []; // for undo: lists of {id, before}
 const forbidden = /[|\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
-const store = { kept: true };
+// What this browser holds for the page, as this tab last read or wrote it; whether it does, and whether all is exported.
+const store = { text: null, damaged: false, kept: true, exported: true };
 
 const clusterId = (number) => `cluster:${number}`;
 
@@ -26,12 +27,16 @@ function verdictOf(card) {
   return own ? { ...own, from: "image" } : null;
 }
 
+// Classes that the run was fitted to may be as long as they are; what is written here is for people to read.
 function checkLabel(text) {
   const label = text.trim();
   if (!label) return { error: "Write a label first." };
-  if (label.length > 200) return { error: "A label has at most 200 characters." };
-  if (forbidden.test(label)) return { error: "A label must not hold | or invisible characters." };
-  return { label };
+  if (label.length > 200 && !known.includes(label)) return { error: `A new label has at most 200 characters, and this one ${label.length}.` };
+  return lettersOf(label);
+}
+
+function lettersOf(label) {
+  return forbidden.test(label) ? { error: "A label must not hold | or invisible characters." } : { label };
 }
 
 function now() {
@@ -40,6 +45,7 @@ function now() {
 
 // Sets, or with null removes, one verdict; the step can be undone.
 function decide(id, verdict, undoable = true) {
+  join(stored());
   const before = verdicts.get(id) || null;
   if (undoable) remember([{ id, before }]);
   if (verdict) verdicts.set(id, verdict);
@@ -65,27 +71,71 @@ function allRows() {
 }
 
 function keep() {
-  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value, seated: store.seated };
+  store.exported = false;
+  join(stored());
+  const saved = { verdicts: [...verdicts], others: [...others], steps: steps.slice(-200), undone: undone.slice(-200), waiting, known, reviewer: find("reviewer").value, seated: store.seated,
+    aside: [...aside].map(([number, put]) => [number, [...put].map((one) => one.image_id)]) };
   try {
-    localStorage.setItem(place, JSON.stringify(saved));
-    store.kept = true;
+    const text = JSON.stringify(saved);
+    localStorage.setItem(place, text);
+    Object.assign(store, { text, kept: true, damaged: false });
   } catch {
     // Full, or forbidden by the browser's settings.
     store.kept = false;
-    if (!served) say("This browser does not store decisions: export reviews.csv before you leave.", true);
   }
+  showKept();
+}
+
+function stored() {
+  try {
+    return localStorage.getItem(place);
+  } catch {
+    store.kept = false;
+    return null;
+  }
+}
+
+// It stays until storing works again. A server has every decision anyway.
+function showKept() {
+  find("unkept").hidden = store.kept || served;
+}
+
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+// Another tab has decided something that this one has not heard of: what was not decided here since is as it says.
+function join(text) {
+  if (!text || text === store.text) return;
+  let theirs;
+  try {
+    theirs = JSON.parse(text);
+  } catch {
+    return setAside(text);
+  }
+  const base = store.text && !store.damaged ? JSON.parse(store.text) : { verdicts: [], others: [] };
+  for (const [mine, part] of [[verdicts, "verdicts"], [others, "others"]]) {
+    const before = new Map(base[part]), found = new Map(theirs[part]);
+    for (const id of new Set([...before.keys(), ...found.keys()])) {
+      if (!same(mine.get(id), before.get(id))) continue;
+      if (found.has(id)) mine.set(id, found.get(id));
+      else mine.delete(id);
+    }
+  }
+  (theirs.known || []).filter(Boolean).forEach(addName);
 }
 
 function load() {
   verdicts.clear();
   others.clear();
+  for (const put of aside.values()) put.clear();
   steps.length = undone.length = waiting.length = 0;
-  let text = null;
+  store.text = stored();
+  showKept();
   try {
-    text = localStorage.getItem(place);
-    if (text) restore(JSON.parse(text));
+    if (store.text) restore(JSON.parse(store.text));
   } catch {
-    setAside(text);
+    setAside(store.text);
+    // What another tab may have written since has nothing in common with it.
+    store.damaged = true;
   }
 }
 
@@ -94,7 +144,14 @@ function restore(saved) {
     if (!decisions.includes(verdict.decision)) throw new Error("no verdict");
     verdicts.set(id, verdict);
   }
-  for (const [id, row] of saved.others) others.set(id, row);
+  for (const [id, row] of saved.others) {
+    // Kept when the page showed fewer images.
+    const { image_id, ...verdict } = row;
+    if (!onPage.has(id)) others.set(id, row);
+    else if (!(verdicts.get(id)?.time >= row.time)) verdicts.set(id, { ...verdict, label: verdict.label || (row.decision === "accept" ? predicted.get(image_id) : "") });
+  }
+  const put = new Map(saved.aside);
+  for (const cluster of shownClusters) aside.set(cluster.cluster, new Set(membersOf(cluster).filter((one) => put.get(cluster.cluster)?.includes(one.image_id))));
   steps.push(...saved.steps);
   undone.push(...(saved.undone || []));
   waiting.push(...saved.waiting);
@@ -119,11 +176,12 @@ function setAside(text) {
 window.addEventListener("storage", (event) => {
   if (event.key !== place) return;
   load();
+  for (const box of find("cards").children) box.told = "";
   refresh();
   if (served) flush();
 });
 
 window.addEventListener("beforeunload", (event) => {
-  const lost = served ? waiting.length > 0 && !store.kept : !store.kept && verdicts.size > 0;
+  const lost = !store.kept && (served ? waiting.length > 0 : !store.exported && verdicts.size + others.size > 0);
   if (lost) event.preventDefault();
 });

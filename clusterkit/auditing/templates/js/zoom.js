@@ -3,16 +3,30 @@ const view = { zoom: 1, x: 0, y: 0, window: 255, level: 127.5 };
 const zoomStep = 1.25;
 
 function showView() {
-  const { zoom, x, y, window: width, level } = view;
-  // By CSS: v × brightness, then (v − ½) × contrast + ½; together a window around a level.
-  const plain = width === 255 && level === 127.5;
-  const filter = plain ? "" : `brightness(${127.5 / level}) contrast(${(2 * level) / width})`;
+  const { zoom, x, y } = view;
   for (const canvas of find("stage").querySelectorAll(".canvas")) {
     canvas.style.transform = zoom === 1 && !x && !y ? "" : `translate(${x}px, ${y}px) scale(${zoom})`;
     const image = canvas.querySelector("img:not(.over)");
-    if (image) image.style.filter = filter;
+    if (image) greyed(image);
   }
   find("view-said").textContent = viewText();
+}
+
+// By CSS: v × brightness, then (v − ½) × contrast + ½; together a window around a level.
+function greyed(image) {
+  const { window: width, level } = view;
+  const plain = width === 255 && level === 127.5;
+  image.style.filter = plain ? "" : `brightness(${127.5 / level}) contrast(${(2 * level) / width})`;
+}
+
+// With the next frame, whose layout its sizes need anyway: once for both pictures.
+function viewSoon() {
+  if (view.soon) return;
+  view.soon = true;
+  requestAnimationFrame(() => {
+    view.soon = false;
+    if (inFocus()) showView();
+  });
 }
 
 // A pixel of the picture in pixels of the screen, where all of it is seen.
@@ -27,7 +41,7 @@ function viewText() {
   const image = find("pane-own").querySelector("img:not(.over)");
   const texts = [];
   if (image?.naturalWidth) {
-    texts.push(`${image.naturalWidth} x ${image.naturalHeight} px${image.plain ? " (thumbnail)" : ""}`);
+    texts.push(`${image.naturalWidth} x ${image.naturalHeight} px${image.plain ? " (thumbnail)" : ""}${image.gone ? ": the large picture is not there any more" : ""}`);
     texts.push(`${Math.round(100 * fitted() * view.zoom)}%`);
   }
   if (view.window !== 255 || view.level !== 127.5) {
