@@ -9,6 +9,7 @@ import pandas as pd
 
 from clusterkit.data.labelled import Labelled
 from clusterkit.errors import RunError
+from clusterkit.formats.held_out_record import HeldOutRecord
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 
@@ -79,14 +80,12 @@ def _earlier(assignments: str | None) -> pd.DataFrame | None:
     if assignments is None:
         return None
     try:
-        run = Run.load(Path(assignments).parent)
-        held = Calibration.from_dict(run.calibration)
-        ids = run.manifest["image_id"].to_numpy()[held.rows]
-    except (RunError, IndexError) as error:
+        held = HeldOutRecord.of(Run.load(Path(assignments).parent))
+    except RunError as error:
         log.info("nothing is compared with an earlier run: %s", error)
         return None
-    names = np.array(run.classes, dtype=object)
-    found = {"image_id": ids, "label": names[held.labels], "says": names[held.predicted]}
+    names = np.array(held.classes, dtype=object)
+    found = {"image_id": held.ids, "label": names[held.labels], "says": names[held.predicted]}
     return pd.DataFrame(found).drop_duplicates("image_id")
 
 
