@@ -10,6 +10,7 @@ import pandas as pd
 from clusterkit.data.labelled import Labelled
 from clusterkit.errors import RunError
 from clusterkit.formats.held_out_record import HeldOutRecord
+from clusterkit.formats.review_place import run_of_assignments
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 
@@ -77,10 +78,11 @@ def _may_be_chance(lost: int, gained: int) -> bool:
 
 def _earlier(assignments: str | None) -> pd.DataFrame | None:
     """Return image_id, label and says of the images that the earlier run held out."""
-    if assignments is None:
+    made_by = None if assignments is None else run_of_assignments(Path(assignments).parent)
+    if made_by is None:
         return None
     try:
-        held = HeldOutRecord.of(Run.load(Path(assignments).parent))
+        held = HeldOutRecord.of(Run.load(made_by))
     except RunError as error:
         log.info("nothing is compared with an earlier run: %s", error)
         return None
