@@ -23,7 +23,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, roc_auc_score
 
-from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
+from benchmarks.protocol import SETS, Features, data_folder, draw_without, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import Config, config_from_dict, override
 from clusterkit.demo import DEMO
@@ -42,11 +42,7 @@ _LEFT_OUT = {"bccd": ["Platelets", "RBC", "WBC"], "malaria": [None], "busi": [No
 def run_once(features: Features, name: str, left: str | None, k: int, seed: int) -> dict:
     """Label k images of each class but `left`, scorer the rest; returns the figures."""
     rows, everything, appearance = features.manifest, features.views[0], features.appearance
-    taken, rest = draw(rows[rows["label"] != left], k, seed)
-    if left is not None:
-        unknown = rows[rows["label"] == left]
-        used = taken["group"].dropna()
-        rest = pd.concat([rest, unknown[~unknown["group"].isin(used)]])
+    taken, rest = draw_without(rows, left, k, seed)
     # Self-training and long Siamese training cost most of the time; novelty rests on neither.
     config = override(Config(), train__self_training=0, train__siamese_epochs=1)
     known, batch = taken.index.to_numpy(), rest.index.to_numpy()
@@ -96,14 +92,23 @@ def figures(table: pd.DataFrame, truth: np.ndarray, novel: np.ndarray, reduced, 
     if reduced is None or refused.sum() < 2:
         return found
     clusters, true = table["cluster"][refused].to_numpy(int), truth[refused]
-    found |= {"refused": len(true), "clusters": len(np.unique(clusters))}
-    found |= {"ami": adjusted_mutual_info_score(true, clusters), "purity": purity(true, clusters)}
-    found["alone"] = float((np.bincount(clusters) == 1).sum() / len(true))
+    found |= cluster_figures(true, clusters)
     for name, count in {"true": len(np.unique(true)), "found": found["clusters"]}.items():
         means = KMeans(count, n_init=10, random_state=seed).fit_predict(reduced[refused])
         found[f"kmeans_{name}_ami"] = adjusted_mutual_info_score(true, means)
         found[f"kmeans_{name}_purity"] = purity(true, means)
     return found
+
+
+def cluster_figures(true: np.ndarray, clusters: np.ndarray) -> dict:
+    """Compare clusters (n,) of refused images with their classes (n,)."""
+    return {
+        "refused": len(true),
+        "clusters": len(np.unique(clusters)),
+        "ami": adjusted_mutual_info_score(true, clusters),
+        "purity": purity(true, clusters),
+        "alone": float((np.bincount(clusters) == 1).sum() / len(true)),
+    }
 
 
 def purity(true: np.ndarray, clusters: np.ndarray) -> float:

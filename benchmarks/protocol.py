@@ -61,6 +61,16 @@ def draw(manifest: pd.DataFrame, k: int, seed: int) -> tuple[pd.DataFrame, pd.Da
     return known.loc[taken], known[~groups.isin(used)]
 
 
+def draw_without(
+    manifest: pd.DataFrame, left: str | None, k: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (labelled, rest) as `draw` does, with no labelled image of one class, `left`."""
+    taken, rest = draw(manifest[manifest["label"] != left], k, seed)
+    unknown = manifest[manifest["label"] == left]
+    used = taken["group"].dropna()
+    return taken, pd.concat([rest, unknown[~unknown["group"].isin(used)]])
+
+
 @dataclass(frozen=True)
 class Features:
     """A whole set on frozen features, computed once for many draws.

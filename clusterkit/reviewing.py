@@ -23,7 +23,7 @@ from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews
+from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews, run_of_assignments
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
@@ -88,8 +88,9 @@ def review(
         raise DataError(f"reviews file {reviews} does not exist; check the path")
     folder = Path(run) if run is not None else folder_of_reviews(reviews)
     assigned = load_assigned(folder / ASSIGNMENTS)
-    names = read_label_map(label_map) if label_map else _names_of(folder)
-    labelled = _labelled_of(folder)
+    made_by = run_of_assignments(folder)
+    names = read_label_map(label_map) if label_map else _names_of(made_by)
+    labelled = _labelled_of(made_by)
     labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))
     spread = [spread_reviews(reviews, assigned, labelled, names)]
     settled = settle(spread, labelled)
@@ -192,19 +193,19 @@ def _assigned_for(reviews: Path) -> Assigned | None:
     return load_assigned(folder / ASSIGNMENTS)
 
 
-def _names_of(folder: Path) -> LabelMap:
-    """Return the label map of the run that a folder is; reviews may be older than it."""
+def _names_of(run: Path | None) -> LabelMap:
+    """Return the label map of a run; reviews may be older than it."""
     try:
-        return LabelMap(read_run_info(folder).data.renamed)
+        return LabelMap() if run is None else LabelMap(read_run_info(run).data.renamed)
     except RunError:
         return LabelMap()
 
 
-def _labelled_of(folder: Path) -> pd.DataFrame:
-    """Return the labelled images of the run that a folder is, else none."""
-    if not (folder / "manifest.csv").is_file():
+def _labelled_of(run: Path | None) -> pd.DataFrame:
+    """Return the labelled images of a run, else none."""
+    if run is None or not (run / "manifest.csv").is_file():
         return pd.DataFrame({"image_id": [], "label": []}, dtype=object)
-    return read_run_manifest(folder)
+    return read_run_manifest(run)
 
 
 def _set_known(

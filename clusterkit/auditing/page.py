@@ -1,7 +1,5 @@
 """The audit page: one HTML file that opens from disk and needs no network."""
 
-import base64
-import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -14,6 +12,7 @@ from markupsafe import Markup
 
 from clusterkit.auditing.card_words import STATUS_WORDS, ShownRecord, card_words
 from clusterkit.formats.atomic import write_text
+from clusterkit.formats.page_script import page_script
 
 # In the order in which they use each other.
 _SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "filters",
@@ -187,8 +186,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     rows = [_row(asdict(card)) | {"words": asdict(card_words(card, summary.record))}
             for card in cards]  # fmt: skip
-    scripts = [_source(loader, environment, f"js/{name}.js") for name in _SCRIPTS]
-    script = '"use strict";\n' + "".join(scripts)
+    script, digest = page_script("clusterkit.auditing", [f"js/{name}.js" for name in _SCRIPTS])
     data = {
         "cards": rows,
         "threshold": summary.threshold,
@@ -213,10 +211,9 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         words=STATUS_WORDS,
         plots=[(_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
-        css=_source(loader, environment, "page.css"),
+        css=Markup(loader.get_source(environment, "page.css")[0]),
         js=Markup(script),
-        # The browser runs this script alone, whatever else may have got into the page.
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        digest=digest,
     )
     path = out / "index.html"
     # Names that are no valid Unicode (as some file systems allow) must not stop the page.
@@ -250,9 +247,3 @@ def _url(path: str) -> str:
     'host/a%20b%3F.png'
     """
     return quote(path.encode("utf-8", "surrogateescape")).lstrip("/")
-
-
-def _source(loader: PackageLoader, environment: Environment, name: str) -> Markup:
-    text = loader.get_source(environment, name)[0]
-    # As the browser's parser reads it, whatever the line ends of this checkout.
-    return Markup(text.replace("\r\n", "\n"))

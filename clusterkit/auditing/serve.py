@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import pandas as pd
 from filelock import FileLock
 
-from clusterkit.data.tables import read_table
+from clusterkit.data.tables import encoding_of, read_table
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import safe_csv_text
@@ -102,7 +102,7 @@ class ReviewFile:
         if not self.path.exists():
             return [], []
         try:
-            with self.path.open(encoding="utf-8-sig") as file:
+            with self.path.open(encoding=encoding_of(self.path)) as file:
                 blank = not any(line.strip() for line in islice(file, 1, None))
                 file.seek(0)
                 head = file.readline().strip()

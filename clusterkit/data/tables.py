@@ -11,8 +11,12 @@ Not by pandas: where rows have one cell more than the names, as with a comma at 
 takes the first column for an index, and every label moves to its neighbour.
 
 Rows never decide: a decimal comma, or a name with a semicolon, is in them and not in the names.
+
+Text is UTF-8, or UTF-16 where the file begins with the mark of its byte order, as what spreadsheets
+call Unicode text does.
 """
 
+import codecs
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -57,14 +61,13 @@ def read_table(
     Raises
     ------
     DataError
-        The file cannot be read, is not UTF-8 text, is no table, or has no rows; or its separator
-        cannot be told.
+        The file cannot be read, is no table or has no rows, or its separator cannot be told.
     """
     names: list[str] | None = None
     lines, numbers = list[list[str]](), list[int]()
     above, reader = 0, csv.reader(())
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
+        with source.open(encoding=encoding_of(source), newline="") as file:
             delimiter, above = _delimiter(file, source, separator, wanted, option)
             _skip_lines(file, above)
             reader = csv.reader(_bounded_lines(file), delimiter=delimiter, strict=True)
@@ -80,7 +83,8 @@ def read_table(
                 lines.append(cells)
                 numbers.append(number)
     except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not UTF-8 text; save it as CSV in UTF-8") from error
+        name = error.encoding.upper()[: len("UTF-16")]
+        raise DataError(f"{source} is not {name} text; save it as CSV in UTF-8") from error
     except (csv.Error, OSError) as error:
         # A line that was not handed on is not counted.
         line = above + max(reader.line_num + isinstance(error, _UnfitLineError), 1)
@@ -92,6 +96,21 @@ def read_table(
             f"{source} {lacks if names else 'is empty; it needs a line of column names'}"
         )
     return names, lines, numbers
+
+
+def encoding_of(source: Path) -> str:
+    """Return the codec of a table's text: UTF-16 where the mark of byte order says so, else UTF-8.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with source.open("rb") as file:
+        head = file.read(4)
+    # The mark of UTF-32 begins with that of UTF-16.
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return "utf-16" if wide and head != codecs.BOM_UTF32_LE else "utf-8-sig"
 
 
 def one_column_note(names: Sequence[str], separator: str = "auto", option: str = "") -> str:

@@ -1,23 +1,28 @@
-"""Of which assignments is a file of reviews?"""
+"""Of which assignments is a file of reviews, and which run made them?"""
 
 import logging
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from clusterkit.errors import ClusterkitError, DataError
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.errors import ClusterkitError, DataError, RunError
+from clusterkit.formats.assignments import load_assigned, read_record
 from clusterkit.formats.reviews import read_reviews
-from clusterkit.formats.run import find_run
+from clusterkit.formats.run import find_run, read_run_info
 
 log = logging.getLogger("clusterkit")
 
 ASSIGNMENTS = "assignments.csv"
 
+_RUNS = Path("runs")
+
 
 def folder_of_reviews(reviews: Path) -> Path:
     """Return the folder whose ``assignments.csv`` a file of reviews is about.
 
-    The one beside it; else that run under ``runs/`` whose assignments the rows name, wherever the
-    file lies; else the newest run that has assignments.
+    The one beside it; else the one whose assignments the rows name, wherever the file lies: of a
+    run under ``runs/``, of a further batch in its ``batches/``, or of a folder here; else the
+    newest run that has assignments.
 
     Raises
     ------
@@ -26,18 +31,57 @@ def folder_of_reviews(reviews: Path) -> Path:
     """
     if (reviews.parent / ASSIGNMENTS).is_file():
         return reviews.parent
-    newest = find_run(holding=ASSIGNMENTS)
     named = _named_in(reviews)
-    if not named:
-        return newest
-    runs = sorted(path.parent for path in newest.parent.glob(f"*/{ASSIGNMENTS}"))
-    for folder in [newest, *(run for run in runs if run != newest)]:
+    for folder in _places() if named else ():
         try:
             if named & set(load_assigned(folder / ASSIGNMENTS).fingerprints):
                 return folder
         except ClusterkitError as error:
             log.info("%s is not looked at: %s", folder, error)
-    return newest
+    return find_run(holding=ASSIGNMENTS)
+
+
+def run_of_assignments(folder: Path) -> Path | None:
+    """Return the run that made the ``assignments.csv`` of a folder; None: it is not found.
+
+    The folder itself, one above it, or one under ``runs/``. Of those that are not the folder itself
+    the run that the record beside the assignments names.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    if any((folder / name).is_file() for name in ("run.json", "manifest.csv")):
+        return folder
+    if not (folder / ASSIGNMENTS).with_suffix(".json").is_file():
+        return None
+    try:
+        made_by = read_record(folder / ASSIGNMENTS).run
+    except DataError as error:
+        log.info("the run of %s is not known: %s", folder, error)
+        return None
+    # Absolute: a relative path ends at the current folder.
+    above = (path / "run.json" for path in folder.absolute().parents)
+    for path in [path for path in above if path.is_file()] + sorted(_RUNS.glob("*/run.json")):
+        try:
+            if read_run_info(path.parent).id == made_by:
+                return path.parent
+        except RunError as error:
+            log.info("%s is not looked at: %s", path.parent, error)
+    return None
+
+
+def _places() -> Iterator[Path]:
+    """Yield folders that hold assignments, those of the newest run first."""
+    newest: Path | None = None
+    with suppress(RunError):
+        newest = find_run(holding=ASSIGNMENTS)
+    if newest is not None:
+        yield newest
+    for place in (f"{_RUNS}/*", f"{_RUNS}/*/batches/*", "*"):
+        for path in sorted(Path().glob(f"{place}/{ASSIGNMENTS}")):
+            if path.parent != newest:
+                yield path.parent
 
 
 def _named_in(reviews: Path) -> set[str]:

@@ -25,7 +25,7 @@ from clusterkit.methods.supported_confidence import SupportedConfidence
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """Thresholds, class proportions and promises, the same for every row.
+    """Thresholds, class proportions and promises, the same for every row of a batch.
 
     Attributes
     ----------
@@ -39,6 +39,8 @@ class DecisionRule:
         One for all classes, or one for each; empty: everything is assigned, nothing promised.
     set_thresholds : (K,) float
         Probability at which each class enters a label set.
+    novelty_p : (N,) float
+        Of the batch's rows, see `methods.novelty.novelty_p_values`: the proportions rest on them.
     """
 
     run: Run
@@ -47,14 +49,16 @@ class DecisionRule:
     prior: np.ndarray
     promises: list[Promise]
     set_thresholds: np.ndarray
+    novelty_p: np.ndarray
 
     @classmethod
     def of(cls, run: Run, config: Config, evidence: Evidence) -> "DecisionRule":
         """Choose thresholds for one batch, under the error that the config allows."""
         calibration = Calibration.from_dict(run.calibration)
+        novelty_p = _novelty_p(evidence, calibration)
         prior = calibration.prior
         if config.engine.label_shift:
-            prior = _estimated(evidence, calibration, config)
+            prior = _estimated(evidence, novelty_p, calibration, config)
         calibration = calibration.with_prior(prior)
         error, level = config.assign.max_error, config.assign.confidence
         promises: list[Promise] = []
@@ -65,7 +69,7 @@ class DecisionRule:
         entry = class_set_thresholds(
             calibration.true_prob, calibration.labels, len(run.classes), level
         )
-        return cls(run, config, calibration, prior, promises, entry)
+        return cls(run, config, calibration, prior, promises, entry, novelty_p)
 
     @property
     def max_error(self) -> float:
@@ -148,29 +152,31 @@ class DecisionRule:
         return PromiseRecord(**values)
 
 
-def _estimated(evidence: Evidence, calibration: Calibration, config: Config) -> np.ndarray:
+def _novelty_p(evidence: Evidence, calibration: Calibration) -> np.ndarray:
+    found = np.empty(len(evidence))
+    for rows, part in evidence.parts("novelty"):
+        found[rows] = novelty_p_values(part["novelty"], calibration.novelty, calibration.units)
+    return found
+
+
+def _estimated(
+    evidence: Evidence, novelty_p: np.ndarray, calibration: Calibration, config: Config
+) -> np.ndarray:
     """Estimate the class proportions of the images that are of known classes.
 
     An image that is like nothing labelled is of none of them: whichever it is nearest to would
     seem more frequent, and pull other images to itself.
     """
     # Texts are slow to read again in every round.
-    counted = [part["errors"] == "" for _, part in evidence.parts("errors")]
+    counted = np.empty(len(evidence), dtype=bool)
+    for rows, part in evidence.parts("errors"):
+        counted[rows] = part["errors"] == ""
     if config.assign.max_error is not None and not calibration.within_groups:
-        p_values = [
-            np.where(rows, novelty_p_values(part["novelty"], calibration.novelty,
-                                            calibration.units), 1.0)
-            for (_, part), rows in zip(evidence.parts("novelty"), counted, strict=True)
-        ]  # fmt: skip
-        read = np.concatenate(counted)
-        novel = np.zeros(len(read), dtype=bool)
-        found = benjamini_hochberg(np.concatenate(p_values)[read], config.engine.novelty_alpha)
-        novel[read] = found
-        ends = np.cumsum([len(rows) for rows in counted])[:-1]
-        counted = [rows & ~own for rows, own in zip(counted, np.split(novel, ends), strict=True)]
+        novel = benjamini_hochberg(novelty_p[counted], config.engine.novelty_alpha)
+        counted[counted] = ~novel
 
     def parts() -> Iterator[np.ndarray]:
-        for (_, part), rows in zip(evidence.parts("probs"), counted, strict=True):
-            yield part["probs"][rows].astype(float)
+        for rows, part in evidence.parts("probs"):
+            yield part["probs"][counted[rows]].astype(float)
 
     return estimate_prior_of(parts, calibration.prior, calibration.n_units)

@@ -13,7 +13,6 @@ from clusterkit.methods.cluster_splits import split_by_label
 from clusterkit.methods.clustering import cluster_refused, cluster_space_of
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_propagation import unit_length
-from clusterkit.methods.novelty import novelty_p_values
 
 
 @dataclass
@@ -94,20 +93,17 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
     rule : DecisionRule
     """
     found = Decisions.empty(len(evidence))
-    calibration = rule.calibration
+    found.novelty_p = rule.novelty_p
     # The first of several labelled images with the same bytes is named.
     known = pd.Index(rule.run.manifest["image_id"])
     first = pd.Series(np.arange(len(known)), index=known)[~known.duplicated()]
     answered = set(rule.run.info.without_label)
-    names = ("ids", "errors", "probs", "novelty", "nearest_classes", "near")
+    names = ("ids", "errors", "probs", "nearest_classes", "near")
     for rows, part in evidence.parts(*names):
         probs, failed = rule.probs(part["probs"]), part["errors"] != ""
         best = probs.argmax(axis=1)
         found.failed[rows], found.best[rows] = failed, best
         found.confidence[rows] = probs[np.arange(len(probs)), best]
-        found.novelty_p[rows] = novelty_p_values(
-            part["novelty"], calibration.novelty, calibration.units
-        )
         like = np.column_stack([best, part["nearest_classes"]])
         found.untestable[rows] = _first_of(like, rule.untestable)
         found.answered[rows] = [identity in answered for identity in part["ids"]]

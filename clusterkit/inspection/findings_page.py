@@ -1,7 +1,5 @@
 """The page: one HTML file with the pictures of each finding side by side."""
 
-import base64
-import hashlib
 import logging
 import re
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import ImageError
 from clusterkit.formats.atomic import final_name, is_abandoned, replacing, write_text
+from clusterkit.formats.page_script import page_script
 from clusterkit.inspection.files_left_out import LEFT_OUT
 from clusterkit.inspection.findings import (
     KINDS,
@@ -95,8 +94,7 @@ def render_page(
     loader = PackageLoader("clusterkit.inspection")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined,
                               trim_blocks=True)  # fmt: skip
-    # As the browser's parser reads it, whatever the line ends of this checkout.
-    script = loader.get_source(environment, "page.js")[0].replace("\r\n", "\n")
+    script, digest = page_script("clusterkit.inspection", ["page.js"])
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
@@ -105,7 +103,7 @@ def render_page(
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],
         css=Markup(loader.get_source(environment, "page.css")[0]),
         js=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        digest=digest,
         questions=asked,
         key=key,
         generator=Markup(GENERATOR),

@@ -2,14 +2,17 @@
 
 import logging
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from clusterkit.errors import RunError
 from clusterkit.inspection.findings import Finding
+
+if TYPE_CHECKING:
+    from clusterkit.formats.held_out_record import HeldOutRecord
 
 log = logging.getLogger("clusterkit")
 
@@ -53,7 +56,11 @@ def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Fin
     except ImportError:
         return [], f"label errors were not looked for: cleanlab is not installed ({INSTALL})"
     try:
-        record = _read(run)
+        # They import torch, which a data set without a run need not wait for.
+        from clusterkit.formats.held_out_record import HeldOutRecord
+        from clusterkit.formats.run import Run, find_run
+
+        record = HeldOutRecord.of(Run.load(run or find_run()))
     except RunError as error:
         if run is not None:
             raise
@@ -73,31 +80,9 @@ def label_suspects(rows: pd.DataFrame, run: Path | str | None) -> tuple[list[Fin
     return found, f"label errors were looked for among {len(places)} images that {of} held out"
 
 
-@dataclass(frozen=True)
-class _Record:
-    """Held-out predictions of a run: (n,) ids and (n, K) probabilities."""
-
-    name: str
-    classes: list[str]
-    ids: np.ndarray
-    probs: np.ndarray
-
-
-def _read(run: Path | str | None) -> _Record:
-    # Both import torch, which a data set without a run need not wait for.
-    from clusterkit.formats.run import Run, find_run
-    from clusterkit.methods.calibration import Calibration
-
-    loaded = Run.load(run or find_run())
-    calibration = Calibration.from_dict(loaded.calibration)
-    try:
-        ids = loaded.manifest["image_id"].to_numpy()[calibration.rows]
-    except IndexError as error:
-        raise RunError(f"run {loaded.path} is damaged ({error}); fit it again") from error
-    return _Record(loaded.path.name, loaded.classes, ids, calibration.probs)
-
-
-def _match(rows: pd.DataFrame, record: _Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _match(
+    rows: pd.DataFrame, record: "HeldOutRecord"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return places in `rows`, (n,) labels now, and (n, K) probabilities of held-out images."""
     held = {image_id: i for i, image_id in enumerate(record.ids)}
     number = {label: i for i, label in enumerate(record.classes)}

@@ -9,6 +9,8 @@ import pandas as pd
 
 from clusterkit.data.labelled import Labelled
 from clusterkit.errors import RunError
+from clusterkit.formats.held_out_record import HeldOutRecord
+from clusterkit.formats.review_place import run_of_assignments
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 
@@ -76,17 +78,16 @@ def _may_be_chance(lost: int, gained: int) -> bool:
 
 def _earlier(assignments: str | None) -> pd.DataFrame | None:
     """Return image_id, label and says of the images that the earlier run held out."""
-    if assignments is None:
+    made_by = None if assignments is None else run_of_assignments(Path(assignments).parent)
+    if made_by is None:
         return None
     try:
-        run = Run.load(Path(assignments).parent)
-        held = Calibration.from_dict(run.calibration)
-        ids = run.manifest["image_id"].to_numpy()[held.rows]
-    except (RunError, IndexError) as error:
+        held = HeldOutRecord.of(Run.load(made_by))
+    except RunError as error:
         log.info("nothing is compared with an earlier run: %s", error)
         return None
-    names = np.array(run.classes, dtype=object)
-    found = {"image_id": ids, "label": names[held.labels], "says": names[held.predicted]}
+    names = np.array(held.classes, dtype=object)
+    found = {"image_id": held.ids, "label": names[held.labels], "says": names[held.predicted]}
     return pd.DataFrame(found).drop_duplicates("image_id")
 
 

@@ -162,6 +162,14 @@ def test_rows_are_added_and_nothing_is_lost(served, assignment):
     assert review(reviews)["rows"] == 41
 
 
+def test_rows_are_added_to_what_a_spreadsheet_saved(served, assignment):
+    server, reviews = served
+    post(server, [row(assignment.table)])
+    reviews.write_text(reviews.read_text().replace(",", "\t"), encoding="utf-16")
+    assert post(server, [row(assignment.table, 1)])[0] == 200
+    assert len(read_reviews(reviews)) == 2
+
+
 def test_a_reviews_file_that_cannot_be_used_is_left_alone(run, assignment, tmp_path):
     assigned = load_assigned(assignment.path)
     long = "image_id,label,decision\nx," + "y" * 10_000_000 + ",relabel\n"

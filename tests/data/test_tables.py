@@ -1,5 +1,6 @@
 """Tables as people have them: every dialect gives the same cells, and none is guessed wrongly."""
 
+import codecs
 import csv
 import io
 
@@ -123,10 +124,36 @@ def test_a_mark_of_byte_order_is_no_part_of_a_name(tmp_path, text):
     assert read(path)[:2] == (["image", "label"], [["a,b.png", "x"]])
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-32", "cp1252", "utf-16-le"])
 def test_other_encodings_are_named(tmp_path, encoding):
     (tmp_path / "t.csv").write_text("image;label\na;gutartig ß\n", encoding=encoding)
-    with pytest.raises(DataError, match="not UTF-8 text; save it as CSV in UTF-8"):
+    with pytest.raises(DataError, match="save it as CSV in UTF-8"):
+        read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [
+        ("image\tlabel\r\na.png\tgutartig ß 𝄞\r\n", "auto"),
+        ("sep=\t\r\nimage\tlabel\r\na.png\tgutartig ß 𝄞\r\n", "auto"),
+        ('image;label\n"a.png";gutartig ß 𝄞\n', ";"),
+    ],
+)
+def test_unicode_text_of_a_spreadsheet(tmp_path, mark, text, separator):
+    codec = "utf-16-le" if mark == codecs.BOM_UTF16_LE else "utf-16-be"
+    path = tmp_path / "t.txt"
+    path.write_bytes(mark + text.encode(codec))
+    assert read(path, separator=separator)[:2] == (
+        ["image", "label"],
+        [["a.png", "gutartig ß 𝄞"]],
+    )
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfei", b"\xff\xfe\x00\xd8\x00\x00", b"\xfe\xff\xdc\x00"])
+def test_broken_utf_16_is_named(tmp_path, data):
+    (tmp_path / "t.csv").write_bytes(data)
+    with pytest.raises(DataError, match="not UTF-16 text; save it as CSV in UTF-8"):
         read(tmp_path / "t.csv")
 
 

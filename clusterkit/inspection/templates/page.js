@@ -1,4 +1,3 @@
-"use strict";
 // Which label is right? One key an answer; answers are rows of a reviews.csv.
 const find = (id) => document.getElementById(id);
 const data = find("data").dataset;
@@ -56,7 +55,8 @@ function show() {
   find("progress").textContent = `${answers.size} of ${questions.length} answered`;
   find("export").disabled = answers.size === 0;
   find("undo").disabled = steps.length === 0;
-  questions.forEach((question, number) => boxes.get(question.finding).classList.toggle("current", number === at));
+  for (const [number, question] of questions.entries())
+    boxes.get(question.finding).classList.toggle("current", number === at);
 }
 
 function answer(question, one) {
@@ -127,24 +127,10 @@ function rows() {
   return found;
 }
 
-// No spreadsheet must run a cell as a formula; clusterkit takes the apostrophe away again.
-const formula = /^[=+\-@\t\r']/;
-const numbers = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/;
-
-function cell(text) {
-  const safe = formula.test(text) && !numbers.test(text) ? "'" + text : text;
-  return /[",\r\n]/.test(safe) || safe !== safe.trim() ? '"' + safe.replaceAll('"', '""') + '"' : safe;
-}
-
 function exportReviews() {
-  const columns = ["image_id", "image", "label", "decision", "reviewer", "time", "note"];
-  const lines = rows().map((row) => columns.map((name) => cell(String(row[name] ?? ""))).join(","));
-  const link = make("a");
-  link.href = URL.createObjectURL(new Blob([[columns.join(","), ...lines].join("\n") + "\n"], { type: "text/csv;charset=utf-8" }));
-  link.download = "reviews.csv";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  say(`${lines.length} rows exported: clusterkit fit … --reviews reviews.csv`);
+  const answered = rows();
+  downloadReviews(answered);
+  say(`${answered.length} rows exported: clusterkit fit … --reviews reviews.csv`);
 }
 
 function keep() {

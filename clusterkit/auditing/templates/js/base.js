@@ -3,6 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const statuses = ["all", "assigned", "review", "novel", "duplicate", "failed"];
 const find = (id) => document.getElementById(id);
 const names = new Intl.Collator("en", { numeric: true });
+const decisionWords = { accept: "accepted", relabel: "labelled", reject: "rejected", skip: "skipped" };
 const served = location.protocol !== "file:";
 
 // What is looked at: the tab, the overlay, the filtered rows, and the place among them.

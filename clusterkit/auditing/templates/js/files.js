@@ -1,27 +1,9 @@
-// reviews.csv: written and read here as clusterkit does.
-const columns = ["image_id", "image", "label", "decision", "reviewer", "time", "note"];
-const further = ["assignments", "ground_truth"]; // written where a row has them
+// reviews.csv: read here as clusterkit does.
 const decisions = ["accept", "relabel", "reject", "skip"];
-const formula = /^[=+\-@\t\r']/;
-
-// No spreadsheet must run a cell as a formula; reading takes the apostrophe away again.
-// A plain number, or a set of them, is no formula.
-const numbers = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(\|[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?)*$/;
-const guard = (text) => (formula.test(text) && !numbers.test(text) ? "'" + text : text);
 const unguard = (text) => (text.startsWith("'") && formula.test(text.slice(1)) ? text.slice(1) : text);
 
 // Files of before ids that no program reads as a number hold bare digits.
 const textId = (id) => (/^(?=[0-9a-f]{16}(#|$))[0-9]+([de][0-9]+)?[df]?(#|$)/.test(id) ? "x" + id : id);
-
-function quote(text) {
-  return /[",\r\n]/.test(text) || text !== text.trim() ? '"' + text.replaceAll('"', '""') + '"' : text;
-}
-
-function toCsv(rows) {
-  const named = [...columns, ...further.filter((name) => rows.some((row) => row[name]))];
-  const lines = rows.map((row) => named.map((name) => quote(guard(String(row[name] ?? "")))).join(","));
-  return [named.join(","), ...lines].join("\n") + "\n";
-}
 
 // RFC 4180: quoted cells may hold separators, quotes and line breaks.
 function parseCsv(text) {
@@ -128,12 +110,8 @@ function take(rows, undoable = false) {
 
 function exportReviews() {
   const rows = allRows();
-  const link = make("a");
-  link.href = URL.createObjectURL(new Blob([toCsv(rows)], { type: "text/csv;charset=utf-8" }));
-  link.download = "reviews.csv";
-  link.click();
+  downloadReviews(rows);
   store.exported = true;
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   say(`${plural(rows.length, "decision")} exported. Put reviews.csv beside the assignments.csv of this run.`);
 }
 

@@ -69,12 +69,11 @@ const listed = (pairs) => pairs.map(([name, count]) => `${name}: ${count.toLocal
 
 function summaryRows() {
   const decided = decidedCards();
-  const words = { accept: "accepted", relabel: "labelled", reject: "rejected", skip: "skipped" };
   const { open } = progress();
   const changes = tally(decided.filter(({ card, verdict }) => verdict.label && verdict.label !== card.predicted_label)
     .map(({ card, verdict }) => `${novel(card) || !card.predicted_label ? "no label" : card.predicted_label} → ${verdict.label}`));
   return [
-    ["Decided", [listed(tally(decided.map(({ verdict }) => words[verdict.decision]))), `open: ${open.toLocaleString("en")}`].filter(Boolean).join(" · ")],
+    ["Decided", [listed(tally(decided.map(({ verdict }) => decisionWords[verdict.decision]))), `open: ${open.toLocaleString("en")}`].filter(Boolean).join(" · ")],
     ["Labels changed", changes.length ? listed(changes) : "none"],
     ["By", listed(tally(decided.map(({ verdict }) => verdict.reviewer || "nobody named")))],
     ...readerRows(),

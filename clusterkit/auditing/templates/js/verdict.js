@@ -1,9 +1,8 @@
 // What stands under a card or a cluster: the decision so far, and the ways to decide.
 function verdictText(verdict, own) {
   if (!verdict) return "not decided";
-  const texts = { accept: `accepted: ${verdict.label}`, relabel: `labelled: ${verdict.label}`,
-    reject: "rejected", skip: "skipped" };
-  return texts[verdict.decision] + (verdict.from === "cluster" ? ` (as cluster ${own.cluster})` : "");
+  const label = ["accept", "relabel"].includes(verdict.decision) ? `: ${verdict.label}` : "";
+  return decisionWords[verdict.decision] + label + (verdict.from === "cluster" ? ` (as cluster ${own.cluster})` : "");
 }
 
 function showVerdict(box) {
