@@ -287,7 +287,7 @@ def test_one_image_large_is_decided_and_saved_straight_away(served, visit):
     tab.press("Escape")
     tab.tab.click("#end")
     assert f"clusterkit fit LABELS --reviews {reviews}" in tab.text("#finish")
-    assert "Every decision is in that file already." in tab.text("#finish")
+    assert f"Every decision is in {reviews} already." in tab.text("#finish")
 
 
 def test_a_server_that_is_gone_is_said_and_nothing_is_lost(served, browser, assignment):

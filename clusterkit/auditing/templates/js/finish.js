@@ -138,10 +138,12 @@ const shellText = (path) => (/^[\w./:-]+$/.test(path) ? path : `'${path.replaceA
 function nextSteps() {
   const path = reviewsPath();
   const command = make("pre", "", `clusterkit fit LABELS --reviews ${shellText(path || "reviews.csv")}`);
-  const where = served ? "Every decision is in that file already." : path ? `Put reviews.csv there: ${path}` : "Put reviews.csv beside the assignments.csv of the run.";
-  return [make("p", "", where), make("p", "", "Then learn from it; LABELS is what the run was fitted to:"), command,
-    make("p", "soft", "If the page was sent to you, send reviews.csv to the person who made it.")];
+  const where = served ? `Every decision is in ${path || "reviews.csv"} already.` : path ? `Put reviews.csv there: ${path}` : "Put reviews.csv beside the assignments.csv of the run.";
+  const steps = [make("p", "", where), make("p", "", "Then learn from it; LABELS is what the run was fitted to:"), command];
+  return served ? steps : [...steps, make("p", "soft", "If the page was sent to you, send reviews.csv to the person who made it.")];
 }
+
+const shortTime = (verdict) => verdict.time.slice(0, 16).replace("T", " ");
 
 // On paper: the promise and the counts of the page, then every decision.
 function drawReport() {
@@ -154,16 +156,15 @@ function drawReport() {
   };
   table.append(make("thead"), make("tbody"));
   table.tHead.append(row("th", ["Image", "Was", "Is", "Decision", "Reviewer", "Time (UTC)", "Note"]));
-  const words = { accept: "accepted", relabel: "labelled", reject: "rejected", skip: "skipped" };
   for (const { card, verdict } of decidedCards()) {
     const guess = novel(card) ? "" : card.predicted_label;
     table.tBodies[0].append(row("td", [card.image, `${data.status_words[card.status]}${guess ? `: ${guess}` : ""}`, verdict.label,
-      words[verdict.decision] + (verdict.from === "cluster" ? ` as cluster ${card.cluster}` : ""),
-      verdict.reviewer, verdict.time.slice(0, 16).replace("T", " "), verdict.note || ""]));
+      decisionWords[verdict.decision] + (verdict.from === "cluster" ? ` as cluster ${card.cluster}` : ""),
+      verdict.reviewer, shortTime(verdict), verdict.note || ""]));
   }
   for (const cluster of data.clusters) {
     const named = verdicts.get(clusterId(cluster.cluster));
-    if (named) table.tBodies[0].append(row("td", [`cluster ${cluster.cluster}: ${plural(cluster.size, "image")}`, "", named.label, words[named.decision], named.reviewer, named.time, named.note || ""]));
+    if (named) table.tBodies[0].append(row("td", [`cluster ${cluster.cluster}: ${plural(cluster.size, "image")}`, "", named.label, decisionWords[named.decision], named.reviewer, shortTime(named), named.note || ""]));
   }
   box.replaceChildren(make("h2", "", "Review"), facts(summaryRows()));
   if (showBeyond()) box.append(make("p", "", showBeyond()));
