@@ -177,6 +177,9 @@ def _sure(card: "Card", labels: list[str], record: ShownRecord) -> str:
     if card.status == "review":
         return f"{_lead(card.reason)}{f' ({shown})' if shown else ''}: {question(labels)}"
     if card.status == "duplicate":
+        if card.confidence is not None and card.confidence < 1:
+            return ("The same file as an image that was named with its cluster: nobody has looked "
+                    "at it.")  # fmt: skip
         return "The same file as a labelled image: it has the label that a person gave."
     if card.status == "assigned" and shown:
         return f"{shown[0].upper()}{shown[1:]} sure"

@@ -26,6 +26,7 @@ from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import empty_like
 from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
+from clusterkit.formats.cluster_trust import CheckedMembers
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.run_info import RunInfo
 from clusterkit.formats.run_settings import with_config
@@ -81,6 +82,17 @@ class Run:
     def labels(self) -> np.ndarray:
         """(N,) int: the class of each labelled image, as an index into `classes`."""
         return self.manifest["label"].map({c: i for i, c in enumerate(self.classes)}).to_numpy()
+
+    @property
+    def trust(self) -> np.ndarray:
+        """(N,) float in (0, 1]: of each label; 1 but where it is that of a cluster's name alone."""
+        known = self.info.trust_of_names
+        # A run of before the counts were kept: nobody is known to have looked.
+        unknown = CheckedMembers(0, 0).trust
+        return np.array([
+            known.get(of, unknown) if str(of).startswith("cluster:") else 1.0
+            for of in self.manifest["provenance"]
+        ], dtype=float)  # fmt: skip
 
     @property
     def data_root(self) -> Path:

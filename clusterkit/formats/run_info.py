@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from clusterkit.errors import RunError
+from clusterkit.formats.cluster_trust import CheckedMembers
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
 
@@ -164,6 +165,25 @@ class RunInfo(JsonRecord):
         if not isinstance(found, dict):
             return {}
         return {str(k): v for k, v in found.items() if v in ("skipped", "rejected")}
+
+    @property
+    def trust_of_names(self) -> dict[str, float]:
+        """Provenance ``cluster:<n>`` → trust in (0, 1) in its name; see `cluster_trust`.
+
+        Of a number that several batches used, the least.
+        """
+        found: dict[str, float] = {}
+        clusters = self.reviews.get("clusters")
+        for named in clusters if isinstance(clusters, list) else []:
+            try:
+                number = int(named["cluster"])
+                counts = CheckedMembers(int(named["looked_at"]), int(named["agreeing"]))
+            except (TypeError, KeyError, ValueError, OverflowError):
+                continue
+            if 0 <= counts.agreeing <= counts.looked_at:
+                key = f"cluster:{number}"
+                found[key] = min(counts.trust, found.get(key, 1.0))
+        return found
 
     @classmethod
     def of_run(cls, values: dict[str, Any], where: str) -> Self:

@@ -110,8 +110,9 @@ def decide(evidence: Evidence, groups: np.ndarray, rule: DecisionRule) -> Decisi
         same = first.reindex(part["ids"]).fillna(-1).to_numpy(dtype=np.int32)
         found.same[rows] = np.where(failed, -1, same)
         found.near[rows] = np.where(failed | (found.same[rows] >= 0), -1, part["near"])
-    # A person gave the label of the labelled copy.
-    found.confidence[found.same >= 0] = 1.0
+    # A person gave the label of the labelled copy, or of a cluster that it lay in.
+    copies = found.same >= 0
+    found.confidence[copies] = rule.run.trust[found.same[copies]]
     _set_statuses(found, rule)
     if found.refused.any():
         labelled = Reduction.stored_in(rule.run)(rule.run.gallery["features"])

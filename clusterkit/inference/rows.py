@@ -87,7 +87,9 @@ class _RowBuilder:
             "status": self.found.status[rows],
             "predicted_label": self.classes[best],
             "confidence": np.where(
-                self.found.same[rows] >= 0, 1.0, self.rule.supported(self.found.confidence[rows])
+                self.found.same[rows] >= 0,
+                self.found.confidence[rows],
+                self.rule.supported(self.found.confidence[rows]),
             ),
             "label_set": self._join(sets),
             "classifier_label": self.classes[first],
@@ -180,7 +182,8 @@ def _reason(row: Any, limit: _Limit, promised: bool, unusual: str, why_nothing: 
     if row.status == "failed":
         return ""
     if row.status == "duplicate":
-        return f"The same file as the labelled image {row.duplicate_of}."
+        named = ", which was named with its cluster and looked at by nobody" * (row.confidence < 1)
+        return f"The same file as the labelled image {row.duplicate_of}{named}."
     if row.status == "novel":
         return f"Unlike every labelled image (p = {row.novelty_p:.3f})."
     if unusual:

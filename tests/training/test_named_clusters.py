@@ -101,7 +101,16 @@ def test_members_that_were_looked_at_make_it_one(batch):
     (named,) = run.info.reviews["clusters"]
     # Every third of 24 and of 12.
     assert (named["looked_at"], named["agreeing"]) == (12, 8)
-    assert (manifest["provenance"] == "cluster:0").sum() == 16
+    unseen = set(manifest.index[manifest["provenance"] == "cluster:0"])
+    assert len(unseen) == 16
+    # Again in a batch, an image that nobody looked at is as sure as its cluster's name: 9 / 14.
+    folder = batch[0]
+    table = assign(run, folder / "u.csv", features=folder / "u.npz", out=folder / "u2.csv").table
+    copies = table[table["status"] == "duplicate"].set_index("image")
+    assert set(copies.index[copies["confidence"] == 1]) == set(copies.index) - unseen
+    assert copies.loc[sorted(unseen), "confidence"].unique() == pytest.approx(9 / 14, abs=1e-6)
+    named = copies["reason"].str.contains("named with its cluster and looked at by nobody")
+    assert set(copies.index[named]) == unseen
 
 
 def test_a_fall_is_said_with_the_reviews_it_falls_with(batch, caplog):
