@@ -72,6 +72,11 @@ def wait_for_rows(reviews, count: int) -> None:
         time.sleep(0.05)
 
 
+def look_again(tab) -> None:
+    """Come back to the tab: it asks at once, and not after its seconds."""
+    tab.tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 def holding(reviews) -> dict[str, tuple[str, str]]:
     """Which answer holds for each image, as the command `review` reads it: label, reviewer."""
     rows = read_reviews(reviews)
@@ -95,6 +100,7 @@ def test_a_second_reader_is_blind_until_the_answer(served, visit):
     assert "Dr A said ring" in second.text("#said")
     # Nothing of the first one's is gone, here or there.
     assert first.text("#progress") == "3 of 6 decided"
+    look_again(first)
     first.wait("#cards > * >> nth=1", "Dr B said dots")
     assert read_reviews(reviews)["reviewer"].tolist() == ["Dr A"] * 3 + ["Dr B"] * 2
 
@@ -169,6 +175,7 @@ def test_two_without_names_are_told(served, visit):
     for tab in (first, second):
         tab.wait("#saved", "every decision is saved")
     answer(first, "1", reviews)
+    look_again(second)
     second.wait("#said.alarm", "Somebody without a name answers here too")
 
 
@@ -179,6 +186,25 @@ def test_only_what_nobody_has_answered(served, visit):
     second.tab.click("#filters summary")
     second.tab.select_option("#done", "nobody")
     assert second.tab.locator(".card").count() == 4
+
+
+def name_cluster(tab, name: str) -> None:
+    tab.tab.click("[data-tab=clusters]")
+    tab.tab.fill(".naming input >> nth=0", name)
+    tab.press("Enter")
+    tab.tab.click("#check-name")
+
+
+def test_the_name_of_a_cluster_is_shown_after_the_own_name(tmp_path, visit):
+    with serving(tmp_path, [card(n, cluster=0) for n in range(4)]) as (server, reviews):
+        name_cluster(sit(visit, server, "Dr A"), "rosette")
+        wait_for_rows(reviews, 5)
+        second = sit(visit, server, "Dr B")
+        second.tab.click("[data-tab=clusters]")
+        assert "Dr A has answered" in second.text(".cluster .decided")
+        assert "rosette" not in second.text(".cluster .decided")
+        name_cluster(second, "ring")
+        second.wait(".cluster .decided", "Dr A said rosette")
 
 
 def test_what_is_undone_no_longer_holds(served, visit):

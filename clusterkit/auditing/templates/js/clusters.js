@@ -68,6 +68,8 @@ function showNaming(box) {
   const own = membersOf(cluster).filter(ownDecision).length;
   const text = verdictText(verdict, {}) + (verdict && verdict.decision === "accept" && !verdict.label ? "each image's own guess" : "");
   const status = make("p", "decided", text + (own ? `; ${plural(own, "image")} decided by ${own === 1 ? "itself" : "themselves"}` : ""));
+  const namers = namersText(cluster.cluster);
+  if (namers) status.append(make("span", "noted", `; ${namers}`));
   const row = make("div", "actions");
   row.append(action("reject all", "x", () => setCluster(cluster, "reject", "")),
     action("skip", "s", () => setCluster(cluster, "skip", "")));

@@ -65,10 +65,19 @@ const sameOrOther = ({ row, said: theirs }, mine) => `${readerName(row)} said ${
 
 // Blind before the own answer: then what the others said.
 function readersText(card) {
-  const answers = colleagues.size ? answersOf(card) : [];
-  const own = verdictOf(card);
+  return colleagues.size ? answersText(answersOf(card), verdictOf(card), card.image_id) : "";
+}
+
+// The same of the name of a whole cluster.
+function namersText(number) {
+  const id = clusterId(number);
+  const answers = [...(colleagues.get(id) || new Map()).values()].map((row) => ({ row, said: said({ ...row, image_id: id }) }));
+  return answersText(answers, verdicts.get(id), id);
+}
+
+function answersText(answers, own, id) {
   if (own && own.decision !== "skip") {
-    const mine = said({ ...own, image_id: card.image_id });
+    const mine = said({ ...own, image_id: id });
     return answers.map((answer) => sameOrOther(answer, mine)).join(", ");
   }
   const who = new Intl.ListFormat("en").format(answers.map(({ row }) => readerName(row)));
