@@ -16,10 +16,10 @@ from clusterkit.config import config_from_dict
 from clusterkit.sample import make_sample
 from tests.browser import Watched, open_browser
 
-# Random weights and heads only: seconds, and every step of the path is taken.
+# A small network, random weights and heads only: seconds, and every step of the path is taken.
 SETTINGS = {
     "image": {"size": 48},
-    "model": {"backbone": "resnet18", "weights": "none"},
+    "model": {"backbone": "squeezenet1_1", "weights": "none"},
     "train": {"strategy": "head", "siamese_epochs": 4, "folds": 3},
     "assign": {"max_error": 0.4, "batch_size": 16, "workers": 0},
     "audit": {"limit": 12},

@@ -101,7 +101,7 @@ def test_what_a_run_keeps(given, files):
     assert info["backbone"] == "features"
     assert info["features"]["files"] == [{"name": "l.npz", "sha256": digest}]
     assert info["features"]["dimension"] == 2 * sum(info["features"]["depths"])
-    assert info["features"]["encoder"]["backbone"] == "resnet18"
+    assert info["features"]["encoder"]["backbone"] == "squeezenet1_1"
     loaded = Run.load(given.path)
     assert loaded.info.features == given.info.features
     record = json.loads((given.path / "assignments.json").read_text())

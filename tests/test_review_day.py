@@ -106,7 +106,7 @@ def test_from_a_folder_on_a_stick_to_the_next_run(handed_over, visit, command, s
     assert code == 0, err
     assert "40" in out
     config = tmp_path / "c.toml"
-    config.write_text('[image]\nsize = 48\n[model]\nbackbone = "resnet18"\nweights = "none"\n'
+    config.write_text('[image]\nsize = 48\n[model]\nbackbone = "squeezenet1_1"\nweights = "none"\n'
                       '[train]\nstrategy = "head"\nsiamese_epochs = 4\nfolds = 3\n')  # fmt: skip
     code, out, err = command("fit", sample / "labels.csv", "--reviews", both[0], "--reviews",
                              both[1], "--run", "runs/two", "--config", config)  # fmt: skip

@@ -42,7 +42,7 @@ def test_from_the_page_to_the_next_run(run, assignment, sample, config, command,
     assert code == 0, err
     settings = tmp_path / "c.toml"
     settings.write_text(
-        '[image]\nsize = 48\n[model]\nbackbone = "resnet18"\nweights = "none"\n'
+        '[image]\nsize = 48\n[model]\nbackbone = "squeezenet1_1"\nweights = "none"\n'
         '[train]\nstrategy = "head"\nsiamese_epochs = 4\nfolds = 3\n'
     )
     code, _, err = command("fit", sample / "labels.csv", "--reviews", folder / "reviews.csv",

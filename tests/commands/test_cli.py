@@ -38,7 +38,7 @@ def failing(command):
 def toml(tmp_path_factory):
     path = tmp_path_factory.mktemp("config") / "small.toml"
     path.write_text(
-        '[image]\nsize = 48\n[model]\nbackbone = "resnet18"\nweights = "none"\n'
+        '[image]\nsize = 48\n[model]\nbackbone = "squeezenet1_1"\nweights = "none"\n'
         '[train]\nstrategy = "head"\nsiamese_epochs = 2\nfolds = 2\n'
         "[assign]\nmax_error = 0.4\nworkers = 0\n[audit]\nlimit = 8\n"
     )
@@ -250,7 +250,7 @@ def test_mistakes_about_weights(failing, sample, toml, tmp_path):
     torch.save({"x": print}, tmp_path / "code.pth")
     fit_command = ("fit", sample / "labels.csv", "--config", toml, "--run", tmp_path / "run")
     for options, message in [
-        (("--weights", tmp_path / "alexnet.pth"), "do not fit backbone 'resnet18'"),
+        (("--weights", tmp_path / "alexnet.pth"), "do not fit backbone 'squeezenet1_1'"),
         (("--weights", tmp_path / "text.pth"), "is not a file of plain tensors"),
         (("--weights", tmp_path / "code.pth"), "is not a file of plain tensors"),
         (("--weights", tmp_path / "none.pth"), "does not exist"),

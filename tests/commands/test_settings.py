@@ -48,7 +48,7 @@ def test_options_are_those_of_the_config():
 
 
 def test_a_changed_default_shows_in_the_help(monkeypatch):
-    monkeypatch.setattr(AuditConfig.__init__, "__defaults__", (321, "gradcam", "copy", 200))
+    monkeypatch.setattr(AuditConfig.__init__, "__defaults__", (321, "gradcam", "copy", 200, 9))
     assert Config().audit.limit == 321
     option = ConfigOption(["--limit"], key="audit.limit", help="Images with CAMs")
     assert option.help == "Images with CAMs; default 321."

@@ -17,7 +17,7 @@ SETTINGS = """
 [image]
 size = 48
 [model]
-backbone = "resnet18"
+backbone = "squeezenet1_1"
 weights = "none"
 [train]
 strategy = "head"
