@@ -361,6 +361,7 @@ def test_a_near_duplicate_is_never_novel(run, sample, config, tmp_path):
     assert (found["status"][near] != "novel").all()
 
 
+@pytest.mark.slow
 def test_a_runs_frames_hold_beside_another_config(tmp_path, config):
     rng = np.random.default_rng(0)
     for n in range(12):

@@ -122,7 +122,9 @@ def test_a_folder_that_cannot_be_written(
     assert not list(out.iterdir())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "demo")) for n in NAMES]
+)
 @pytest.mark.parametrize("what", ["file above", "long name", "file below a file"])
 def test_a_path_that_cannot_be(
     what, name, command, run, assignment, sample, tmp_path, nothing_is_computed

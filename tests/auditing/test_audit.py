@@ -49,6 +49,7 @@ def edit(run, change) -> None:
     change(table).to_csv(run / "assignments.csv", index=False)
 
 
+@pytest.mark.slow
 def test_pictures_of_cards_are_what_they_say(page, run, assignment):
     table = assignment.table.set_index("image")
     cards = [card for card in cards_of(page) if card["status"] != "failed"]
@@ -91,6 +92,7 @@ def test_the_large_view_has_copies_of_the_pixels(page):
                 assert (picture.size, picture.format) == ((48, 48), "PNG")
 
 
+@pytest.mark.slow
 def test_links_and_a_budget_for_copies(copied, command):
     code, _, err = command("audit", "--run", copied, "--originals", "link")
     assert code == 0, err
@@ -195,6 +197,7 @@ def test_others_files_are_left_alone(copied, command, tmp_path):
     assert picture.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_labelled_images_that_are_gone_are_said(copied, command):
     (copied.parent / "data" / "labeled").rename(copied.parent / "elsewhere")
     code, _, err = command("audit", "--run", copied)

@@ -188,6 +188,7 @@ def test_known_places_are_compared_with_the_middle(predictor, pairs):
     assert any("No place" in note for note in nowhere.notes)
 
 
+@pytest.mark.slow
 def test_both_sides_are_measured_at_their_own_places(predictor, pairs, monkeypatch):
     n = len(pairs[0])
     side = pairs[0].shape[1]

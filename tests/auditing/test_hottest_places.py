@@ -86,6 +86,7 @@ def test_maps_on_the_object_pass_and_maps_beside_it_fail():
     assert empty.measured()["failed"] == []
 
 
+@pytest.mark.slow
 def test_hottest_places_at_random_are_seldom_called_more_than_chance():
     """Every false alarm counts, of both places on all three maps of a run."""
     rng = np.random.default_rng(3)
@@ -169,6 +170,7 @@ def planted(run, assignment, config, monkeypatch, tmp_path):
     return page
 
 
+@pytest.mark.slow
 def test_the_page_begins_without_maps_that_point_at_the_border(planted):
     data, cams, out = planted(0, 0)
     assert data["overlays"] == cams["overlays"] == "off"
@@ -179,6 +181,7 @@ def test_the_page_begins_without_maps_that_point_at_the_border(planted):
     assert "Heat maps are off" not in (out / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_maps_that_are_off_can_be_switched_on(planted, visit):
     _, _, out = planted(0, 0)
     page = visit((out / "index.html").as_uri())

@@ -208,7 +208,8 @@ def test_a_browser_that_stores_nothing_says_so(visit, page):
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(visit, page, scheme):
     pytest.importorskip("axe_playwright_python.sync_playwright")
     tab = visit(page.as_uri(), color_scheme=scheme, bypass_csp=True)
@@ -223,6 +224,7 @@ def test_axe_finds_nothing_serious(visit, page, scheme):
         tab.check_access()
 
 
+@pytest.mark.slow
 def test_five_thousand_cards_are_drawn_a_page_at_a_time(visit, tmp_path):
     page = write_page(tmp_path / "audit", [card(n, cluster=n % 400) for n in range(5000)])
     tab = visit(page.as_uri())

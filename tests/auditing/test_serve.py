@@ -182,6 +182,7 @@ def test_a_reviews_file_that_cannot_be_used_is_left_alone(run, assignment, tmp_p
         assert path.read_text() == text
 
 
+@pytest.mark.slow
 def test_what_is_decided_while_the_file_is_damaged_waits(served, browser, assignment):
     server, reviews = served
     context = browser.new_context()
@@ -328,6 +329,7 @@ def test_one_refused_row_does_not_hold_the_others_back(served, browser, assignme
     context.close()
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(run, assignment, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("audit"))

@@ -40,6 +40,7 @@ def test_every_member_has_a_card_or_a_tile(page, assignment):
                 assert (max(picture.size), picture.format) == (160, "JPEG")
 
 
+@pytest.mark.slow
 def test_a_budget_is_said_and_chance_decides(run, assignment, page, tmp_path, command):
     everything = [tile for cluster in data_of(page)["clusters"] for tile in cluster["tiles"]]
     few = audited(run, tmp_path / "audit", limit=4, tiles=3)

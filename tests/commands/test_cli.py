@@ -345,8 +345,12 @@ def modules_after(*arguments) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_help_imports_no_torch_and_assign_no_fastai(run, sample, tmp_path):
+def test_help_imports_no_torch():
     assert modules_after("--help") == "0 False False"
+
+
+@pytest.mark.slow
+def test_what_runs_often_imports_no_fastai(run, sample, tmp_path):
     picture = next(sample.glob("labeled/*/*"))
     assert modules_after("similar", picture, "--run", run.path) == "0 True False"
     out = ("--out", tmp_path / "a.csv")

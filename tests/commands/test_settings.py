@@ -86,6 +86,7 @@ def assigned(command, sample, sharp, tmp_path, monkeypatch):
     return call
 
 
+@pytest.mark.slow
 def test_a_file_with_one_other_key_changes_nothing(assigned, sharp, tmp_path):
     plain, err = assigned(None)
     assert err == ""

@@ -35,8 +35,8 @@ def settings_of(backbone, **changes):
 @pytest.fixture(
     scope="module",
     params=[
-        VIT["model"]["backbone"],
-        pytest.param("test_convnext", marks=pytest.mark.slow),
+        "test_convnext",
+        pytest.param(VIT["model"]["backbone"], marks=pytest.mark.slow),
         pytest.param("vit_tiny_patch16_224+resnet18", marks=pytest.mark.slow),
     ],
 )
@@ -123,6 +123,7 @@ def asked(monkeypatch):
     return addresses
 
 
+@pytest.mark.slow
 def test_the_defaults_ask_no_network_for_anything(sample, tmp_path, asked):
     settings = {"image": {"size": 48}, "train": {"siamese_epochs": 2, "folds": 2},
                 "assign": {"workers": 0, "max_error": 0.4}, "audit": {"limit": 2}}  # fmt: skip

@@ -42,6 +42,7 @@ def old(run, copied):
     return copied
 
 
+@pytest.mark.slow
 def test_a_run_of_format_3_gives_the_same_csv(old, run, sample, config, tmp_path):
     assert not any(name.startswith("novelty") for name in load_file(old / "gallery.safetensors"))
     loaded = Run.load(old)

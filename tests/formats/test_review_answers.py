@@ -168,6 +168,7 @@ WORDS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(rows=WORDS, data=st.data())
 def test_rows_with_times_may_stand_in_any_order_and_in_any_file(rows, data, tmp_path_factory):

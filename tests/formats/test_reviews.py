@@ -425,6 +425,7 @@ def test_reviewed_images_without_a_group_are_pointed_out(sample, config, reviewe
     assert "1 reviewed images have no group" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     n = 100_000
     table = pd.DataFrame(

@@ -24,6 +24,7 @@ def quick_run(sample, config, tmp_path_factory) -> Run:
     return fit(sample / "labels.csv", config=config, run=tmp_path_factory.mktemp("q") / "run")
 
 
+@pytest.mark.slow
 def test_what_is_learned_is_the_same_in_both_precisions(quick_run, run, sample, tmp_path):
     assert (quick_run.info["precision"]["used"], quick_run.networks.precision) == (BFLOAT16,) * 2
     assert run.info["precision"]["used"] in (BFLOAT16, FLOAT32)

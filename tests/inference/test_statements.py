@@ -17,11 +17,10 @@ def stained(sample, tmp_path_factory):
     for path in sorted((sample / "unlabeled").iterdir()):
         try:
             with Image.open(path) as image:
-                red, green, blue = image.convert("RGB").split()
+                stain = ImageOps.invert(image.convert("RGB"))
         except OSError:
             # The sample holds damaged files.
             continue
-        stain = Image.merge("RGB", (red, ImageOps.invert(green), blue))
         stain.save(folder / f"{path.stem}.png")
     return folder
 

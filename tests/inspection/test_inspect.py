@@ -437,6 +437,7 @@ def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
     assert result.summary["readable"] == 143
 
 
+@pytest.mark.slow
 def test_inspect_needs_no_torch_and_leaves_pythons_inspect_alone(clean):
     code = ("import sys, inspect; from clusterkit.cli import run_command; "
             "run_command(sys.argv[1:]); print('torch' in sys.modules, flush=True); "

@@ -97,7 +97,11 @@ def test_shared_memory_that_a_container_lacks(tmp_path, monkeypatch):
 def test_a_run_that_was_carried_here(run, tmp_path):
     torch = Installation({}, {}, {"torch": "torch"}, {"torch"}, [])
     outcome = try_out(torch, run.config, run.path)
-    assert outcome.facts["run"] == {"wrong": None, "id": run.info["id"], "backbone": "squeezenet1_1"}
+    assert outcome.facts["run"] == {
+        "wrong": None,
+        "id": run.info["id"],
+        "backbone": "squeezenet1_1",
+    }
     assert [trouble.text for trouble in outcome.troubles if trouble.fails] == []
     (tmp_path / "run.json").write_text("{")
     (trouble,) = (t for t in try_out(torch, run.config, tmp_path).troubles if t.fails)

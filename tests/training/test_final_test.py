@@ -33,6 +33,7 @@ def tested(table, settings, tmp_path_factory):
     return fit(folder / "l.csv", config=settings, run=folder / "run")
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_from_test_images(tested, table, settings, tmp_path):
     """The run is that of a table without them, to the byte."""
     table[table["split"] == ""].to_csv(tmp_path / "l.csv", index=False)
