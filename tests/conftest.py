@@ -44,6 +44,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(marker)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    # One more than processors: a test of the page, or of a process, waits for it half of its time.
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_deselected(items):
     slow = [item for item in items if item.get_closest_marker("slow")]
     if slow:

@@ -77,7 +77,8 @@ def test_an_original_that_was_deleted_is_said(tmp_path, bare_tab):
     assert not tab.locator("#lost").is_visible()
 
 
-@pytest.mark.parametrize("size", [(1024, 768), pytest.param((390, 844), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1024, 768), (390, 844)])
 def test_five_hundred_labels_leave_room_and_are_found_by_typing(visit, tmp_path, size):
     classes = [f"class {n:03d} of the colon" for n in range(500)]
     cards = [card(n, predicted_label=classes[n], label_set=classes, gate=classes)

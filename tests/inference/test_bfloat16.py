@@ -51,7 +51,8 @@ def test_close_calls_are_encoded_again_in_float32(quick_run, sample, tmp_path):
     assert np.nanmax(np.abs(never["confidence"] - plain["confidence"])) < 0.1
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 3])
 def test_processes_and_interruptions_change_no_byte(quick_run, sample, tmp_path, workers):
     def written(name: str, count: int, stop_after: int = 0) -> bytes:
         config = override(quick_run.config, assign__batch_size=5, assign__workers=count)
