@@ -197,6 +197,7 @@ def test_similar_needs_the_vector(with_cams, given, sample, files, command, tmp_
     assert not (tmp_path / "a.png").exists()
 
 
+@pytest.mark.slow
 def test_review_and_fit_again(bare, files, settings, tmp_path):
     """Without any image: ids are the features', and reviewed images are found among these."""
     table = read_assignments(bare / "run" / "assignments.csv")

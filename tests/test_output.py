@@ -103,9 +103,7 @@ def only_error(result, folder, option):
     ("name", "number"),
     [
         # The demo makes its sample first.
-        pytest.param(
-            name, number, marks=[pytest.mark.slow] * (name == "demo" and number != errno.EROFS)
-        )
+        pytest.param(name, number, marks=[pytest.mark.slow] * (name == "demo"))
         for name in NAMES
         for number in FAULTS
     ],

@@ -42,6 +42,7 @@ def state_of(networks) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_a_run_is_checked_and_not_changed(predictor, pairs):
     before, generator = state_of(predictor.networks), torch.get_rng_state()
     found = check_cams(predictor, *pairs, n=6)

@@ -162,6 +162,7 @@ def test_a_file_of_another_run_changes_nothing(visit, page, tmp_path):
     tab.wait("#said", "1 decision read, 1 of them")
 
 
+@pytest.mark.slow
 def test_two_tabs_lose_nothing_though_neither_hears_of_the_other(page, bare_tab, tmp_path):
     # As of a tab that sleeps, or comes back from the browser's cache.
     deaf = "addEventListener('storage', (event) => event.stopImmediatePropagation(), true)"

@@ -113,6 +113,7 @@ def test_a_second_reader_is_blind_until_the_answer(served, visit):
     assert read_reviews(reviews)["reviewer"].tolist() == ["Dr A"] * 3 + ["Dr B"] * 2
 
 
+@pytest.mark.slow
 def test_the_large_image_says_what_others_said_after_the_answer(served, visit):
     server, reviews = served
     answer(sit(visit, server, "Dr A"), "2", reviews)

@@ -239,6 +239,7 @@ def test_a_tiff_that_declares_too_much_is_refused():
         decode(bytes(data))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["RGB PNG", "16-bit TIFF"])
 def test_10k_by_10k_pixels_do_not_fill_the_memory(tmp_path, form):
     """A quarter of a gigabyte of pixels; the interpreter and its libraries are not counted."""

@@ -90,6 +90,7 @@ def grey(path: Path, how: ImageConfig | None = None) -> np.ndarray:
     return picture(path, how=how)[..., 0].astype(int)
 
 
+@pytest.mark.slow
 def test_every_real_file_gives_the_picture_of_pydicoms_path(real_data):
     files = sorted((real_data / "dicom").glob("*.dcm"))
     assert len(files) == 79

@@ -101,6 +101,7 @@ def test_no_page_names_a_file_that_is_not_there():
         assert not re.search("DESIG[N]", text), page
 
 
+@pytest.mark.slow
 def test_site_is_built_and_asks_the_network_for_nothing(tmp_path, generator):
     pytest.importorskip("material", reason="mkdocs-material is not installed")
     pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed")

@@ -38,6 +38,7 @@ def test_what_is_learned_is_the_same_in_both_precisions(quick_run, run, sample, 
     assert 0 < np.abs(held_out[0] - held_out[1]).max() < 0.1
 
 
+@pytest.mark.slow
 def test_close_calls_are_encoded_again_in_float32(quick_run, sample, tmp_path):
     def table(close: float, used: str = BFLOAT16) -> pd.DataFrame:
         info = replace(quick_run.info, precision={"used": used, "close": close})

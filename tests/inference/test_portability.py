@@ -134,7 +134,8 @@ def test_the_lock_ends_with_its_process_though_what_it_forked_lives(tmp_path):
         os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("nameless", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("nameless", [True, False])
 def test_one_of_many_gets_the_lock_while_others_come_and_go(tmp_path, nameless):
     """A journal that is being removed is neither in the way nor locked twice.
 

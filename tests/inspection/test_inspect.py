@@ -415,6 +415,7 @@ def test_worker_processes_see_the_same(clean, monkeypatch):
     pd.testing.assert_frame_equal(many.findings, one.findings)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_one_image(clean, monkeypatch):
     import signal
 

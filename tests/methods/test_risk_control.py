@@ -65,6 +65,7 @@ def test_promise_is_broken_at_most_as_often_as_it_says(max_error, grouped):
     assert assigned > redraws / 4
 
 
+@pytest.mark.slow
 def test_promises_for_each_class_hold_together():
     """300 redraws: the chance that any class's true error is above E is at most 1 - C."""
     rng = np.random.default_rng(11)

@@ -48,6 +48,7 @@ def test_self_training_joins_sure_images_and_stays_only_where_held_out_labels_ga
     assert alone.decisions["self_training"]["rounds"] == 0
 
 
+@pytest.mark.slow
 def test_nothing_joins_where_no_error_can_be_promised(backbone):
     """Classes that cannot be told apart: no image of the pool is sure enough to teach."""
     learned, _, _ = fit_blobs(backbone, 0.0, augment__views="allowed")
