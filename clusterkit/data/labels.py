@@ -48,6 +48,10 @@ _ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 # Letters of other scripts that are drawn as Latin ones.
 _TWINS = str.maketrans("авекмнорстухіјѕԁԛԝαβεικνορτυχ", "abekmhopctyxijsdqwabeikvoptux")
 
+# In which a spreadsheet may have read UTF-8.
+_LETTERS = ("cp1252", "latin-1", "mac_roman")
+_CONTROLS = "\x81\x8d\x8f\x90\x9d"
+
 # Sets of labels that a warning names.
 _NAMED = 3
 
@@ -152,8 +156,9 @@ def near_key(label: str) -> Hashable:
 
     They are equal as numbers (``01``, ``1.0``, ``1e0``), or but for case, accents' encoding, width,
     joiners, quotes, zeros before a number, letters of another script that look the same, and
-    blanks, dashes and underscores between words. A dash before a number or at the end says
-    something and stays.
+    blanks, dashes and underscores between words; or UTF-8 that a spreadsheet has read in the
+    letters of its country (``GrÃ¶ÃŸe``). A dash before a number or at the end says something and
+    stays.
 
     >>> near_key("White_Blood cell") == near_key("white blood-cell")
     True
@@ -162,7 +167,7 @@ def near_key(label: str) -> Hashable:
     >>> near_key("HER2-") == near_key("HER2"), near_key("-1") == near_key("1")
     (False, False)
     """
-    text = unicodedata.normalize("NFKC", label).casefold()
+    text = unicodedata.normalize("NFKC", _reread(label)).casefold()
     text = unicodedata.normalize("NFKC", text).translate(_TWINS)
     text = _DASHES.sub("-", "".join(c for c in text if not _ignored(c)))
     text = text.strip(" _'\"\u2018\u2019\u201c\u201d`\u00b4")
@@ -172,6 +177,28 @@ def near_key(label: str) -> Hashable:
         except InvalidOperation:
             return text
     return _ZEROS.sub("", _BETWEEN.sub(_between_words, text)) or label
+
+
+def _reread(label: str) -> str:
+    """Undo reading UTF-8 as Windows-1252, ISO 8859-1 or Mac Roman, also where it was done twice.
+
+    What is no UTF-8 in the bytes of those letters was not misread: chance makes hardly any.
+    """
+    text = label
+    for _ in range(2):
+        if text.isascii():
+            break
+        text = next((found for letters in _LETTERS if (found := _decoded(text, letters))), text)
+    return text
+
+
+def _decoded(text: str, letters: str) -> str:
+    try:
+        # A byte that Windows-1252 has no letter for is read as the control of its number.
+        data = b"".join(c.encode("latin-1" if c in _CONTROLS else letters) for c in text)
+        return data.decode()
+    except UnicodeError:
+        return ""
 
 
 def near_labels(labels: Iterable[str]) -> list[list[str]]:

@@ -1,5 +1,7 @@
 """The page in a real browser, from disk: review by keyboard, clusters, export and import."""
 
+from itertools import product
+
 import pandas as pd
 import pytest
 
@@ -177,6 +179,34 @@ def test_import_keeps_what_is_not_on_the_page(visit, page, tmp_path):
         wanted.sort_values("image_id", ignore_index=True),
     )
     assert out.set_index("image_id")["label"][card(0).image_id] == "=x"
+
+
+def test_a_spreadsheet_may_have_saved_it(visit, page, tmp_path):
+    tab = visit(page.as_uri())
+    made = product([",", ";", "\t"], ["utf-8", "utf-8-sig", "utf-16"], [False, True])
+    for number, (separator, encoding, stated) in enumerate(made):
+        rows = [["image_id", "label", "decision", "note"],
+                [card(0).image_id, f"Größe {number}", "relabel", '"a, b; c"']]  # fmt: skip
+        text = f"sep={separator}\r\n" * stated
+        text += "".join(separator.join(row) + "\r\n" for row in rows)
+        path = tmp_path / f"{number}.csv"
+        path.write_bytes(text.encode(encoding))
+        tab.tab.set_input_files("#file", path)
+        if number:
+            tab.tab.click("#compare-theirs")
+        tab.wait("#progress", "1 of")
+        tab.wait("#cards", f"Größe {number}")
+    out = rows_of(tab, tmp_path / "out.csv")
+    assert out["label"].tolist() == ["Größe 17"]
+    assert out["note"].tolist() == ["a, b; c"]
+
+
+def test_a_file_in_other_letters_says_what_to_do(visit, page, tmp_path):
+    tab = visit(page.as_uri())
+    text = f"image_id,label,decision\n{card(1).image_id},Größe,relabel\n"
+    (tmp_path / "in.csv").write_bytes(text.encode("cp1252"))
+    tab.tab.set_input_files("#file", tmp_path / "in.csv")
+    tab.wait("#said.alarm", "save it as CSV in UTF-8")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import logging
 import re
 import unicodedata
+from contextlib import suppress
 
 import pytest
 from hypothesis import assume, given
@@ -95,13 +96,23 @@ def test_words_and_emoji_keep_their_joiners(word):
     ("-1.0", "-1"), ("'-1.0", "-1.0"), ("+1", "1"), ("1e5", "100000"), ("007", "7"),
     ("grade 01", "Grade 1"), ("white_blood-cell", "White Blood Cell"), ("non small", "nonsmall"),
     ("a  b", "a b"), ("\uff37\uff22\uff23", "WBC"), ("µm", "μm"), ("\u04211", "C1"),
-    ("naïve", "nai\u0308ve"),
+    ("naïve", "nai\u0308ve"), ("GrÃ¶ÃŸe", "Größe"), ("ç´°èƒž", "細胞"),
+    ("GrÃƒÂ¶ÃƒÅ¸e", "Größe"), ("Gr√∂√üe", "Größe"),
     ("a\u2013b", "a-b"), ("_benign", "benign"),
     ("می‌خواهم", "میخواهم"), ("-0", "0"), ("\uff10\uff11", "1"),
 ])  # fmt: skip
 def test_labels_that_may_be_one_class(one, other):
     assert near_key(one) == near_key(other)
     assert nearest_label(one, ["something else", other]) == other
+
+
+@given(st.text(st.characters(min_codepoint=0xA1, max_codepoint=0x2FF), min_size=1, max_size=8),
+       st.sampled_from(["cp1252", "latin-1", "mac_roman"]))  # fmt: skip
+def test_utf8_in_the_letters_of_a_country_is_told(word, letters):
+    with suppress(UnicodeError):
+        misread = word.encode().decode(letters)
+        assert near_key(misread) == near_key(word)
+        assert near_key(f"x {misread} 7") == near_key(f"x {word} 7")
 
 
 @pytest.mark.parametrize(("one", "other"), [

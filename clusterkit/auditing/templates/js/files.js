@@ -5,8 +5,29 @@ const unguard = (text) => (text.startsWith("'") && formula.test(text.slice(1)) ?
 // Files of before ids that no program reads as a number hold bare digits.
 const textId = (id) => (/^(?=[0-9a-f]{16}(#|$))[0-9]+([de][0-9]+)?[df]?(#|$)/.test(id) ? "x" + id : id);
 
+// Spreadsheets write tables in the separator of their country, and "Unicode text" in UTF-16.
+function textOf(bytes) {
+  const [first, second] = new Uint8Array(bytes);
+  const letters = first === 0xff && second === 0xfe ? "utf-16le" : first === 0xfe && second === 0xff ? "utf-16be" : "utf-8";
+  try {
+    return new TextDecoder(letters, { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error("it is not UTF-8 text; save it as CSV in UTF-8");
+  }
+}
+
+// The rows of a table, by the separator that a line sep=; states, or that finds the most columns.
+function tableOf(text) {
+  const stated = /^"?sep=([,;\t])"?\r?\n/i.exec(text);
+  if (stated) return parseCsv(text.slice(stated[0].length), stated[1]);
+  const head = text.slice(0, 2000).split(/\r?\n/, 1)[0];
+  const named = (separator) => columns.filter((name) => head.split(separator).some((cell) => cell.trim().replaceAll('"', "") === name)).length;
+  const [best] = [",", ";", "\t"].sort((a, b) => named(b) - named(a));
+  return parseCsv(text, best);
+}
+
 // RFC 4180: quoted cells may hold separators, quotes and line breaks.
-function parseCsv(text) {
+function parseCsv(text, separator) {
   const rows = [];
   let row = [], cell = "", quoted = false, started = false;
   const endCell = () => { row.push(cell); cell = ""; started = false; };
@@ -18,7 +39,7 @@ function parseCsv(text) {
       else if (text[i + 1] === '"') { cell += '"'; i++; }
       else quoted = false;
     } else if (letter === '"' && !started) { quoted = started = true; }
-    else if (letter === ",") endCell();
+    else if (letter === separator) endCell();
     else if (letter === "\n") endRow();
     else if (letter === "\r" && text[i + 1] === "\n") { endRow(); i++; }
     else { cell += letter; started = true; }
@@ -29,7 +50,7 @@ function parseCsv(text) {
 }
 
 function fromCsv(text) {
-  const [head, ...lines] = parseCsv(text.replace(/^\uFEFF/, ""));
+  const [head, ...lines] = tableOf(text.replace(/^\uFEFF/, ""));
   const every = [...columns, ...further];
   const where = Object.fromEntries(every.map((name) => [name, (head || []).indexOf(name)]));
   for (const name of ["image_id", "label", "decision"])
@@ -118,7 +139,7 @@ function exportReviews() {
 async function importReviews(file) {
   try {
     if (file.size > 50e6) throw new Error("it is larger than 50 MB");
-    const rows = fromCsv(await file.text());
+    const rows = fromCsv(textOf(await file.arrayBuffer()));
     checkForeign(rows);
     compareReaders(rows, file.name);
   } catch (error) {
