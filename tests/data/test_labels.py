@@ -96,8 +96,9 @@ def test_words_and_emoji_keep_their_joiners(word):
     ("-1.0", "-1"), ("'-1.0", "-1.0"), ("+1", "1"), ("1e5", "100000"), ("007", "7"),
     ("grade 01", "Grade 1"), ("white_blood-cell", "White Blood Cell"), ("non small", "nonsmall"),
     ("a  b", "a b"), ("\uff37\uff22\uff23", "WBC"), ("µm", "μm"), ("\u04211", "C1"),
-    ("naïve", "nai\u0308ve"), ("GrÃ¶ÃŸe", "Größe"), ("ç´°èƒž", "細胞"),
-    ("GrÃƒÂ¶ÃƒÅ¸e", "Größe"), ("Gr√∂√üe", "Größe"),
+    ("naïve", "nai\u0308ve"), ("GrÃ¶ÃŸe", "Größe"), ("Gr√∂√üe", "Größe"),
+    ("\u00e7\u00b4\u00b0\u00e8\u0192\u017e", "細胞"),
+    ("Gr\u00c3\u0192\u00c2\u00b6\u00c3\u0192\u00c5\u00b8e", "Größe"),
     ("a\u2013b", "a-b"), ("_benign", "benign"),
     ("می‌خواهم", "میخواهم"), ("-0", "0"), ("\uff10\uff11", "1"),
 ])  # fmt: skip
