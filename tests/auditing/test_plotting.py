@@ -233,6 +233,7 @@ def test_map_of_images_that_are_all_the_same(tmp_path):
     assert "They show 0% of the variance" in text
 
 
+@pytest.mark.slow
 def test_umap_is_used_where_it_is_installed(tmp_path, monkeypatch):
     data = clouds(30, 10)
     monkeypatch.setattr(embedding, "find_spec", lambda name: None)

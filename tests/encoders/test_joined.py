@@ -125,7 +125,7 @@ def test_images_are_as_large_as_the_largest_wants():
         ("resnet18+vgg11", "w.pth", r"names 2 encoders.*--weights auto\+FILE"),
         ("resnet18+vgg11", "auto+", r"--weights auto\+FILE"),
         ("resnet18+resnet1", "none", "unknown backbone 'resnet1'"),
-        ("resnet18+vgg11", "none+missing.pth", "missing.pth"),
+        ("resnet18+squeezenet1_1", "none+missing.pth", "missing.pth"),
     ],
 )
 def test_what_names_no_encoders_is_refused_in_one_line(backbone, weights, said):

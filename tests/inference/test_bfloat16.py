@@ -103,8 +103,8 @@ def test_what_fails_in_a_process_is_one_clear_line(command, run, sample, tmp_pat
     [None, {}, [], {"used": "float16"}, {"used": BFLOAT16, "close": float("nan")},
      {"used": BFLOAT16, "close": "x"}, {"used": BFLOAT16, "clothes": 1}],
 )  # fmt: skip
-def test_a_precision_that_nobody_wrote(command, quick_run, sample, tmp_path, value):
-    shutil.copytree(quick_run.path, tmp_path / "run")
+def test_a_precision_that_nobody_wrote(command, run, sample, tmp_path, value):
+    shutil.copytree(run.path, tmp_path / "run")
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     (tmp_path / "run" / "run.json").write_text(json.dumps(info | {"precision": value}))
     code, _, said = command("assign", sample / "unlabeled.csv", "--run", tmp_path / "run")
@@ -113,6 +113,7 @@ def test_a_precision_that_nobody_wrote(command, quick_run, sample, tmp_path, val
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_prepared_encoder_is_that_of_its_device_and_precision(quick_run):
     networks = quick_run.networks
     first = networks.forward_of(networks.encoder, "cpu")
