@@ -17,8 +17,8 @@ def test_fine_tuning_that_does_not_help_is_not_kept(sample, config, tmp_path, ca
     weights = tmp_path / "weights.pth"
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), weights)
-    asked = override(config, model__weights=str(weights), train__strategy="finetune",
-                     train__epochs=1, train__lr=1e-8)  # fmt: skip
+    asked = override(config, model__backbone="resnet18", model__weights=str(weights),
+                     train__strategy="finetune", train__epochs=1, train__lr=1e-8)  # fmt: skip
     run = fit(sample / "labels.csv", config=asked, run=tmp_path / "run")
     assert run.info["strategy"] == "head"
     assert "fine-tuning was tried" in run.info["strategy_reason"]
