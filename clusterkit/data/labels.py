@@ -156,9 +156,8 @@ def near_key(label: str) -> Hashable:
 
     They are equal as numbers (``01``, ``1.0``, ``1e0``), or but for case, accents' encoding, width,
     joiners, quotes, zeros before a number, letters of another script that look the same, and
-    blanks, dashes and underscores between words; or UTF-8 that a spreadsheet has read in the
-    letters of its country (``GrÃ¶ÃŸe``). A dash before a number or at the end says something and
-    stays.
+    blanks, dashes and underscores between words. A dash before a number or at the end says
+    something and stays.
 
     >>> near_key("White_Blood cell") == near_key("white blood-cell")
     True
@@ -167,7 +166,7 @@ def near_key(label: str) -> Hashable:
     >>> near_key("HER2-") == near_key("HER2"), near_key("-1") == near_key("1")
     (False, False)
     """
-    text = unicodedata.normalize("NFKC", _reread(label)).casefold()
+    text = unicodedata.normalize("NFKC", label).casefold()
     text = unicodedata.normalize("NFKC", text).translate(_TWINS)
     text = _DASHES.sub("-", "".join(c for c in text if not _ignored(c)))
     text = text.strip(" _'\"\u2018\u2019\u201c\u201d`\u00b4")
@@ -240,11 +239,15 @@ def warn_of_near_labels(labels: pd.Series) -> None:
 
 
 def nearest_label(label: str, known: Iterable[str]) -> str | None:
-    """Known label that `label` may be a slip of; None: there is none."""
+    """Known label that `label` may be a slip of; None: there is none.
+
+    One may also be the other's UTF-8 that a spreadsheet has read in the letters of its country
+    (``GrÃ¶ÃŸe``).
+    """
     known = list(known)
-    key = near_key(label)
+    keys = {near_key(label), near_key(_reread(label))}
     for name in known:
-        if near_key(name) == key:
+        if keys & {near_key(name), near_key(_reread(name))}:
             return name
 
     def plain(text: str) -> str:
