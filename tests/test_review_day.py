@@ -33,12 +33,25 @@ def handed_over(run, config, tmp_path):
 def decide(tab, keys) -> int:
     """Press keys in the large view, each when the image is there; returns how many were pressed."""
     for key in keys:
-        tab.wait("#view-said", "px")
+        # A key decides nothing while its picture is on its way.
+        tab.tab.wait_for_function("large.ready")
         before = tab.text("#progress")
         tab.press(key)
         tab.tab.wait_for_function("(old) => document.getElementById('progress').innerText !== old",
                                   arg=before)  # fmt: skip
     return len(keys)
+
+
+def settle(tab, left: int) -> None:
+    """Answer the image at hand, so that so many still differ."""
+    open_ = tab.tab.locator(".card", has_text="Dr A: ")
+    for _ in range(5):
+        # Where a picture that came has moved the card off the screen, the first key shows it.
+        tab.press("2")
+        tab.tab.wait_for_timeout(300)
+        if open_.count() == left:
+            return
+    raise AssertionError(f"{open_.count()} differ, not {left}")
 
 
 def read_half(tab, name: str, keys: str) -> int:
@@ -93,7 +106,8 @@ def test_from_a_folder_on_a_stick_to_the_next_run(handed_over, visit, command, s
     assert 0 < differ <= 4
     shown = tab.tab.locator(".card").all_inner_texts()
     assert all("Dr A: " in text for text in shown)
-    tab.press(*"2" * differ)
+    for left in range(differ - 1, -1, -1):
+        settle(tab, left)
     tab.export(downloads / "reviews (1).csv")
     settled = read_reviews(downloads / "reviews (1).csv")
     assert len(settled) == DECIDED
