@@ -146,7 +146,7 @@ def _write(
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {
-        "key": key if whole else "", "assignments": seen_from(out, batch.csv)})  # fmt: skip
+        "key": key if whole else "", "assignments": where})  # fmt: skip
     _remove_others(out / pictures)
     remove_other_plots(out, plots)
     return page

@@ -98,10 +98,10 @@ def _without_card(batch: AuditBatch, chosen: np.ndarray) -> dict[int, np.ndarray
     free = clusters.notna().to_numpy() & named
     free[chosen] = False
     sizes = clusters.value_counts()
-    return {
-        int(number): np.flatnonzero((clusters == number).fillna(False).to_numpy() & free)
-        for number in sorted(sizes.index[sizes > 1])
-    }
+    free &= clusters.isin(sizes.index[sizes > 1]).to_numpy()
+    rows = np.flatnonzero(free)
+    numbers = clusters.iloc[rows].to_numpy(dtype=int)
+    return {int(number): rows[numbers == number] for number in np.unique(numbers)}
 
 
 def _tile_of(row: AssignmentRow, files: ImageFiles) -> Tile:

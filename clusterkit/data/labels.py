@@ -49,8 +49,7 @@ _ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 _TWINS = str.maketrans("авекмнорстухіјѕԁԛԝαβεικνορτυχ", "abekmhopctyxijsdqwabeikvoptux")
 
 # In which a spreadsheet may have read UTF-8.
-_LETTERS = ("cp1252", "latin-1", "mac_roman")
-_CONTROLS = "\x81\x8d\x8f\x90\x9d"
+_LETTERS = (*(f"cp125{number}" for number in range(9)), "latin-1", "mac_roman")
 
 # Sets of labels that a warning names.
 _NAMED = 3
@@ -178,23 +177,22 @@ def near_key(label: str) -> Hashable:
     return _ZEROS.sub("", _BETWEEN.sub(_between_words, text)) or label
 
 
-def _reread(label: str) -> str:
-    """Undo reading UTF-8 as Windows-1252, ISO 8859-1 or Mac Roman, also where it was done twice.
+def _rereads(label: str) -> set[str]:
+    """Return the label, and what it was if UTF-8 was read in a country's letters once or twice.
 
     What is no UTF-8 in the bytes of those letters was not misread: chance makes hardly any.
     """
-    text = label
+    found = {label}
     for _ in range(2):
-        if text.isascii():
-            break
-        text = next((found for letters in _LETTERS if (found := _decoded(text, letters))), text)
-    return text
+        found |= {_decoded(text, letters) for text in found for letters in _LETTERS}
+    return found - {""}
 
 
 def _decoded(text: str, letters: str) -> str:
+    """Return what UTF-8 it was, if these letters were read; else ""."""
     try:
-        # A byte that Windows-1252 has no letter for is read as the control of its number.
-        data = b"".join(c.encode("latin-1" if c in _CONTROLS else letters) for c in text)
+        # A byte that the letters leave out is read as the control of its number.
+        data = b"".join(c.encode("latin-1" if "\x80" <= c <= "\x9f" else letters) for c in text)
         return data.decode()
     except UnicodeError:
         return ""
@@ -245,9 +243,9 @@ def nearest_label(label: str, known: Iterable[str]) -> str | None:
     (``GrÃ¶ÃŸe``).
     """
     known = list(known)
-    keys = {near_key(label), near_key(_reread(label))}
+    keys = set(map(near_key, _rereads(label)))
     for name in known:
-        if keys & {near_key(name), near_key(_reread(name))}:
+        if keys & set(map(near_key, _rereads(name))):
             return name
 
     def plain(text: str) -> str:

@@ -18,6 +18,7 @@ from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import load_image, read_bytes
+from clusterkit.data.labelled import named_with_cluster
 from clusterkit.data.link_rules import link_roots_of
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.encoders.backbone import TORCHVISION, EncoderRecord
@@ -89,10 +90,8 @@ class Run:
         known = self.info.trust_of_names
         # A run of before the counts were kept: nobody is known to have looked.
         unknown = CheckedMembers(0, 0).trust
-        return np.array([
-            known.get(of, unknown) if str(of).startswith("cluster:") else 1.0
-            for of in self.manifest["provenance"]
-        ], dtype=float)  # fmt: skip
+        of_names = self.manifest["provenance"].map(known).fillna(unknown).to_numpy(dtype=float)
+        return np.where(named_with_cluster(self.manifest), of_names, 1.0)
 
     @property
     def data_root(self) -> Path:

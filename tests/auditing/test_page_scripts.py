@@ -183,7 +183,7 @@ def test_import_keeps_what_is_not_on_the_page(visit, page, tmp_path):
 
 def test_a_spreadsheet_may_have_saved_it(visit, page, tmp_path):
     tab = visit(page.as_uri())
-    made = product([",", ";", "\t"], ["utf-8", "utf-8-sig", "utf-16"], [False, True])
+    made = product([",", ";", "\t", "|"], ["utf-8", "utf-8-sig", "utf-16"], [False, True])
     for number, (separator, encoding, stated) in enumerate(made):
         rows = [["image_id", "label", "decision", "note"],
                 [card(0).image_id, f"Größe {number}", "relabel", '"a, b; c"']]  # fmt: skip
@@ -197,7 +197,7 @@ def test_a_spreadsheet_may_have_saved_it(visit, page, tmp_path):
         tab.wait("#progress", "1 of")
         tab.wait("#cards", f"Größe {number}")
     out = rows_of(tab, tmp_path / "out.csv")
-    assert out["label"].tolist() == ["Größe 17"]
+    assert out["label"].tolist() == ["Größe 23"]
     assert out["note"].tolist() == ["a, b; c"]
 
 

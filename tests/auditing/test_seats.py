@@ -18,9 +18,9 @@ CARDS = [card(n, cluster=None) for n in range(6)]
 
 
 @contextmanager
-def serving(folder, cards=CARDS):
-    """Serve a page of made-up cards; gives (server, its reviews.csv)."""
-    write_page(folder / "audit", cards)
+def serving(folder, cards=CARDS, shown=None):
+    """Serve a page of made-up cards, or of so many of them; gives (server, its reviews.csv)."""
+    write_page(folder / "audit", cards[:shown])
     table = pd.DataFrame([
         {"image": c.image, "image_id": c.image_id, "predicted_label": c.predicted_label,
          "cluster": c.cluster, "group": c.group} for c in cards
@@ -226,6 +226,23 @@ def test_what_is_undone_no_longer_holds(served, visit):
     time.sleep(1.1)
     answer(tab, "u", reviews)
     assert holding(reviews) == {CARDS[0].image: ("dots", "Dr A")}
+
+
+def test_a_name_that_is_put_back_holds_for_images_beyond_the_page_too(tmp_path, visit):
+    with serving(tmp_path, shown=4) as (server, reviews):
+        beyond = CARDS[5]
+        row = [beyond.image_id, beyond.image, "rosette", "relabel", "Dr A", "2026-01-01T00:00:00Z"]
+        table = pd.DataFrame([[*row, ""]], columns=list(REVIEW_COLUMNS))
+        table.to_csv(reviews, index=False)
+        tab = visit(server.url, "http:")
+        tab.tab.get_by_role("button", name="Dr A: 1 answer").click()
+        tab.tab.evaluate("addName('rosette'); rename('rosette', 'star')")
+        assert wait_for_rows(reviews, 2)
+        assert holding(reviews) == {beyond.image: ("star", "Dr A")}
+        time.sleep(1.1)  # the seconds of the rows differ
+        tab.press("Control+z")
+        assert wait_for_rows(reviews, 3)
+        assert holding(reviews) == {beyond.image: ("rosette", "Dr A")}
 
 
 def test_a_file_of_another_reader_keeps_its_name(served, visit, tmp_path):

@@ -106,7 +106,8 @@ def test_labels_that_may_be_one_class(one, other):
 
 
 @given(st.text(st.characters(min_codepoint=0xA1, max_codepoint=0x2FF), min_size=1, max_size=8),
-       st.sampled_from(["cp1252", "latin-1", "mac_roman"]))  # fmt: skip
+       st.sampled_from(["cp1250", "cp1252", "cp1253", "cp1257", "latin-1", "mac_roman"])
+       )  # fmt: skip
 @example("Größe", "cp1252")
 @example("細胞", "cp1252")
 def test_utf8_in_the_letters_of_a_country_is_told(word, letters):

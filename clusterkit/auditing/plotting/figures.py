@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
-from clusterkit.auditing.plotting.vector import GROUND, INK, LINE, write_svg
+from clusterkit.auditing.plotting.vector import FAILED, GROUND, INK, LINE, write_svg
 
 # Okabe and Ito's palette, distinct without colour vision too.
 COLOURS = {
@@ -20,7 +20,7 @@ COLOURS = {
     "review": "#E69F00",
     "novel": "#CC79A7",
     "duplicate": "#56B4E9",
-    "failed": "#555555",
+    "failed": FAILED,
 }
 OTHER = "#999999"
 PROMISE = "#D55E00"

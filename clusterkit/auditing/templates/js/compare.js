@@ -48,13 +48,13 @@ function compareReaders(rows, name) {
 
 function takeFile(rows) {
   // With seats another reader's answers stay that reader's.
-  const { replaced } = take(served ? rows.filter(isMine) : rows, true);
+  const replaced = take(served ? rows.filter(isMine) : rows, true);
   if (served) {
     for (const row of rows) if (!isMine(row)) seat(row);
     send(rows);
   }
   refresh();
-  const here = rows.filter((row) => onPage.has(row.image_id) || clusterOf(row)).length;
+  const here = rows.filter(isHere).length;
   say(`${plural(rows.length, "decision")} read, ${here.toLocaleString("en")} of them about images on this page; `
     + `${replaced.toLocaleString("en")} replaced another decision. Undo takes it back.`);
 }
@@ -89,7 +89,7 @@ function showDiffering() {
 // Under the own name too, where the other reader's answer is taken for one's own.
 function agreeWith(differ) {
   const rows = differ.filter(({ theirs }) => !isMine(theirs)).map(({ id, theirs }) =>
-    [id, { ...verdictFor(theirs.image, theirs.decision, theirs.label, "settled") }]);
+    [id, verdictFor(theirs.image, theirs.decision, theirs.label, "settled")]);
   remember(rows.map(([id]) => ({ id, before: verdicts.get(id) || null })));
   for (const [id, verdict] of rows) decide(id, verdict, false);
   refresh();

@@ -18,11 +18,11 @@ function textOf(bytes) {
 
 // The rows of a table, by the separator that a line sep=; states, or that finds the most columns.
 function tableOf(text) {
-  const stated = /^"?sep=([,;\t])"?\r?\n/i.exec(text);
+  const stated = /^"?sep=([,;\t|])"?\r?\n/i.exec(text);
   if (stated) return parseCsv(text.slice(stated[0].length), stated[1]);
   const head = text.slice(0, 2000).split(/\r?\n/, 1)[0];
   const named = (separator) => columns.filter((name) => head.split(separator).some((cell) => cell.trim().replaceAll('"', "") === name)).length;
-  const [best] = [",", ";", "\t"].sort((a, b) => named(b) - named(a));
+  const [best] = [",", ";", "\t", "|"].sort((a, b) => named(b) - named(a));
   return parseCsv(text, best);
 }
 
@@ -85,12 +85,13 @@ function checkRow(row, number) {
     throw new Error(`row ${number}: cluster ${cluster.cluster} does not hold ${row.image}: it is of another batch`);
 }
 
+const isHere = (row) => onPage.has(row.image_id) || Boolean(clusterOf(row));
 const isForeign = (row) => row.assignments && row.assignments !== data.fingerprint;
 
 // A file of another run, of which no image is here, is one that was mixed up.
 function checkForeign(rows) {
   const foreign = rows.find(isForeign);
-  if (!foreign || rows.some((row) => onPage.has(row.image_id) || clusterOf(row))) return;
+  if (!foreign || rows.some(isHere)) return;
   throw new Error(`it is of the assignments ${foreign.assignments.slice(0, 40)}, this page is of ${data.fingerprint}, and none of its images is here. Import it into the page of its own run`);
 }
 
@@ -105,7 +106,7 @@ const onPage = new Set([...tiles, ...data.cards].filter(reviewable).map((one) =>
 // Later rows win; what is not on this page is kept and exported again. One step to undo.
 function take(rows, undoable = false) {
   const step = [], changed = new Set();
-  let here = 0, replaced = 0;
+  let replaced = 0;
   for (const row of rows) {
     const cluster = clusterOf(row);
     if (!onPage.has(row.image_id) && !cluster) {
@@ -122,11 +123,10 @@ function take(rows, undoable = false) {
     verdicts.set(id, verdict);
     if (verdict.decision === "accept" && !verdict.label) verdict.label = predicted.get(id) || "";
     if (verdict.label) addName(verdict.label);
-    here++;
   }
   if (undoable && step.length) remember(step);
   keep();
-  return { here, replaced };
+  return replaced;
 }
 
 function exportReviews() {

@@ -9,6 +9,9 @@ function remember(step) {
   undone.length = 0;
 }
 
+// Of one reader's rows in reviews.csv the latest holds: what is put back is said anew.
+const saidAnew = (row) => (served ? { ...row, time: now() } : row);
+
 // Puts back what one part of a step says was before, and returns what undoes that.
 function swap(part) {
   if (part.known) {
@@ -18,13 +21,13 @@ function swap(part) {
   }
   if (part.row) {
     const before = others.get(part.id);
-    others.set(part.id, part.row);
-    if (served) send([part.row]);
+    const row = saidAnew(part.row);
+    others.set(part.id, row);
+    if (served) send([row]);
     return { id: part.id, row: before };
   }
   const before = verdicts.get(part.id) || null;
-  // Of one reader's rows in reviews.csv the latest holds: what is put back is said anew.
-  decide(part.id, served && part.before ? { ...part.before, time: now() } : part.before, false);
+  decide(part.id, part.before && saidAnew(part.before), false);
   return { id: part.id, before };
 }
 

@@ -21,7 +21,8 @@ function showVerdict(box) {
     action("label…", "l", () => openLabel(card)));
   const noted = verdicts.get(card.image_id);
   if (disagreeing.has(card.image_id)) status.append(make("span", "noted", `; ${disagreeing.get(card.image_id)}`));
-  if (readersText(card)) status.append(make("span", "noted", `; ${readersText(card)}`));
+  const readers = readersText(card);
+  if (readers) status.append(make("span", "noted", `; ${readers}`));
   if (noted?.note) status.append(make("span", "noted", ` “${noted.note}”`));
   place.replaceChildren(status, row);
 }
