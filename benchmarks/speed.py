@@ -77,7 +77,7 @@ def _fitting(folder: Path, quick: bool) -> dict[str, float]:
     )
     found = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], check=True, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
+        env=os.environ | {"OMP_WAIT_POLICY": "passive"},
     )  # fmt: skip
     return json.loads(found.stdout.splitlines()[-1])
 

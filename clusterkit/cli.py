@@ -37,10 +37,10 @@ def main() -> None:
     # Importing torch makes a million objects that stay: looking through them again and again for
     # cycles takes a fifth of the time until the first batch.
     gc.set_threshold(100_000, 20, 20)
-    # Threads that spin while they wait for others take the processor from whoever works: fit is a
-    # tenth quicker without, several times on a machine that does something else too. OpenMP reads
-    # this once, when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin while they wait for others take the processor from whoever works, where
+    # OpenMP's are used at all (see `threads`): in fine-tuning. It reads this once, when torch is
+    # imported; lower case, since in a Turkish locale an upper-case I is another letter.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(run_command(sys.argv[1:]))
 
 

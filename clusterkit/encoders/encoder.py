@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from clusterkit.errors import WeightsError
+from clusterkit.threads import one_thread
 
 # Most weights for photographs are trained on RGB normalised with these.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -145,7 +146,7 @@ def check_maps(encoder: nn.Module, name: str, size: int) -> list[torch.Size]:
     training = encoder.training
     encoder.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             maps = encoder(torch.zeros(1, 3, size, size))
     except (RuntimeError, ValueError, AssertionError, TypeError) as error:
         said = str(error).strip().splitlines()

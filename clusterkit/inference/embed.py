@@ -23,14 +23,13 @@ from clusterkit.errors import DataError, RunError, shown
 from clusterkit.formats.feature_files import Features, check_out, write_features
 from clusterkit.formats.run import Run
 from clusterkit.models.expected_input import as_expected
-from clusterkit.models.forward import FLOAT32
+from clusterkit.models.forward import FLOAT32, batch_for_threads
 from clusterkit.models.networks import Networks, choose_device
 from clusterkit.models.networks import embed as embed_images
 from clusterkit.progress import Progress, silent
 
 log = logging.getLogger("clusterkit")
 
-_BATCH = 32
 # Mebibytes of vectors in memory; more are in a temporary file.
 _MEMORY_MB = 1024
 
@@ -142,7 +141,7 @@ def _encode(
     networks = Networks(chosen.encoder, nn.Identity(), nn.Sequential()).to(device)
     vectors, count = np.zeros((1, 0, 0), np.float32), 0
     ids, errors = list[str](), list[str]()
-    for batch in load_batches(refs, chosen.config.image, _BATCH, workers_for(refs)):
+    for batch in load_batches(refs, chosen.config.image, batch_for_threads(), workers_for(refs)):
         readable = batch.errors == ""
         ids += batch.ids.tolist()
         errors += batch.errors.tolist()

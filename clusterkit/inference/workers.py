@@ -26,6 +26,7 @@ from clusterkit.data.processes import reading_processes, start_method
 from clusterkit.errors import ClusterkitError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.networks import Embeddings
+from clusterkit.threads import one_thread, threads_allowed
 
 # Images of a batch, where the config leaves it open: what one thread encodes in half a second
 # and its cache still holds, and what keeps a GPU busy.
@@ -85,7 +86,7 @@ def compute(
         readers = 0 if few else reading_processes(requested)
         yield from _looked_up(predictor, refs, batch_size, readers, skip, given)
     elif predictor.device.type == "cpu":
-        workers = min(torch.get_num_threads(), _MOST_PROCESSES) if requested is None else requested
+        workers = min(threads_allowed(), _MOST_PROCESSES) if requested is None else requested
         work = _Batches(predictor, refs, batch_size, skip)
         yield from _each_alone(work, 0 if few else workers)
     else:
@@ -100,13 +101,8 @@ def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
     One thread also here: with several, sums are rounded otherwise.
     """
     if not workers or not len(work):
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with threadpool_limits(1):
-                yield from (work.do(index) for index in range(len(work)))
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread():
+            yield from (work.do(index) for index in range(len(work)))
         return
     loader = DataLoader(
         work,

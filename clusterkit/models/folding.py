@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from clusterkit.models.same_padding import pad_inside
+from clusterkit.threads import one_thread
 
 log = logging.getLogger("clusterkit")
 
@@ -38,7 +39,7 @@ def folded(encoder: nn.Module, side: int = _SIDE) -> nn.Module:
     device = next((p.device for p in plain.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     picture = torch.randn(1, 3, side, side, generator=generator).to(device)
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         before, pairs = _run(plain, picture)
         result = deepcopy(plain)
         for conv, norm in pairs:

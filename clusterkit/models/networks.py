@@ -11,7 +11,7 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.loading import ImageRef, load_batches, workers_for
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.errors import ConfigError
-from clusterkit.models.forward import FLOAT32, Forward, prepare
+from clusterkit.models.forward import FLOAT32, Forward, batch_for_threads, prepare
 from clusterkit.progress import StageProgress
 
 
@@ -143,12 +143,12 @@ def embed_all(
     networks: Networks,
     images: np.ndarray,
     device: torch.device | str,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: StageProgress | None = None,
     precision: str | None = None,
 ) -> Embeddings:
     """Encode uint8 RGB images (N, S, S, 3) in batches; `progress` gets (done, total)."""
-    parts = []
+    parts, batch_size = [], batch_size or batch_for_threads()
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
         parts.append(embed(networks, np.ascontiguousarray(part), device, precision))
@@ -172,7 +172,7 @@ def embed_paths(
         Of the images that can be read, in order; None: none can be read.
     """
     parts, done = [], 0
-    for batch in load_batches(refs, how, 32, workers_for(refs)):
+    for batch in load_batches(refs, how, batch_for_threads(), workers_for(refs)):
         readable = batch.errors == ""
         if readable.any():
             parts.append(embed(networks, batch.images[readable], device))

@@ -11,6 +11,7 @@ from torch import nn
 
 from clusterkit.models.heads import create_linear_head
 from clusterkit.models.scaling import HEAD_SHRINKAGE, shrunk_variance
+from clusterkit.threads import threads_allowed
 
 # Logit margin by which a class that no image shows stays below all others.
 _UNSEEN = 10.0
@@ -121,7 +122,7 @@ def _mean_over_depths(
     used: list[slice] = []
     waiting: list[slice] = []
     products: np.ndarray | None = None
-    with threadpool_limits(1 if len(scaled) < _FEW else None, "blas"):
+    with threadpool_limits(1 if len(scaled) < _FEW else threads_allowed(), "blas"):
         for more in added:
             used, waiting = used + more, waiting + more
             # Of more images than features there may be too many for all their products.

@@ -1,11 +1,12 @@
 """AdamW under the one-cycle schedule, for heads on cached features."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
+
+from clusterkit.threads import one_thread
 
 # Steps whose mean loss is recorded as one epoch.
 _RECORDED_STEPS = 10
@@ -38,7 +39,8 @@ def train_one_cycle(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     model.train()
     losses: list[float] = []
-    with _one_thread():
+    # A step takes milliseconds: each of its dozens of small products would wait for all threads.
+    with one_thread():
         for step in range(steps):
             loss = batch_loss()
             optimizer.zero_grad()
@@ -51,18 +53,3 @@ def train_one_cycle(
             if len(losses) == _RECORDED_STEPS or step == steps - 1:
                 record(step // _RECORDED_STEPS, float(np.mean(losses)))
                 losses = []
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute with one thread: on a machine that does other work too, threads wait for each other.
-
-    A step takes milliseconds, and each of its dozens of small products would wait for the slowest
-    thread: with another program on one of two cores a demo took three times as long.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,6 +1,7 @@
 """Choosing between fine-tuning and frozen features, and between precisions."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from clusterkit.errors import ConfigError
 from clusterkit.methods.calibration import clearly_likelier
 from clusterkit.models.forward import FLOAT32, quick_precision
 from clusterkit.progress import Progress
+from clusterkit.threads import one_thread
 from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
 from clusterkit.training.frozen import FrozenFeatures, allowed_views
 from clusterkit.training.strategy import Strategy, TrainingSet
@@ -20,6 +22,9 @@ log = logging.getLogger("clusterkit")
 
 # Fewer labelled images than this are too few to fine-tune a pretrained encoder safely.
 _FINETUNE_IMAGES = 500
+
+# More labelled images than this make steps long enough to be worth several threads.
+_FEW = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,19 +119,30 @@ def _fit_in_precision(
 def _fit(
     name: str, precision: str, training_set: TrainingSet, config: Config, progress: Progress
 ) -> tuple[Learned, np.ndarray]:
-    data, given = training_set.labelled, training_set.given
+    data = training_set.labelled
     folds, _ = held_out_folds(data, config, name)
-    strategy: Strategy
+    # On few images each step takes milliseconds, which threads would spend waiting for each other.
+    alone = name == "head" and len(data.labels) < _FEW
+    with one_thread() if alone else nullcontext():
+        strategy = _strategy(name, precision, training_set, folds, config, progress)
+        return cross_fit(data, data.appearance, strategy, folds, config, progress), folds
+
+
+def _strategy(
+    name: str,
+    precision: str,
+    training_set: TrainingSet,
+    folds: np.ndarray,
+    config: Config,
+    progress: Progress,
+) -> Strategy:
+    data, given = training_set.labelled, training_set.given
     if given is not None:
         views = given.views(allowed_views(config))
-        strategy = FrozenFeatures.given(
-            data, views, given.pool, folds, config, training_set.backbone
-        )
-    elif name == "head":
-        strategy = FrozenFeatures.encoded(training_set, folds, config, precision, progress)
-    else:
-        # It imports fastai, which takes seconds.
-        from clusterkit.training.finetune import FineTuning
+        return FrozenFeatures.given(data, views, given.pool, folds, config, training_set.backbone)
+    if name == "head":
+        return FrozenFeatures.encoded(training_set, folds, config, precision, progress)
+    # It imports fastai, which takes seconds.
+    from clusterkit.training.finetune import FineTuning
 
-        strategy = FineTuning(training_set, config, precision, progress)
-    return cross_fit(data, data.appearance, strategy, folds, config, progress), folds
+    return FineTuning(training_set, config, precision, progress)

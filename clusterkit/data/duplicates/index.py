@@ -10,6 +10,7 @@ import numpy as np
 
 from clusterkit.data.duplicates.signature import invariants, pair_scores, threshold
 from clusterkit.progress import StageProgress
+from clusterkit.threads import one_thread
 
 # Closest descriptors that are verified, and cells of the inverted file that are looked into: 8
 # cells lose 2% of the pairs among 16,500 drawn pictures, 16 half a percent; more candidates find
@@ -164,7 +165,8 @@ class _Cells:
         sample = np.sort(rng.choice(n, min(n, _SAMPLE), replace=False))
         described = invariants(signatures[sample])
         self._mean = described.mean(axis=0)
-        _, axes = np.linalg.eigh(np.cov(described - self._mean, rowvar=False, bias=True))
+        with one_thread():
+            _, axes = np.linalg.eigh(np.cov(described - self._mean, rowvar=False, bias=True))
         self._axes = np.ascontiguousarray(axes[:, ::-1][:, :_DIMENSIONS], dtype=np.float32)
         self._points = self._describe(signatures)
         self._centres = self._points.mean(axis=0, keepdims=True)
