@@ -1,7 +1,8 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode, reasons, seen_by_model
 from clusterkit.data.processes import (
+    drawn,
     give_way,
     reading_processes,
     shared_memory_room,
@@ -115,7 +117,7 @@ def load_batches(
     batch_size: int,
     workers: int,
     skip: frozenset[int] | set[int] = frozenset(),
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     """Batches of the images at `refs`, in order.
 
     The workers begin at once, before the first batch is taken. An unreadable image is a black
@@ -149,7 +151,7 @@ def load_batches(
         worker_init_fn=_start_worker if workers else None,
         multiprocessing_context=start_method() if workers else None,
     )
-    return _joined([number for number, _ in slices], iter(loader))
+    return _joined([number for number, _ in slices], drawn(iter(loader)))
 
 
 def _ahead(batch_size: int, workers: int) -> int:
@@ -192,7 +194,7 @@ def _collate_arrays(rows: list[_Read]) -> _Slice:
 
 def unread_batches(
     refs: list[ImageRef], batch_size: int, skip: frozenset[int] | set[int] = frozenset()
-) -> Iterator[ImageBatch]:
+) -> Generator[ImageBatch, None, None]:
     """Batches of images whose files are known not to be there, without pixels; see `load_batches`.
 
     Their images are (B, 0): nobody may look at them.
@@ -217,14 +219,17 @@ def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: 
     return _join(number, [_collate([images[row] for row in rows])])
 
 
-def _joined(numbers: list[int], slices: Iterator[_Slice]) -> Iterator[ImageBatch]:
+def _joined(
+    numbers: list[int], slices: Generator[_Slice, None, None]
+) -> Generator[ImageBatch, None, None]:
     """Batches of slices; consecutive slices of one number are one batch."""
     parts: list[_Slice] = []
-    for position, (number, part) in enumerate(zip(numbers, slices, strict=True)):
-        parts.append(part)
-        if position + 1 == len(numbers) or numbers[position + 1] != number:
-            yield _join(number, parts)
-            parts = []
+    with closing(slices):
+        for position, (number, part) in enumerate(zip(numbers, slices, strict=True)):
+            parts.append(part)
+            if position + 1 == len(numbers) or numbers[position + 1] != number:
+                yield _join(number, parts)
+                parts = []
 
 
 def _join(number: int, parts: list[_Slice]) -> ImageBatch:

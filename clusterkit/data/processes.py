@@ -4,9 +4,14 @@ import multiprocessing
 import os
 import shutil
 import sys
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from clusterkit.limits import usable_processors
+
+_Item = TypeVar("_Item")
 
 # The main process leads: a worker that takes its turn away from a forward pass stops all of that
 # pass's threads, and what is read ahead fills the gaps.
@@ -49,3 +54,21 @@ def give_way() -> None:
     """Lower this process's priority, where the system knows of that (Windows does not)."""
     if hasattr(os, "nice"):
         os.nice(_NICE)
+
+
+def drawn(items: Iterator[_Item]) -> Generator[_Item, None, None]:
+    """Yield what the iterator of a DataLoader gives, and end its processes when nobody wants more.
+
+    Left to itself it ends them when it is forgotten, and an exception remembers it: in a notebook
+    processes went on after an interrupt until the next error.
+    """
+    try:
+        yield from items
+    finally:
+        # torch's own way waits until each has read its images; what it says of one that was
+        # ended is no error here.
+        with suppress(RuntimeError):
+            for worker in getattr(items, "_workers", ()):
+                worker.terminate()
+        with suppress(RuntimeError):
+            getattr(items, "_shutdown_workers", bool)()

@@ -11,6 +11,7 @@ import multiprocessing
 import pickle
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from inspect import signature
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from clusterkit.config import Config
 from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch
-from clusterkit.data.processes import reading_processes, start_method
+from clusterkit.data.processes import drawn, reading_processes, start_method
 from clusterkit.errors import ClusterkitError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.networks import Embeddings
@@ -91,8 +92,8 @@ def compute(
         yield from _each_alone(work, 0 if few else workers)
     else:
         how, readers = predictor.run.config.image, 0 if few else reading_processes(requested)
-        batches = load_batches(refs, how, batch_size, readers, skip)
-        yield from _overlapped(predictor, batches)
+        with closing(load_batches(refs, how, batch_size, readers, skip)) as batches:
+            yield from _overlapped(predictor, batches)
 
 
 def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
@@ -115,7 +116,7 @@ def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
         **_ANY_ORDER,
     )
     try:
-        for found in loader:
+        for found in drawn(iter(loader)):
             if isinstance(found, Exception):
                 raise found
             yield found

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -255,8 +255,9 @@ class GivenVectors:
             batches = load_batches(refs, how, batch_size, workers, skip)
         else:
             batches = unread_batches(refs, batch_size, skip)
-        for batch in batches:
-            yield self.put_into(batch, batch.number * batch_size)
+        with closing(batches):
+            for batch in batches:
+                yield self.put_into(batch, batch.number * batch_size)
 
     def put_into(self, batch: ImageBatch, start: int) -> ImageBatch:
         """Return a batch whose first image is number `start`, with vectors for pixels.
