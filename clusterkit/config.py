@@ -2,11 +2,13 @@
 
 import copy
 import dataclasses
+import inspect
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from clusterkit.config_data import DataConfig, separator_character
 from clusterkit.config_fields import Doc, Range, Setting, build, describe
@@ -20,13 +22,13 @@ from clusterkit.config_sections import (
     ModelConfig,
     TrainConfig,
 )
-from clusterkit.errors import ConfigError
+from clusterkit.errors import ConfigError, nearest_name
 
 __all__ = [
     "PRESETS", "AssignConfig", "AuditConfig", "AugmentConfig", "Config", "DataConfig",
     "EngineConfig", "ImageConfig", "ModelConfig", "Setting", "TrainConfig", "config_from_dict",
     "default_file", "lay_over", "load_config", "override", "read_toml", "separator_character",
-    "settings",
+    "setting_names", "settings", "takes_settings", "with_settings",
 ]  # fmt: skip
 
 
@@ -160,3 +162,82 @@ def override(config: Config, **values: Any) -> Config:
             node = node[section]
         node[key] = value
     return config_from_dict(tree, where="option")
+
+
+# Which settings a function takes as keywords, by section; "": seed and device.
+_ALL = ("", "data", "image", "augment", "model", "train", "engine", "assign", "audit")
+_TAKES = {
+    "fit": _ALL,
+    "assign": ("", "assign", "data"),
+    "audit": ("", "audit"),
+    "embed": ("", "data", "image", "model"),
+    "inspect": ("", "data", "image"),
+    "similar": ("",),
+    "similar_groups": ("", "data"),
+}
+# Where two sections have a setting of one name.
+_FIRST = {"fit": "train"}
+
+
+def setting_names(function: str) -> dict[str, str]:
+    """Return the names by which a function takes settings as keywords, and the settings' keys.
+
+    >>> setting_names("assign")["max_error"]
+    'assign.max_error'
+    """
+    names: dict[str, str] = {}
+    for setting in settings():
+        section, _, name = setting.key.rpartition(".")
+        if section in _TAKES[function] and (name not in names or section == _FIRST.get(function)):
+            names[name] = setting.key
+    return names
+
+
+def with_settings(config: Config, given: dict[str, Any], function: str) -> Config:
+    """Return a copy with the settings replaced that a function was given as keywords.
+
+    Parameters
+    ----------
+    config : Config
+    given : dict
+        Values by the last part of their keys; None leaves a setting alone.
+    function : {"fit", "assign", "audit", "embed", "inspect", "similar", "similar_groups"}
+
+    Raises
+    ------
+    ConfigError
+        The function takes no such setting, or the value is not allowed.
+
+    >>> with_settings(Config(), {"max_error": 0.15}, "assign").assign.max_error
+    0.15
+    """
+    names = setting_names(function)
+    for name in given:
+        if name not in names:
+            near = nearest_name(name, names)
+            raise ConfigError(f"{function} has no option '{name}'{near}; see help({function})")
+    values = {names[name].replace(".", "__"): _plain(value) for name, value in given.items()}
+    return override(config, **values) if given else config
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def takes_settings(function: _Function) -> _Function:
+    """Show a function's settings in its signature, so that a notebook completes their names."""
+    own = inspect.signature(function)
+    kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    taken = {p.name for p in kept}
+    shown = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for name in setting_names(function.__name__)
+        if name not in taken
+    ]
+    function.__signature__ = own.replace(parameters=[*kept, *shown])  # type: ignore[attr-defined]
+    return function

@@ -10,7 +10,7 @@ import pandas as pd
 
 from clusterkit.config import Config, config_from_dict
 from clusterkit.output import writing
-from clusterkit.progress import Progress
+from clusterkit.progress import Progress, with_bar
 from clusterkit.sample import make_sample
 
 # Small pictures without an up or down, and 24 labelled patients: an error of 5% would take 45
@@ -43,6 +43,7 @@ class DemoResult:
     promise: str
 
 
+@with_bar
 def demo(
     out: Path | str = "clusterkit-demo",
     *,
@@ -57,6 +58,8 @@ def demo(
         Made if it is not there; an earlier demo's is replaced.
     config : Config or None
         None: `DEMO`.
+    progress : callable or None
+        As of `fit`.
 
     Raises
     ------

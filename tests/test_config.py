@@ -1,6 +1,7 @@
 """The configuration: what is allowed stands beside every field, and files are read key by key."""
 
 import dataclasses
+import inspect
 import os
 import subprocess
 import sys
@@ -10,7 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.config import Config, config_from_dict, lay_over, load_config, settings
+import clusterkit
+from clusterkit.cli import cli
+from clusterkit.commands.options import ConfigOption
+from clusterkit.config import (
+    Config,
+    config_from_dict,
+    lay_over,
+    load_config,
+    override,
+    setting_names,
+    settings,
+    with_settings,
+)
 from clusterkit.config_fields import Check, Doc, Range
 from clusterkit.errors import ConfigError
 
@@ -118,3 +131,45 @@ def test_the_config_is_light_to_import():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[1])  # fmt: skip
     assert done.stdout.strip() == "set()"
+
+
+FUNCTIONS = {"fit": "fit", "assign": "assign", "audit": "audit", "embed": "embed",
+             "inspect": "inspect", "similar": "similar"}  # fmt: skip
+
+# Of the terminal alone: what is printed, shown or exited with, and what is not in this version.
+ONLY_COMMAND = {
+    "config_file", "as_json", "quiet", "verbose", "help", "strict", "ask", "engine", "address",
+    "serve", "port", "data", "unlabeled",
+}  # fmt: skip
+# `audit --image` is `sheet`'s, `similar --outcomes` is `similar_groups`'.
+ELSEWHERE = {("audit", "image"), ("similar", "outcomes")}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_option_of_a_command_is_a_keyword_of_its_function(name):
+    options = {option.name for option in cli.commands[name].params} - ONLY_COMMAND
+    options -= {option for command, option in ELSEWHERE if command == name}
+    keywords = inspect.signature(getattr(clusterkit, name)).parameters
+    assert options <= set(keywords), sorted(options - set(keywords))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_options_and_keywords_of_one_name_are_one_setting(name):
+    keys = setting_names(name)
+    for option in cli.commands[name].params:
+        if isinstance(option, ConfigOption):
+            assert keys[option.name] == option.key
+
+
+def test_settings_as_keywords():
+    config = with_settings(Config(), {"max_error": 0.15, "images": Path("a"), "seed": None}, "fit")
+    assert config == override(Config(), assign__max_error=0.15, data__images="a")
+    assert with_settings(Config(), {"batch_size": 3}, "fit").train.batch_size == 3
+    assert with_settings(Config(), {"batch_size": 3}, "assign").assign.batch_size == 3
+    with pytest.raises(ConfigError, match=r"assign has no option 'max_eror' \(did you mean"):
+        with_settings(Config(), {"max_eror": 0.1}, "assign")
+    # What a run's calibration rests on is no option of what uses it.
+    with pytest.raises(ConfigError, match="assign has no option 'backbone'"):
+        with_settings(Config(), {"backbone": "resnet34"}, "assign")
+    with pytest.raises(ConfigError, match="max_error"):
+        with_settings(Config(), {"max_error": 7}, "assign")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from clusterkit.auditing.plotting.overview import draw_plots, remove_other_plots
 from clusterkit.auditing.summary import measure, summarise
 from clusterkit.auditing.tiles import Tiles
 from clusterkit.auditing.token_part import about_token
-from clusterkit.config import Config
+from clusterkit.config import Config, takes_settings, with_settings
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import ClusterkitError, DataError
@@ -33,7 +34,7 @@ from clusterkit.formats.run import Run
 from clusterkit.inference.given import Files, open_given, why_no_cams
 from clusterkit.inference.predictor import Predictor
 from clusterkit.output import check_writable, writing
-from clusterkit.progress import Progress, silent
+from clusterkit.progress import Progress, silent, with_bar
 
 log = logging.getLogger("clusterkit")
 
@@ -48,6 +49,8 @@ _PICTURE = re.compile(
 )
 
 
+@takes_settings
+@with_bar
 def audit(
     run: Run | Path | str,
     *,
@@ -58,6 +61,7 @@ def audit(
     keep: bool = False,
     features: Files = (),
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Path:
     """Write a page that shows why each image got its label.
 
@@ -79,7 +83,8 @@ def audit(
         Of a run on given features, those that `assign` read: without them cards show the closest
         labelled image alone, and the map no images of the batch.
     progress : callable or None
-        Called with (stage, done, total).
+        Called with (stage, done, total); None: a bar where a person is there.
+    **settings : options of the command, e.g. ``limit=500``
 
     Returns
     -------
@@ -91,7 +96,7 @@ def audit(
         The run or the CSV cannot be used, or `out` holds other files.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    config = run.config_with(config)
+    config = with_settings(run.config_with(config), settings, "audit")
     batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
     out = Path(out) if out else run.path / "audit"
     if keep and _is_current(out, _key(batch, config)):

@@ -20,44 +20,14 @@ from clusterkit.config import (
     read_toml,
     settings,
 )
+from clusterkit.progress import Bar
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from clusterkit.data.left_out import LeftOut
     from clusterkit.formats.run import Run
 
 # Any function that click turns into a command.
 Command = Callable[..., Any]
-
-# What a stage counts, if not images.
-_UNITS = {"fit": " models", "headers": " files"}
-
-
-class Bar:
-    """Turns (stage, done, total) into a tqdm bar on a terminal, with speed and time left."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.stage = quiet or not sys.stderr.isatty(), ""
-        self.bar: tqdm | None = None
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if self.quiet:
-            return
-        from tqdm import tqdm
-
-        # A stage comes again for another fold: it has a speed of its own.
-        if self.bar is None or stage != self.stage or done < self.bar.n:
-            self.close()
-            unit = _UNITS.get(stage, " images")
-            self.bar, self.stage = tqdm(total=total, desc=stage, unit=unit, file=sys.stderr), stage
-        # Training that ends early has fewer images than it began with.
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 class _Stderr(logging.Handler):
@@ -182,7 +152,7 @@ def common(function: Command) -> Command:
         **kwargs: Any,
     ) -> None:
         set_up(quiet, verbose)
-        bar = Bar(quiet)
+        bar = Bar(not quiet and sys.stderr.isatty())
         options = CommonOptions.read(config_file, device, seed, bar, as_json)
         try:
             function(common=options, **kwargs)

@@ -15,7 +15,7 @@ from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_ba
 from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
-from clusterkit.progress import Progress
+from clusterkit.progress import Progress, with_bar
 
 # Statuses that each target gets by default: what a person is to decide, what can be looked at,
 # and what is labelled.
@@ -59,6 +59,7 @@ class ExportResult:
     next: list[str]
 
 
+@with_bar
 def export(
     run: Run | Path | str,
     to: str,
@@ -85,7 +86,7 @@ def export(
     copy : bool
         Write the images too: copies for folders, for the others PNG, which shows DICOM and frames.
     progress : callable or None
-        Called with (stage, done, total).
+        Called with (stage, done, total); None: a bar where a person is there.
     **options
         Of label-studio: ``root`` (folder that URLs are relative to) and ``url_prefix``. Of
         fiftyone: ``name`` (of the dataset; default ``clusterkit-<run>``).

@@ -29,7 +29,8 @@ from clusterkit.errors import RunError
 from clusterkit.formats.atomic import new_folder, write_json
 from clusterkit.formats.cluster_trust import CheckedMembers
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
-from clusterkit.formats.run_info import RunInfo
+from clusterkit.formats.result_card import ResultCard, Shown
+from clusterkit.formats.run_info import RunInfo, facts_of
 from clusterkit.formats.run_settings import with_config
 from clusterkit.models.forward import BFLOAT16, FLOAT32
 from clusterkit.models.heads import HEADS, create_head
@@ -39,8 +40,8 @@ from clusterkit.output import writing
 _MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
 
 
-@dataclass
-class Run:
+@dataclass(repr=False)
+class Run(Shown):
     """Networks, exemplars and calibration of a `fit`, as stored in a directory.
 
     Attributes
@@ -73,6 +74,10 @@ class Run:
     gallery: dict[str, torch.Tensor]
     calibration: dict[str, Any]
     history: pd.DataFrame
+
+    def card(self) -> ResultCard:
+        """Return what is shown of it in a notebook or at a prompt."""
+        return ResultCard(f"Run {self.path}", facts_of(self.info))
 
     @property
     def classes(self) -> list[str]:

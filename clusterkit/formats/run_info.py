@@ -13,6 +13,9 @@ FORMAT = 5
 # appearance instead of a novelty model.
 OLDEST = 3
 
+# Classes that a short text names.
+_NAMED = 10
+
 
 @dataclass(frozen=True)
 class DataSummary(JsonRecord):
@@ -234,3 +237,22 @@ def describe_test(figures: dict[str, Any]) -> str:
         f"{figures['assigned']} that assign would label {asked} {figures['assigned_wrong']} are "
         f"wrong{unknown}{left_out}"
     )
+
+
+def facts_of(info: RunInfo) -> dict[str, str]:
+    """Return what a run is in a few words, by name."""
+    metrics, classes = info.metrics, info.classes
+    named = ", ".join(classes[:_NAMED]) + f" and {len(classes) - _NAMED} more" * (
+        len(classes) > _NAMED
+    )
+    facts = {
+        "classes": f"{len(classes)}: {named}",
+        "images": f"{info.data.images:,} labelled"
+        + f", of {info.data.groups:,} groups" * bool(info.data.groups),
+        "encoder": f"{info.backbone}, {info.weights} weights",
+        "strategy": f"{info.strategy}: {info.strategy_reason}",
+    }
+    if "accuracy" in metrics:
+        facts["held out"] = f"accuracy {metrics['accuracy']:.1%} on {metrics['held_out_images']} "
+        facts["held out"] += "images that the models had not seen"
+    return facts

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 import clusterkit
-from clusterkit.config import Config
+from clusterkit.config import Config, takes_settings, with_settings
 from clusterkit.data.features.table import FeatureTable, is_feature_file
 from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table, look_up
 from clusterkit.data.inputs import not_read, read_inputs
@@ -29,6 +29,7 @@ from clusterkit.formats.assignment_target import check_target
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.feature_record import FeatureRecord
+from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
 from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
@@ -41,18 +42,20 @@ from clusterkit.inference.rows import build_table
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
 from clusterkit.output import check_writable, writing
-from clusterkit.progress import Progress
+from clusterkit.progress import Progress, with_bar
 
 log = logging.getLogger("clusterkit")
 
 _OUT = "--out FILE.csv"
 
+_CARD_COLUMNS = ("image", "status", "predicted_label", "confidence", "label_set", "reason")
+
 # Counts up with what a journal keeps of an image: an older one is not gone on with.
 _EVIDENCE = 2
 
 
-@dataclass(frozen=True)
-class Assignment:
+@dataclass(frozen=True, repr=False)
+class Assignment(Shown):
     """The result of `assign`, as it was written.
 
     Attributes
@@ -69,12 +72,22 @@ class Assignment:
     record: AssignmentRecord
     path: Path
 
+    def card(self) -> ResultCard:
+        """Return what is shown of it in a notebook or at a prompt."""
+        record = self.record
+        counts = ", ".join(f"{n:,} {status}" for status, n in record.status.items() if n)
+        facts = {"images": f"{record.images:,}: {counts}", "promise": record.promise_text or "",
+                 "clusters": f"{record.clusters} of the refused images"}  # fmt: skip
+        return ResultCard(f"Assignment {self.path}", facts, self.table[list(_CARD_COLUMNS)])
+
     @property
     def summary(self) -> dict[str, Any]:
         """The values of `assignments.json`, plain."""
         return self.record.to_dict()
 
 
+@takes_settings
+@with_bar
 def assign(
     run: Run | Path | str,
     source: Path | str,
@@ -85,6 +98,7 @@ def assign(
     overwrite: bool = False,
     features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Assignment:
     """Label the images of a folder or CSV, or refuse to, and write `assignments.csv`.
 
@@ -94,7 +108,7 @@ def assign(
     source : path
         A folder (searched to the bottom), a CSV with a column image, or one image.
     config : Config or None
-        None: the run's; what its calibration rests on is the run's: see `Run.config_with`.
+        Laid over the run's, see `Run.config_with`.
     out : path or None
         The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
     fresh : bool
@@ -102,19 +116,19 @@ def assign(
     overwrite : bool
         Replace the assignments of another input, which reviews may be about.
     features : path or sequence of path
-        For a run on given features: those of these images. `source` may be their file itself.
+        For a run on given features: those of these images, or `source` itself.
     progress : callable or None
-        Called with (stage, done, total).
+        Called with (stage, done, total); None: a bar where a person is there.
+    **settings : options of the command, e.g. ``max_error=0.15``, ``images="scans"``
 
     Raises
     ------
     ClusterkitError
-        The run or input cannot be used, or `out` is not to be replaced (see `check_target`); a
-        single unreadable image is a `failed` row.
+        The run or input cannot be used, or `out` is not to be replaced (see `check_target`).
     """
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
-    config, source = run.config_with(config), Path(source)
-    out = Path(out) if out is not None else run.path / "assignments.csv"
+    config = with_settings(run.config_with(config), settings, "assign")
+    source, out = Path(source), Path(out) if out is not None else run.path / "assignments.csv"
     vectors = open_given(run, features, source)
     inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)
@@ -124,10 +138,9 @@ def assign(
         evidence = journal.evidence()
         rule = DecisionRule.of(run, config, evidence)
         table = build_table(inputs, evidence, rule)
-        record = replace(
-            _record(run, source, out, table, rule, evidence),
-            fingerprint=journal.fingerprint, resumed_batches=resumed, **left_out,
-        )  # fmt: skip
+        record = _record(run, source, out, table, rule, evidence)
+        how: dict[str, Any] = {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
+        record = replace(record, **how, **left_out)
         record = _with_features(record, run, given, evidence)
         record = _write(out, table, record, time.perf_counter() - started)
     except BaseException:

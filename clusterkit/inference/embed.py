@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from clusterkit.config import Config
+from clusterkit.config import Config, takes_settings, with_settings
 from clusterkit.data.cache import room_for
 from clusterkit.data.frames import names_of
 from clusterkit.data.inputs import read_inputs
@@ -26,7 +26,7 @@ from clusterkit.models.expected_input import as_expected
 from clusterkit.models.forward import FLOAT32, batch_for_threads
 from clusterkit.models.networks import Networks, choose_device
 from clusterkit.models.networks import embed as embed_images
-from clusterkit.progress import Progress, silent
+from clusterkit.progress import Progress, silent, with_bar
 
 log = logging.getLogger("clusterkit")
 
@@ -83,6 +83,8 @@ class _Source:
                 "depths": depths} | several  # fmt: skip
 
 
+@takes_settings
+@with_bar
 def embed(
     source: Path | str,
     out: Path | str,
@@ -91,6 +93,7 @@ def embed(
     run: Run | Path | str | None = None,
     views: bool = False,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Embedded:
     """Write the pooled features of images, one vector an image, in float32.
 
@@ -108,7 +111,8 @@ def embed(
     views : bool
         Add the features of each image's mirror images: left to right, up and down, both.
     progress : callable or None
-        Called with (stage, done, total).
+        Called with (stage, done, total); None: a bar where a person is there.
+    **settings : options of the command, e.g. ``size=96``, ``backbone="resnet34"``
 
     Raises
     ------
@@ -118,6 +122,11 @@ def embed(
     """
     out, progress = Path(out), progress or silent
     check_out(out)
+    if run is not None and not isinstance(run, Run):
+        run = Run.load(run)
+    if settings:
+        config = config or (Config() if run is None else run.config)
+        config = with_settings(config, settings, "embed")
     chosen, left_out = _source(config, run), LeftOut()
     rows = read_inputs(source, chosen.config, progress, left_out, unread=False)
     vectors, ids, errors = _encode(chosen, image_refs(rows), views, progress)
@@ -159,7 +168,7 @@ def _encode(
     return vectors[:, :count], np.array(ids, dtype=object), np.array(errors, dtype=object)
 
 
-def _source(config: Config | None, run: Run | Path | str | None) -> _Source:
+def _source(config: Config | None, run: Run | None) -> _Source:
     if run is None:
         config = config or Config()
         # Random weights are part of the result, so the seed has to stand before them.
@@ -167,7 +176,6 @@ def _source(config: Config | None, run: Run | Path | str | None) -> _Source:
         backbone = load_backbone(config.model.backbone, config.model.weights, config.image.size)
         config = as_expected(config, backbone)
         return _Source(backbone.encoder, backbone.name, backbone.weights, config)
-    run = run if isinstance(run, Run) else Run.load(run)
     if run.info.features is not None:
         raise RunError(
             f"the run {run.path} was fitted on given features ({run.info.features.name}) and has "

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clusterkit.config import Config, override
+from clusterkit.config import Config, override, takes_settings, with_settings
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest import default_source, read_rows
 from clusterkit.data.manifest_rows import file_numbers
@@ -20,6 +20,7 @@ from clusterkit.data.split_folders import SplitFoldersError
 from clusterkit.errors import DataError
 from clusterkit.formats.atomic import write_json, write_text
 from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.inspection.counts import count_all
 from clusterkit.inspection.files_left_out import LEFT_OUT, with_left_out
 from clusterkit.inspection.findings import COLUMNS, KINDS, Finding, find_all, to_table
@@ -28,7 +29,7 @@ from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
 from clusterkit.output import check_writable, writing
-from clusterkit.progress import Progress
+from clusterkit.progress import Progress, with_bar
 
 log = logging.getLogger("clusterkit")
 
@@ -40,9 +41,11 @@ _MARKS = {
     "summary.json": '"made_by": "clusterkit inspect"',
 }
 
+_CARD_COLUMNS = ("image", "kind", "severity", "label", "detail")
 
-@dataclass(frozen=True)
-class Inspection:
+
+@dataclass(frozen=True, repr=False)
+class Inspection(Shown):
     """Findings about a data set.
 
     Attributes
@@ -59,6 +62,15 @@ class Inspection:
     summary: dict[str, Any]
     page: Path | None
 
+    def card(self) -> ResultCard:
+        """Return what is shown of it in a notebook or at a prompt."""
+        kinds = self.summary["findings"]
+        facts = {
+            kind: f"{found['severity']}, {found['images']} images" for kind, found in kinds.items()
+        }
+        title = f"Inspection: {self.problems} problems"
+        return ResultCard(title, facts, self.findings[list(_CARD_COLUMNS)])
+
     @property
     def problems(self) -> int:
         """Number of findings that are problems; notes are not counted."""
@@ -66,6 +78,8 @@ class Inspection:
         return int(self.findings["finding"][wrong].nunique())
 
 
+@takes_settings
+@with_bar
 def inspect(
     source: Path | str | None = None,
     *,
@@ -73,6 +87,7 @@ def inspect(
     run: Path | str | None = None,
     out: Path | str | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Inspection:
     """Look for what is wrong with a data set, without training.
 
@@ -88,7 +103,8 @@ def inspect(
     out : path or None
         Folder for ``findings.csv``, ``summary.json`` and the page; None: nothing is written.
     progress : callable or None
-        Called with (stage, done, total).
+        Called with (stage, done, total); None: a bar where a person is there.
+    **settings : options of the command, e.g. ``label_column="finding"``
 
     Returns
     -------
@@ -100,14 +116,11 @@ def inspect(
         The data cannot be listed, the run cannot be used, or `out` holds others' files.
     """
     began = time.monotonic()
-    config = config or Config()
+    config = with_settings(config or Config(), settings, "inspect")
     source = Path(source or config.data.source or default_source())
     out = None if out is None else _check_out(Path(out), source)
-    # A CSV needs a label column only where one was named.
-    data = config.data
-    named = data.label_column != type(data)().label_column or bool(data.label_columns)
     left_out, remarks = LeftOut(), Remarks()
-    rows, twice = _read(source, config, progress, named, left_out, remarks)
+    rows, twice = _read(source, config, progress, left_out, remarks)
     rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
@@ -132,7 +145,6 @@ def _read(
     source: Path,
     config: Config,
     progress: Progress | None,
-    labels: bool,
     left_out: LeftOut,
     remarks: Remarks,
 ) -> tuple[pd.DataFrame, list[Finding]]:
@@ -141,6 +153,9 @@ def _read(
     Where the first folders look like no classes, those in them are the classes. `fit` would stop
     there; whoever inspects wants to know what else is wrong, too.
     """
+    # A CSV needs a label column only where one was named.
+    data = config.data
+    labels = data.label_column != type(data)().label_column or bool(data.label_columns)
     try:
         return _merge(read_rows(source, config, progress, labels, left_out, remarks))
     except SplitFoldersError as error:

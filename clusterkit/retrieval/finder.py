@@ -1,6 +1,7 @@
 """The article's `SimilarityFinder` over a run, and `similar`: the closest labelled images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from clusterkit.auditing.pair_pictures import (
     picture_pair,
 )
 from clusterkit.auditing.pictures import CAMS_OPTION, save_png
-from clusterkit.config import Config, ImageConfig
+from clusterkit.config import Config, ImageConfig, takes_settings, with_settings
 from clusterkit.data.features.vector_lookup import vector_of
 from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import load_image, seen_by_model
@@ -167,6 +168,7 @@ def _open_query(image: Path | str, how: ImageConfig) -> Image.Image:
         raise ImageError(f"{image}: {error}{hint}") from error
 
 
+@takes_settings
 def similar(
     run: Run | Path | str,
     image: Path | str,
@@ -177,6 +179,7 @@ def similar(
     cams: Path | str | None = None,
     config: Config | None = None,
     features: Files = (),
+    **settings: Any,
 ) -> pd.DataFrame:
     """Return the k labelled images, or groups, most similar to an image.
 
@@ -193,6 +196,7 @@ def similar(
         Where to write the picture of `SimilarityFinder.similar_cams`, or of `similar_groups`.
     features : path or sequence of path
         Of a run that was fitted on features: those of the image.
+    **settings : the command's ``device`` and ``seed``
 
     Returns
     -------
@@ -205,10 +209,11 @@ def similar(
     ClusterkitError
         The run or the image cannot be read, or `by="group"` and the run has no groups.
     """
+    run = run if isinstance(run, Run) else Run.load(run)
+    config = with_settings(run.config_with(config), settings, "similar")
     if by == "group":
         found = similar_groups(run, image, k=k, cams=cams, config=config, features=features)
         return found.table
-    run = run if isinstance(run, Run) else Run.load(run)
     check_cams_picture(run, cams)
     finder = SimilarityFinder(run, config, features)
     ranking = finder.rank(image, within=within)

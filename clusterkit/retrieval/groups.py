@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import torch
 
 from clusterkit.auditing.pair_pictures import check_cams_picture
 from clusterkit.auditing.pictures import CAMS_OPTION, save_png
-from clusterkit.config import Config, DataConfig
+from clusterkit.config import Config, DataConfig, takes_settings, with_settings
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
 from clusterkit.data.patients import group_column
@@ -37,6 +38,7 @@ log = logging.getLogger("clusterkit")
 _PAIRS = 4_000_000
 
 
+@takes_settings
 def similar_groups(
     run: Run | Path | str,
     query: Path | str,
@@ -46,16 +48,16 @@ def similar_groups(
     cams: Path | str | None = None,
     config: Config | None = None,
     features: Files = (),
+    **settings: Any,
 ) -> GroupMatches:
     """Rank the run's groups (patients) by the similarity of their images to a patient's.
 
     The similarity of two groups A and B is S(A,B) = ½ [mean over a in A of max over b in B of
     s(a,b) + mean over b in B of max over a in A of s(a,b)], with s the calibrated Siamese
     similarity of two images, which is 1 if their files are the same byte for byte; see
-    `pool_groups`. All labelled images that have a group take part.
-
-    A group that holds an image of the query itself is marked in `same_images`, with a warning. It
-    has its place among the k, but its outcome, likely the patient's own, is not counted.
+    `pool_groups`. All labelled images that have a group take part. A group that holds an image of
+    the query itself is marked in `same_images`, with a warning; it has its place among the k, but
+    its outcome, likely the patient's own, is not counted.
 
     Parameters
     ----------
@@ -72,9 +74,9 @@ def similar_groups(
     cams : path or None
         PNG to write: the closest pair of each group, at most 20, with their CAMs.
     config : Config or None
-        None: the run's.
     features : path or sequence of path
         Of a run on given features: those of a query that is no group of the run.
+    **settings : options of the command, e.g. ``group_column="patient"``
 
     Raises
     ------
@@ -87,7 +89,8 @@ def similar_groups(
         raise ValueError(f"k = {k} must be at least 1")
     run = run if isinstance(run, Run) else Run.load(run)
     check_cams_picture(run, cams)
-    predictor, patient, key = _open(run, query, config := run.config_with(config), features)
+    config = with_settings(run.config_with(config), settings, "similar_groups")
+    predictor, patient, key = _open(run, query, config, features)
     ranked, notes, counted = _rank(predictor, patient), [RULE], None
     if outcomes is not None:
         table = read_outcomes(outcomes, _column(config), run.manifest["group"], key)

@@ -6,12 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 
-from clusterkit.config import Config, DataConfig, override
+from clusterkit.config import (
+    Config,
+    DataConfig,
+    override,
+    takes_settings,
+    with_settings,
+)
 from clusterkit.data.features.table import FeatureTable, read_features
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labelled import Labelled, load_labelled
@@ -31,7 +37,7 @@ from clusterkit.methods.calibration import Calibration
 from clusterkit.models.expected_input import as_expected
 from clusterkit.models.networks import choose_device
 from clusterkit.output import check_writable
-from clusterkit.progress import Progress, silent
+from clusterkit.progress import Progress, silent, with_bar
 from clusterkit.reviewing import Applied, apply_reviews
 from clusterkit.training.run_record import gallery_tensors, review_record, run_info
 
@@ -44,6 +50,8 @@ log = logging.getLogger("clusterkit")
 _FEW = 10
 
 
+@takes_settings
+@with_bar
 def fit(
     source: Path | str | None = None,
     *,
@@ -52,6 +60,7 @@ def fit(
     reviews: Sequence[Path | str] = (),
     features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Run:
     """Learn a classifier and a Siamese model from labelled images, and write a run.
 
@@ -68,7 +77,8 @@ def fit(
     features : path or sequence of path
         Files of features (see `data.features`) in the place of an encoder.
     progress : callable or None
-        Called with (stage, done, total).
+        Called with (stage, done, total); None: a bar where a person is there.
+    **settings : options of the command, e.g. ``size=96``, ``backbone="resnet34"``
 
     Returns
     -------
@@ -81,7 +91,8 @@ def fit(
     """
     from clusterkit.training.final_test import with_test
 
-    given, progress = config or Config(), progress or silent
+    given = with_settings(config or Config(), settings, "fit")
+    progress = progress or silent
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
     check_writable(path, "--run DIR", folder=True)
@@ -97,11 +108,16 @@ def fit(
     data, training = _train(applied, backbone, config, progress, table)
     _warn_of_few_held_out(training.learned.calibration, data)
     result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
-    if table is not None:
-        result = replace(result, info=replace(result.info, features=FeatureRecord.of(table)))
+    result = _with_features(result, table)
     result = with_test(result, test, config, progress, table)
     result.save()
     return result
+
+
+def _with_features(run: Run, table: FeatureTable | None) -> Run:
+    if table is None:
+        return run
+    return replace(run, info=replace(run.info, features=FeatureRecord.of(table)))
 
 
 def _train(
