@@ -69,8 +69,7 @@ def similar_groups(
         A group that DICOM files name, hashed by `config.data.key_file` or not, is not ranked.
     k : int ≥ 1
     outcomes : path or None
-        A CSV, see `read_outcomes`: those of the k groups are counted, beside those of all, with
-        intervals at `config.assign.confidence`, resampled with `config.seed`.
+        A CSV, see `read_outcomes`: those of the k groups are counted, beside those of all.
     cams : path or None
         PNG to write: the closest pair of each group, at most 20, with their CAMs.
     config : Config or None
