@@ -154,7 +154,7 @@ def _read_headers(
     headers: list[Header | None] = []
     for number, path in enumerate(paths, 1):
         headers.append(read_header(path, tags))
-        if progress and number % 100 == 0:
+        if progress and (number % 100 == 0 or number == len(paths)):
             progress("headers", number, len(paths))
     return headers
 

@@ -1,6 +1,7 @@
 """Files of the Hugging Face hub: found in its cache, or downloaded where the network allows it."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clusterkit.errors import WeightsError
@@ -34,12 +35,11 @@ def download(repository: str, filename: str) -> Path | None:
     )
 
     owner, _, revision = repository.partition("@")
-    # Progress bars of its own would stand between ours.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     carry = ("or download the repository where there is a network, and give its folder in "
              "--weights DIR")  # fmt: skip
     try:
-        return Path(hf_hub_download(owner, filename, revision=revision or None))
+        with _without_bars():
+            return Path(hf_hub_download(owner, filename, revision=revision or None))
     except GatedRepoError as error:
         raise WeightsError(f"{repository} is gated: accept its terms on the hub and log in "
                            f"(hf auth login), {carry}") from error  # fmt: skip
@@ -57,3 +57,21 @@ def download(repository: str, filename: str) -> Path | None:
         said = str(error).strip().splitlines()
         reason = said[0][:200] if said else type(error).__name__
         raise WeightsError(f"weights of {repository} cannot be had ({reason}); {carry}") from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Hide the bars of the hub's client, which would stand between ours."""
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    hidden = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not hidden:
+            enable_progress_bars()

@@ -8,16 +8,14 @@ import json
 import logging
 import math
 import sys
+import warnings
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data.config import resolve_model_data_config
-from timm.models import clean_state_dict, get_pretrained_cfg, parse_model_name
 from torch import nn
 
 from clusterkit.encoders import packaged
@@ -28,6 +26,13 @@ from clusterkit.encoders.hub import download
 from clusterkit.encoders.timm_encoder import TimmEncoder
 from clusterkit.encoders.weight_files import do_not_fit, file_in_folder, read_tensors
 from clusterkit.errors import WeightsError, nearest_name
+
+with warnings.catch_warnings():
+    # In a notebook without widgets the hub's client says that its bars need them.
+    warnings.simplefilter("ignore")
+    import timm
+    from timm.data.config import resolve_model_data_config
+    from timm.models import clean_state_dict, get_pretrained_cfg, parse_model_name
 
 log = logging.getLogger("clusterkit")
 
