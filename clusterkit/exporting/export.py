@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clusterkit.errors import ConfigError, nearest_name
 from clusterkit.exporting.coco import write_coco
@@ -12,8 +13,10 @@ from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
 from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_batch
+from clusterkit.exporting.typed_tables import TABLES
 from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
-from clusterkit.formats.assignments import STATUSES
+from clusterkit.formats.assignments import STATUSES, read_assignments
+from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress
 
@@ -24,8 +27,8 @@ TARGETS = {
     "fiftyone": ("assigned", "review", "novel", "duplicate"),
     "folders": ("assigned", "duplicate"),
     "coco": ("assigned", "duplicate"),
+    **dict.fromkeys(TABLES, STATUSES),
 }
-
 
 # Options of single targets, by name.
 Options = dict[str, str | Path | None]
@@ -75,7 +78,8 @@ def export(
     Parameters
     ----------
     run : Run or path
-    to : {"label-studio", "fiftyone", "folders", "coco"}
+    to : {"label-studio", "fiftyone", "folders", "coco", "xlsx", "parquet", "arrow"}
+        The last three are the table alone, with types: no image is opened.
     out : path or None
         Folder; None: ``<run>/export/<to>``. One that an earlier export wrote is replaced.
     assignments : path or None
@@ -106,18 +110,39 @@ def export(
     {'assigned': 241, 'duplicate': 6}
     """
     _check_target(to, options)
+    if copy and to in TABLES:
+        raise ConfigError(f"--copy is for targets with images, not for {to}; leave it out")
     statuses = choose_statuses(status, TARGETS[to])
     if to == "fiftyone":
         # Before thousands of rows are read.
         load_fiftyone()
     run = run if isinstance(run, Run) else Run.load(run)
     out = Path(out) if out else run.path / "export" / to
-    batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
-    with new_folder(out, {"to": to, "run": run.info.id, "status": list(statuses)}) as folder:
+    csv = Path(assignments) if assignments else run.path / ASSIGNMENTS
+    about = {"to": to, "run": run.info.id, "status": list(statuses)}
+    if to in TABLES:
+        return _export_table(to, csv, out, statuses, about)
+    batch = load_batch(run, csv, statuses, progress)
+    with new_folder(out, about) as folder:
         lines = _write(to, batch, folder, out, copy, options)
     counts = Counter(row.status for row in batch.rows)
     exported = {status: counts[status] for status in STATUSES if counts[status]}
     return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
+
+
+def _export_table(
+    to: str, csv: Path, out: Path, statuses: tuple[str, ...], about: dict[str, Any]
+) -> ExportResult:
+    """Write the rows alone; neither the run's classes nor the images are needed for it."""
+    load, write = TABLES[to]
+    load()
+    table = read_assignments(csv)
+    rows = table[table["status"].isin(statuses)].reset_index(drop=True)
+    with new_folder(out, about) as folder:
+        lines = write(rows, folder)
+    found = Counter(rows["status"])
+    counts = {status: found[status] for status in STATUSES if found[status]}
+    return ExportResult(to, out, statuses, counts, {}, lines)
 
 
 def _write(

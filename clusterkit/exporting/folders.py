@@ -60,7 +60,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     table = pd.DataFrame(index, columns=columns)
     for column in ("image", "image_id", "file", "label"):
         table[column] = [safe_csv_text(value) for value in table[column]]
-    table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8")
+    table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8-sig")
     renamed = [f"'{shown(label)}': {own}" for label, own in folder_of.items() if label != own]
     return [f"folders that are not called as their class: {', '.join(renamed)}"] if renamed else []
 

@@ -199,6 +199,7 @@ def test_a_spreadsheet_may_have_saved_it(visit, page, tmp_path):
     out = rows_of(tab, tmp_path / "out.csv")
     assert out["label"].tolist() == ["Größe 23"]
     assert out["note"].tolist() == ["a, b; c"]
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"\xef\xbb\xbf")
 
 
 def test_a_file_in_other_letters_says_what_to_do(visit, page, tmp_path):
