@@ -1,14 +1,15 @@
 """What another program may have made of a label: other letters, a date, a word of its language.
 
-A spreadsheet takes ``1/2`` and ``SEPT2`` for days, writes them as ``02. Jan`` and ``2-Sep``, and
-``TRUE`` as ``WAHR``. What was written cannot be told from what is left, so that such a label is
-asked about, and never put back.
+A spreadsheet takes ``1/2`` and ``SEPT2`` for days, writes them as ``02. Jan`` and ``2-Sep``,
+``TRUE`` as ``WAHR``, and 1119271000168105 as ``1.11927E+15``. What was written cannot be told from
+what is left, so that such a label is asked about, and never put back.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from datetime import date, timedelta
+from decimal import Context, Decimal
 from typing import NamedTuple
 
 # In which a spreadsheet may have read UTF-8.
@@ -45,6 +46,10 @@ _FIRST, _SERIAL = date(1899, 12, 30), range(20_000, 80_000)
 
 _LONGEST_DAY = 40
 
+# Digits of numbers that a spreadsheet shortens, and that are left of them.
+_NUMBER = re.compile(r"[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)(e[+-]?[0-9]{1,3})?")
+_FEWEST, _MANY, _LONGEST_NUMBERS = 3, 10, 128
+
 
 class _Day(NamedTuple):
     day: int
@@ -74,7 +79,9 @@ def _decoded(text: str, letters: str) -> str:
 
 
 def is_same_cell(one: str, other: str) -> bool:
-    """Whether a spreadsheet may have written one label for the other: a day, or a truth value.
+    """Whether a spreadsheet may have written one label for the other.
+
+    That is a day, a truth value, or a number that it has rounded: it shows ten digits and keeps 15.
 
     Two labels that no spreadsheet has changed are not the same: ``1-2`` and ``2-1`` are two.
 
@@ -82,9 +89,13 @@ def is_same_cell(one: str, other: str) -> bool:
     (True, True, False)
     >>> is_same_cell("WAHR", "TRUE"), is_same_cell("2026-03-01", "March 1")
     (True, True)
+    >>> is_same_cell("1.11927E+15", "1119271000168105"), is_same_cell("1.1", "1.12")
+    (True, False)
     """
     one, other = _plain(one), _plain(other)
     if any({one, other} <= set(words.split()) for words in _TRUTH):
+        return True
+    if _is_rounded(one, other) or _is_rounded(other, one):
         return True
     # None but what a spreadsheet has written is a day by itself.
     if not (_is_written(one) or _is_written(other)):
@@ -96,6 +107,23 @@ def is_same_cell(one: str, other: str) -> bool:
 def _plain(label: str) -> str:
     text = unicodedata.normalize("NFKD", label).casefold().strip(" '\"")
     return "".join(c for c in text if not unicodedata.combining(c))
+
+
+def _is_rounded(text: str, whole: str) -> bool:
+    """Whether the first is the second, a number of many digits, to fewer digits."""
+    rounded, given = _NUMBER.fullmatch(text), _NUMBER.fullmatch(whole)
+    if not (rounded and given) or len(text + whole) > _LONGEST_NUMBERS:
+        return False
+    kept, all_of = (_digits(found[1]) for found in (rounded, given))
+    if not _FEWEST <= len(kept) < len(all_of) or len(all_of) < _MANY:
+        return False
+    number = Context(prec=len(kept)).create_decimal(whole.replace(",", "."))
+    return number == Decimal(text.replace(",", "."))
+
+
+def _digits(mantissa: str) -> str:
+    """Return the digits that say something: no zero before the first or after the last."""
+    return re.sub("[^0-9]", "", mantissa).strip("0")
 
 
 def _is_written(text: str) -> bool:

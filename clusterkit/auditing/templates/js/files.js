@@ -56,7 +56,7 @@ function fromCsv(text) {
   for (const name of ["image_id", "label", "decision"])
     if (where[name] < 0) throw new Error(`there is no column ${name}`);
   return lines.map((line, number) => {
-    const row = Object.fromEntries(every.map((name) => [name, unguard((line[where[name]] ?? "").trim())]));
+    const row = Object.fromEntries(every.map((name) => [name, unguard((line[where[name]] ?? "").trimStart()).trim()]));
     row.image_id = textId(row.image_id);
     row.decision = row.decision.toLowerCase();
     if (!row.image_id) throw new Error(`row ${number + 1} has no image_id`);
