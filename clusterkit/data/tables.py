@@ -275,12 +275,16 @@ def _in_words(character: str) -> str:
 
 
 def _fitted(where: str, cells: list[str], width: int, delimiter: str) -> list[str]:
-    """Cells of a row, as many as there are columns; only empty ones may be too many."""
+    """Cells of a row, as many as there are columns; only empty ones may be too many.
+
+    Of a workbook `delimiter` is "".
+    """
     extra = [cell for cell in cells[width:] if cell.strip()]
     if extra:
+        advice = "put a cell that holds a separator in double quotes"
         raise DataError(
-            f"{where}: {len(cells)} cells for {width} columns, "
-            f"e.g. {extra[0][:60]!r}; put a cell that holds a separator in double quotes"
+            f"{where}: {len(cells)} cells for {width} columns, e.g. {extra[0][:60]!r}; "
+            f"{advice if delimiter else 'name its column, or empty the cell'}"
         )
     # All of a row would become its first cell, without a label.
     if len(cells) == 1 and delimiter and cells[0].count(delimiter) >= width - 1 > 0:

@@ -103,21 +103,32 @@ def write_workbook(
     book = Workbook(write_only=True)
     sheet = book.create_sheet("assignments")
     sheet.freeze_panes = "A2"
-    for number, values in enumerate([names, *rows], 1):
-        if number > MOST_ROWS:
-            raise DataError(f"a sheet has {MOST_ROWS:,} rows; the CSV and Parquet hold more")
-        cells = []
-        for name, value in zip(names, values, strict=True):
-            if isinstance(value, str) and len(value) > _LONGEST:
-                raise DataError(f"{name} in row {number} has {len(value):,} characters, a cell "
-                                f"{_LONGEST:,}; the CSV and Parquet hold more")  # fmt: skip
-            cell = WriteOnlyCell(sheet, _fit(value) if isinstance(value, str) else value)
-            if isinstance(value, str):
-                # It would take '=' for the beginning of a formula.
-                cell.data_type, cell.number_format = "s", _TEXT
-            cells.append(cell)
-        sheet.append(cells)
+    try:
+        for number, values in enumerate([names, *rows], 1):
+            _check_row(names, values, number)
+            cells = []
+            for value in values:
+                cell = WriteOnlyCell(sheet, _fit(value) if isinstance(value, str) else value)
+                if isinstance(value, str):
+                    # It would take '=' for the beginning of a formula.
+                    cell.data_type, cell.number_format = "s", _TEXT
+                cells.append(cell)
+            sheet.append(cells)
+    except DataError:
+        sheet.close()
+        raise
     book.save(path)
+
+
+def _check_row(
+    names: Sequence[str], values: Sequence[str | float | int | None], number: int
+) -> None:
+    if number > MOST_ROWS:
+        raise DataError(f"a sheet has {MOST_ROWS:,} rows; CSV and Parquet hold more")
+    for name, value in zip(names, values, strict=True):
+        if isinstance(value, str) and len(value) > _LONGEST:
+            raise DataError(f"{name} in row {number} has {len(value):,} characters, a cell "
+                            f"{_LONGEST:,}; CSV and Parquet hold more")  # fmt: skip
 
 
 def _opened(path: Path) -> "Workbook":

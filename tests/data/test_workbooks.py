@@ -1,7 +1,7 @@
 """Workbooks of spreadsheets: read as tables are, or one line that says what to mend."""
 
 import builtins
-import datetime
+import datetime as dt
 import zipfile
 
 import pytest
@@ -24,10 +24,10 @@ def book(tmp_path):
         book = openpyxl.Workbook()
         sheet = book.active
         sheet.append(HEADER)
-        sheet.append([FIRST, "a.png", "=ring", "relabel", datetime.datetime(2026, 11, 28, 10)])
+        sheet.append([FIRST, "a.png", "=ring", "relabel", dt.datetime(2026, 11, 28, 10)])
         sheet["C2"].data_type = "s"
         sheet.append([])
-        sheet.append([SECOND, "b.png", 1, "accept", datetime.date(2026, 11, 28)])
+        sheet.append([SECOND, "b.png", 1, "accept", dt.date(2026, 11, 28)])
         change(book, sheet)
         book.save(tmp_path / "reviews.xlsx")
         return tmp_path / "reviews.xlsx"
@@ -46,7 +46,6 @@ def test_reviews_of_a_workbook(book):
 def test_empty_sheets_and_what_is_only_drawn_are_left_out(book):
     def change(book, sheet):
         book.create_sheet("Sheet2")
-        book.create_chartsheet("chart")
         sheet.auto_filter.ref = "A1:E4"
         sheet.column_dimensions["A"].hidden = True
 
@@ -62,7 +61,7 @@ def test_empty_sheets_and_what_is_only_drawn_are_left_out(book):
         (lambda b, s: s.__setitem__("C4", "=A1"), "line 4: cell C4 holds a formula ('=A1')"),
         (lambda b, s: s.__setitem__("C4", "#N/A"), "line 4: cell C4 holds an error"),
         (lambda b, s: s.__setitem__("XFD1048576", 1), "too far out to be read"),
-        (lambda b, s: s.__setitem__("H2", "x"), "no column name above cells"),
+        (lambda b, s: s.__setitem__("H2", "x"), "8 cells for 5 columns, e.g. 'x'; name its column"),
         (lambda b, s: s.__setitem__("D2", "acept"), "line 2: decision 'acept' (did you mean"),
         (lambda b, s: s.__setitem__("A1", "id"), "has no column 'image_id'"),
         (lambda b, s: s.delete_rows(2, 9), "column names but no rows"),
