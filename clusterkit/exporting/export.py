@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,7 @@ def export(
     >>> export("runs/a", to="folders").counts  # doctest: +SKIP
     {'assigned': 241, 'duplicate': 6}
     """
-    _check_target(to, options)
-    if copy and to in TABLES:
-        raise ConfigError(f"--copy is for targets with images, not for {to}; leave it out")
+    _check_target(to, copy, options)
     statuses = choose_statuses(status, TARGETS[to])
     if to == "fiftyone":
         # Before thousands of rows are read.
@@ -125,8 +123,7 @@ def export(
     batch = load_batch(run, csv, statuses, progress)
     with new_folder(out, about) as folder:
         lines = _write(to, batch, folder, out, copy, options)
-    counts = Counter(row.status for row in batch.rows)
-    exported = {status: counts[status] for status in STATUSES if counts[status]}
+    exported = _count(row.status for row in batch.rows)
     return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
 
 
@@ -140,9 +137,12 @@ def _export_table(
     rows = table[table["status"].isin(statuses)].reset_index(drop=True)
     with new_folder(out, about) as folder:
         lines = write(rows, folder)
-    found = Counter(rows["status"])
-    counts = {status: found[status] for status in STATUSES if found[status]}
-    return ExportResult(to, out, statuses, counts, {}, lines)
+    return ExportResult(to, out, statuses, _count(rows["status"]), {}, lines)
+
+
+def _count(found: Iterable[str]) -> dict[str, int]:
+    counts = Counter(found)
+    return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def _write(
@@ -163,10 +163,12 @@ def _write(
     return write_coco(batch, folder, copy)
 
 
-def _check_target(to: str, options: Options) -> None:
+def _check_target(to: str, copy: bool, options: Options) -> None:
     if to not in TARGETS:
         raise ConfigError(f"cannot export to '{to}'{nearest_name(str(to), TARGETS)}; use "
                           f"{', '.join(TARGETS)}")  # fmt: skip
+    if copy and to in TABLES:
+        raise ConfigError(f"--copy is for targets with images, not for {to}; leave it out")
     takes = {"label-studio": ("root", "url_prefix"), "fiftyone": ("name",)}
     for name, value in options.items():
         owner = next((target for target, names in takes.items() if name in names), None)
