@@ -36,6 +36,10 @@ _DIGITS = 6
 # Rows that are made into text at a time.
 _PART = 4096
 
+_SAVED = ("%s was saved by another program, which may have changed labels and groups that look "
+          "like numbers or days (007 to 7); put it back as assign wrote it, and corrections into a "
+          "table of their own")  # fmt: skip
+
 # Characters of a first line that are looked at.
 _HEAD = 1 << 16
 
@@ -79,7 +83,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist; run `clusterkit assign` first")
-    table, comma = _cells_of(path)
+    table, saved, comma = _cells_of(path)
     if "order" not in table:
         # Only advice, and not in files of before it was given.
         table["order"] = ""
@@ -105,13 +109,15 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     for column in WHOLE:
         numbers = _numbers(table[column], path, 0, 1e9, comma)
         table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
+    if saved:
+        log.warning(_SAVED, path)
     return table
 
 
-def _cells_of(path: Path) -> tuple[pd.DataFrame, bool]:
-    """Return the cells of a table as text, and whether its numbers may have decimal commas.
+def _cells_of(path: Path) -> tuple[pd.DataFrame, bool, bool]:
+    """Return cells as text, whether another program has saved them, and with decimal commas.
 
-    A spreadsheet may have saved it in the ways of its country: by semicolons or tabs, in UTF-16.
+    A spreadsheet may have done so in the ways of its country: by semicolons or tabs, in UTF-16.
     """
     try:
         encoding = encoding_of(path)
@@ -119,14 +125,15 @@ def _cells_of(path: Path) -> tuple[pd.DataFrame, bool]:
             head = file.readline(_HEAD)
         plain = encoding == "utf-8-sig" and not is_workbook(path)
         if plain and ("image_id," in head or not re.search("[;\t|]|sep=", head)):
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding), False
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
+            return table, head.endswith("\r\n"), False
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable CSV: {error}") from error
     names, lines, _ = read_table(path, wanted=COLUMNS)
     repeated = [name for name in COLUMNS if names.count(name) > 1]
     if repeated:
         raise DataError(f"{path} has two columns '{repeated[0]}'; keep one")
-    return pd.DataFrame(lines, columns=pd.Index(names), dtype=str), True
+    return pd.DataFrame(lines, columns=pd.Index(names), dtype=str), True, True
 
 
 def _ids(cells: pd.Series, path: Path) -> list[str]:

@@ -172,6 +172,28 @@ def test_assignments_that_a_spreadsheet_saved(assignment, tmp_path, country, kin
         pd.testing.assert_series_equal(found[column], given[column], atol=1e-5)
 
 
+@pytest.mark.parametrize("label", HOSTILE)
+def test_all_in_one_column(tmp_path, label):
+    """A spreadsheet whose country separates by semicolons opens the lines of ours as one cell."""
+    data = written([("0a1b2c3d4e5f6071", label, ""), ("0a1b2c3d4e5f6072", "b", "x")], tmp_path)
+    data = saved(opened(data, ";"), ";")
+    # The writer put quotes around it, or doubled them.
+    if set(label) & {'"', ","}:
+        with pytest.raises(DataError, match=r"saved\.csv, line 2: the whole line is in double quo"):
+            read_again(data, tmp_path)
+    else:
+        assert read_again(data, tmp_path)["label"].tolist() == [compose_label(label), "b"]
+
+
+def test_assignments_that_were_saved_are_told(assignment, tmp_path, caplog):
+    read_assignments(assignment.path)
+    assert not caplog.messages
+    path = tmp_path / "assignments.csv"
+    path.write_bytes(saved(opened(assignment.path.read_bytes()), ","))
+    read_assignments(path)
+    assert "assignments.csv was saved by another program" in caplog.text
+
+
 def test_every_table_begins_with_the_mark(run, assignment):
     for path in (run.path / "manifest.csv", run.path / "history.csv", assignment.path):
         assert path.read_bytes().startswith(codecs.BOM_UTF8), path
