@@ -6,7 +6,8 @@ what they are.
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ENDING = ".xlsx"
 MOST_ROWS = 1_048_576
 
-# What is unpacked, and places within the outermost cells; the package needs memory for each.
+# What is unpacked, and places up to the last cell of each row.
 _LARGEST = 64 << 20
 _MOST_CELLS = 2_000_000
 
@@ -33,6 +34,8 @@ _LONGEST = 32_767
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 _TEXT = "@"
+
+_MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z0-9:$]{1,40})"')
 
 
 def is_workbook(path: Path) -> bool:
@@ -50,7 +53,7 @@ def load_openpyxl() -> None:
 
 
 def read_workbook(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the rows of the only sheet that holds anything, each with its number, as text.
+    """Return the filled rows of the only sheet that has any, each with its number, as text.
 
     A whole number has no point, a day is ISO 8601, a truth value is TRUE or FALSE.
 
@@ -61,27 +64,16 @@ def read_workbook(path: Path) -> list[tuple[int, list[str]]]:
         anything in it, or a cell is merged with others, a formula or an error.
     """
     load_openpyxl()
-    book = _opened(path)
-    sheets = [sheet for sheet in book.worksheets if _is_filled(sheet)]
-    if len(sheets) > 1:
-        names = ", ".join(f"'{shown(str(sheet.title), 40)}'" for sheet in sheets[:4])
-        raise DataError(f"{path} has {len(sheets)} sheets that hold something ({names}); keep one")
-    if not sheets:
-        return []
-    sheet = sheets[0]
-    if sheet.max_row * sheet.max_column > _MOST_CELLS:
-        raise DataError(
-            f"{path} has a cell in row {sheet.max_row:,} and column {sheet.max_column:,}, too far "
-            "out to be read; delete what is not the table, or save it as CSV in UTF-8"
-        )
-    if sheet.merged_cells.ranges:
-        first = min(str(cells) for cells in sheet.merged_cells.ranges)
-        raise DataError(f"{path}: the cells {first} are merged, and only one of them has a value; "
-                        "unmerge them, and fill in each")  # fmt: skip
-    return [
-        (number, [_text_of(cell, f"{path}, line {number}") for cell in row])
-        for number, row in enumerate(sheet.iter_rows(), 1)
-    ]
+    with _opened(path) as book:
+        # Row by row: what the package makes of a whole sheet may fill the memory.
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()
+        filled = [sheet for sheet in book.worksheets if _is_filled(sheet)]
+        if len(filled) > 1:
+            names = ", ".join(f"'{shown(str(sheet.title), 40)}'" for sheet in filled[:4])
+            raise DataError(f"{path} has {len(filled)} sheets that hold something ({names}); keep "
+                            "one")  # fmt: skip
+        return _rows(filled[0], path) if filled else []
 
 
 def write_workbook(
@@ -131,19 +123,20 @@ def _check_row(
                             f"{_LONGEST:,}; CSV and Parquet hold more")  # fmt: skip
 
 
-def _opened(path: Path) -> "Workbook":
+@contextmanager
+def _opened(path: Path) -> "Iterator[Workbook]":
     from openpyxl import load_workbook
 
     try:
-        with ZipFile(path) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-        if size > _LARGEST:
-            raise DataError(f"{path} unpacks to {size >> 20} MB, more than {_LARGEST >> 20} are "
-                            "read; save it as CSV in UTF-8")  # fmt: skip
+        _check_parts(path)
         with warnings.catch_warnings():
             # Of what it leaves out: drop-down lists, colours by rule, a missing default style.
             warnings.simplefilter("ignore")
-            return load_workbook(path)
+            book = load_workbook(path, read_only=True)
+            try:
+                yield book
+            finally:
+                book.close()
     except DataError:
         raise
     except BadZipFile as error:
@@ -157,8 +150,47 @@ def _opened(path: Path) -> "Workbook":
                         "save it again, or as CSV in UTF-8") from error  # fmt: skip
 
 
+def _check_parts(path: Path) -> None:
+    """Refuse a workbook that is too large, is none of a spreadsheet, or has merged cells."""
+    with ZipFile(path) as archive:
+        parts = archive.infolist()
+        size = sum(part.file_size for part in parts)
+        if size > _LARGEST:
+            raise DataError(f"{path} unpacks to {size >> 20} MB, more than {_LARGEST >> 20} are "
+                            "read; save it as CSV in UTF-8")  # fmt: skip
+        for part in parts:
+            if not part.filename.endswith(".xml"):
+                continue
+            data = archive.read(part)
+            if b"<!DOCTYPE" in data:
+                # Texts of its own, which no program writes, would fill the memory or be left out.
+                raise DataError(f"{path} is damaged ({shown(part.filename, 40)} defines what a "
+                                "workbook has not); save it again, or as CSV in UTF-8")  # fmt: skip
+            merged = _MERGED.search(data) if "/worksheets/" in part.filename else None
+            if merged:
+                cells = merged[1].decode()
+                raise DataError(f"{path}: the cells {cells} are merged, and only one of them has a "
+                                "value; unmerge them, and fill in each")  # fmt: skip
+
+
 def _is_filled(sheet: "Worksheet") -> bool:
-    return sheet.max_row > 1 or sheet.max_column > 1 or sheet.cell(1, 1).value is not None
+    return any(cell.value is not None for row in sheet.iter_rows() for cell in row)
+
+
+def _rows(sheet: "Worksheet", path: Path) -> list[tuple[int, list[str]]]:
+    rows, seen = [], 0
+    for number, row in enumerate(sheet.iter_rows(), 1):
+        seen += len(row)
+        if seen > _MOST_CELLS:
+            raise DataError(
+                f"{path} has more than {_MOST_CELLS:,} cells, or one far from the table (row "
+                f"{number:,}, column {len(row):,}); delete what is not the table, or save it as "
+                "CSV in UTF-8"
+            )
+        cells = [_text_of(cell, f"{path}, line {number}") for cell in row]
+        if any(cells):
+            rows.append((number, cells))
+    return rows
 
 
 def _text_of(cell: "Cell", where: str) -> str:

@@ -60,7 +60,8 @@ def test_empty_sheets_and_what_is_only_drawn_are_left_out(book):
         (lambda b, s: b.create_sheet("old").append(["x"]), "2 sheets that hold something"),
         (lambda b, s: s.__setitem__("C4", "=A1"), "line 4: cell C4 holds a formula ('=A1')"),
         (lambda b, s: s.__setitem__("C4", "#N/A"), "line 4: cell C4 holds an error"),
-        (lambda b, s: s.__setitem__("XFD1048576", 1), "too far out to be read"),
+        (lambda b, s: s.__setitem__("XFD1048576", 1), "16384 cells for 5 columns, e.g. '1'"),
+        (lambda b, s: [s.cell(r, 16384, 1) for r in range(5, 130)], "more than 2,000,000 cells"),
         (lambda b, s: s.__setitem__("H2", "x"), "8 cells for 5 columns, e.g. 'x'; name its column"),
         (lambda b, s: s.__setitem__("D2", "acept"), "line 2: decision 'acept' (did you mean"),
         (lambda b, s: s.__setitem__("A1", "id"), "has no column 'image_id'"),
@@ -91,6 +92,33 @@ def test_what_is_no_workbook(tmp_path, data):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "old", "new", "said"),
+    [
+        ("worksheets/sheet1", b"</sheetData>", b'</sheetData><mergeCells count="1"><mergeCell '
+         b'ref="A1:XFD1048576"/></mergeCells>', "the cells A1:XFD1048576 are merged"),
+        ("worksheets/sheet1", b"</sheetData>", b"</sheet", "is damaged"),
+        ("sharedStrings", b"<sst", b'<!DOCTYPE x [<!ENTITY a "b">' + b"".join(
+            b'<!ENTITY %s "%s">' % (b"a" * (i + 2), b"&%s;" % (b"a" * (i + 1)) * 10)
+            for i in range(9)) + b"]><sst", "is damaged"),
+    ],
+)  # fmt: skip
+def test_a_hostile_workbook_fills_no_memory(book, tmp_path, part, old, new, said):
+    path, hostile = book(), tmp_path / "hostile.xlsx"
+    with zipfile.ZipFile(path) as given, zipfile.ZipFile(hostile, "w") as out:
+        for name in given.namelist():
+            data = given.read(name)
+            if part in name:
+                assert old in data
+                # The last of the entities stands where a text was.
+                data = data.replace(old, new).replace(b">accept<", b">&%s;<" % (b"a" * 10))
+            out.writestr(name, data)
+    with pytest.raises(DataError) as error:
+        read_table(hostile)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_text_is_written_as_text(tmp_path):
     openpyxl = pytest.importorskip("openpyxl")
     texts = ["=1+1", "01", "1E5", "TRUE", "1/2", "#N/A", "'x", " a ", "Größe\n2"]
@@ -105,7 +133,7 @@ def test_text_is_written_as_text(tmp_path):
 def test_what_no_cell_holds(tmp_path):
     pytest.importorskip("openpyxl")
     write_workbook(tmp_path / "t.xlsx", ["a"], [("x\x01y",), (None,), ("z",)])
-    assert read_workbook(tmp_path / "t.xlsx")[1:] == [(2, ["x\ufffdy"]), (3, [""]), (4, ["z"])]
+    assert read_workbook(tmp_path / "t.xlsx")[1:] == [(2, ["x\ufffdy"]), (4, ["z"])]
     with pytest.raises(DataError, match="a in row 2 has 32,768 characters"):
         write_workbook(tmp_path / "u.xlsx", ["a"], [("x" * 32768,)])
     assert not (tmp_path / "u.xlsx").exists()
