@@ -98,9 +98,9 @@ def test_what_is_no_workbook(tmp_path, data):
         ("worksheets/sheet1", b"</sheetData>", b'</sheetData><mergeCells count="1"><mergeCell '
          b'ref="A1:XFD1048576"/></mergeCells>', "the cells A1:XFD1048576 are merged"),
         ("worksheets/sheet1", b"</sheetData>", b"</sheet", "is damaged"),
-        ("sharedStrings", b"<sst", b'<!DOCTYPE x [<!ENTITY a "b">' + b"".join(
+        ("worksheets/sheet1", b"<worksheet", b'<!DOCTYPE x [<!ENTITY a "b">' + b"".join(
             b'<!ENTITY %s "%s">' % (b"a" * (i + 2), b"&%s;" % (b"a" * (i + 1)) * 10)
-            for i in range(9)) + b"]><sst", "is damaged"),
+            for i in range(9)) + b"]><worksheet", "is damaged"),
     ],
 )  # fmt: skip
 def test_a_hostile_workbook_fills_no_memory(book, tmp_path, part, old, new, said):

@@ -310,6 +310,7 @@ def test_hostile_classes_and_files(run, tmp_path, monkeypatch):
     folders = [p.name for p in out.iterdir() if p.is_dir()]
     assert len(folders) == len({f.casefold() for f in folders}) == len(classes)
     assert len(files_in(out)) == len(rows) + 2
+    assert (out / "index.csv").read_bytes().startswith(b"\xef\xbb\xbf")
     with (out / "index.csv").open(newline="", encoding="utf-8-sig") as file:
         index = list(csv.DictReader(file))
     assert [r["label"] for r in index] == [safe_csv_text(r["predicted_label"]) for r in rows]

@@ -194,13 +194,15 @@ def test_assignments_that_were_saved_are_told(assignment, tmp_path, caplog):
     assert "assignments.csv was saved by another program" in caplog.text
 
 
-def test_every_table_begins_with_the_mark(run, assignment):
-    for path in (run.path / "manifest.csv", run.path / "history.csv", assignment.path):
+def test_every_table_begins_with_the_mark(run, assignment, sample, tmp_path):
+    own = [run.path / name for name in ("manifest.csv", "history.csv", "assignments.csv")]
+    of_sample = [sample / name for name in ("labels.csv", "unlabeled.csv", "truth.csv")]
+    for path in own + of_sample:
         assert path.read_bytes().startswith(codecs.BOM_UTF8), path
         first = path.read_text(encoding="utf-8-sig").partition(",")[0]
         assert pd.read_csv(path).columns[0] == first
     old = assignment.path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    before = assignment.path.with_name("before.csv")
+    before = tmp_path / "assignments.csv"
     before.write_bytes(old)
     pd.testing.assert_frame_equal(read_assignments(before), read_assignments(assignment.path))
 
