@@ -73,13 +73,12 @@ def export(
     progress: Progress | None = None,
     **options: str | Path | None,
 ) -> ExportResult:
-    """Export assignments to another program.
+    """Export assignments to another program, or as a table alone, with types (the last three).
 
     Parameters
     ----------
     run : Run or path
     to : {"label-studio", "fiftyone", "folders", "coco", "xlsx", "parquet", "arrow"}
-        The last three are the table alone, with types: no image is opened.
     out : path or None
         Folder; None: ``<run>/export/<to>``. One that an earlier export wrote is replaced.
     assignments : path or None
@@ -116,28 +115,30 @@ def export(
         load_fiftyone()
     run = run if isinstance(run, Run) else Run.load(run)
     out = Path(out) if out else run.path / "export" / to
-    csv = Path(assignments) if assignments else run.path / ASSIGNMENTS
-    about = {"to": to, "run": run.info.id, "status": list(statuses)}
     if to in TABLES:
-        return _export_table(to, csv, out, statuses, about)
-    batch = load_batch(run, csv, statuses, progress)
-    with new_folder(out, about) as folder:
+        return _export_table(to, run, assignments, out, statuses)
+    batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
+    with new_folder(out, _about(to, run, statuses)) as folder:
         lines = _write(to, batch, folder, out, copy, options)
     exported = _count(row.status for row in batch.rows)
     return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
 
 
 def _export_table(
-    to: str, csv: Path, out: Path, statuses: tuple[str, ...], about: dict[str, Any]
+    to: str, run: Run, assignments: Path | str | None, out: Path, statuses: tuple[str, ...]
 ) -> ExportResult:
-    """Write the rows alone; neither the run's classes nor the images are needed for it."""
+    """Write the rows alone: no image is opened for it."""
     load, write = TABLES[to]
     load()
-    table = read_assignments(csv)
+    table = read_assignments(assignments or run.path / ASSIGNMENTS)
     rows = table[table["status"].isin(statuses)].reset_index(drop=True)
-    with new_folder(out, about) as folder:
+    with new_folder(out, _about(to, run, statuses)) as folder:
         lines = write(rows, folder)
     return ExportResult(to, out, statuses, _count(rows["status"]), {}, lines)
+
+
+def _about(to: str, run: Run, statuses: tuple[str, ...]) -> dict[str, Any]:
+    return {"to": to, "run": run.info.id, "status": list(statuses)}
 
 
 def _count(found: Iterable[str]) -> dict[str, int]:

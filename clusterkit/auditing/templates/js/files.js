@@ -69,6 +69,8 @@ function fromCsv(text) {
 
 // What clusterkit would refuse is refused here, before anything is shown as decided.
 function checkRow(row, number) {
+  if (/^[+-]?\d+([.,]\d+)?(e[+-]?\d+)?$/i.test(row.image_id))
+    throw new Error(`row ${number}: image_id ${row.image_id.slice(0, 40)} is a number, and no id of an image is one: a spreadsheet has changed it. Copy it anew from the column image_id`);
   const { error } = lettersOf(row.label);
   if (error) throw new Error(`row ${number}: ${error}`);
   if (row.decision === "relabel" && !row.label) throw new Error(`row ${number}: relabel without a label`);
