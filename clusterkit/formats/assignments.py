@@ -123,7 +123,8 @@ def _cells_of(path: Path) -> tuple[pd.DataFrame, bool, bool]:
         encoding = encoding_of(path)
         with path.open(encoding=encoding, errors="replace", newline="") as file:
             head = file.readline(_HEAD)
-        plain = encoding == "utf-8-sig" and not is_workbook(path)
+        # A program that does not know the mark may have put its own before it.
+        plain = encoding == "utf-8-sig" and not is_workbook(path) and head[:1] != "\ufeff"
         if plain and ("image_id," in head or not re.search("[;\t|]|sep=", head)):
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
             return table, head.endswith("\r\n"), False

@@ -194,17 +194,24 @@ def test_assignments_that_were_saved_are_told(assignment, tmp_path, caplog):
     assert "assignments.csv was saved by another program" in caplog.text
 
 
-def test_every_table_begins_with_the_mark(run, assignment, sample, tmp_path):
+@pytest.mark.parametrize("marks", [0, 2, 3])
+def test_marks_that_were_left_out_or_put_before(assignment, tmp_path, marks):
+    data = assignment.path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    path = tmp_path / "assignments.csv"
+    path.write_bytes(codecs.BOM_UTF8 * marks + data)
+    pd.testing.assert_frame_equal(read_assignments(path), read_assignments(assignment.path))
+    reviews = written([("0a1b2c3d4e5f6071", "Größe", "")], tmp_path)
+    found = read_again(codecs.BOM_UTF8 * marks + reviews.removeprefix(codecs.BOM_UTF8), tmp_path)
+    assert found["label"].tolist() == ["Größe"]
+
+
+def test_every_table_begins_with_the_mark(run, assignment, sample):
     own = [run.path / name for name in ("manifest.csv", "history.csv", "assignments.csv")]
     of_sample = [sample / name for name in ("labels.csv", "unlabeled.csv", "truth.csv")]
     for path in own + of_sample:
         assert path.read_bytes().startswith(codecs.BOM_UTF8), path
         first = path.read_text(encoding="utf-8-sig").partition(",")[0]
         assert pd.read_csv(path).columns[0] == first
-    old = assignment.path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    before = tmp_path / "assignments.csv"
-    before.write_bytes(old)
-    pd.testing.assert_frame_equal(read_assignments(before), read_assignments(assignment.path))
 
 
 OFFICE = shutil.which("soffice") or shutil.which("libreoffice")

@@ -19,7 +19,7 @@ function textOf(bytes) {
 // The rows of a table, by the separator that a line sep=; states, or that finds the most columns.
 function tableOf(text) {
   const stated = /^"?sep=([,;\t|])"?\r?\n/i.exec(text);
-  if (stated) return parseCsv(text.slice(stated[0].length), stated[1]);
+  if (stated) return parseCsv(text.slice(stated[0].length).replace(/^\uFEFF/, ""), stated[1]);
   const head = text.slice(0, 2000).split(/\r?\n/, 1)[0];
   const named = (separator) => columns.filter((name) => head.split(separator).some((cell) => cell.trim().replaceAll('"', "") === name)).length;
   const [best] = [",", ";", "\t", "|"].sort((a, b) => named(b) - named(a));
