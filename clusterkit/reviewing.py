@@ -15,13 +15,14 @@ from clusterkit.data.frames import files_of, name_of
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
+from clusterkit.data.labels import near_hint
 from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
-from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.csv_text import safe_csv_text, same_table
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews, run_of_assignments
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
@@ -114,11 +115,11 @@ def write_reviews(rows: pd.DataFrame, path: Path) -> None:
     """
     further = [c for c in FURTHER_COLUMNS if c in rows and rows[c].any()]
     table = rows[[*REVIEW_COLUMNS, *further]].map(safe_csv_text)
-    content = table.to_csv(index=False, lineterminator="\n").encode()
+    content = table.to_csv(index=False, lineterminator="\n").encode("utf-8-sig")
     if os.path.isdir(path) or not path.name:
         raise DataError(f"{path} is a folder; give --out a file, e.g. reviews.csv")
     with writing(path, "--out CSV"):
-        if path.exists() and (not path.is_file() or path.read_bytes() != content):
+        if path.exists() and (not path.is_file() or not same_table(path.read_bytes(), content)):
             raise DataError(f"{path} exists and holds something else; give another --out")
         write_bytes(path, content)
 
@@ -175,9 +176,7 @@ def apply_reviews(
     trust = trust_of(spread, settled)
     manifest["trust"] = manifest["image_id"].map(trust).fillna(1.0).astype(float)
     for label, near in summary["new_classes"].items():
-        log.warning(
-            "reviews add the class '%s'%s", label, f" (did you mean '{near}'?)" if near else ""
-        )
+        log.warning("reviews add the class '%s'%s", label, near_hint(label, near))
     _warn_of_groups(manifest)
     manifest = manifest.assign(_file=file_numbers(manifest))
     manifest = manifest.sort_values(["image", "_file"], ignore_index=True).drop(columns="_file")

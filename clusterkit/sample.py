@@ -347,4 +347,4 @@ def _write(out: Path, labeled: list[dict], unlabeled: list[dict]) -> None:
 
 
 def _csv(rows: list[dict], columns: list[str], path: Path) -> None:
-    pd.DataFrame(rows)[columns].to_csv(path, index=False, lineterminator="\n")
+    pd.DataFrame(rows)[columns].to_csv(path, index=False, lineterminator="\n", encoding="utf-8-sig")

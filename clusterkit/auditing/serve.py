@@ -137,7 +137,7 @@ class ReviewFile:
             table = pd.DataFrame(lines, columns=names, dtype=object)
             partial = ""
             try:
-                with replacing(self.path) as file:
+                with replacing(self.path, mark=True) as file:
                     partial = file.name
                     table.to_csv(file, index=False, lineterminator="\n")
                     file.flush()

@@ -12,7 +12,7 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
 @click.option(
     "--to",
     required=True,
-    type=click.Choice(["label-studio", "fiftyone", "folders", "coco"]),
+    type=click.Choice(["label-studio", "fiftyone", "folders", "coco", "xlsx", "parquet", "arrow"]),
     help="The program or format.",
 )
 @run_option
@@ -30,7 +30,7 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
     metavar="S,…",
     help="Which rows: all, or some of assigned,review,novel,duplicate,failed. Default: "
     "review,novel for label-studio; assigned,duplicate for folders and coco; for fiftyone all but "
-    "failed.",
+    "failed; for tables all.",
 )
 @click.option(
     "--copy",
@@ -57,7 +57,8 @@ def export(
     to: str,
     **options: Any,
 ) -> None:
-    """Hand assignments on: Label Studio tasks, a FiftyOne dataset, class folders, COCO-style JSON.
+    """Hand assignments on: Label Studio tasks, a FiftyOne dataset, class folders, COCO-style JSON;
+    or the table alone, with types: a workbook (xlsx), Parquet, Arrow.
 
     What Label Studio exports after the review is read by `clusterkit review` and
     `clusterkit fit --reviews`.

@@ -28,11 +28,11 @@ def review(
 ) -> None:
     """Check a reviews file against a run, and say what `fit --reviews` would change.
 
-    REVIEWS is a CSV with columns image_id, image, label, decision (accept, relabel, reject,
-    skip), reviewer, time, note; image_id cluster:3 names all images of cluster 3. Or it is the
-    JSON that Label Studio exports of a project from `clusterkit export`. Without --run it is about
-    the assignments.csv beside it, else the one that its rows name, else that of the newest run
-    under ./runs.
+    REVIEWS is a CSV or workbook (.xlsx) with columns image_id, image, label, decision (accept,
+    relabel, reject, skip), reviewer, time, note; image_id cluster:3 names all images of cluster 3.
+    Or it is the JSON that Label Studio exports of a project from `clusterkit export`. Without --run
+    it is about the assignments.csv beside it, else the one that its rows name, else that of the
+    newest run under ./runs.
     """
     from clusterkit.formats.review_settling import describe
     from clusterkit.reviewing import review as check

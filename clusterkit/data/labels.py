@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from clusterkit.data.changed_labels import is_same_cell, rereads
 from clusterkit.data.several_labels import several_labels
 from clusterkit.errors import DataError, shown
 
@@ -47,9 +48,6 @@ _BETWEEN = re.compile(r"(?<=[^\W_])[\s_-]+(?=[^\W_])")
 _ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
 # Letters of other scripts that are drawn as Latin ones.
 _TWINS = str.maketrans("авекмнорстухіјѕԁԛԝαβεικνορτυχ", "abekmhopctyxijsdqwabeikvoptux")
-
-# In which a spreadsheet may have read UTF-8.
-_LETTERS = (*(f"cp125{number}" for number in range(9)), "latin-1", "mac_roman")
 
 # Sets of labels that a warning names.
 _NAMED = 3
@@ -177,27 +175,6 @@ def near_key(label: str) -> Hashable:
     return _ZEROS.sub("", _BETWEEN.sub(_between_words, text)) or label
 
 
-def _rereads(label: str) -> set[str]:
-    """Return the label, and what it was if UTF-8 was read in a country's letters once or twice.
-
-    What is no UTF-8 in the bytes of those letters was not misread: chance makes hardly any.
-    """
-    found = {label}
-    for _ in range(2):
-        found |= {_decoded(text, letters) for text in found for letters in _LETTERS}
-    return found - {""}
-
-
-def _decoded(text: str, letters: str) -> str:
-    """Return what UTF-8 it was, if these letters were read; else ""."""
-    try:
-        # A byte that the letters leave out is read as the control of its number.
-        data = b"".join(c.encode("latin-1" if "\x80" <= c <= "\x9f" else letters) for c in text)
-        return data.decode()
-    except UnicodeError:
-        return ""
-
-
 def near_labels(labels: Iterable[str]) -> list[list[str]]:
     """Sets of labels that may be one class each: those of a `near_key`, sorted.
 
@@ -239,13 +216,13 @@ def warn_of_near_labels(labels: pd.Series) -> None:
 def nearest_label(label: str, known: Iterable[str]) -> str | None:
     """Known label that `label` may be a slip of; None: there is none.
 
-    One may also be the other's UTF-8 that a spreadsheet has read in the letters of its country
-    (``GrÃ¶ÃŸe``).
+    One may also be what a spreadsheet has made of the other, see `changed_labels`: its UTF-8 read
+    in the letters of a country (``GrÃ¶ÃŸe``), or the day that it took it for.
     """
     known = list(known)
-    keys = set(map(near_key, _rereads(label)))
+    keys = set(map(near_key, rereads(label)))
     for name in known:
-        if keys & set(map(near_key, _rereads(name))):
+        if keys & set(map(near_key, rereads(name))) or is_same_cell(label, name):
             return name
 
     def plain(text: str) -> str:
@@ -254,6 +231,22 @@ def nearest_label(label: str, known: Iterable[str]) -> str | None:
     names = {plain(k): k for k in reversed(known)}
     match = get_close_matches(plain(label), list(names), n=1, cutoff=0.75)
     return names[match[0]] if match else None
+
+
+def near_hint(label: str, near: str | None) -> str:
+    """Question that follows a label which `nearest_label` found another one for; "" without.
+
+    >>> near_hint("1", "01"), near_hint("rnig", "ring"), near_hint("odd", None)
+    (" (did you mean '01'?): a spreadsheet may have changed it", " (did you mean 'ring'?)", '')
+    """
+    if not near:
+        return ""
+    key = near_key(label)
+    number = isinstance(key, Decimal) and key == near_key(near)
+    read = rereads(label) & {near} or rereads(near) & {label}
+    changed = number or read or is_same_cell(label, near)
+    note = ": a spreadsheet may have changed it" if changed else ""
+    return f" (did you mean '{shown(near)}'?){note}"
 
 
 def _unseen_in(label: str) -> str:

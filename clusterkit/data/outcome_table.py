@@ -137,6 +137,7 @@ def _outcome_places(
 def _typed(cells: list[str], name: str, source: Path, numbers: list[int]) -> list[Cell]:
     """Cells of a column, as floats where all that are given are numbers."""
     given = [(cell, number) for cell, number in zip(cells, numbers, strict=True) if cell]
+    _check_commas(given, name, source)
     are = [bool(_NUMBER.fullmatch(cell)) for cell, _ in given]
     if not any(are):
         return [cell or None for cell in cells]
@@ -149,6 +150,17 @@ def _typed(cells: list[str], name: str, source: Path, numbers: list[int]) -> lis
         raise DataError(f"{source}, line {number}: {name} is '{cell[:60]}' and otherwise a number; "
                         "leave the cell empty if it is not known")  # fmt: skip
     return [float(cell) if cell else None for cell in cells]
+
+
+def _check_commas(given: list[tuple[str, int]], name: str, source: Path) -> None:
+    """Refuse numbers with decimal commas: they would be texts, each a kind of its own."""
+    commas = [(cell, number) for cell, number in given if "," in cell]
+    if commas and all(
+        _NUMBER.fullmatch(cell.replace(",", ".")) or cell.lower() in _NO_NUMBER for cell, _ in given
+    ):
+        cell, number = commas[0]
+        raise DataError(f"{source}, line {number}: {name} is '{cell[:60]}'; write numbers with a "
+                        "point, not a comma")  # fmt: skip
 
 
 def _merge(cells: dict[str, Cell], column: str, value: Cell, where: str) -> None:

@@ -13,7 +13,7 @@ takes the first column for an index, and every label moves to its neighbour.
 Rows never decide: a decimal comma, or a name with a semicolon, is in them and not in the names.
 
 Text is UTF-8, or UTF-16 where the file begins with the mark of its byte order, as what spreadsheets
-call Unicode text does.
+call Unicode text does. A workbook (.xlsx) has cells by itself, see `workbooks`.
 """
 
 import codecs
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TextIO
 
 from clusterkit.config import separator_character
+from clusterkit.data.workbooks import is_workbook, read_workbook
 from clusterkit.errors import DataError, shown
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -63,6 +64,8 @@ def read_table(
     DataError
         The file cannot be read, is no table or has no rows, or its separator cannot be told.
     """
+    if is_workbook(source):
+        return _read_workbook(source, unit)
     names: list[str] | None = None
     lines, numbers = list[list[str]](), list[int]()
     above, reader = 0, csv.reader(())
@@ -91,11 +94,24 @@ def read_table(
         reason = getattr(error, "strerror", None) or f"line {line}: {_reason(error)}"
         raise DataError(f"{source} cannot be read as a table: {reason}") from error
     if names is None or not lines:
-        lacks = "has column names but no rows; add a row for each " + unit
-        raise DataError(
-            f"{source} {lacks if names else 'is empty; it needs a line of column names'}"
-        )
+        raise _no_rows(source, names, unit)
     return names, lines, numbers
+
+
+def _no_rows(source: Path, names: list[str] | None, unit: str) -> DataError:
+    lacks = "has column names but no rows; add a row for each " + unit
+    return DataError(f"{source} {lacks if names else 'is empty; it needs a line of column names'}")
+
+
+def _read_workbook(source: Path, unit: str) -> tuple[list[str], list[list[str]], list[int]]:
+    rows = [(n, cells) for n, cells in read_workbook(source) if any(c.strip() for c in cells)]
+    if len(rows) < 2:
+        raise _no_rows(source, rows[0][1] if rows else None, unit)
+    names = [cell.strip() for cell in rows[0][1]]
+    while not names[-1]:
+        names.pop()
+    lines = [_fitted(f"{source}, line {n}", cells, len(names), "") for n, cells in rows[1:]]
+    return names, lines, [number for number, _ in rows[1:]]
 
 
 def encoding_of(source: Path) -> str:
@@ -259,15 +275,22 @@ def _in_words(character: str) -> str:
 
 
 def _fitted(where: str, cells: list[str], width: int, delimiter: str) -> list[str]:
-    """Cells of a row, as many as there are columns; only empty ones may be too many."""
+    """Cells of a row, as many as there are columns; only empty ones may be too many.
+
+    Of a workbook `delimiter` is "".
+    """
     extra = [cell for cell in cells[width:] if cell.strip()]
     if extra:
+        advice = "put a cell that holds a separator in double quotes"
         raise DataError(
-            f"{where}: {len(cells)} cells for {width} columns, "
-            f"e.g. {extra[0][:60]!r}; put a cell that holds a separator in double quotes"
+            f"{where}: {len(cells)} cells for {width} columns, e.g. {extra[0][:60]!r}; "
+            f"{advice if delimiter else 'name its column, or empty the cell'}"
         )
+    # All of a row would become its first cell, without a label.
+    if len(cells) == 1 and delimiter and cells[0].count(delimiter) >= width - 1 > 0:
+        raise DataError(f"{where}: the whole line is in double quotes; save the table again "
+                        "without them")  # fmt: skip
     for other in SEPARATORS:
-        # All of a row would become its first cell, without a label.
         if len(cells) == 1 and other != delimiter and cells[0].count(other) == width - 1 > 0:
             raise DataError(
                 f"{where}: its cells are separated by {_in_words(other)}, those of the column "

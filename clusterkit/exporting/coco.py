@@ -1,4 +1,8 @@
-"""COCO-style JSON of whole-image labels: info, images, categories, annotations without boxes."""
+"""COCO-style JSON of whole-image labels: info, images, categories, annotations.
+
+The box of an annotation is the whole image, so that readers that want boxes and areas, and filters
+by them, find what they need.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
 
     `file_name` is relative to the folder of the input images, or with `copy` to that of the
     JSON. Of a file with several images, `frame` says which. Images that are novel or failed have
-    no annotation. See https://cocodataset.org/#format-data.
+    no annotation. `iscrowd` is 0, `bbox` the whole image and `area` its pixels. See https://cocodataset.org/#format-data.
 
     Parameters
     ----------
@@ -50,8 +54,15 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
         kept.append(row)
         images.append({"id": len(images) + 1, **image})
         if row.status in ANSWERED:
-            annotation: dict[str, Any] = {"id": len(annotations) + 1, "image_id": len(images),
-                          "category_id": numbers[row.predicted_label]}  # fmt: skip
+            width, height = image["width"], image["height"]
+            annotation: dict[str, Any] = {
+                "id": len(annotations) + 1,
+                "image_id": len(images),
+                "category_id": numbers[row.predicted_label],
+                "bbox": [0, 0, width, height],
+                "area": width * height,
+                "iscrowd": 0,
+            }
             if row.confidence is not None:
                 annotation["score"] = row.confidence
             annotations.append(annotation | {"attributes": _attributes(row)})

@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clusterkit.errors import ConfigError, nearest_name
 from clusterkit.exporting.coco import write_coco
@@ -12,8 +13,10 @@ from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
 from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_batch
+from clusterkit.exporting.typed_tables import TABLES
 from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
-from clusterkit.formats.assignments import STATUSES
+from clusterkit.formats.assignments import STATUSES, read_assignments
+from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress, with_bar
 
@@ -24,8 +27,8 @@ TARGETS = {
     "fiftyone": ("assigned", "review", "novel", "duplicate"),
     "folders": ("assigned", "duplicate"),
     "coco": ("assigned", "duplicate"),
+    **dict.fromkeys(TABLES, STATUSES),
 }
-
 
 # Options of single targets, by name.
 Options = dict[str, str | Path | None]
@@ -71,12 +74,12 @@ def export(
     progress: Progress | None = None,
     **options: str | Path | None,
 ) -> ExportResult:
-    """Export assignments to another program.
+    """Export assignments to another program, or as a table alone, with types (the last three).
 
     Parameters
     ----------
     run : Run or path
-    to : {"label-studio", "fiftyone", "folders", "coco"}
+    to : {"label-studio", "fiftyone", "folders", "coco", "xlsx", "parquet", "arrow"}
     out : path or None
         Folder; None: ``<run>/export/<to>``. One that an earlier export wrote is replaced.
     assignments : path or None
@@ -106,19 +109,42 @@ def export(
     >>> export("runs/a", to="folders").counts  # doctest: +SKIP
     {'assigned': 241, 'duplicate': 6}
     """
-    _check_target(to, options)
+    _check_target(to, copy, options)
     statuses = choose_statuses(status, TARGETS[to])
     if to == "fiftyone":
         # Before thousands of rows are read.
         load_fiftyone()
     run = run if isinstance(run, Run) else Run.load(run)
     out = Path(out) if out else run.path / "export" / to
+    if to in TABLES:
+        return _export_table(to, run, assignments, out, statuses)
     batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
-    with new_folder(out, {"to": to, "run": run.info.id, "status": list(statuses)}) as folder:
+    with new_folder(out, _about(to, run, statuses)) as folder:
         lines = _write(to, batch, folder, out, copy, options)
-    counts = Counter(row.status for row in batch.rows)
-    exported = {status: counts[status] for status in STATUSES if counts[status]}
+    exported = _count(row.status for row in batch.rows)
     return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
+
+
+def _export_table(
+    to: str, run: Run, assignments: Path | str | None, out: Path, statuses: tuple[str, ...]
+) -> ExportResult:
+    """Write the rows alone: no image is opened for it."""
+    load, write = TABLES[to]
+    load()
+    table = read_assignments(assignments or run.path / ASSIGNMENTS)
+    rows = table[table["status"].isin(statuses)].reset_index(drop=True)
+    with new_folder(out, _about(to, run, statuses)) as folder:
+        lines = write(rows, folder)
+    return ExportResult(to, out, statuses, _count(rows["status"]), {}, lines)
+
+
+def _about(to: str, run: Run, statuses: tuple[str, ...]) -> dict[str, Any]:
+    return {"to": to, "run": run.info.id, "status": list(statuses)}
+
+
+def _count(found: Iterable[str]) -> dict[str, int]:
+    counts = Counter(found)
+    return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def _write(
@@ -139,10 +165,12 @@ def _write(
     return write_coco(batch, folder, copy)
 
 
-def _check_target(to: str, options: Options) -> None:
+def _check_target(to: str, copy: bool, options: Options) -> None:
     if to not in TARGETS:
         raise ConfigError(f"cannot export to '{to}'{nearest_name(str(to), TARGETS)}; use "
                           f"{', '.join(TARGETS)}")  # fmt: skip
+    if copy and to in TABLES:
+        raise ConfigError(f"--copy is for targets with images, not for {to}; leave it out")
     takes = {"label-studio": ("root", "url_prefix"), "fiftyone": ("name",)}
     for name, value in options.items():
         owner = next((target for target, names in takes.items() if name in names), None)

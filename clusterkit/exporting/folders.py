@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,14 @@ from clusterkit.formats.csv_text import safe_csv_text
 
 INDEX = "index.csv"
 OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
+
+_LABELLED = ("assigned", "duplicate")
+
+# Folders that a line names.
+_NAMED = 3
+
+# What torchvision's ImageFolder takes for an image.
+_READ = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 
 
 def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> list[str]:
@@ -50,7 +59,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
         if not _write_image(batch, row, folder, file, out, copy):
             continue
         kept.append(row)
-        label = row.predicted_label if row.status in ("assigned", "duplicate") else ""
+        label = row.predicted_label if row.status in _LABELLED else ""
         confidence = "" if row.confidence is None else row.confidence
         index.append((row.image, row.image_id, row.status, file, label, confidence))
     if not index:
@@ -60,13 +69,37 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     table = pd.DataFrame(index, columns=columns)
     for column in ("image", "image_id", "file", "label"):
         table[column] = [safe_csv_text(value) for value in table[column]]
-    table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8")
-    renamed = [f"'{shown(label)}': {own}" for label, own in folder_of.items() if label != own]
-    return [f"folders that are not called as their class: {', '.join(renamed)}"] if renamed else []
+    table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8-sig")
+    return _remarks(kept, folder_of)
+
+
+def _remarks(rows: list[ExportRow], folder_of: dict[str, str]) -> list[str]:
+    """Return what a reader of class folders would not tell."""
+    labels = {row.predicted_label for row in rows if row.status in _LABELLED}
+    renamed = [f"'{shown(label)}' is in {own}" for label, own in folder_of.items()
+               if label != own and label in labels]  # fmt: skip
+    out = []
+    if renamed:
+        more = f" and {len(renamed) - _NAMED} more" * (len(renamed) > _NAMED)
+        out.append(f"folders that are not called as their class: {', '.join(renamed[:_NAMED])}"
+                   f"{more}; {INDEX} has the label of each file")  # fmt: skip
+    others = sorted({OTHERS[row.status] for row in rows if row.status in OTHERS})
+    if others:
+        out.append(f"{', '.join(others)} hold images without a label, and readers of class folders "
+                   "make classes of them: move them away, or leave out --status")  # fmt: skip
+    unread = Counter(Path(row.image).suffix.lower() for row in rows if row.frame < 0)
+    unread = Counter({ending: n for ending, n in unread.items() if ending not in _READ})
+    if unread:
+        named = ", ".join(
+            f"{n} {ending or 'without an ending'}" for ending, n in sorted(unread.items())
+        )
+        out.append(f"torchvision's ImageFolder leaves out what it knows no ending of ({named}); "
+                   "`--to coco --copy` writes all as PNG")  # fmt: skip
+    return out
 
 
 def _folder_for(row: ExportRow, folder_of: dict[str, str]) -> str:
-    if row.status in ("assigned", "duplicate"):
+    if row.status in _LABELLED:
         return folder_of[row.predicted_label]
     inside_cluster = row.status == "novel" and row.cluster is not None
     return OTHERS[row.status] + (f"/cluster-{row.cluster:03d}" if inside_cluster else "")

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pandas as pd
 
 from clusterkit.data.identity import is_image_id, text_id
 from clusterkit.data.link_rules import link_roots_of
+from clusterkit.data.tables import encoding_of, read_table
+from clusterkit.data.workbooks import is_workbook
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
@@ -33,11 +36,18 @@ _DIGITS = 6
 # Rows that are made into text at a time.
 _PART = 4096
 
+_SAVED = ("%s was saved by another program, which may have changed labels and groups that look "
+          "like numbers or days (007 to 7); put it back as assign wrote it, and corrections into a "
+          "table of their own")  # fmt: skip
+
+# Characters of a first line that are looked at.
+_HEAD = 1 << 16
+
 
 def write_assignments(table: pd.DataFrame, path: Path) -> None:
     """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text)."""
     columns = [*COLUMNS, *(c for c in table if c not in COLUMNS)]
-    with replacing(path, newline="") as file:
+    with replacing(path, newline="", mark=True) as file:
         for start in range(0, max(1, len(table)), _PART):
             part = _written(table.iloc[start : start + _PART][columns])
             part.to_csv(file, index=False, header=not start, lineterminator="\n")
@@ -73,10 +83,7 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} does not exist; run `clusterkit assign` first")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    table, saved, comma = _cells_of(path)
     if "order" not in table:
         # Only advice, and not in files of before it was given.
         table["order"] = ""
@@ -98,11 +105,36 @@ def read_assignments(path: Path | str) -> pd.DataFrame:
         )
     table["image_id"] = _ids(table["image_id"], path)
     for column in NUMBERS:
-        table[column] = _numbers(table[column], path, 0, 1)
+        table[column] = _numbers(table[column], path, 0, 1, comma)
     for column in WHOLE:
-        numbers = _numbers(table[column], path, 0, 1e9)
+        numbers = _numbers(table[column], path, 0, 1e9, comma)
         table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
+    if saved:
+        log.warning(_SAVED, path)
     return table
+
+
+def _cells_of(path: Path) -> tuple[pd.DataFrame, bool, bool]:
+    """Return cells as text, whether another program has saved them, and with decimal commas.
+
+    A spreadsheet may have done so in the ways of its country: by semicolons or tabs, in UTF-16.
+    """
+    try:
+        encoding = encoding_of(path)
+        with path.open(encoding=encoding, errors="replace", newline="") as file:
+            head = file.readline(_HEAD)
+        # A program that does not know the mark may have put its own before it.
+        plain = encoding == "utf-8-sig" and not is_workbook(path) and head[:1] != "\ufeff"
+        if plain and ("image_id," in head or not re.search("[;\t|]|sep=", head)):
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding=encoding)
+            return table, head.endswith("\r\n"), False
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    names, lines, _ = read_table(path, wanted=COLUMNS)
+    repeated = [name for name in COLUMNS if names.count(name) > 1]
+    if repeated:
+        raise DataError(f"{path} has two columns '{repeated[0]}'; keep one")
+    return pd.DataFrame(lines, columns=pd.Index(names), dtype=str), True, True
 
 
 def _ids(cells: pd.Series, path: Path) -> list[str]:
@@ -117,9 +149,12 @@ def _ids(cells: pd.Series, path: Path) -> list[str]:
     return ids
 
 
-def _numbers(cells: pd.Series, path: Path, low: float, high: float) -> pd.Series:
-    """Read a column of numbers; an empty cell is NaN."""
-    numbers = pd.to_numeric(cells, errors="coerce")
+def _numbers(
+    cells: pd.Series, path: Path, low: float, high: float, comma: bool = False
+) -> pd.Series:
+    """Read a column of numbers, with decimal commas or points; an empty cell is NaN."""
+    written = cells.str.replace(",", ".") if comma else cells
+    numbers = pd.to_numeric(written, errors="coerce")
     wrong = (cells.str.strip() != "") & ~numbers.between(low, high)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())

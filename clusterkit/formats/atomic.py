@@ -34,6 +34,7 @@ def replacing(
     newline: str | None = "\n",
     errors: str | None = None,
     sync: bool = True,
+    mark: bool = False,
 ) -> Iterator[IO[Any]]:
     """Yield a file that takes the place of `path` when the block ends without an exception.
 
@@ -48,6 +49,9 @@ def replacing(
     sync : bool
         Wait until the disk has it, so that a power failure leaves the old file or the new one.
         False for the hundreds of pictures of a page, which can be drawn again.
+    mark : bool
+        Begin text with a byte-order mark: a spreadsheet that finds none reads a table in the
+        letters of its country, and writes ``GrÃ¶ÃŸe`` where ``Größe`` was.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def replacing(
         with open(
             partial,
             mode.replace("w", "x"),
-            encoding="utf-8" if text else None,
+            encoding=("utf-8-sig" if mark else "utf-8") if text else None,
             newline=newline if text else None,
             errors=errors,
         ) as file:
@@ -78,9 +82,9 @@ def replacing(
         raise
 
 
-def write_text(path: Path, text: str, *, errors: str | None = None) -> None:
+def write_text(path: Path, text: str, *, errors: str | None = None, mark: bool = False) -> None:
     """Write text as UTF-8 with the line ends that it has; see `replacing`."""
-    with replacing(path, newline="", errors=errors) as file:
+    with replacing(path, newline="", errors=errors, mark=mark) as file:
         file.write(text)
 
 

@@ -1,6 +1,7 @@
 """Text for CSV files that people open in a spreadsheet, which must not run it as a formula."""
 
 import re
+from codecs import BOM_UTF8
 
 # A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
 # too, so that reading gives back exactly what was written.
@@ -29,3 +30,12 @@ def restore_csv_text(value: str) -> str:
     ('=1+1', "'tis", '-1.0')
     """
     return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
+
+
+def same_table(one: bytes, other: bytes) -> bool:
+    """Compare what two files hold, of which an older one may lack the byte-order mark.
+
+    >>> same_table(b"a,b", b"\xef\xbb\xbfa,b"), same_table(b"a,b", b"a;b")
+    (True, False)
+    """
+    return one.removeprefix(BOM_UTF8) == other.removeprefix(BOM_UTF8)

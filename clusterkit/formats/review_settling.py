@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from clusterkit.data.labels import nearest_label
+from clusterkit.data.labels import near_hint, nearest_label
 from clusterkit.formats.cluster_trust import checked_members
 from clusterkit.formats.review_disagreements import describe_said, summarise_said
 from clusterkit.formats.review_said import Said, said_in
@@ -151,10 +151,9 @@ def describe(summary: dict[str, Any]) -> list[str]:
                      f"{named['size']} images" + f"; {looked}" * bool(named["label"]))  # fmt: skip
     lines += describe_said(summary)
     if summary["new_classes"]:
-        near = {
-            k: f" (did you mean '{v}'?)" if v else "" for k, v in summary["new_classes"].items()
-        }
-        lines.append("new classes: " + ", ".join(f"'{k}'{v}" for k, v in near.items()))
+        asked = [f"'{label}'{near_hint(label, near)}"
+                 for label, near in summary["new_classes"].items()]  # fmt: skip
+        lines.append("new classes: " + ", ".join(asked))
     if summary["rejected"]:
         lines.append("note       errors are measured on labelled images: where the rejected ones "
                      "are the hard ones, what is promised is too good")  # fmt: skip

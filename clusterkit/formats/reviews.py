@@ -150,7 +150,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
     cells = {name: [line[i] for line in lines] for i, name in enumerate(names)}
     blank = [""] * len(lines)
     rows = pd.DataFrame(
-        {c: [restore_csv_text(v.strip()) for v in cells.get(c, blank)] for c in columns},
+        {c: [restore_csv_text(v.lstrip()).strip() for v in cells.get(c, blank)] for c in columns},
         dtype=object,
     )
     rows["decision"] = rows["decision"].str.lower()

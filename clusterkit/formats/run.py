@@ -179,7 +179,7 @@ class Run(Shown):
                 manifest=read_run_manifest(path),
                 gallery=_load_tensors(path / "gallery.safetensors"),
                 calibration=_read_json(path / "calibration.json"),
-                history=pd.read_csv(path / "history.csv"),
+                history=pd.read_csv(path / "history.csv", encoding="utf-8-sig"),
             )
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             # Of tensors that do not fit, torch makes a line each.
@@ -218,8 +218,9 @@ class Run(Shown):
         table = self.manifest[[*_MANIFEST_COLUMNS, *kept]].copy()
         for column in ("image", "label", "group", *kept):
             table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
-        table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
-        self.history.to_csv(folder / "history.csv", index=False, lineterminator="\n")
+        for name, rows in (("manifest", table), ("history", self.history)):
+            rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n",
+                        encoding="utf-8-sig")  # fmt: skip
         write_json(folder / "calibration.json", self.calibration)
         write_json(folder / "run.json", self.info.to_dict())
 
@@ -270,7 +271,9 @@ def read_run_info(path: Path | str) -> RunInfo:
 
 def read_run_manifest(path: Path | str) -> pd.DataFrame:
     """Read a run's labelled images without loading its networks; see `Run.manifest`."""
-    table = pd.read_csv(Path(path) / "manifest.csv", dtype=str, keep_default_na=False)
+    table = pd.read_csv(
+        Path(path) / "manifest.csv", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+    )
     for column in [
         c for c in table if c in ("image", "label", "group") or c not in _MANIFEST_COLUMNS
     ]:

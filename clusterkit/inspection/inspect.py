@@ -237,6 +237,6 @@ def _write(
     csv = safe.to_csv(index=False, lineterminator="\n", float_format="%.6g")
     with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "findings.csv", csv)
+        write_text(out / "findings.csv", csv, mark=True)
         write_json(out / "summary.json", summary)
         return render()

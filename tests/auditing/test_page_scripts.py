@@ -199,6 +199,7 @@ def test_a_spreadsheet_may_have_saved_it(visit, page, tmp_path):
     out = rows_of(tab, tmp_path / "out.csv")
     assert out["label"].tolist() == ["Größe 23"]
     assert out["note"].tolist() == ["a, b; c"]
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"\xef\xbb\xbf")
 
 
 def test_a_file_in_other_letters_says_what_to_do(visit, page, tmp_path):
@@ -211,7 +212,10 @@ def test_a_file_in_other_letters_says_what_to_do(visit, page, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a,b\n1,2\n", "no column image_id"), ('image_id,label,decision\n"x', "not closed"),
+    [("a,b\n1,2\n", "no column image_id"),
+     ("image_id,label,decision\n8.63E+020,a,relabel\n", "row 1: image_id 8.63E+020 is a number"),
+     ("image_id;label;decision\n123456789012345;a;relabel\n", "a spreadsheet has changed it"),
+     ('image_id,label,decision\n"x', "not closed"),
      ("image_id,label,decision\nx,,maybe\n", "maybe"), ("", "no column"),
      ("image_id,label,decision\n,,skip\n", "no image_id"),
      ("image_id,label,decision\nx,,relabel\n", "without a label"),

@@ -151,6 +151,7 @@ def test_rows_are_added_and_nothing_is_lost(served, assignment):
             lambda n: post(server, [row(table, n % 20, note=f"=n{n}")])[0], range(40)
         ))  # fmt: skip
     assert set(answers) == {200}
+    assert reviews.read_bytes().startswith(b"\xef\xbb\xbf")
     found = pd.read_csv(reviews, dtype=str, keep_default_na=False)
     assert found["mine"].tolist() == ["kept"] + [""] * 40
     assert sorted(found["note"][1:]) == sorted(f"'=n{n}" for n in range(40))

@@ -86,7 +86,7 @@ def test_no_absolute_path_is_in_a_run(run, assignment, sample):
 
 
 def test_assignments_follow_the_contract(run, assignment, sample):
-    header = (run.path / "assignments.csv").read_bytes().split(b"\n")[0].decode()
+    header = (run.path / "assignments.csv").read_bytes().split(b"\n")[0].decode("utf-8-sig")
     assert header.split(",") == COLUMNS
     table = read_assignments(run.path / "assignments.csv").set_index("image")
     truth = pd.read_csv(sample / "truth.csv", keep_default_na=False).set_index("image")

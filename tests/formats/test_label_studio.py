@@ -253,7 +253,7 @@ def test_json_to_csv_and_to_the_next_run(command, run, assignment, sample, tmp_p
     assert code == 0
     summary = json.loads(text)
     assert summary["decisions"] == {"accept": 1, "relabel": 1, "reject": 0, "skip": 0}
-    with out.open(newline="", encoding="utf-8") as file:
+    with out.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["image_id", "image", "label", "decision", "reviewer", "time", "note"]
     assert {row[2] for row in rows[1:]} == {"'=odd", asked["predicted_label"].iloc[1]}

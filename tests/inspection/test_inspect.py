@@ -297,6 +297,7 @@ def test_files_and_exit_codes(planted, command, tmp_path):
     assert summary["findings"]["exact_duplicate"]["images"] == 2
     names = {p.name for p in out_dir.iterdir()}
     assert names == {"index.html", "findings.csv", "summary.json", "thumbs"}
+    assert (out_dir / "findings.csv").read_bytes().startswith(b"\xef\xbb\xbf")
     table = pd.read_csv(out_dir / "findings.csv", keep_default_na=False)
     assert list(table.columns) == COLUMNS
     assert len(table) == len(summary["found"])

@@ -358,6 +358,15 @@ def test_outcomes_as_they_are_written(tmp_path):
     assert table["w"].isna().all()
 
 
+def test_decimal_commas_are_no_kinds_of_their_own(tmp_path):
+    path = tmp_path / "o.csv"
+    path.write_text("group;x;y\na;1,5;1, 2\nb;2;3\nc;;3\n")
+    with pytest.raises(DataError, match=r"line 2: x is '1,5'; write numbers with a point, not a"):
+        read_outcomes(path, "group", {"a"})
+    path.write_text(path.read_text().replace("1,5", "1.5"))
+    assert read_outcomes(path, "group", {"a"}).loc["a"].tolist() == [1.5, "1, 2"]
+
+
 @given(st.lists(st.text(max_size=6), min_size=1, max_size=5))
 @settings(deadline=None, max_examples=60)
 def test_any_text_is_an_outcome_or_one_clear_error(tmp_path_factory, cells):

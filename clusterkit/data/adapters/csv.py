@@ -1,4 +1,4 @@
-"""Adapter of a CSV or TSV with one row per image."""
+"""Adapter of a CSV, TSV or workbook with one row per image."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from clusterkit.data.patients import group_column, unused_group_sentence
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name
 
-_ENDINGS = (".csv", ".tsv", ".txt")
+_ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
 _OPTION = "--separator"
 
 
@@ -36,7 +36,7 @@ class CsvAdapter:
 
     @classmethod
     def accepts(cls, source: Path, config: DataConfig) -> bool:
-        """Return True for a file ending in .csv, .tsv or .txt."""
+        """Return True for a file ending in .csv, .tsv, .txt or .xlsx."""
         return source.is_file() and source.suffix.lower() in _ENDINGS
 
     def read(self) -> pd.DataFrame:

@@ -15,7 +15,8 @@ function quote(text) {
 function toCsv(rows) {
   const named = [...columns, ...further.filter((name) => rows.some((row) => row[name]))];
   const lines = rows.map((row) => named.map((name) => quote(guard(String(row[name] ?? "")))).join(","));
-  return [named.join(","), ...lines].join("\n") + "\n";
+  // The mark tells spreadsheets that it is UTF-8.
+  return "\ufeff" + [named.join(","), ...lines].join("\n") + "\n";
 }
 
 function downloadReviews(rows) {

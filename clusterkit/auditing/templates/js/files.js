@@ -19,7 +19,7 @@ function textOf(bytes) {
 // The rows of a table, by the separator that a line sep=; states, or that finds the most columns.
 function tableOf(text) {
   const stated = /^"?sep=([,;\t|])"?\r?\n/i.exec(text);
-  if (stated) return parseCsv(text.slice(stated[0].length), stated[1]);
+  if (stated) return parseCsv(text.slice(stated[0].length).replace(/^\uFEFF/, ""), stated[1]);
   const head = text.slice(0, 2000).split(/\r?\n/, 1)[0];
   const named = (separator) => columns.filter((name) => head.split(separator).some((cell) => cell.trim().replaceAll('"', "") === name)).length;
   const [best] = [",", ";", "\t", "|"].sort((a, b) => named(b) - named(a));
@@ -56,7 +56,7 @@ function fromCsv(text) {
   for (const name of ["image_id", "label", "decision"])
     if (where[name] < 0) throw new Error(`there is no column ${name}`);
   return lines.map((line, number) => {
-    const row = Object.fromEntries(every.map((name) => [name, unguard((line[where[name]] ?? "").trim())]));
+    const row = Object.fromEntries(every.map((name) => [name, unguard((line[where[name]] ?? "").trimStart()).trim()]));
     row.image_id = textId(row.image_id);
     row.decision = row.decision.toLowerCase();
     if (!row.image_id) throw new Error(`row ${number + 1} has no image_id`);
@@ -69,6 +69,8 @@ function fromCsv(text) {
 
 // What clusterkit would refuse is refused here, before anything is shown as decided.
 function checkRow(row, number) {
+  if (/^[+-]?\d+([.,]\d+)?(e[+-]?\d+)?$/i.test(row.image_id))
+    throw new Error(`row ${number}: image_id ${row.image_id.slice(0, 40)} is a number, and no id of an image is one: a spreadsheet has changed it. Copy it anew from the column image_id`);
   const { error } = lettersOf(row.label);
   if (error) throw new Error(`row ${number}: ${error}`);
   if (row.decision === "relabel" && !row.label) throw new Error(`row ${number}: relabel without a label`);
