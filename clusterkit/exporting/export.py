@@ -1,6 +1,5 @@
 """`export`: choose the rows and hand them to one target."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,14 @@ from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
 from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_batch
-from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
+from clusterkit.exporting.voxel51 import (
+    add_dataset,
+    check_dataset,
+    default_name,
+    folder_name,
+    load_fiftyone,
+)
+from clusterkit.exporting.voxel51_samples import LABELLED
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress
@@ -44,7 +50,7 @@ class ExportResult:
     statuses : tuple of str
         The chosen ones, or this target's default.
     counts : dict of str to int
-        Exported images, by status.
+        Exported images, by status; of fiftyone also ``labelled``, the run's labelled images.
     left_out : dict of str to int
         Images of these statuses that were not exported, by reason.
     next : list of str
@@ -77,7 +83,8 @@ def export(
     run : Run or path
     to : {"label-studio", "fiftyone", "folders", "coco"}
     out : path or None
-        Folder; None: ``<run>/export/<to>``. One that an earlier export wrote is replaced.
+        Folder; None: ``<run>/export/<to>``, of fiftyone in it one of the dataset's name. One that
+        an earlier export wrote is replaced, but not one that holds another dataset's pictures.
     assignments : path or None
         The CSV; None: the run's own.
     status : str or sequence of str or None
@@ -88,7 +95,8 @@ def export(
         Called with (stage, done, total).
     **options
         Of label-studio: ``root`` (folder that URLs are relative to) and ``url_prefix``. Of
-        fiftyone: ``name`` (of the dataset; default ``clusterkit-<run>``).
+        fiftyone: ``name`` (of the dataset; default ``clusterkit-<run>``). A dataset of that name
+        which export made of this run is renewed in place: what a person added stays.
 
     Returns
     -------
@@ -111,12 +119,20 @@ def export(
         # Before thousands of rows are read.
         load_fiftyone()
     run = run if isinstance(run, Run) else Run.load(run)
-    out = Path(out) if out else run.path / "export" / to
-    batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
-    with new_folder(out, {"to": to, "run": run.info.id, "status": list(statuses)}) as folder:
+    assignments = Path(assignments) if assignments else None
+    about = {"to": to, "run": run.info.id, "status": list(statuses)}
+    default = run.path / "export" / to
+    if to == "fiftyone":
+        name = str(options.get("name") or default_name(run, assignments))
+        check_dataset(run, name)
+        # Two datasets in one folder would lose each other's pictures.
+        options, about["name"], default = {"name": name}, name, default / folder_name(name)
+    out = Path(out) if out else default
+    batch = load_batch(run, assignments, statuses, progress)
+    with new_folder(out, about) as folder:
         lines = _write(to, batch, folder, out, copy, options)
-    counts = Counter(row.status for row in batch.rows)
-    exported = {status: counts[status] for status in STATUSES if counts[status]}
+    counts = Counter(row.status for row in batch.rows) | batch.added
+    exported = {status: counts[status] for status in (*STATUSES, LABELLED) if counts[status]}
     return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
 
 
@@ -131,8 +147,7 @@ def _write(
             None if prefix is None else str(prefix),
         )  # fmt: skip
     if to == "fiftyone":
-        name = options.get("name") or "clusterkit-" + re.sub(r"[^\w-]+", "-", batch.run.path.name)
-        return add_dataset(batch, folder, out, copy, str(name))
+        return add_dataset(batch, folder, out, copy, str(options["name"]))
     if to == "folders":
         return write_folders(batch, folder, out, copy)
     return write_coco(batch, folder, copy)
