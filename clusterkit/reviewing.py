@@ -24,7 +24,12 @@ from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.fiftyone_dataset import is_fiftyone
 from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews, run_of_assignments
+from clusterkit.formats.review_place import (
+    ASSIGNMENTS,
+    folder_of_reviews,
+    run_of_assignments,
+    run_of_dataset,
+)
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
@@ -88,7 +93,7 @@ def review(
         raise DataError(f"reviews file {reviews} does not exist; check the path")
     folder = Path(run) if run is not None else folder_of_reviews(reviews)
     assigned = load_assigned(folder / ASSIGNMENTS)
-    made_by = run_of_assignments(folder)
+    made_by = run_of_assignments(folder) or run_of_dataset(reviews)
     names = read_label_map(label_map) if label_map else _names_of(made_by)
     labelled = _labelled_of(made_by)
     labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))

@@ -215,6 +215,7 @@ def _note(dataset: Any, batch: ExportBatch, complete: bool) -> None:
         latest = dataset.max("last_modified_at") or datetime.now(UTC)
         found |= {"format": FORMAT, "fingerprint": clusters_fingerprint(batch.table),
                   "assignments": str(batch.csv.absolute().parent),
+                  "run": str(batch.run.path.absolute()),
                   "exported_at": latest.replace(tzinfo=None).isoformat()}  # fmt: skip
     dataset.info[RUN] = batch.run.info.id
     dataset.info[ABOUT] = found

@@ -112,13 +112,32 @@ def read_fiftyone(name: str) -> DatasetAnswers:
     return found
 
 
-def recorded_place(name: str) -> tuple[str, str]:
-    """Return the folder of the assignments that a dataset was made of, and its run's id."""
+@dataclass(frozen=True)
+class ExportedFrom:
+    """What a dataset notes of its last export; "" where it does not.
+
+    Attributes
+    ----------
+    assignments : str
+        Folder of the assignments.
+    run : str
+        Folder of the run.
+    run_id : str
+    """
+
+    assignments: str
+    run: str
+    run_id: str
+
+
+def exported_from(name: str) -> ExportedFrom:
+    """Return of what a dataset was made; `name` is ``fiftyone:NAME``."""
     dataset = dataset_name(name)
     with fiftyone_database(f"the dataset {shown(dataset)} was read") as fo:
         loaded = load_dataset(fo, dataset)
-        run, found = loaded.info.get(RUN), about(loaded)
-    return str(found.get("assignments") or ""), str(run or "")
+        run_id, found = loaded.info.get(RUN), about(loaded)
+    return ExportedFrom(*(str(v or "") for v in (found.get("assignments"), found.get("run"),
+                                                 run_id)))  # fmt: skip
 
 
 def load_dataset(fo: Any, name: str) -> Any:
@@ -152,8 +171,9 @@ def samples_there(dataset: Any) -> Iterator[tuple[SampleThere, str]]:
         )
     info = about(dataset)
     known, written = info.get("format") == FORMAT, _moment(info.get("exported_at"))
-    count = len(dataset)
-    columns = [dataset.values(f) if f in there else [None] * count for f in _READ]
+    # Not `len(dataset)`: after a database was killed, its count of documents is an estimate.
+    blank = [None] * len(dataset.values("id"))
+    columns = [dataset.values(f) if f in there else blank for f in _READ]
     for path, tags, at, image_id, name, predicted, truth, review, kept in zip(
         *columns, strict=True
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clusterkit.errors import ClusterkitError, DataError, RunError
 from clusterkit.formats.assignments import load_assigned, read_record
-from clusterkit.formats.fiftyone_dataset import is_fiftyone, recorded_place
+from clusterkit.formats.fiftyone_dataset import exported_from, is_fiftyone
 from clusterkit.formats.reviews import read_reviews
 from clusterkit.formats.run import find_run, read_run_info
 
@@ -46,14 +46,26 @@ def folder_of_reviews(reviews: Path | str) -> Path:
 
 def _folder_of_dataset(reviews: Path | str) -> Path | None:
     """Return the folder that a FiftyOne dataset names, if what is there is of the same run."""
-    folder, run = recorded_place(str(reviews))
-    if not folder:
+    noted = exported_from(str(reviews))
+    if not noted.assignments:
         return None
     try:
-        found = read_record(Path(folder) / ASSIGNMENTS).run
+        found = read_record(Path(noted.assignments) / ASSIGNMENTS).run
     except DataError:
         return None
-    return Path(folder) if found == run else None
+    return Path(noted.assignments) if found == noted.run_id else None
+
+
+def run_of_dataset(reviews: Path | str) -> Path | None:
+    """Return the run that a FiftyOne dataset names, if it is there; None for other reviews."""
+    if not is_fiftyone(reviews):
+        return None
+    noted = exported_from(str(reviews))
+    try:
+        found = read_run_info(noted.run).id if noted.run else None
+    except RunError:
+        return None
+    return Path(noted.run) if found == noted.run_id else None
 
 
 def run_of_assignments(folder: Path) -> Path | None:

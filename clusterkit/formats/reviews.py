@@ -110,6 +110,9 @@ def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFram
     rows["image_id"] = [text_id(v) for v in rows["image_id"]]
     rows["line"] = numbers
     rows["where"] = [f"{path}, {unit} {number}" for number in numbers]
+    if unit == "sample":
+        # Nobody counts samples in FiftyOne.
+        rows["where"] += [f" ('{shown(image)}')" for image in rows["image"]]
     places = rows["where"].tolist()
     found_labels = read_labels(rows["label"], places.__getitem__, names)
     rows["label"] = pd.Series([label or "" for label in found_labels], dtype=object)
