@@ -83,20 +83,19 @@ def export(
     run : Run or path
     to : {"label-studio", "fiftyone", "folders", "coco"}
     out : path or None
-        Folder; None: ``<run>/export/<to>``, of fiftyone in it one of the dataset's name. One that
-        an earlier export wrote is replaced, but not one that holds another dataset's pictures.
+        None: ``<run>/export/<to>``, for fiftyone with the dataset's name. A folder that an earlier
+        export wrote is replaced, but for pictures of another dataset.
     assignments : path or None
         The CSV; None: the run's own.
     status : str or sequence of str or None
         Of the rows, e.g. ``"review,novel"``, or ``"all"``; None: see `TARGETS`.
     copy : bool
-        Write the images too: copies for folders, for the others PNG, which shows DICOM and frames.
+        Write the images too: copies for folders, else PNG, which shows DICOM and frames.
     progress : callable or None
         Called with (stage, done, total).
     **options
         Of label-studio: ``root`` (folder that URLs are relative to) and ``url_prefix``. Of
-        fiftyone: ``name`` (of the dataset; default ``clusterkit-<run>``). A dataset of that name
-        which export made of this run is renewed in place: what a person added stays.
+        fiftyone: ``name`` (default ``clusterkit-<run>``); this run's dataset is renewed in place.
 
     Returns
     -------
@@ -106,34 +105,44 @@ def export(
     ------
     ClusterkitError
         One line: the run or a row of the CSV cannot be used, the images are gone, `out` holds
-        something else, or the target's package is not installed. Nothing is written then.
+        something else, or the target's program is not there. Nothing is written then.
 
     Examples
     --------
-    >>> export("runs/a", to="folders").counts  # doctest: +SKIP
-    {'assigned': 241, 'duplicate': 6}
+    >>> export("runs/a", to="folders")  # doctest: +SKIP
     """
     _check_target(to, options)
     statuses = choose_statuses(status, TARGETS[to])
     if to == "fiftyone":
-        # Before thousands of rows are read.
-        load_fiftyone()
+        load_fiftyone()  # before thousands of rows are read
     run = run if isinstance(run, Run) else Run.load(run)
     assignments = Path(assignments) if assignments else None
     about = {"to": to, "run": run.info.id, "status": list(statuses)}
-    default = run.path / "export" / to
     if to == "fiftyone":
-        name = str(options.get("name") or default_name(run, assignments))
-        check_dataset(run, name)
-        # Two datasets in one folder would lose each other's pictures.
-        options, about["name"], default = {"name": name}, name, default / folder_name(name)
-    out = Path(out) if out else default
+        about["name"] = options["name"] = _dataset_name(run, assignments, options)
+    out = Path(out) if out else _default_folder(run, to, options)
     batch = load_batch(run, assignments, statuses, progress)
     with new_folder(out, about) as folder:
         lines = _write(to, batch, folder, out, copy, options)
+    return ExportResult(to, out, statuses, _counts(batch), dict(batch.left_out), lines)
+
+
+def _counts(batch: ExportBatch) -> dict[str, int]:
     counts = Counter(row.status for row in batch.rows) | batch.added
-    exported = {status: counts[status] for status in (*STATUSES, LABELLED) if counts[status]}
-    return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
+    return {status: counts[status] for status in (*STATUSES, LABELLED) if counts[status]}
+
+
+def _default_folder(run: Run, to: str, options: Options) -> Path:
+    folder = run.path / "export" / to
+    # Two datasets in one folder would lose each other's pictures.
+    return folder / folder_name(str(options["name"])) if to == "fiftyone" else folder
+
+
+def _dataset_name(run: Run, assignments: Path | None, options: Options) -> str:
+    """Return the name of the dataset, checked before images are read."""
+    name = str(options.get("name") or default_name(run, assignments))
+    check_dataset(run, name)
+    return name
 
 
 def _write(
