@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from clusterkit.exporting.voxel51_samples import LABELLED
-from clusterkit.formats.fiftyone_answers import GROUND_TRUTH, PREDICTION, REVIEW
+from clusterkit.formats.fiftyone_answers import GROUND_TRUTH, PREDICTION, REVIEW, UNDECIDED
 
 log = logging.getLogger("clusterkit")
 
@@ -41,7 +41,8 @@ def set_classes(dataset: Any, classes: list[str]) -> None:
     dataset.save()
     if not hasattr(dataset, "update_label_schema") or REVIEW in (dataset.label_schemas or {}):
         return
-    schema = {"type": "classification", "component": "dropdown", "classes": lists[REVIEW],
+    choices = list(dict.fromkeys([UNDECIDED, *lists[REVIEW]]))
+    schema = {"type": "classification", "component": "dropdown", "classes": choices,
               "attributes": []}  # fmt: skip
     try:
         dataset.update_label_schema(REVIEW, schema)

@@ -24,6 +24,10 @@ EXPORTED = "exported"
 ACCEPT = "accept"
 DECISION_TAGS = (ACCEPT, "reject", "skip")
 
+# A class in `review` that is no answer: the App begins with the first one, as soon as it is asked
+# for a label, and that must not be somebody's diagnosis.
+UNDECIDED = "?"
+
 # Tag of samples that an earlier export made and the last one did not.
 EARLIER = "earlier"
 

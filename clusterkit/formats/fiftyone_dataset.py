@@ -17,6 +17,7 @@ from clusterkit.formats.fiftyone_answers import (
     PREDICTION,
     REVIEW,
     REVIEW_TIME,
+    UNDECIDED,
     LabelThere,
     SampleThere,
     review_of,
@@ -184,7 +185,7 @@ def samples_there(dataset: Any) -> Iterator[tuple[SampleThere, str]]:
             image_id=_text(image_id),
             image_name=_text(name),
             given=_given(labels),
-            review=_text(getattr(review, "label", review)),
+            review=_decided(_text(getattr(review, "label", review))),
             tags=tuple(tags or ()),
             time=time,
             reviewer=_text(getattr(review, "reviewer", None)),
@@ -204,6 +205,10 @@ def label_there(value: Any, known: bool) -> LabelThere:
     label = _text(getattr(value, "label", None))
     exported = _text(getattr(value, EXPORTED, None)) if known else label
     return LabelThere(label, exported, tuple(getattr(value, "tags", None) or ()))
+
+
+def _decided(label: str) -> str:
+    return "" if label == UNDECIDED else label
 
 
 def _moment(text: object) -> datetime | None:

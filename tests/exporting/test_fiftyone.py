@@ -109,6 +109,9 @@ def test_whoever_opens_it_finds_what_clusterkit_knows(made, run, csv):
     assert values(known, "ground_truth.label") == run.manifest.set_index("image")["label"].to_dict()
     assert made.default_classes == run.classes
     assert made.classes["review"] == run.classes
+    # The App begins with the first one, which is no answer.
+    assert made.label_schemas["review"]["classes"] == ["?", *run.classes]
+    assert made.active_label_schemas == ["review"]
     assert all(Path(path).is_file() for path in made.values("filepath"))
 
 
@@ -316,6 +319,9 @@ def test_labels_and_tags_come_back(fo, made, run, csv, command):
     assigned = list(made.match_tags("review").limit(5))
     novel = made.match_tags("novel").first()
     known = made.match_tags("labelled").first()
+    undecided = made.match_tags("novel").last()
+    undecided["review"] = fo.Classification(label="?")
+    undecided.save()
     assigned[0].tags.append("accept")
     assigned[1].tags.append("Reject")
     assigned[2]["review"] = fo.Classification(label=assigned[2].prediction.label)
