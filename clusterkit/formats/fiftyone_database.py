@@ -82,7 +82,13 @@ def _imported() -> Any:
 
 def _connect(fo: Any) -> None:
     try:
-        fo.list_datasets()
+        try:
+            fo.list_datasets()
+        except Exception as error:
+            if type(error).__name__ != "ServiceListenTimeout":
+                raise
+            # Another process started the same database at the same moment: its own is used then.
+            fo.list_datasets()
     except Exception as error:
         given = getattr(fo.config, "database_uri", None)
         what = "start it, or correct FIFTYONE_DATABASE_URI" if given else (
