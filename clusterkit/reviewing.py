@@ -23,8 +23,14 @@ from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text, same_table
+from clusterkit.formats.fiftyone_dataset import is_fiftyone
 from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews, run_of_assignments
+from clusterkit.formats.review_place import (
+    ASSIGNMENTS,
+    folder_of_reviews,
+    run_of_assignments,
+    run_of_dataset,
+)
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
@@ -64,9 +70,9 @@ def review(
 
     Parameters
     ----------
-    reviews : path
+    reviews : path or str
         A `reviews.csv`; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
-        a project that `export` prepared.
+        a project that `export` prepared. Or ``fiftyone:NAME``, a FiftyOne dataset that it made.
     run : path or None
         None: see `review_place.folder_of_reviews`.
     out : path or None
@@ -84,12 +90,11 @@ def review(
         One line for the first row that cannot be used, or there are no assignments; or `out` holds
         something else already.
     """
-    reviews = Path(reviews)
-    if not reviews.exists():
+    if not is_fiftyone(reviews) and not Path(reviews).exists():
         raise DataError(f"reviews file {reviews} does not exist; check the path")
     folder = Path(run) if run is not None else folder_of_reviews(reviews)
     assigned = load_assigned(folder / ASSIGNMENTS)
-    made_by = run_of_assignments(folder)
+    made_by = run_of_assignments(folder) or run_of_dataset(reviews)
     names = read_label_map(label_map) if label_map else _names_of(made_by)
     labelled = _labelled_of(made_by)
     labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))

@@ -49,7 +49,11 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
     metavar="URL",
     help="label-studio: before each image's path; default /data/local-files/?d=.",
 )
-@click.option("--name", help="fiftyone: of the dataset; default clusterkit- and the run's name.")
+@click.option(
+    "--name",
+    help="fiftyone: of the dataset, which is renewed in place if it is of this run; default "
+    "clusterkit- and the run's name.",
+)
 @common
 def export(
     common: CommonOptions,
@@ -61,7 +65,7 @@ def export(
     or the table alone, with types: a workbook (xlsx), Parquet, Arrow.
 
     What Label Studio exports after the review is read by `clusterkit review` and
-    `clusterkit fit --reviews`.
+    `clusterkit fit --reviews`; answers in FiftyOne by `clusterkit review --from fiftyone:NAME`.
     """
     from clusterkit.exporting.export import export as export_run
 

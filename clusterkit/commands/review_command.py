@@ -1,5 +1,6 @@
 """`review`: check a person's corrections, and say what they change."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -9,7 +10,13 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
 
 
 @click.command()
-@click.argument("reviews", type=click.Path(path_type=Path))
+@click.argument("reviews", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "source",
+    metavar="fiftyone:NAME",
+    help="In the place of REVIEWS: the answers in a FiftyOne dataset from `clusterkit export`.",
+)
 @run_option
 @label_map_option
 @click.option(
@@ -21,7 +28,8 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
 @common
 def review(
     common: CommonOptions,
-    reviews: Path,
+    reviews: Path | None,
+    source: str | None,
     run: Path | None,
     out: Path | None,
     label_map: str | None,
@@ -33,14 +41,24 @@ def review(
     Or it is the JSON that Label Studio exports of a project from `clusterkit export`. Without --run
     it is about the assignments.csv beside it, else the one that its rows name, else that of the
     newest run under ./runs.
+
+    In FiftyOne an answer is a label in the field review, or one of the tags accept, reject, skip.
     """
+    from clusterkit.formats.fiftyone_dataset import dataset_name
     from clusterkit.formats.review_settling import describe
     from clusterkit.reviewing import review as check
 
-    summary = check(reviews, run, out, label_map or common.config.data.label_map)
+    if (reviews is None) == (source is None):
+        raise click.UsageError("Give REVIEWS, or --from fiftyone:NAME." if source is None else
+                               "Give REVIEWS or --from, not both.")  # fmt: skip
+    if source is not None:
+        dataset_name(source)
+    given = str(reviews) if source is None else source
+    summary = check(given, run, out, label_map or common.config.data.label_map)
     print_summary(summary, common.as_json, [
         f"against    {summary['against']}",
         *describe(summary),
         *([f"wrote      {out}"] if out else []),
-        f"next       clusterkit fit --reviews {out or reviews}",
+        f"next       clusterkit fit --reviews {out or reviews}" if out or reviews else
+        f"next       clusterkit review --from {shlex.quote(given)} --out reviews.csv",
     ])  # fmt: skip

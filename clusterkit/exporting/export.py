@@ -1,8 +1,7 @@
 """`export`: choose the rows and hand them to one target."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,14 @@ from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
 from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_batch
 from clusterkit.exporting.typed_tables import TABLES
-from clusterkit.exporting.voxel51 import add_dataset, load_fiftyone
+from clusterkit.exporting.voxel51 import (
+    add_dataset,
+    check_dataset,
+    default_name,
+    folder_name,
+    load_fiftyone,
+)
+from clusterkit.exporting.voxel51_samples import LABELLED
 from clusterkit.formats.assignments import STATUSES, read_assignments
 from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
@@ -47,7 +53,7 @@ class ExportResult:
     statuses : tuple of str
         The chosen ones, or this target's default.
     counts : dict of str to int
-        Exported images, by status.
+        Exported images, by status; of fiftyone also ``labelled``, the run's labelled images.
     left_out : dict of str to int
         Images of these statuses that were not exported, by reason.
     next : list of str
@@ -81,18 +87,19 @@ def export(
     run : Run or path
     to : {"label-studio", "fiftyone", "folders", "coco", "xlsx", "parquet", "arrow"}
     out : path or None
-        Folder; None: ``<run>/export/<to>``. One that an earlier export wrote is replaced.
+        None: ``<run>/export/<to>``, for fiftyone with the dataset's name. A folder that an earlier
+        export wrote is replaced, but for pictures of another dataset.
     assignments : path or None
         The CSV; None: the run's own.
     status : str or sequence of str or None
         Of the rows, e.g. ``"review,novel"``, or ``"all"``; None: see `TARGETS`.
     copy : bool
-        Write the images too: copies for folders, for the others PNG, which shows DICOM and frames.
+        Write the images too: copies for folders, else PNG, which shows DICOM and frames.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **options
         Of label-studio: ``root`` (folder that URLs are relative to) and ``url_prefix``. Of
-        fiftyone: ``name`` (of the dataset; default ``clusterkit-<run>``).
+        fiftyone: ``name`` (default ``clusterkit-<run>``); this run's dataset is renewed in place.
 
     Returns
     -------
@@ -102,31 +109,43 @@ def export(
     ------
     ClusterkitError
         One line: the run or a row of the CSV cannot be used, the images are gone, `out` holds
-        something else, or the target's package is not installed. Nothing is written then.
+        something else, or the target's program is not there. Nothing is written then.
 
     Examples
     --------
-    >>> export("runs/a", to="folders").counts  # doctest: +SKIP
-    {'assigned': 241, 'duplicate': 6}
+    >>> export("runs/a", to="folders")  # doctest: +SKIP
     """
     _check_target(to, copy, options)
     statuses = choose_statuses(status, TARGETS[to])
-    if to == "fiftyone":
-        # Before thousands of rows are read.
-        load_fiftyone()
     run = run if isinstance(run, Run) else Run.load(run)
-    out = Path(out) if out else run.path / "export" / to
+    assignments, about = Path(assignments) if assignments else None, _about(to, run, statuses)
+    if to == "fiftyone":
+        about["name"] = options["name"] = _dataset_name(run, assignments, options)
+    out = Path(out) if out else _default_folder(run, to, options)
     if to in TABLES:
         return _export_table(to, run, assignments, out, statuses)
-    batch = load_batch(run, Path(assignments) if assignments else None, statuses, progress)
-    with new_folder(out, _about(to, run, statuses)) as folder:
+    batch = load_batch(run, assignments, statuses, progress)
+    with new_folder(out, about) as folder:
         lines = _write(to, batch, folder, out, copy, options)
-    exported = _count(row.status for row in batch.rows)
-    return ExportResult(to, out, statuses, exported, dict(batch.left_out), lines)
+    found = Counter(row.status for row in batch.rows) | batch.added
+    return ExportResult(to, out, statuses, _count(found), dict(batch.left_out), lines)
+
+
+def _default_folder(run: Run, to: str, options: Options) -> Path:
+    folder = run.path / "export" / to
+    # Two datasets in one folder would lose each other's pictures.
+    return folder / folder_name(str(options["name"])) if to == "fiftyone" else folder
+
+
+def _dataset_name(run: Run, assignments: Path | None, options: Options) -> str:
+    """Return the name of the dataset, checked before images are read."""
+    name = str(options.get("name") or default_name(run, assignments))
+    check_dataset(run, name)
+    return name
 
 
 def _export_table(
-    to: str, run: Run, assignments: Path | str | None, out: Path, statuses: tuple[str, ...]
+    to: str, run: Run, assignments: Path | None, out: Path, statuses: tuple[str, ...]
 ) -> ExportResult:
     """Write the rows alone: no image is opened for it."""
     load, write = TABLES[to]
@@ -135,16 +154,15 @@ def _export_table(
     rows = table[table["status"].isin(statuses)].reset_index(drop=True)
     with new_folder(out, _about(to, run, statuses)) as folder:
         lines = write(rows, folder)
-    return ExportResult(to, out, statuses, _count(rows["status"]), {}, lines)
+    return ExportResult(to, out, statuses, _count(Counter(rows["status"])), {}, lines)
 
 
 def _about(to: str, run: Run, statuses: tuple[str, ...]) -> dict[str, Any]:
     return {"to": to, "run": run.info.id, "status": list(statuses)}
 
 
-def _count(found: Iterable[str]) -> dict[str, int]:
-    counts = Counter(found)
-    return {status: counts[status] for status in STATUSES if counts[status]}
+def _count(counts: Counter[str]) -> dict[str, int]:
+    return {status: counts[status] for status in (*STATUSES, LABELLED) if counts[status]}
 
 
 def _write(
@@ -158,8 +176,7 @@ def _write(
             None if prefix is None else str(prefix),
         )  # fmt: skip
     if to == "fiftyone":
-        name = options.get("name") or "clusterkit-" + re.sub(r"[^\w-]+", "-", batch.run.path.name)
-        return add_dataset(batch, folder, out, copy, str(name))
+        return add_dataset(batch, folder, out, copy, str(options["name"]))
     if to == "folders":
         return write_folders(batch, folder, out, copy)
     return write_coco(batch, folder, copy)
@@ -178,3 +195,6 @@ def _check_target(to: str, copy: bool, options: Options) -> None:
             raise ConfigError(f"export has no option '{name}'")
         if value is not None and owner != to:
             raise ConfigError(f"--{name.replace('_', '-')} is for {owner} only, not for {to}")
+    if to == "fiftyone":
+        # Before thousands of rows are read.
+        load_fiftyone()

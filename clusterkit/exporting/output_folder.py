@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from clusterkit.config import ImageConfig
 from clusterkit.data.imageio.read import load_image
-from clusterkit.errors import DataError
+from clusterkit.errors import DataError, shown
 from clusterkit.output import check_writable, write_reason
 
 MARKER = "clusterkit-export.json"
@@ -84,7 +84,8 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
     out : Path
         May hold an earlier export, and nothing else: that is replaced.
     about : dict
-        For the marker file by which an export is recognised.
+        For the marker file by which an export is recognised: `to`, and `name` of a dataset that
+        shows the pictures where they are.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
     """
     if not os.path.lexists(out):
         check_writable(out, "--out DIR", folder=True)
-    _check_free(out)
+    _check_free(out, about)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     old = out.with_name(f".{out.name}.old-{os.getpid()}")
     try:
@@ -103,7 +104,7 @@ def new_folder(out: Path, about: dict[str, Any]) -> Iterator[Path]:
         yield partial
         files = sorted(_files(partial))
         write_json(partial / MARKER, about | {"files": files})
-        _check_free(out)
+        _check_free(out, about)
         if out.exists():
             os.replace(out, old)
         os.replace(partial, out)
@@ -140,7 +141,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _check_free(out: Path) -> None:
+def _check_free(out: Path, about: dict[str, Any]) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise DataError(f"{out} is no folder; give another --out")
     if not out.is_dir():
@@ -149,10 +150,19 @@ def _check_free(out: Path) -> None:
     if not found and not any(out.iterdir()):
         return
     try:
-        written = set(json.loads((out / MARKER).read_text(encoding="utf-8"))["files"])
+        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
+        written = set(marker["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{out} is not empty and was not written by `clusterkit export`; give "
                         "another --out") from None  # fmt: skip
+    # A dataset shows its pictures where they are.
+    shown_by = marker.get("name") if written else None
+    if shown_by is not None and (shown_by, marker.get("to")) != (
+        about.get("name"),
+        about.get("to"),
+    ):
+        raise DataError(f"{out} holds the pictures of the dataset '{shown(str(shown_by))}'; give "
+                        "another --out")  # fmt: skip
     others = sorted(found - written - {MARKER})
     if others:
         raise DataError(f"{out} holds files that `clusterkit export` did not write, e.g. "

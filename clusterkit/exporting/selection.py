@@ -62,18 +62,27 @@ class ExportBatch:
         The folder that `image` is relative to.
     statuses : tuple of str
         The chosen ones.
+    csv : Path
+        The assignments.
+    table : DataFrame
+        All their rows.
     left_out : Counter
         Rows that were chosen and are not exported, by reason.
     progress : callable or None
         Called with (stage, done, total).
+    added : Counter
+        Images beside the rows that a target got, by kind.
     """
 
     run: Run
     rows: list[ExportRow]
     root: Path
     statuses: tuple[str, ...]
+    csv: Path
+    table: pd.DataFrame
     left_out: Counter[str] = field(default_factory=Counter)
     progress: Progress | None = None
+    added: Counter[str] = field(default_factory=Counter)
 
     def report(self, done: int) -> None:
         """Report that so many rows are done, every hundred rows."""
@@ -82,9 +91,15 @@ class ExportBatch:
 
     def write_picture(self, row: ExportRow, folder: Path, names: Names) -> str | None:
         """Write a row's image as PNG; returns its path below `folder`, None: it is unreadable."""
-        file = f"{IMAGES}/{names.choose(row.image_id.replace('#', '-') + '.png')}"
+        return self.write_file(row.path, row.frame, row.image_id, folder, names)
+
+    def write_file(
+        self, path: str, frame: int, image_id: str, folder: Path, names: Names
+    ) -> str | None:
+        """As `write_picture`, of any image."""
+        file = f"{IMAGES}/{names.choose(image_id.replace('#', '-') + '.png')}"
         try:
-            write_png(row.path, row.frame, self.run.config.image, folder / file)
+            write_png(path, frame, self.run.config.image, folder / file)
         except ImageError:
             self.left_out[UNREADABLE] += 1
             return None
@@ -153,7 +168,7 @@ def load_batch(
             f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
         )
     paths = [assigned.inputs.find(image, str(csv)) for image in rows["image"]]
-    states = [_state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
+    states = [state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
     if "" not in states:
         raise DataError(
             f"none of the {len(rows)} images of {csv} is under {assigned.root}, e.g. "
@@ -171,7 +186,8 @@ def load_batch(
     left_out = Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
     there = [state == "" for state in states]
     chosen = _export_rows(rows[there], [str(path) for path in compress(paths, there)])
-    return ExportBatch(run, chosen, assigned.root, statuses, left_out, progress)
+    return ExportBatch(run, chosen, assigned.root, statuses, csv, assigned.table, left_out,
+                       progress)  # fmt: skip
 
 
 def _export_rows(rows: pd.DataFrame, paths: list[str]) -> list[ExportRow]:
@@ -179,7 +195,7 @@ def _export_rows(rows: pd.DataFrame, paths: list[str]) -> list[ExportRow]:
     return [ExportRow(*cells) for cells in zip(*row_columns(rows), paths, frames, strict=True)]
 
 
-def _state_of(path: Path, image_id: str) -> str:
+def state_of(path: Path, image_id: str) -> str:
     """Return "" where a file is the one that was assigned, else `MISSING` or `CHANGED`."""
     if not path.is_file():
         return MISSING

@@ -1,41 +1,103 @@
 """FiftyOne (of Voxel51): a persistent dataset with predictions, tags and clusterkit's fields."""
 
+import logging
 import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clusterkit.data.frames import name_of
-from clusterkit.errors import ConfigError, DataError
+from filelock import FileLock, Timeout
+
+from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names
-from clusterkit.exporting.selection import ANSWERED, ExportBatch, ExportRow
+from clusterkit.exporting.selection import IMAGES, ExportBatch
+from clusterkit.exporting.voxel51_embeddings import embeddings_of
+from clusterkit.exporting.voxel51_samples import FIELDS, SampleToWrite, row_samples, with_labelled
+from clusterkit.exporting.voxel51_update import DatasetWriter
+from clusterkit.exporting.voxel51_views import (
+    EMBEDDING,
+    index_similarity,
+    save_views,
+    set_classes,
+)
+from clusterkit.formats.fiftyone_answers import (
+    DECISION_TAGS,
+    EARLIER,
+    GROUND_TRUTH,
+    PREDICTION,
+    REVIEW,
+    REVIEW_TIME,
+)
+from clusterkit.formats.fiftyone_database import ABOUT, FORMAT, RUN, about, fiftyone_database
+from clusterkit.formats.fiftyone_dataset import PREFIX
+from clusterkit.formats.known_images import clusters_fingerprint
+from clusterkit.formats.run import Run
 
-PIP = "pip install 'clusterkit[export]'"
+log = logging.getLogger("clusterkit")
 
-# Marks a dataset as one that export made, and may replace.
-_OWN = "clusterkit_export"
-_AT_ONCE = 1000
+# What exports wrote before they noted it.
+_FIRST_FIELDS = ("cluster", "image_name", "image_id", "group", "reason", PREDICTION)
 
 
 def load_fiftyone() -> Any:
-    """Import FiftyOne.
+    """Import FiftyOne, and see that its database answers.
 
     Raises
     ------
     ConfigError
         It is not installed, or its database does not start.
     """
-    try:
-        import fiftyone
-    except ImportError as error:
-        raise ConfigError(f"FiftyOne is not installed; run: {PIP}") from error
-    except Exception as error:
-        # It starts its database on import, and fails with whatever that fails with.
-        raise ConfigError(f"FiftyOne does not start: {str(error)[:200]}") from error
-    return fiftyone
+    with fiftyone_database("it was opened") as fo:
+        return fo
+
+
+def default_name(run: Run, assignments: Path | None) -> str:
+    """Name a dataset after its run, and after the batch's folder where it is not the run's own."""
+    name = run.path.absolute().name
+    if assignments is not None:
+        folder = assignments.absolute().parent
+        name += "" if folder == run.path.absolute() else f"-{folder.name}"
+    return "clusterkit-" + (re.sub(r"[^\w-]+", "-", name, flags=re.ASCII).strip("-") or "run")
+
+
+def folder_name(name: str) -> str:
+    """Name the folder of a dataset's pictures."""
+    return Names().choose(name)
+
+
+def check_dataset(run: Run, name: str) -> None:
+    """Refuse a name that cannot be used, before images are read.
+
+    Raises
+    ------
+    ConfigError
+        It is none that FiftyOne takes, or that of a dataset which export did not make or made of
+        another run.
+    """
+    with fiftyone_database(f"the dataset {shown(name)} was looked for") as fo:
+        if not fo.dataset_exists(name):
+            _check_name(fo, name)
+            return
+        of = fo.load_dataset(name).info.get(RUN)
+        if of is None:
+            raise ConfigError(f"FiftyOne has a dataset '{shown(name)}' that export did not make; "
+                              "give another --name")  # fmt: skip
+        if of != run.info.id:
+            free = _free_name(fo, name, run)
+            raise ConfigError(
+                f"FiftyOne's dataset '{shown(name)}' is of another run (id {shown(str(of))}; this "
+                f"one's is {run.info.id}), and may hold answers to it; give another --name, e.g. "
+                f"{free}"
+            )
 
 
 def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: str) -> list[str]:
-    """Make a dataset; pictures of frames (with `copy`, of all images) go into `folder`.
+    """Make a dataset, or renew it; pictures of frames, or of all images, go into `folder`.
 
     Parameters
     ----------
@@ -45,66 +107,163 @@ def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: s
     copy : bool
         Write each image as PNG: FiftyOne shows no DICOM.
     name : str
-        Of the dataset; one that export made is replaced.
+        Of the dataset; in one that export made of the same run, samples are renewed in place.
 
     Returns
     -------
-    list of str: what to do next, for a person.
+    list of str: what to know and to do next, for a person.
     """
-    fo = load_fiftyone()
-    _check_own(fo, name)
-    samples: list[tuple[str, ExportRow]] = []
+    # Twice: minutes may lie between.
+    check_dataset(batch.run, name)
     names = Names()
-    for number, row in enumerate(batch.rows, 1):
-        path = os.path.abspath(row.path)
-        if copy or row.frame >= 0:
-            file = batch.write_picture(row, folder, names)
-            if file is None:
-                continue
-            path = os.path.abspath(out / file)
-        samples.append((path, row))
-        batch.report(number)
+    samples = row_samples(batch, folder, out, copy, names)
     if not samples:
-        raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
-    batch.rows = [row for _, row in samples]
-    # Under another name until it is whole.
-    partial = f"{name}.partial-{os.getpid()}"
-    dataset = fo.Dataset(partial)
+        raise DataError("none of the chosen images can be read; see --status")
+    samples = with_labelled(samples, batch, folder, out, copy, names)
+    with _alone(out, name), fiftyone_database(f"the dataset {shown(name)} was written") as fo:
+        check_dataset(batch.run, name)
+        exists = fo.dataset_exists(name)
+        said = (_renew if exists else _make)(fo, batch, samples, name)
+        if exists:
+            _keep_pictures(fo.load_dataset(name), folder, out)
+    shell = shlex.quote(name)
+    file = batch.csv.parent / "fiftyone-reviews.csv"
+    return [
+        *said,
+        f"fiftyone app launch {shell}",
+        f"there write true labels into the field {REVIEW}, or set the tags "
+        f"{', '.join(DECISION_TAGS)}; then",
+        f"clusterkit review --from {shlex.quote(PREFIX + name)} --out {shlex.quote(str(file))}",
+    ]
+
+
+@contextmanager
+def _alone(out: Path, name: str) -> Iterator[None]:
+    """Let one process at a time write a dataset and its folder."""
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        dataset.info[_OWN] = batch.run.info.id
-        for start in range(0, len(samples), _AT_ONCE):
-            part = samples[start : start + _AT_ONCE]
-            dataset.add_samples([_sample(fo, *s) for s in part], progress=False)
-        _check_own(fo, name)
-        if fo.dataset_exists(name):
-            fo.delete_dataset(name)
-        dataset.name = name
-        dataset.persistent = True
-        dataset.save()
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"another process writes the dataset '{shown(name)}' now; wait for it, "
+                          "then run the same command again") from error  # fmt: skip
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _make(fo: Any, batch: ExportBatch, samples: list[SampleToWrite], name: str) -> list[str]:
+    vectors, why = embeddings_of(samples, batch.run, {}, batch.progress)
+    # Under another name until it is whole; until then FiftyOne itself removes it at its next start.
+    dataset = fo.Dataset(f"{name}.partial-{os.getpid()}")
+    try:
+        _note(dataset, batch, complete=False)
+        DatasetWriter(fo, dataset).add(list(zip(samples, vectors, strict=True)))
+        indexed = _finish(dataset, batch)
+        _rename(dataset, name)
     except BaseException:
-        dataset.delete()
+        # Where the database is gone, this fails as well.
+        with suppress(Exception):
+            dataset.delete()
         raise
-    return [f"fiftyone app launch, and choose the dataset {name}"]
+    return _said(indexed, why)
 
 
-def _check_own(fo: Any, name: str) -> None:
-    if fo.dataset_exists(name) and _OWN not in fo.load_dataset(name).info:
-        raise ConfigError(f"FiftyOne has a dataset '{name}' that export did not make; give another "
-                          "--name")  # fmt: skip
+def _rename(dataset: Any, name: str) -> None:
+    try:
+        dataset.name = name
+    except ValueError as error:
+        raise ConfigError(f"another process has made the dataset '{shown(name)}' meanwhile; run "
+                          "the same command again") from error  # fmt: skip
+    dataset.persistent = True
+    dataset.save()
 
 
-def _sample(fo: Any, path: str, row: ExportRow) -> Any:
-    sample = fo.Sample(filepath=path, tags=[row.status])
-    if row.status in ANSWERED:
-        sample["prediction"] = fo.Classification(
-            label=row.predicted_label, confidence=row.confidence
-        )
-    if row.cluster is not None:
-        sample["cluster"] = row.cluster
-    frame = str(row.frame) if row.frame >= 0 else None
-    sample["image_name"] = name_of(row.image, frame)
-    # An empty text would be a value of its own in the sidebar's filters.
-    for field in ("image_id", "group", "reason"):
-        if getattr(row, field):
-            sample[field] = getattr(row, field)
-    return sample
+def _renew(fo: Any, batch: ExportBatch, samples: list[SampleToWrite], name: str) -> list[str]:
+    dataset = fo.load_dataset(name)
+    dataset.reload()
+    writer = DatasetWriter(fo, dataset)
+    writer.check_fields(set(about(dataset).get("fields") or _FIRST_FIELDS))
+    vectors, why = embeddings_of(samples, batch.run, writer.stored_embeddings(), batch.progress)
+    _note(dataset, batch, complete=False)
+    renewed, earlier = writer.update(samples, vectors)
+    indexed = _finish(dataset, batch)
+    said = [f"{renewed} samples were renewed and {len(samples) - renewed} added; fields, tags and "
+            "views of yours are as they were"]  # fmt: skip
+    if earlier:
+        said.append(f"{earlier} samples of an earlier export stay, with the tag {EARLIER}")
+    if writer.moved:
+        said.append(f"{writer.moved} labels that were changed there are in the field {REVIEW} now")
+    return said + _said(indexed, why)
+
+
+def _said(indexed: bool, why: str) -> list[str]:
+    lines = [f"no embeddings {why}"] if why else []
+    return lines + ([] if indexed else ["there is no similarity index: it needs fiftyone-brain "
+                                        "and embeddings"])  # fmt: skip
+
+
+def _note(dataset: Any, batch: ExportBatch, complete: bool) -> None:
+    """Note which run and assignments are in a dataset; whole only at the end."""
+    found = about(dataset)
+    ours = set(found.get("fields") or (_FIRST_FIELDS if RUN in dataset.info else ()))
+    found["fields"] = sorted({*ours, *FIELDS, PREDICTION, GROUND_TRUTH, EMBEDDING, REVIEW_TIME})
+    if complete:
+        # Compared with the time of each sample, which this process set too.
+        latest = dataset.max("last_modified_at") or datetime.now(UTC)
+        found |= {"format": FORMAT, "fingerprint": clusters_fingerprint(batch.table),
+                  "assignments": str(batch.csv.absolute().parent),
+                  "run": str(batch.run.path.absolute()),
+                  "exported_at": latest.replace(tzinfo=None).isoformat()}  # fmt: skip
+    dataset.info[RUN] = batch.run.info.id
+    dataset.info[ABOUT] = found
+    dataset.save()
+
+
+def _finish(dataset: Any, batch: ExportBatch) -> bool:
+    save_views(dataset)
+    set_classes(dataset, batch.run.classes)
+    indexed = index_similarity(dataset)
+    _note(dataset, batch, complete=True)
+    return indexed
+
+
+def _keep_pictures(dataset: Any, folder: Path, out: Path) -> None:
+    """Keep the pictures of earlier samples: the folder takes the place of the old one."""
+    images = os.path.abspath(out / IMAGES)
+    for path in dataset.values("filepath"):
+        if os.path.dirname(path) != images or not os.path.isfile(path):
+            continue
+        new = folder / IMAGES / os.path.basename(path)
+        if not new.exists():
+            new.parent.mkdir(exist_ok=True)
+            shutil.copy2(path, new)
+
+
+def _check_name(fo: Any, name: str) -> None:
+    """Refuse a name of which FiftyOne cannot make an address of its own."""
+    try:
+        slug = fo.core.utils.to_slug(name)
+    except ValueError as error:
+        raise ConfigError(f"'{shown(name)}' is no name for a dataset ({shown(str(error), 120)}); "
+                          "give another --name") from error  # fmt: skip
+    for other in fo.list_datasets():
+        with suppress(ValueError):
+            if fo.core.utils.to_slug(other) == slug:
+                raise ConfigError(
+                    f"FiftyOne cannot tell the name '{shown(name)}' from that of its dataset "
+                    f"'{shown(other)}'; give another --name"
+                )
+
+
+def _free_name(fo: Any, name: str, run: Run) -> str:
+    taken = {fo.core.utils.to_slug(other) for other in fo.list_datasets()}
+    for wanted in (
+        default_name(run, None),
+        *(f"{default_name(run, None)}-{n}" for n in range(2, 99)),
+    ):
+        if fo.core.utils.to_slug(wanted) not in taken:
+            return wanted
+    return f"{name}-{run.info.id}"

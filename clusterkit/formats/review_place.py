@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clusterkit.errors import ClusterkitError, DataError, RunError
 from clusterkit.formats.assignments import load_assigned, read_record
+from clusterkit.formats.fiftyone_dataset import exported_from, is_fiftyone
 from clusterkit.formats.reviews import read_reviews
 from clusterkit.formats.run import find_run, read_run_info
 
@@ -17,20 +18,22 @@ ASSIGNMENTS = "assignments.csv"
 _RUNS = Path("runs")
 
 
-def folder_of_reviews(reviews: Path) -> Path:
+def folder_of_reviews(reviews: Path | str) -> Path:
     """Return the folder whose ``assignments.csv`` a file of reviews is about.
 
-    The one beside it; else the one whose assignments the rows name, wherever the file lies: of a
-    run under ``runs/``, of a further batch in its ``batches/``, or of a folder here; else the
-    newest run that has assignments.
+    The one beside it, or that which a FiftyOne dataset (``fiftyone:NAME``) was made of; else the
+    one whose assignments the rows name, wherever the file lies: of a run under ``runs/``, of a
+    further batch in its ``batches/``, or of a folder here; else the newest run that has
+    assignments.
 
     Raises
     ------
     RunError
         There is no run with assignments.
     """
-    if (reviews.parent / ASSIGNMENTS).is_file():
-        return reviews.parent
+    beside = _folder_of_dataset(reviews) if is_fiftyone(reviews) else Path(reviews).parent
+    if beside is not None and (beside / ASSIGNMENTS).is_file():
+        return beside
     named = _named_in(reviews)
     for folder in _places() if named else ():
         try:
@@ -39,6 +42,30 @@ def folder_of_reviews(reviews: Path) -> Path:
         except ClusterkitError as error:
             log.info("%s is not looked at: %s", folder, error)
     return find_run(holding=ASSIGNMENTS)
+
+
+def _folder_of_dataset(reviews: Path | str) -> Path | None:
+    """Return the folder that a FiftyOne dataset names, if what is there is of the same run."""
+    noted = exported_from(str(reviews))
+    if not noted.assignments:
+        return None
+    try:
+        found = read_record(Path(noted.assignments) / ASSIGNMENTS).run
+    except DataError:
+        return None
+    return Path(noted.assignments) if found == noted.run_id else None
+
+
+def run_of_dataset(reviews: Path | str) -> Path | None:
+    """Return the run that a FiftyOne dataset names, if it is there; None for other reviews."""
+    if not is_fiftyone(reviews):
+        return None
+    noted = exported_from(str(reviews))
+    try:
+        found = read_run_info(noted.run).id if noted.run else None
+    except RunError:
+        return None
+    return Path(noted.run) if found == noted.run_id else None
 
 
 def run_of_assignments(folder: Path) -> Path | None:
@@ -84,7 +111,7 @@ def _places() -> Iterator[Path]:
                 yield path.parent
 
 
-def _named_in(reviews: Path) -> set[str]:
+def _named_in(reviews: Path | str) -> set[str]:
     """Return the fingerprints that the rows name; none of what is no reviews file."""
     try:
         return set(read_reviews(reviews)["assignments"]) - {""}

@@ -13,6 +13,7 @@ from clusterkit.data.labels import read_label, read_labels
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
+from clusterkit.formats.fiftyone_dataset import is_fiftyone, read_fiftyone
 from clusterkit.formats.known_images import Assigned, KnownImages
 from clusterkit.formats.label_studio import looks_like_json, read_label_studio
 
@@ -90,7 +91,7 @@ def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFram
     path : path
         CSV or TSV with `REVIEW_COLUMNS`; image, reviewer, time and note may be left out, and so
         may `FURTHER_COLUMNS`. Or what Label Studio exported, see
-        `label_studio.read_label_studio`.
+        `label_studio.read_label_studio`. Or ``fiftyone:NAME``, see `fiftyone_answers`.
     names : LabelMap or None
         Labels to be renamed.
 
@@ -105,19 +106,13 @@ def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFram
     DataError
         One line that names the file, the line, the value and what to do.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"reviews file {path} does not exist; check the path")
-    if looks_like_json(path):
-        found, numbers = read_label_studio(path)
-        columns = [*REVIEW_COLUMNS, *FURTHER_COLUMNS]
-        rows, unit = pd.DataFrame(found, columns=columns, dtype=object).fillna(""), "task"
-    else:
-        rows, numbers = _read_csv(path)
-        unit = "line"
+    rows, numbers, unit = _read_any(path)
     rows["image_id"] = [text_id(v) for v in rows["image_id"]]
     rows["line"] = numbers
     rows["where"] = [f"{path}, {unit} {number}" for number in numbers]
+    if unit == "sample":
+        # Nobody counts samples in FiftyOne.
+        rows["where"] += [f" ('{shown(image)}')" for image in rows["image"]]
     places = rows["where"].tolist()
     found_labels = read_labels(rows["label"], places.__getitem__, names)
     rows["label"] = pd.Series([label or "" for label in found_labels], dtype=object)
@@ -125,6 +120,22 @@ def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFram
     clusters = [_cluster_of(*row) for row in zip(*cells, strict=True)]
     rows["cluster"] = pd.array(clusters, dtype="Int64")
     return rows
+
+
+def _read_any(path: Path | str) -> tuple[pd.DataFrame, list[int], str]:
+    """Return the rows of a source, their numbers in it, and what is numbered."""
+    columns = [*REVIEW_COLUMNS, *FURTHER_COLUMNS]
+    if is_fiftyone(path):
+        answers = read_fiftyone(str(path))
+        table = pd.DataFrame(answers.rows, columns=columns, dtype=object).fillna("")
+        return table, answers.places, "sample"
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"reviews file {path} does not exist; check the path")
+    if looks_like_json(path):
+        found, numbers = read_label_studio(path)
+        return pd.DataFrame(found, columns=columns, dtype=object).fillna(""), numbers, "task"
+    return *_read_csv(path), "line"
 
 
 def review_rows(rows: pd.DataFrame) -> list[ReviewRow]:

@@ -19,14 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clusterkit import read_assignments
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import image_size, load_image
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.exporting.export import TARGETS, export
 from clusterkit.exporting.label_studio_tasks import labeling_config
 from clusterkit.exporting.output_folder import Names, new_folder
-from clusterkit.exporting.voxel51 import load_fiftyone
 from clusterkit.formats.assignments import COLUMNS, write_assignments
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.reviews import read_reviews
@@ -567,105 +565,3 @@ def test_what_a_killed_export_left_is_removed(run, stack, tmp_path):
     export(run, "coco", tmp_path / "out", assignments=stack)
     assert not left.exists()
     assert alive.exists()
-
-
-# FiftyOne -------------------------------------------------------------------------------------
-
-
-def test_without_fiftyone_one_line_says_how_to_get_it(command, run, assignment, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fiftyone", None)
-    code, _, err = command("export", "--to", "fiftyone", "--run", run.path)
-    assert code == 1
-    assert err == "error: FiftyOne is not installed; run: pip install 'clusterkit[export]'\n"
-
-
-class Standin:
-    """As much of FiftyOne as export calls: its database need not run to test what it is given."""
-
-    def __init__(self):
-        self.datasets = datasets = {}
-
-        class Dataset:
-            def __init__(self, name):
-                assert name not in datasets
-                self._name, self.info, self.samples, self.persistent = name, {}, [], False
-                datasets[name] = self
-
-            name = property(lambda self: self._name)
-
-            @name.setter
-            def name(self, new):
-                assert new not in datasets
-                datasets[new] = datasets.pop(self._name)
-                self._name = new
-
-            def add_samples(self, samples, progress=None):
-                self.samples += samples
-
-            def save(self):
-                pass
-
-            def delete(self):
-                del datasets[self._name]
-
-        self.Dataset, self.Sample, self.Classification = Dataset, self._dict, self._dict
-        self.dataset_exists = datasets.__contains__
-        self.load_dataset, self.delete_dataset = datasets.__getitem__, datasets.__delitem__
-
-    @staticmethod
-    def _dict(**values):
-        return values
-
-
-def test_what_fiftyone_is_given(run, stack, tmp_path, monkeypatch):
-    fo = Standin()
-    monkeypatch.setitem(sys.modules, "fiftyone", fo)
-    for _ in range(2):
-        result = export(run, "fiftyone", tmp_path / "out", assignments=stack, name="n")
-    assert list(fo.datasets) == ["n"]
-    dataset = fo.datasets["n"]
-    assert dataset.persistent
-    assert [s["tags"] for s in dataset.samples] == [
-        ["assigned"], ["duplicate"], ["review"], ["novel"],
-    ]  # fmt: skip
-    first, _, third, last = dataset.samples
-    assert first["prediction"] == {"label": run.classes[0], "confidence": 0.5}
-    assert (third["cluster"], third["group"], third["reason"]) == (1, "p", "Unsure.")
-    assert "prediction" not in last
-    assert all(Path(s["filepath"]).is_file() for s in dataset.samples)
-    assert Path(last["filepath"]).parent == result.path / "images"
-    dataset.info.clear()
-    with pytest.raises(ConfigError, match="that export did not make; give another --name"):
-        export(run, "fiftyone", tmp_path / "out", assignments=stack, name="n")
-    # Nothing half-made stays in its database either.
-    monkeypatch.setattr(fo.Dataset, "save", lambda self: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        export(run, "fiftyone", tmp_path / "other", assignments=stack, name="m")
-    assert list(fo.datasets) == ["n"]
-    assert not (tmp_path / "other").exists()
-
-
-def test_fiftyone_dataset(run, assignment, stack, tmp_path):
-    try:
-        fo = load_fiftyone()
-    except ConfigError as error:
-        pytest.skip(str(error))
-    name = f"clusterkit-test-{os.getpid()}"
-    try:
-        export(run, "fiftyone", tmp_path / "out", assignments=stack, name=name)
-        export(run, "fiftyone", tmp_path / "out", assignments=stack, name=name)
-        dataset = fo.load_dataset(name)
-        assert dataset.persistent
-        rows = read_assignments(stack)
-        assert dataset.values("image_id") == rows["image_id"].tolist()
-        assert dataset.values("tags") == [[s] for s in rows["status"]]
-        assert dataset.values("cluster") == [None, None, 1, 3]
-        assert dataset.values("prediction.confidence") == [0.5, 0.5, 0.5, None]
-        assert all(Path(path).is_file() for path in dataset.values("filepath"))
-        dataset.info.clear()
-        dataset.save()
-        with pytest.raises(ConfigError, match="that export did not make"):
-            export(run, "fiftyone", tmp_path / "out", assignments=stack, name=name)
-    finally:
-        if fo.dataset_exists(name):
-            fo.delete_dataset(name)
