@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text
-from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews, run_of_assignments
+from clusterkit.formats.review_place import folder_of_reviews, run_of_assignments
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
+from clusterkit.formats.reviewed_place import assigned_for, named_assignments, named_for_each
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
 from clusterkit.output import writing
@@ -67,7 +68,8 @@ def review(
         A `reviews.csv`; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
         a project that `export` prepared.
     run : path or None
-        None: see `review_place.folder_of_reviews`.
+        The run, the folder or the CSV of the assignments; None: see
+        `review_place.folder_of_reviews`.
     out : path or None
         Write the checked rows there, as a `reviews.csv`; None: nothing is written.
     label_map : path or None
@@ -86,9 +88,9 @@ def review(
     reviews = Path(reviews)
     if not reviews.exists():
         raise DataError(f"reviews file {reviews} does not exist; check the path")
-    folder = Path(run) if run is not None else folder_of_reviews(reviews)
-    assigned = load_assigned(folder / ASSIGNMENTS)
-    made_by = run_of_assignments(folder)
+    csv = named_assignments(folder_of_reviews(reviews) if run is None else run)
+    assigned = load_assigned(csv)
+    made_by = run_of_assignments(csv.parent)
     names = read_label_map(label_map) if label_map else _names_of(made_by)
     labelled = _labelled_of(made_by)
     labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))
@@ -130,6 +132,7 @@ def apply_reviews(
     unlabeled: Path | None = None,
     names: LabelMap | None = None,
     features: FeatureTable | None = None,
+    of: Sequence[Path | str] | Path | str | None = None,
 ) -> Applied:
     """Put reviews into a manifest.
 
@@ -150,6 +153,8 @@ def apply_reviews(
         Labels to be renamed: those of the manifest are already.
     features : FeatureTable or None
         Given: reviewed images need features, and their files may be gone.
+    of : path, sequence of path or None
+        What they are about, for all or for each, see `reviewed_place.named_for_each`.
 
     Raises
     ------
@@ -161,7 +166,8 @@ def apply_reviews(
     if not paths:
         return Applied(manifest)
     known = manifest[manifest["image_id"] != ""]
-    spread = [spread_reviews(path, _assigned_for(Path(path)), known, names) for path in paths]
+    about = zip(paths, named_for_each(paths, of), strict=True)
+    spread = [spread_reviews(p, assigned_for(p, csv), known, names) for p, csv in about]
     settled = settle(spread, known)
     summary = summarise(spread, settled, known)
     summary["against"] = [s.assigned.where if s.assigned else None for s in spread]
@@ -182,15 +188,6 @@ def apply_reviews(
     manifest = manifest.assign(_file=file_numbers(manifest))
     manifest = manifest.sort_values(["image", "_file"], ignore_index=True).drop(columns="_file")
     return Applied(manifest, list(dict.fromkeys(roots)), summary)
-
-
-def _assigned_for(reviews: Path) -> Assigned | None:
-    try:
-        folder = folder_of_reviews(reviews)
-    except RunError:
-        return None
-    log.info("%s is about %s", reviews, folder / ASSIGNMENTS)
-    return load_assigned(folder / ASSIGNMENTS)
 
 
 def _names_of(run: Path | None) -> LabelMap:

@@ -35,6 +35,7 @@ def review(
     under ./runs.
     """
     from clusterkit.formats.review_settling import describe
+    from clusterkit.formats.reviewed_place import fit_command
     from clusterkit.reviewing import review as check
 
     summary = check(reviews, run, out, label_map or common.config.data.label_map)
@@ -42,5 +43,6 @@ def review(
         f"against    {summary['against']}",
         *describe(summary),
         *([f"wrote      {out}"] if out else []),
-        f"next       clusterkit fit --reviews {out or reviews}",
+        "next       "
+        + fit_command(out or reviews, summary["against"], common.config.data.source),
     ])  # fmt: skip

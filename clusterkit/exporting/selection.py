@@ -62,6 +62,8 @@ class ExportBatch:
         The folder that `image` is relative to.
     statuses : tuple of str
         The chosen ones.
+    csv : Path
+        The assignments.
     left_out : Counter
         Rows that were chosen and are not exported, by reason.
     progress : callable or None
@@ -72,6 +74,7 @@ class ExportBatch:
     rows: list[ExportRow]
     root: Path
     statuses: tuple[str, ...]
+    csv: Path
     left_out: Counter[str] = field(default_factory=Counter)
     progress: Progress | None = None
 
@@ -171,7 +174,7 @@ def load_batch(
     left_out = Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
     there = [state == "" for state in states]
     chosen = _export_rows(rows[there], [str(path) for path in compress(paths, there)])
-    return ExportBatch(run, chosen, assigned.root, statuses, left_out, progress)
+    return ExportBatch(run, chosen, assigned.root, statuses, csv, left_out, progress)
 
 
 def _export_rows(rows: pd.DataFrame, paths: list[str]) -> list[ExportRow]:

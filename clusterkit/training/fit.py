@@ -26,6 +26,7 @@ from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.feature_record import FeatureRecord
+from clusterkit.formats.reviewed_place import named_for_each
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.expected_input import as_expected
@@ -50,6 +51,7 @@ def fit(
     config: Config | None = None,
     run: Path | str | None = None,
     reviews: Sequence[Path | str] = (),
+    reviews_of: Sequence[Path | str] | Path | str | None = None,
     features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
 ) -> Run:
@@ -65,6 +67,9 @@ def fit(
         Where to write; None: a new folder under ``runs/``.
     reviews : sequence of path
         Files of reviews, whose verdicts become labels (see `apply_reviews`); later files win.
+    reviews_of : path, sequence of path or None
+        The run (or the folder or CSV of assignments) that all of them are about, or one for each;
+        None: see `formats.review_place.folder_of_reviews`.
     features : path or sequence of path
         Files of features (see `data.features`) in the place of an encoder.
     progress : callable or None
@@ -88,7 +93,8 @@ def fit(
     source = Path(source or config.data.source or default_source())
     names, left_out = read_label_map(config.data.label_map), LeftOut()
     table = read_features(features) if features else None
-    applied, test = _read_reviewed(source, reviews, config, progress, names, left_out, table)
+    applied, test = _read_reviewed(source, reviews, reviews_of, config, progress, names, left_out,
+                                   table)  # fmt: skip
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = _backbone(config, table)
@@ -139,6 +145,7 @@ def _backbone(config: Config, table: FeatureTable | None) -> Backbone:
 def _read_reviewed(
     source: Path,
     reviews: Sequence[Path | str],
+    reviews_of: Sequence[Path | str] | Path | str | None,
     config: Config,
     progress: Progress,
     names: LabelMap,
@@ -148,10 +155,12 @@ def _read_reviewed(
     """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
+    # Before the images are read.
+    named_for_each(reviews, reviews_of)
     manifest = read_manifest(source, config, progress, left_out, names, table)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
-    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names, table)
+    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names, table, reviews_of)
     unused = names.unused(applied.manifest["label"].dropna().unique())
     if unused:
         log.warning("%s", unused)
