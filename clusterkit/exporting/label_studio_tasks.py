@@ -73,7 +73,7 @@ def labeling_config(classes: list[str]) -> str:
     many = len(classes) > _KEYS
     find = [f'  <Filter name="find" toName="{CHOICES}" minlength="0" hotkey="shift+f"',
             '    placeholder="Find a label: type a part of it"/>',
-            '  <View style="max-height: 30vh; overflow-y: auto">']  # fmt: skip
+            '  <View style="max-height: 20vh; overflow-y: auto">']  # fmt: skip
     return "\n".join([
         "<View>",
         f'  <Header value="${IMAGE_NAME}" size="4"/>',
@@ -85,7 +85,7 @@ def labeling_config(classes: list[str]) -> str:
         "  </Choices>",
         *(["  </View>"] if many else []),
         f'  <TextArea name="{NEW_LABEL}" toName="{IMAGE}" maxSubmissions="1" editable="true"',
-        '    placeholder="A label that is not among the choices, then Enter; it counts first"/>',
+        '    placeholder="A label that is not among the choices; it counts before them"/>',
         f'  <Image name="{IMAGE}" value="${IMAGE}" zoom="true" zoomControl="true"/>',
         "</View>",
         "",
@@ -177,8 +177,8 @@ def _next_steps(
     batch: ExportBatch, out: Path, base: Path, storages: list[Path], prefix: str | None
 ) -> list[str]:
     """Return what to do next; commands as a shell takes them."""
-    steps = [f"create a project; its labeling setup, as code, is {out / CONFIG}; import "
-             f"{out / TASKS}"]  # fmt: skip
+    steps = [f"create a project: as data import {out / TASKS}, and as labeling setup, custom "
+             f"template, code, the content of {out / CONFIG}"]  # fmt: skip
     if prefix is None:
         which = " and ".join(str(path) for path in storages)
         if len(storages) > _NAMED:
@@ -187,8 +187,8 @@ def _next_steps(
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
             f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={shlex.quote(str(base))} label-studio start",
             *steps,
-            f"in its settings, cloud storage, add the source storage Local Files with the path "
-            f"{which}; save it, and do not sync",
+            f"in its Settings, Cloud Storage, Add Source Storage choose Local Files, with the path "
+            f"{which}; at the end Save, not Save & Sync",
         ]
     elif prefix.partition("://")[0].lower() in ("http", "https"):
         steps.append("the server of the pictures must send the header Access-Control-Allow-Origin "
