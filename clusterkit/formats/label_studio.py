@@ -36,12 +36,14 @@ _CSV_COLUMNS = {"annotation_id", "annotator", "lead_time"}
 
 
 class _Found(NamedTuple):
-    """A row, what orders it among its image's, its task's number, and whether it is JSON_MIN's."""
+    """A row, what orders it among its image's, its task's number, and what it was made of."""
 
     row: dict[str, str]
     rank: tuple[bool, datetime]
     number: int
+    # Of JSON_MIN.
     flat: bool
+    annotation: StudioAnnotation
 
 
 def looks_like_json(path: Path) -> bool:
@@ -96,6 +98,7 @@ def read_label_studio(path: Path) -> tuple[list[dict[str, str]], list[int]]:
     if not said:
         _refuse_unlabelled(tasks, path)
     _check_flat(said, path)
+    _warn([found for of_image in said.values() for found in of_image], tasks, path)
     ordered = [one for of_image in said.values() for one in _last_words(of_image)]
     return [found.row for found in ordered], [found.number for found in ordered]
 
@@ -129,9 +132,23 @@ def _check_flat(said: dict[str, list[_Found]], path: Path) -> None:
                f"the annotations of '{shown(first.row['image'] or first.row['image_id'])}' differ "
                f"('{shown(words[0])}', '{shown(words[-1])}'){more}, and JSON-MIN does not say "
                "which one is ground truth; export the project as JSON")  # fmt: skip
-    if any(found.flat for of_image in said.values() for found in of_image):
+
+
+def _warn(every: list[_Found], tasks: list[dict], path: Path) -> None:
+    """Say what a file cannot hold, and what it holds that is no answer."""
+    if any(found.flat for found in every):
         log.warning("%s is JSON-MIN, which holds no skipped annotations: whoever skipped an image "
                     "after labelling it is taken at the label; JSON holds them", path)  # fmt: skip
+    empty = [f for f in every if f.row["decision"] == "skip" and not f.annotation.skipped]
+    if empty:
+        kinds = ", ".join(sorted(empty[0].annotation.kinds()))
+        log.warning("%s: %d submitted annotations hold no label and count as skips, e.g. of task "
+                    "%d%s", path, len(empty), empty[0].number,
+                    f", which holds {shown(kinds)}" if kinds else "")  # fmt: skip
+    drafts = sum(bool(task.get("drafts")) for task in tasks)
+    if drafts:
+        log.warning("%s: %d tasks hold drafts, which do not count until they are submitted in "
+                    "Label Studio", path, drafts)  # fmt: skip
 
 
 def _answer(found: _Found) -> tuple[str, str]:
@@ -193,30 +210,18 @@ def _refuse_unlabelled(tasks: list, path: Path) -> NoReturn:
 
 
 def _all_found(tasks: list, path: Path) -> Iterator[_Found]:
-    """Yield the rows of all tasks, and warn of what gives none."""
+    """Yield the rows of all tasks."""
     read: list[tuple[int, dict, list[StudioAnnotation]]] = []
     for number, task in enumerate(tasks, 1):
         where = f"{path}, task {number}"
         if not isinstance(task, dict):
             refuse(where, f"it is {kind_of(task)}, and a task is an object")
         read.append((number, task, annotations_of(task, where)))
-    every = [one for _, _, annotations in read for one in annotations]
-    any_control = not any(one.asked_by_export() for one in every)
-    empty: list[tuple[int, StudioAnnotation]] = []
+    any_control = not any(one.asked_by_export() for _, _, found in read for one in found)
     for number, task, annotations in read:
         for one, row, at in _rows_of(task, annotations, f"{path}, task {number}", any_control):
-            if row["decision"] == "skip" and not one.skipped:
-                empty.append((number, one))
-            yield _Found(row, (bool(row["ground_truth"]), at), number, not is_whole(task))
-    if empty:
-        kinds = sorted(empty[0][1].kinds())
-        log.warning("%s: %d submitted annotations hold no label and count as skips, e.g. of task "
-                    "%d%s", path, len(empty), empty[0][0],
-                    f", which holds {shown(', '.join(kinds))}" if kinds else "")  # fmt: skip
-    drafts = sum(bool(task.get("drafts")) for _, task, _ in read)
-    if every and drafts:
-        log.warning("%s: %d tasks hold drafts, which do not count until they are submitted in "
-                    "Label Studio", path, drafts)  # fmt: skip
+            rank = bool(row["ground_truth"]), at
+            yield _Found(row, rank, number, not is_whole(task), one)
 
 
 def _rows_of(

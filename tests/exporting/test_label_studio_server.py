@@ -117,7 +117,9 @@ def project(studio, exported, run) -> tuple[int, dict[str, int]]:
     """A project as the printed steps say, with everybody's answers."""
     result, tasks = exported
     config = (result.path / "label-studio.xml").read_text(encoding="utf-8")
-    number = studio.call("POST", "/api/projects", {"title": "all kinds", "label_config": config})["id"]
+    number = studio.call("POST", "/api/projects", {"title": "all kinds", "label_config": config})[
+        "id"
+    ]
     studio.call("POST", f"/api/projects/{number}/import", tasks)
     listed = studio.call("GET", f"/api/tasks?project={number}&page_size=100&fields=all")["tasks"]
     numbers = {task["data"]["image_id"]: task["id"] for task in listed}
