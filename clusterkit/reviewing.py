@@ -180,10 +180,7 @@ def apply_reviews(
     _keep_split(manifest)
     trust = trust_of(spread, settled)
     manifest["trust"] = manifest["image_id"].map(trust).fillna(1.0).astype(float)
-    for label, near in summary["new_classes"].items():
-        log.warning(
-            "reviews add the class '%s'%s", label, f" (did you mean '{near}'?)" if near else ""
-        )
+    _warn_of_new_classes(summary["new_classes"])
     _warn_of_groups(manifest)
     manifest = manifest.assign(_file=file_numbers(manifest))
     manifest = manifest.sort_values(["image", "_file"], ignore_index=True).drop(columns="_file")
@@ -309,6 +306,12 @@ def _group_of(row: SettledReview, spread: list[Reviews]) -> str | None:
     if assigned is None or row.position < 0:
         return None
     return assigned.table["group"].iloc[row.position] or None
+
+
+def _warn_of_new_classes(found: dict[str, str | None]) -> None:
+    for label, near in found.items():
+        hint = f" (did you mean '{near}'?)" if near else ""
+        log.warning("reviews add the class '%s'%s", label, hint)
 
 
 def _warn_of_groups(manifest: pd.DataFrame) -> None:

@@ -65,8 +65,8 @@ def named_for_each(
             f"--reviews-of is given {len(of)} times and --reviews {len(reviews)} times; give it "
             "once for all files, or once for each in their order"
         )
-    found = [named_assignments(place) for place in of]
-    return list(found * len(reviews) if len(found) == 1 else found or [None] * len(reviews))
+    found: list[Path | None] = [named_assignments(place) for place in of] or [None]
+    return found * len(reviews) if len(found) == 1 else found
 
 
 def assigned_for(reviews: Path | str, csv: Path | None) -> Assigned | None:

@@ -68,8 +68,7 @@ def fit(
     reviews : sequence of path
         Files of reviews, whose verdicts become labels (see `apply_reviews`); later files win.
     reviews_of : path, sequence of path or None
-        The run (or the folder or CSV of assignments) that all of them are about, or one for each;
-        None: see `formats.review_place.folder_of_reviews`.
+        The run (or CSV) that they are about, or one for each; None: see `folder_of_reviews`.
     features : path or sequence of path
         Files of features (see `data.features`) in the place of an encoder.
     progress : callable or None
@@ -89,7 +88,6 @@ def fit(
     given, progress = config or Config(), progress or silent
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
-    check_writable(path, "--run DIR", folder=True)
     source = Path(source or config.data.source or default_source())
     names, left_out = read_label_map(config.data.label_map), LeftOut()
     table = read_features(features) if features else None
@@ -101,7 +99,6 @@ def fit(
     config = as_expected(config, backbone)
     given = replace(given, image=config.image)
     data, training = _train(applied, backbone, config, progress, table)
-    _warn_of_few_held_out(training.learned.calibration, data)
     result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
     if table is not None:
         result = replace(result, info=replace(result.info, features=FeatureRecord.of(table)))
@@ -131,6 +128,7 @@ def _train(
         held = training.learned.calibration
         change = held_out_change(applied.summary["against"], held, chosen.labelled)
         applied.summary |= {"doubted": doubted, "held_out": change}
+    _warn_of_few_held_out(training.learned.calibration, chosen.labelled)
     return chosen.labelled, training
 
 
@@ -229,8 +227,9 @@ def _free_path(run: Path | str | None) -> Path:
         while path.exists():
             n += 1
             path = Path("runs") / f"{stamp}-{n}"
-        return path
-    path = Path(run)
-    if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not an empty folder; give another --run")
+    else:
+        path = Path(run)
+        if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not an empty folder; give another --run")
+    check_writable(path, "--run DIR", folder=True)
     return path
