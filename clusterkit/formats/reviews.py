@@ -139,6 +139,9 @@ def review_rows(rows: pd.DataFrame) -> list[ReviewRow]:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
+    if path.suffix.lower() == ".zip":
+        raise DataError(f"{path} is a ZIP archive, as Label Studio packs COCO, YOLO and others; "
+                        "export the project as JSON")  # fmt: skip
     names, lines, numbers = read_table(path, wanted=REVIEW_COLUMNS)
     if is_label_studio_csv(names) and "decision" not in names:
         raise DataError(f"{path} is what Label Studio exports as CSV or TSV, without its skipped "

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import clusterkit
 from clusterkit.exporting.export import export
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.label_studio_task import REJECT
@@ -151,6 +152,31 @@ def test_the_printed_folders_serve_the_pictures(studio, project, exported, assig
     studio.call("POST", "/api/storages/localfiles", {"project": project[0], "path": path})
     image = tasks[0]["data"]["image_name"]
     assert studio.raw("GET", url) == (200, (Path(path).parent / image).read_bytes())
+
+
+@pytest.mark.slow
+def test_pictures_of_odd_names_are_served(studio, run, sample, tmp_path):
+    folder = Path(studio.root) / "odd & names"
+    paths = sorted(sample.glob("unlabeled/*.png"))
+    for place, path in zip(("a b", "Größe", "50%", "x+y", "c#1", "d?e", "f;g", "日本"), paths,
+                           strict=False):  # fmt: skip
+        (folder / place).mkdir(parents=True)
+        shutil.copy(path, folder / place / f"{place}.png")
+    clusterkit.assign(run, folder, out=tmp_path / "assignments.csv", config=run.config)
+    result = export(run, "label-studio", tmp_path / "out", root=studio.root, status="all",
+                    assignments=tmp_path / "assignments.csv")  # fmt: skip
+    config = (result.path / "label-studio.xml").read_text(encoding="utf-8")
+    body = {"title": "odd names", "label_config": config}
+    number = studio.call("POST", "/api/projects", body)["id"]
+    step = next(line for line in result.next if "Local Files" in line)
+    path = re.search(r"the path (.+?);", step)[1]
+    assert path == str(folder)
+    studio.call("POST", "/api/storages/localfiles", {"project": number, "path": path})
+    tasks = json.loads((result.path / "tasks.json").read_text(encoding="utf-8"))
+    assert len(tasks) == 8
+    for task in tasks:
+        data = task["data"]
+        assert studio.raw("GET", data["image"]) == (200, (folder / data["image_name"]).read_bytes())
 
 
 @pytest.mark.slow

@@ -182,6 +182,19 @@ def test_its_csv_and_tsv_are_recognised(command, run, assignment, tmp_path, end)
     assert (code, len(err.splitlines())) == (1, 1)
     assert "is what Label Studio exports as CSV or TSV" in err
     assert "export the project as JSON" in err
+    (tmp_path / "p.ZIP").write_bytes(b"PK\x05\x06" + bytes(18))
+    code, _, err = command("review", tmp_path / "p.ZIP", "--run", run.path)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "is a ZIP archive, as Label Studio packs COCO" in err
+
+
+def test_a_label_that_was_renamed_there_is_a_new_class(command, run, assignment, tmp_path):
+    identity = assignment.table["image_id"].iloc[0]
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps([labelled(annotation(choice("Rings")), image_id=identity)]))
+    code, text, _ = command("review", path, "--run", run.path)
+    assert code == 0
+    assert "new classes: 'Rings' (did you mean 'ring'?)" in text
 
 
 @pytest.mark.parametrize(
