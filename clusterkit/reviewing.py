@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,9 @@ from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text, same_table
 from clusterkit.formats.fiftyone_dataset import is_fiftyone
-from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.review_place import (
-    ASSIGNMENTS,
-    folder_of_reviews,
-    run_of_assignments,
-    run_of_dataset,
-)
+from clusterkit.formats.review_place import folder_of_reviews, run_of_assignments, run_of_dataset
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
+from clusterkit.formats.reviewed_place import assigned_for, named_assignments, named_for_each
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
 from clusterkit.output import writing
@@ -74,7 +70,8 @@ def review(
         A `reviews.csv`; a row's image_id may be ``cluster:<n>``. Or Label Studio's JSON export of
         a project that `export` prepared. Or ``fiftyone:NAME``, a FiftyOne dataset that it made.
     run : path or None
-        None: see `review_place.folder_of_reviews`.
+        The run, the folder or the CSV of the assignments; None: see
+        `review_place.folder_of_reviews`.
     out : path or None
         Write the checked rows there, as a `reviews.csv`; None: nothing is written.
     label_map : path or None
@@ -92,9 +89,9 @@ def review(
     """
     if not is_fiftyone(reviews) and not Path(reviews).exists():
         raise DataError(f"reviews file {reviews} does not exist; check the path")
-    folder = Path(run) if run is not None else folder_of_reviews(reviews)
-    assigned = load_assigned(folder / ASSIGNMENTS)
-    made_by = run_of_assignments(folder) or run_of_dataset(reviews)
+    csv = named_assignments(folder_of_reviews(reviews) if run is None else run)
+    assigned = load_assigned(csv)
+    made_by = run_of_assignments(csv.parent) or run_of_dataset(reviews)
     names = read_label_map(label_map) if label_map else _names_of(made_by)
     labelled = _labelled_of(made_by)
     labelled = labelled.assign(label=pd.Series(names.renamed(labelled["label"]), dtype=object))
@@ -136,6 +133,7 @@ def apply_reviews(
     unlabeled: Path | None = None,
     names: LabelMap | None = None,
     features: FeatureTable | None = None,
+    of: Sequence[Path | str] | Path | str | None = None,
 ) -> Applied:
     """Put reviews into a manifest.
 
@@ -156,6 +154,8 @@ def apply_reviews(
         Labels to be renamed: those of the manifest are already.
     features : FeatureTable or None
         Given: reviewed images need features, and their files may be gone.
+    of : path, sequence of path or None
+        What they are about, for all or for each, see `reviewed_place.named_for_each`.
 
     Raises
     ------
@@ -167,7 +167,8 @@ def apply_reviews(
     if not paths:
         return Applied(manifest)
     known = manifest[manifest["image_id"] != ""]
-    spread = [spread_reviews(path, _assigned_for(Path(path)), known, names) for path in paths]
+    about = zip(paths, named_for_each(paths, of), strict=True)
+    spread = [spread_reviews(p, assigned_for(p, csv), known, names) for p, csv in about]
     settled = settle(spread, known)
     summary = summarise(spread, settled, known)
     summary["against"] = [s.assigned.where if s.assigned else None for s in spread]
@@ -180,21 +181,11 @@ def apply_reviews(
     _keep_split(manifest)
     trust = trust_of(spread, settled)
     manifest["trust"] = manifest["image_id"].map(trust).fillna(1.0).astype(float)
-    for label, near in summary["new_classes"].items():
-        log.warning("reviews add the class '%s'%s", label, near_hint(label, near))
+    _warn_of_new_classes(summary["new_classes"])
     _warn_of_groups(manifest)
     manifest = manifest.assign(_file=file_numbers(manifest))
     manifest = manifest.sort_values(["image", "_file"], ignore_index=True).drop(columns="_file")
     return Applied(manifest, list(dict.fromkeys(roots)), summary)
-
-
-def _assigned_for(reviews: Path) -> Assigned | None:
-    try:
-        folder = folder_of_reviews(reviews)
-    except RunError:
-        return None
-    log.info("%s is about %s", reviews, folder / ASSIGNMENTS)
-    return load_assigned(folder / ASSIGNMENTS)
 
 
 def _names_of(run: Path | None) -> LabelMap:
@@ -316,6 +307,11 @@ def _group_of(row: SettledReview, spread: list[Reviews]) -> str | None:
     if assigned is None or row.position < 0:
         return None
     return assigned.table["group"].iloc[row.position] or None
+
+
+def _warn_of_new_classes(found: dict[str, str | None]) -> None:
+    for label, near in found.items():
+        log.warning("reviews add the class '%s'%s", label, near_hint(label, near))
 
 
 def _warn_of_groups(manifest: pd.DataFrame) -> None:

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     metavar="CSV|JSON",
     help="A person's corrections, as labels; may be given again, later ones win.",
 )
+@click.option(
+    "--reviews-of",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="The run that the reviews are about, where they lie elsewhere; or one for each file.",
+)
 @features_option
 @encoder_options
 @config_option(
@@ -57,6 +64,7 @@ def fit(
     data: Path | None,
     run: Path | None,
     reviews: tuple[Path, ...],
+    reviews_of: tuple[Path, ...],
     features: tuple[Path, ...],
     **options: Any,
 ) -> None:
@@ -82,8 +90,8 @@ def fit(
         image__size=options["size"],
         train__epochs=options["epochs"],
     )
-    result = fit_run(data, config=config, run=run, reviews=reviews, features=features,
-                     progress=common.bar)  # fmt: skip
+    result = fit_run(data, config=config, run=run, reviews=reviews, reviews_of=reviews_of,
+                     features=features, progress=common.bar)  # fmt: skip
     common.bar.close()
     info, metrics = result.info, result.info.metrics
     summary = {

@@ -46,6 +46,7 @@ def review(
     """
     from clusterkit.formats.fiftyone_dataset import dataset_name
     from clusterkit.formats.review_settling import describe
+    from clusterkit.formats.reviewed_place import fit_command
     from clusterkit.reviewing import review as check
 
     if (reviews is None) == (source is None):
@@ -55,10 +56,13 @@ def review(
         dataset_name(source)
     given = str(reviews) if source is None else source
     summary = check(given, run, out, label_map or common.config.data.label_map)
+    if file := out or reviews:
+        step = fit_command(file, summary["against"], common.config.data.source)
+    else:
+        step = f"clusterkit review --from {shlex.quote(given)} --out reviews.csv"
     print_summary(summary, common.as_json, [
         f"against    {summary['against']}",
         *describe(summary),
         *([f"wrote      {out}"] if out else []),
-        f"next       clusterkit fit --reviews {out or reviews}" if out or reviews else
-        f"next       clusterkit review --from {shlex.quote(given)} --out reviews.csv",
+        f"next       {step}",
     ])  # fmt: skip

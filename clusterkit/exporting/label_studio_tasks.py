@@ -1,10 +1,12 @@
 """Label Studio: tasks with predictions, and the labeling config of the project.
 
 Formats: Label Studio's guide, "Import pre-annotations" (tasks) and its tags Image, Choices,
-TextArea and Header (config).
+TextArea, Filter and Header (config).
 """
 
 import os
+import posixpath
+import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,19 +16,30 @@ from clusterkit.data.written_names import true_name
 from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names, write_json
 from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch, ExportRow
-from clusterkit.formats.label_studio import (
+from clusterkit.formats.label_studio_task import (
     CHOICES,
     IMAGE,
     IMAGE_ID,
     IMAGE_NAME,
     NEW_LABEL,
     PREDICTED,
+    REJECT,
 )
+from clusterkit.formats.reviewed_place import place_of
 
 LOCAL_FILES = "/data/local-files/?d="
 TASKS, CONFIG = "tasks.json", "label-studio.xml"
 
 UNSHOWN = "not shown by a browser, see --copy"
+
+# What a person reads for `REJECT`; no class can be called so either.
+REJECT_TEXT = "wrong | truth unknown"
+
+_KEYS = 9
+_DOLLAR = "\N{FULLWIDTH DOLLAR SIGN}"
+
+# Folders that a step names; more are counted.
+_NAMED = 5
 
 _SHOWN = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
 
@@ -34,7 +47,10 @@ _TEXTS = ("status", "group", "reason", "label_set", "nearest_image", "nearest_la
 
 
 def labeling_config(classes: list[str]) -> str:
-    """Return the XML that sets a project up: the picture, a choice per class, room for another.
+    """Return the XML that sets a project up: a choice per class, room for another, the picture.
+
+    The first nine classes have the keys 1 to 9, and `REJECT` has 0. More than nine are listed in a
+    box that scrolls, with a field that filters them.
 
     Parameters
     ----------
@@ -49,20 +65,39 @@ def labeling_config(classes: list[str]) -> str:
         if any((ord(c) < 32 and c not in "\t\n\r") or c in "\ufffe\uffff" for c in label):
             raise DataError(f"class '{shown(label)}' has a character that XML cannot hold; rename "
                             "it and fit again")  # fmt: skip
-    choices = [f"    <Choice value={quoteattr(label)}/>" for label in classes]
+    reject = f'    <Choice value={quoteattr(REJECT_TEXT)} alias={quoteattr(REJECT)} hotkey="0"/>'
+    choices = [
+        f"    <Choice{_choice(label)}" + f' hotkey="{key}"' * (key <= _KEYS) + "/>"
+        for key, label in enumerate(classes, 1)
+    ]
+    many = len(classes) > _KEYS
+    find = [f'  <Filter name="find" toName="{CHOICES}" minlength="0" hotkey="shift+f"',
+            '    placeholder="Find a label: type a part of it"/>',
+            '  <View style="max-height: 20vh; overflow-y: auto">']  # fmt: skip
     return "\n".join([
         "<View>",
-        f'  <Header value="${IMAGE_NAME}"/>',
+        f'  <Header value="${IMAGE_NAME}" size="4"/>',
         '  <Header value="$reason" size="5"/>',
-        f'  <Image name="{IMAGE}" value="${IMAGE}" zoom="true" zoomControl="true"/>',
+        *(find if many else []),
         f'  <Choices name="{CHOICES}" toName="{IMAGE}" choice="single" showInLine="true">',
-        *choices,
+        # It is looked for where it can be seen.
+        *([reject, *choices] if many else [*choices, reject]),
         "  </Choices>",
+        *(["  </View>"] if many else []),
         f'  <TextArea name="{NEW_LABEL}" toName="{IMAGE}" maxSubmissions="1" editable="true"',
         '    placeholder="A label that is not among the choices; it counts before them"/>',
+        f'  <Image name="{IMAGE}" value="${IMAGE}" zoom="true" zoomControl="true"/>',
         "</View>",
         "",
     ])  # fmt: skip
+
+
+def _choice(label: str) -> str:
+    """Return a choice's name, and what comes back where it is shown otherwise."""
+    if "$" not in label:
+        return f" value={quoteattr(label)}"
+    # Label Studio puts the task's data in the place of $name.
+    return f" value={quoteattr(label.replace('$', _DOLLAR))} alias={quoteattr(label)}"
 
 
 def write_label_studio(
@@ -87,37 +122,81 @@ def write_label_studio(
     -------
     list of str: what to do next, for a person.
     """
-    images = out / IMAGES if copy else batch.root
-    images = Path(os.path.abspath(images))
+    images = Path(os.path.abspath(out / IMAGES if copy else batch.root))
     base = Path(os.path.abspath(root)) if root else images if prefix is not None else images.parent
     if not images.is_relative_to(base):
         raise ConfigError(f"the images are in {images}, which is not under --root {base}; give a "
                           "folder that holds them, or --copy")  # fmt: skip
+    if copy and prefix is None:
+        _storages(base, images, [""])
     inner = images.relative_to(base).as_posix()
     start = (LOCAL_FILES if prefix is None else prefix) + (
         f"{quote(os.fsencode(inner))}/" if inner != "." else ""
     )
     # The XML first: a class that it cannot hold is better said before thousands of pictures.
     (folder / CONFIG).write_text(labeling_config(batch.run.classes), encoding="utf-8")
-    tasks, kept, names = [], [], Names()
+    tasks, kept, names, written = [], [], [], Names()
     for number, row in enumerate(batch.rows, 1):
-        name = batch.write_picture(row, folder, names) if copy else _own_file(batch, row)
+        name = batch.write_picture(row, folder, written) if copy else _own_file(batch, row)
         if name is not None:
-            name = name.removeprefix(f"{IMAGES}/") if copy else name
-            tasks.append(task(row, start + quote(os.fsencode(name)), batch.run.path.name))
+            names.append(name.removeprefix(f"{IMAGES}/") if copy else name)
+            tasks.append(task(row, start + quote(os.fsencode(names[-1])), batch.run.path.name))
             kept.append(row)
         batch.report(number)
     if not tasks:
         raise DataError(f"no image of {batch.root} can be shown in Label Studio as it is (DICOM, "
                         "TIFF and frames cannot): give --copy, which writes PNG files")  # fmt: skip
     batch.rows = kept
+    storages = _storages(base, images, names) if prefix is None else []
     write_json(folder / TASKS, tasks)
-    steps = [f"create a project with the labeling config {out / CONFIG}, import {out / TASKS}"]
+    return _next_steps(batch, out, base, storages, prefix)
+
+
+def _storages(base: Path, images: Path, names: list[str]) -> list[Path]:
+    """Return the folders that Label Studio must be told of to serve the pictures.
+
+    The narrowest one that holds all of them; where that is its document root, which it refuses,
+    the folders therein.
+
+    Raises
+    ------
+    ConfigError
+        A picture lies in the document root itself.
+    """
+    folders = {posixpath.dirname(name) for name in names}
+    holds = Path(os.path.normpath(images / (posixpath.commonpath(folders) if all(folders) else "")))
+    if holds != base:
+        return [holds]
+    if not all(folders):
+        raise ConfigError(f"Label Studio serves no picture that lies in its document root {base} "
+                          f"itself; give --root {base.parent}")  # fmt: skip
+    return sorted({base / folder.split("/")[0] for folder in folders})
+
+
+def _next_steps(
+    batch: ExportBatch, out: Path, base: Path, storages: list[Path], prefix: str | None
+) -> list[str]:
+    """Return what to do next; commands as a shell takes them."""
+    steps = [f"create a project: as data import {out / TASKS}, and as labeling setup, custom "
+             f"template, code, the content of {out / CONFIG}"]  # fmt: skip
     if prefix is None:
-        steps.insert(0, "start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
-                     f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={base}; in the project add the "
-                     f"local storage {images} (without syncing it)")  # fmt: skip
-    return [*steps, "clusterkit review EXPORTED.json, for what Label Studio exports as JSON"]
+        which = " and ".join(str(path) for path in storages)
+        if len(storages) > _NAMED:
+            which = f"each of the {len(storages)} folders in {base} that hold pictures"
+        steps = [
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={shlex.quote(str(base))} label-studio start",
+            *steps,
+            f"in its Settings, Cloud Storage, Add Source Storage choose Local Files, with the path "
+            f"{which}; at the end Save, not Save & Sync",
+        ]
+    elif prefix.partition("://")[0].lower() in ("http", "https"):
+        steps.append("the server of the pictures must send the header Access-Control-Allow-Origin "
+                     "with Label Studio's address, e.g. http://localhost:8080")  # fmt: skip
+    # Elsewhere than beside the assignments, what was exported does not say what it is about.
+    of = shlex.quote(str(place_of(batch.csv)))
+    return [*steps, f"clusterkit review EXPORTED.json --run {of}, for what Label Studio exports "
+                    "as JSON"]  # fmt: skip
 
 
 def task(row: ExportRow, url: str, model: str) -> dict[str, Any]:

@@ -106,7 +106,9 @@ class KnownImages:
                 "a spreadsheet has changed it; copy it anew from the column image_id"
             )
         source = f"{self.assigned.where} or " if self.assigned else ""
-        hint = "" if self.assigned else "; put the reviews beside the assignments.csv they are of"
+        hint = "; put the reviews beside the assignments.csv they are of"
+        if self.assigned:
+            hint = ", or name the run that the reviews are of (review --run, fit --reviews-of)"
         raise DataError(
             f"{where}: image_id '{shown(image_id)}' is not in {source}the labelled images; copy "
             f"it from the column image_id, or remove the row{hint}"

@@ -1,28 +1,49 @@
-"""Label Studio's JSON: the names that `export` writes, and its annotations read as reviews.
+"""Label Studio's exports: its JSON and JSON_MIN read as reviews, and others recognised.
 
 Formats: Label Studio's guide, "Label Studio JSON format of annotated tasks" (JSON) and "Export
-formats" (JSON_MIN, one flat record an annotation).
+formats" (JSON_MIN, one flat record an annotation; CSV, TSV).
 """
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import logging
+from collections.abc import Collection, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from clusterkit.errors import DataError, shown
+from clusterkit.formats.label_studio_task import (
+    IMAGE_ID,
+    IMAGE_NAME,
+    PREDICTED,
+    REJECT,
+    StudioAnnotation,
+    annotations_of,
+    is_whole,
+    kind_of,
+    predicted_in,
+    refuse,
+    text_of,
+)
 
-# The labeling config's object and controls, and the keys of a task's data that come back.
-IMAGE, CHOICES, NEW_LABEL = "image", "label", "new_label"
-IMAGE_ID, IMAGE_NAME, PREDICTED = "image_id", "image_name", "predicted_label"
+log = logging.getLogger("clusterkit")
 
 # Parsed, JSON takes some ten times the file's size.
 MAX_BYTES = 400_000_000
 
-# As much as a cell of reviews.csv may hold.
-_MAX_TEXT = 131_072
+# What Label Studio adds to a project's own columns in CSV and TSV.
+_CSV_COLUMNS = {"annotation_id", "annotator", "lead_time"}
 
-_MISSING = datetime.min.replace(tzinfo=UTC)
+
+class _Found(NamedTuple):
+    """A row, what orders it among its image's, its task's number, and what it was made of."""
+
+    row: dict[str, str]
+    rank: tuple[bool, datetime]
+    number: int
+    # Of JSON_MIN.
+    flat: bool
+    annotation: StudioAnnotation
 
 
 def looks_like_json(path: Path) -> bool:
@@ -39,13 +60,19 @@ def looks_like_json(path: Path) -> bool:
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
 
 
+def is_label_studio_csv(columns: Collection[str]) -> bool:
+    """Whether the columns are those of a CSV or TSV that Label Studio exported."""
+    return set(columns) >= _CSV_COLUMNS
+
+
 def read_label_studio(path: Path) -> tuple[list[dict[str, str]], list[int]]:
     """Read Label Studio's JSON or JSON_MIN export of a project that `export` prepared.
 
     Of each person's annotations of an image the one updated last counts, but for those marked as
     ground truth, which go before. A choice that is what clusterkit predicted is an accept,
-    another one a relabel, and so is a label typed in; a skipped or empty annotation is a skip.
-    Tasks that nobody annotated give no row.
+    another one a relabel, and so is a label typed in; `REJECT` is a reject; a skipped or empty
+    annotation is a skip. Tasks that nobody annotated give no row. JSON_MIN holds no mark of
+    ground truth: where that may decide, it is refused.
 
     Parameters
     ----------
@@ -64,28 +91,69 @@ def read_label_studio(path: Path) -> tuple[list[dict[str, str]], list[int]]:
     DataError
         It is no JSON, no list of tasks, or a task cannot be used: one line that names it.
     """
-    # Of each image and person: the row, what orders it, and the number of its task.
-    found: dict[str, dict[str, tuple[dict[str, str], tuple[bool, datetime], int]]] = {}
     tasks = _load(path)
-    for number, task in enumerate(tasks, 1):
-        where = f"{path}, task {number}"
-        if not isinstance(task, dict):
-            _refuse(where, f"it is {_kind(task)}, and a task is an object")
-        for row, at in _rows_of(task, where):
-            # JSON_MIN has a record for each annotation, so a task may come again.
-            people = found.setdefault(row["image_id"], {})
-            rank = (bool(row["ground_truth"]), at)
-            if row["reviewer"] not in people or rank >= people[row["reviewer"]][1]:
-                people[row["reviewer"]] = (row, rank, number)
-    if not found:
-        raise DataError(f"{path}: none of its {len(tasks)} tasks has been annotated; label some in "
-                        "Label Studio, and export again as JSON")  # fmt: skip
-    ordered = [one for people in found.values() for one in sorted(people.values(), key=_rank)]
-    return [row for row, _, _ in ordered], [number for _, _, number in ordered]
+    said: dict[str, list[_Found]] = {}
+    for found in _all_found(tasks, path):
+        said.setdefault(found.row["image_id"], []).append(found)
+    if not said:
+        _refuse_unlabelled(tasks, path)
+    _check_flat(said, path)
+    _warn([found for of_image in said.values() for found in of_image], tasks, path)
+    ordered = [one for of_image in said.values() for one in _last_words(of_image)]
+    return [found.row for found in ordered], [found.number for found in ordered]
 
 
-def _rank(one: tuple[dict[str, str], tuple[bool, datetime], int]) -> tuple[bool, datetime]:
-    return one[1]
+def _last_words(of_image: list[_Found]) -> list[_Found]:
+    """Return each person's answer that counts, in the order in which they hold."""
+    people: dict[str, _Found] = {}
+    for found in of_image:
+        before = people.get(found.row["reviewer"])
+        if before is None or found.rank >= before.rank:
+            people[found.row["reviewer"]] = found
+    return sorted(people.values(), key=lambda found: found.rank)
+
+
+def _check_flat(said: dict[str, list[_Found]], path: Path) -> None:
+    """Refuse JSON_MIN where a mark of ground truth, which it does not hold, may decide."""
+    doubtful = []
+    for of_image in said.values():
+        flat = [found for found in of_image if found.flat]
+        answers = {_answer(found) for found in flat} - {("skip", "")}
+        by_person = {found.row["reviewer"] for found in flat}
+        own = {(found.row["reviewer"], _answer(found)) for found in flat}
+        if len(answers) > 1 or len(own) > len(by_person):
+            doubtful.append(flat)
+    if doubtful:
+        first, last = doubtful[0][0], doubtful[0][-1]
+        words = sorted({found.row["label"] or found.row["decision"] for found in doubtful[0]})
+        more = f", and so do those of {len(doubtful) - 1} more images" * (len(doubtful) > 1)
+        places = " and ".join(str(n) for n in sorted({first.number, last.number}))
+        refuse(f"{path}, task {places}",
+               f"the annotations of '{shown(first.row['image'] or first.row['image_id'])}' differ "
+               f"('{shown(words[0])}', '{shown(words[-1])}'){more}, and JSON-MIN does not say "
+               "which one is ground truth; export the project as JSON")  # fmt: skip
+
+
+def _warn(every: list[_Found], tasks: list[dict], path: Path) -> None:
+    """Say what a file cannot hold, and what it holds that is no answer."""
+    if any(found.flat for found in every):
+        log.warning("%s is JSON-MIN, which holds no skipped annotations: whoever skipped an image "
+                    "after labelling it is taken at the label; JSON holds them", path)  # fmt: skip
+    empty = [f for f in every if f.row["decision"] == "skip" and not f.annotation.skipped]
+    if empty:
+        kinds = ", ".join(sorted(empty[0].annotation.kinds()))
+        log.warning("%s: %d submitted annotations hold no label and count as skips, e.g. of task "
+                    "%d%s", path, len(empty), empty[0].number,
+                    f", which holds {shown(kinds)}" if kinds else "")  # fmt: skip
+    drafts = sum(bool(task.get("drafts")) for task in tasks)
+    if drafts:
+        log.warning("%s: %d tasks hold drafts, which do not count until they are submitted in "
+                    "Label Studio", path, drafts)  # fmt: skip
+
+
+def _answer(found: _Found) -> tuple[str, str]:
+    decision = found.row["decision"]
+    return ("label" if decision in ("accept", "relabel") else decision), found.row["label"]
 
 
 def _load(path: Path) -> list:
@@ -119,172 +187,75 @@ def _load(path: Path) -> list:
             "JSON or JSON-MIN"
         ) from error
     if not isinstance(tasks, list):
-        raise DataError(f"{path} holds {_kind(tasks)}, and Label Studio's JSON export is a list of "
-                        "tasks; export the project as JSON or JSON-MIN")  # fmt: skip
+        other = ""
+        if isinstance(tasks, dict) and {"images", "categories"} <= tasks.keys():
+            other = " in COCO's format"
+        elif isinstance(tasks, dict) and "categories" in tasks:
+            other = " as Label Studio writes it beside YOLO's labels"
+        raise DataError(f"{path} holds {kind_of(tasks)}{other}, and Label Studio's JSON export is "
+                        "a list of tasks; export the project as JSON or JSON-MIN")  # fmt: skip
     if not tasks:
         raise DataError(f"{path} is an empty list; label some tasks and export again")
     return tasks
 
 
-def _rows_of(task: dict, where: str) -> Iterator[tuple[dict[str, str], datetime]]:
-    whole = "data" in task or "annotations" in task
-    data = task.get("data") if whole else task
+def _refuse_unlabelled(tasks: list, path: Path) -> NoReturn:
+    if not any("id" in task or "annotations" in task for task in tasks):
+        raise DataError(f"{path} holds tasks without annotations, as they are imported into Label "
+                        "Studio; give the JSON that it exports after labelling")  # fmt: skip
+    drafts = sum(bool(task.get("drafts")) for task in tasks)
+    drafted = f"; {drafts} hold drafts, which count once they are submitted" * bool(drafts)
+    raise DataError(f"{path}: none of its {len(tasks)} tasks has been annotated; label some in "
+                    f"Label Studio, and export again as JSON{drafted}")  # fmt: skip
+
+
+def _all_found(tasks: list, path: Path) -> Iterator[_Found]:
+    """Yield the rows of all tasks."""
+    read: list[tuple[int, dict, list[StudioAnnotation]]] = []
+    for number, task in enumerate(tasks, 1):
+        where = f"{path}, task {number}"
+        if not isinstance(task, dict):
+            refuse(where, f"it is {kind_of(task)}, and a task is an object")
+        read.append((number, task, annotations_of(task, where)))
+    any_control = not any(one.asked_by_export() for _, _, found in read for one in found)
+    for number, task, annotations in read:
+        for one, row, at in _rows_of(task, annotations, f"{path}, task {number}", any_control):
+            rank = bool(row["ground_truth"]), at
+            yield _Found(row, rank, number, not is_whole(task), one)
+
+
+def _rows_of(
+    task: dict, annotations: list[StudioAnnotation], where: str, any_control: bool
+) -> Iterator[tuple[StudioAnnotation, dict[str, str], datetime]]:
+    data = task.get("data") if is_whole(task) else task
     if not isinstance(data, dict):
-        _refuse(where, f"data is {_kind(data)}, and must be an object")
-    annotations = _annotations(task, where) if whole else [_of_record(task)]
-    found = [a for a in annotations if a]
-    if not found:
+        refuse(where, f"data is {kind_of(data)}, and must be an object")
+    if not annotations:
         return
-    identity = _text(data.get(IMAGE_ID), f"data.{IMAGE_ID}", where)
+    identity = text_of(data.get(IMAGE_ID), f"data.{IMAGE_ID}", where)
     if not identity or identity.startswith("cluster:"):
-        _refuse(
+        refuse(
             where,
             f"data.{IMAGE_ID} '{shown(identity)}' names no image; only projects made by "
             "`clusterkit export --to label-studio` can be read back",
         )
-    predicted = _text(data.get(PREDICTED), f"data.{PREDICTED}", where)
+    predicted = text_of(data.get(PREDICTED), f"data.{PREDICTED}", where)
     if PREDICTED not in data:
-        predicted = _predicted(task, where)
-    image = _text(data.get(IMAGE_NAME), f"data.{IMAGE_NAME}", where)
-    for annotation in found:
-        time, at = _time(annotation, where)
-        label = "" if annotation["skipped"] else _label(annotation["result"], where)
-        decision = "skip" if not label else "accept" if label == predicted else "relabel"
+        predicted = predicted_in(task, where)
+    image = text_of(data.get(IMAGE_NAME), f"data.{IMAGE_NAME}", where)
+    for one in annotations:
+        time, at = one.time(where)
+        label, decision = _decided(one, predicted, where, any_control)
         row = {"image_id": identity, "image": image, "label": label, "decision": decision,
-               "reviewer": _reviewer(annotation["by"], where), "time": time,
-               "note": "Label Studio",
-               "ground_truth": "yes" if label and annotation["truth"] else ""}  # fmt: skip
-        yield row, at
+               "reviewer": one.reviewer(where), "time": time, "note": "Label Studio",
+               "ground_truth": "yes" if decision != "skip" and one.truth else ""}  # fmt: skip
+        yield one, row, at
 
 
-def _annotations(task: dict, where: str) -> list[dict]:
-    listed = task.get("annotations", task.get("completions"))
-    if not isinstance(listed, list | None):
-        _refuse(where, f"annotations are {_kind(listed)}, and must be a list")
-    out = []
-    for annotation in listed or []:
-        if not isinstance(annotation, dict):
-            # A snapshot may hold their ids only.
-            _refuse(where, f"an annotation is {_kind(annotation)}, and must be an object; export "
-                           "the project with complete annotations")  # fmt: skip
-        result = annotation.get("result")
-        if not isinstance(result, list | None):
-            _refuse(where, f"result is {_kind(result)}, and must be a list")
-        out.append({
-            "result": result or [],
-            "skipped": annotation.get("was_cancelled") is True or annotation.get("skipped") is True,
-            "truth": annotation.get("ground_truth") is True,
-            "by": annotation.get("completed_by"),
-            "updated_at": annotation.get("updated_at"),
-            "created_at": annotation.get("created_at"),
-        })  # fmt: skip
-    return out
-
-
-def _of_record(record: dict) -> dict | None:
-    """Return the annotation of a JSON_MIN record; None where nobody made one."""
-    values = {"choices": record.get(CHOICES), "textarea": record.get(NEW_LABEL)}
-    if record.get("annotation_id") is None and all(v is None for v in values.values()):
-        return None
-    key = {"choices": "choices", "textarea": "text"}
-    result = [{"type": kind, "value": v if isinstance(v, dict) else {key[kind]: v}}
-              for kind, value in values.items() if value is not None
-              for v in (value if isinstance(value, list) and value
-                        and isinstance(value[0], dict) else [value])]  # fmt: skip
-    return {
-        "result": result,
-        "skipped": False,
-        "truth": record.get("ground_truth") is True,
-        "by": record.get("annotator"),
-        "updated_at": record.get("updated_at"),
-        "created_at": record.get("created_at"),
-    }
-
-
-def _label(result: list, where: str) -> str:
-    """Return what was typed in, else what was chosen; "" for neither."""
-    typed = _values(result, "textarea", "text", NEW_LABEL, where)
-    chosen = _values(result, "choices", "choices", CHOICES, where)
-    found = [v for v in typed if v] or [v for v in chosen if v]
-    if len(set(found)) > 1:
-        _refuse(where, f"it has {len(set(found))} labels, '{shown(found[0])}' and "
-                       f"'{shown(found[-1])}'; keep one")  # fmt: skip
-    return found[0] if found else ""
-
-
-def _values(result: list, kind: str, key: str, name: str, where: str) -> list[str]:
-    parts = []
-    for part in result:
-        if not isinstance(part, dict):
-            _refuse(where, f"a result is {_kind(part)}, and must be an object")
-        if part.get("type") == kind:
-            parts.append(part)
-    # A project may have further questions; that of `export` counts, under whatever name.
-    parts = [p for p in parts if p.get("from_name") == name] or parts
-    out = []
-    for part in parts:
-        value = part.get("value")
-        if not isinstance(value, dict):
-            _refuse(where, f"a value is {_kind(value)}, and must be an object")
-        texts = value.get(key)
-        if not isinstance(texts, list):
-            texts = [texts]
-        out += [_text(text, key, where) for text in texts]
-    return out
-
-
-def _predicted(task: dict, where: str) -> str:
-    predictions = task.get("predictions")
-    for prediction in predictions if isinstance(predictions, list) else []:
-        result = prediction.get("result") if isinstance(prediction, dict) else None
-        if isinstance(result, list):
-            found = _values(result, "choices", "choices", CHOICES, where)
-            if found:
-                return found[0]
-    return ""
-
-
-def _reviewer(by: Any, where: str) -> str:
-    """Name a person by the number that Label Studio gave; an address only if it is all there is."""
-    if isinstance(by, dict):
-        by = by.get("id") if by.get("id") is not None else by.get("email")
-    if isinstance(by, int) and not isinstance(by, bool):
-        return f"label-studio:{by}"
-    return _text(by, "completed_by", where)
-
-
-def _time(annotation: dict, where: str) -> tuple[str, datetime]:
-    for key in ("updated_at", "created_at"):
-        text = _text(annotation[key], key, where)
-        if not text:
-            continue
-        try:
-            at = datetime.fromisoformat(text)
-            return text, at if at.tzinfo else at.replace(tzinfo=UTC)
-        except ValueError:
-            _refuse(where, f"{key} '{shown(text)}' is no time such as 2026-01-31T12:00:00Z")
-    return "", _MISSING
-
-
-def _text(value: Any, name: str, where: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        _refuse(where, f"{name} is {_kind(value)}, and must be text")
-    if len(value) > _MAX_TEXT:
-        _refuse(where, f"{name} has {len(value):,} characters, more than {_MAX_TEXT:,}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        _refuse(where, f"{name} '{shown(value)}' holds half a character; write it anew")
-    return value.strip()
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false",
-             int: "a number", float: "a number", type(None): "null"}  # fmt: skip
-    return names[type(value)]
-
-
-def _refuse(where: str, what: str) -> NoReturn:
-    raise DataError(f"{where}: {what}")
+def _decided(
+    one: StudioAnnotation, predicted: str, where: str, any_control: bool
+) -> tuple[str, str]:
+    label = "" if one.skipped else one.label(where, any_control)
+    if label == REJECT:
+        return "", "reject"
+    return label, "skip" if not label else "accept" if label == predicted else "relabel"

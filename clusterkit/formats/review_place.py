@@ -8,6 +8,7 @@ from pathlib import Path
 from clusterkit.errors import ClusterkitError, DataError, RunError
 from clusterkit.formats.assignments import load_assigned, read_record
 from clusterkit.formats.fiftyone_dataset import exported_from, is_fiftyone
+from clusterkit.formats.label_studio import looks_like_json
 from clusterkit.formats.reviews import read_reviews
 from clusterkit.formats.run import find_run, read_run_info
 
@@ -113,6 +114,8 @@ def _places() -> Iterator[Path]:
 
 def _named_in(reviews: Path | str) -> set[str]:
     """Return the fingerprints that the rows name; none of what is no reviews file."""
+    if not is_fiftyone(reviews) and looks_like_json(Path(reviews)):
+        return set()
     try:
         return set(read_reviews(reviews)["assignments"]) - {""}
     except DataError:

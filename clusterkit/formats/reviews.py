@@ -15,7 +15,11 @@ from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.csv_text import restore_csv_text
 from clusterkit.formats.fiftyone_dataset import is_fiftyone, read_fiftyone
 from clusterkit.formats.known_images import Assigned, KnownImages
-from clusterkit.formats.label_studio import looks_like_json, read_label_studio
+from clusterkit.formats.label_studio import (
+    is_label_studio_csv,
+    looks_like_json,
+    read_label_studio,
+)
 
 REVIEW_COLUMNS = ("image_id", "image", "label", "decision", "reviewer", "time", "note")
 # Not in every file: of which assignments a cluster's number is, and `yes` where the row is ground
@@ -146,7 +150,13 @@ def review_rows(rows: pd.DataFrame) -> list[ReviewRow]:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
+    if path.suffix.lower() == ".zip":
+        raise DataError(f"{path} is a ZIP archive, as Label Studio packs COCO, YOLO and others; "
+                        "export the project as JSON")  # fmt: skip
     names, lines, numbers = read_table(path, wanted=REVIEW_COLUMNS)
+    if is_label_studio_csv(names) and "decision" not in names:
+        raise DataError(f"{path} is what Label Studio exports as CSV or TSV, without its skipped "
+                        "annotations and ground truth; export the project as JSON")  # fmt: skip
     for column in _NEEDED:
         if column not in names:
             raise DataError(

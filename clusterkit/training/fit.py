@@ -32,6 +32,7 @@ from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.feature_record import FeatureRecord
+from clusterkit.formats.reviewed_place import named_for_each
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.expected_input import as_expected
@@ -58,6 +59,7 @@ def fit(
     config: Config | None = None,
     run: Path | str | None = None,
     reviews: Sequence[Path | str] = (),
+    reviews_of: Sequence[Path | str] | Path | str | None = None,
     features: Sequence[Path | str] | Path | str = (),
     progress: Progress | None = None,
     **settings: Any,
@@ -74,6 +76,8 @@ def fit(
         Where to write; None: a new folder under ``runs/``.
     reviews : sequence of path
         Files of reviews, whose verdicts become labels (see `apply_reviews`); later files win.
+    reviews_of : path, sequence of path or None
+        The run (or CSV) that they are about, or one for each; None: see `folder_of_reviews`.
     features : path or sequence of path
         Files of features (see `data.features`) in the place of an encoder.
     progress : callable or None
@@ -91,25 +95,22 @@ def fit(
     """
     from clusterkit.training.final_test import with_test
 
-    given = with_settings(config or Config(), settings, "fit")
-    progress = progress or silent
+    given, progress = with_settings(config or Config(), settings, "fit"), progress or silent
     config = override(given, device=str(choose_device(given.device)))
     path = _free_path(run)
-    check_writable(path, "--run DIR", folder=True)
     source = Path(source or config.data.source or default_source())
     names, left_out = read_label_map(config.data.label_map), LeftOut()
     table = read_features(features) if features else None
-    applied, test = _read_reviewed(source, reviews, config, progress, names, left_out, table)
+    applied, test = _read_reviewed(source, reviews, reviews_of, config, progress, names, left_out,
+                                   table)  # fmt: skip
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = _backbone(config, table)
     config = as_expected(config, backbone)
     given = replace(given, image=config.image)
     data, training = _train(applied, backbone, config, progress, table)
-    _warn_of_few_held_out(training.learned.calibration, data)
     result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
-    result = _with_features(result, table)
-    result = with_test(result, test, config, progress, table)
+    result = with_test(_with_features(result, table), test, config, progress, table)
     result.save()
     return result
 
@@ -141,6 +142,7 @@ def _train(
         held = training.learned.calibration
         change = held_out_change(applied.summary["against"], held, chosen.labelled)
         applied.summary |= {"doubted": doubted, "held_out": change}
+    _warn_of_few_held_out(training.learned.calibration, chosen.labelled)
     return chosen.labelled, training
 
 
@@ -155,6 +157,7 @@ def _backbone(config: Config, table: FeatureTable | None) -> Backbone:
 def _read_reviewed(
     source: Path,
     reviews: Sequence[Path | str],
+    reviews_of: Sequence[Path | str] | Path | str | None,
     config: Config,
     progress: Progress,
     names: LabelMap,
@@ -164,10 +167,12 @@ def _read_reviewed(
     """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
+    # Before the images are read.
+    named_for_each(reviews, reviews_of)
     manifest = read_manifest(source, config, progress, left_out, names, table)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
-    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names, table)
+    applied = apply_reviews(manifest, list(reviews), root, unlabeled, names, table, reviews_of)
     unused = names.unused(applied.manifest["label"].dropna().unique())
     if unused:
         log.warning("%s", unused)
@@ -236,8 +241,9 @@ def _free_path(run: Path | str | None) -> Path:
         while path.exists():
             n += 1
             path = Path("runs") / f"{stamp}-{n}"
-        return path
-    path = Path(run)
-    if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and is not an empty folder; give another --run")
+    else:
+        path = Path(run)
+        if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is not an empty folder; give another --run")
+    check_writable(path, "--run DIR", folder=True)
     return path

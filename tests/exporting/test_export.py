@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import clusterkit
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import image_size, load_image
 from clusterkit.errors import ConfigError, DataError
@@ -148,15 +149,37 @@ def test_label_studio_tasks_and_config(run, assignment, sample, tmp_path):
     names = {e.get("name") for e in root.iter() if e.get("name")}
     assert names == {"image", "label", "new_label"}
     assert {e.get("toName") for e in root.iter() if e.get("toName")} == {"image"}
-    assert [e.get("value") for e in root.iter("Choice")] == run.classes
+    *choices, reject = root.iter("Choice")
+    assert [e.get("value") for e in choices] == run.classes
+    assert [e.get("hotkey") for e in choices] == ["1", "2", "3"]
+    assert (reject.get("alias"), reject.get("hotkey")) == ("|reject|", "0")
 
 
 def test_config_of_hostile_classes():
     classes = ["<script>alert(1)</script>", 'a"b', "a'b & c", "tab\tnew\nline", "ß 脳", "$image"]
-    root = ET.fromstring(labeling_config(classes))
-    assert [e.get("value") for e in root.iter("Choice")] == classes
+    *choices, reject = ET.fromstring(labeling_config(classes)).iter("Choice")
+    assert [e.get("alias") or e.get("value") for e in choices] == classes
+    # Label Studio puts the task's data in the place of $image.
+    assert not any("$" in e.get("value") for e in choices)
+    # It separates labels, so no class can be called so.
+    assert "|" in reject.get("alias")
+    assert "|" in reject.get("value")
     with pytest.raises(DataError, match="XML cannot hold; rename"):
         labeling_config(["a\x07b"])
+
+
+def test_a_hundred_classes_are_found_by_typing():
+    classes = [f"lung/left/{number}" for number in range(100)]
+    root = ET.fromstring(labeling_config(classes))
+    (find,) = root.iter("Filter")
+    (choices,) = root.iter("Choices")
+    assert find.get("toName") == choices.get("name") == "label"
+    reject, *others = root.iter("Choice")
+    assert reject.get("alias") == "|reject|"
+    assert [e.get("value") for e in others] == classes
+    assert [e.get("hotkey") for e in others if e.get("hotkey")] == list("123456789")
+    (box,) = [e for e in root.iter("View") if e.get("style")]
+    assert choices in list(box)
 
 
 def test_what_a_browser_cannot_show(command, run, stack, tmp_path):
@@ -194,6 +217,50 @@ def test_where_label_studio_finds_images(command, run, stack, tmp_path):
     code, _, err = command(*options, "--root", run.path)
     assert code == 1
     assert "is not under --root" in err
+
+
+def test_the_steps_name_folders_that_label_studio_serves(command, run, stack, tmp_path):
+    """It refuses its own document root as a storage; each picture must be under a storage."""
+    out = tmp_path / "out"
+    options = ("export", "--to", "label-studio", "--run", run.path, "--assignments", stack,
+               "--out", out, "--status", "assigned")  # fmt: skip
+    serve = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT="
+    for more, root, storage in [((), tmp_path, tmp_path / "in"),
+                                (("--root", tmp_path.parent), tmp_path.parent, tmp_path / "in"),
+                                (("--copy",), out, out / "images")]:  # fmt: skip
+        code, text, _ = command(*options, *more)
+        assert code == 0
+        assert f"next       {serve}{root} label-studio start\n" in text
+        assert f"choose Local Files, with the path {storage}; at the end Save, not" in text
+    assert f"next       clusterkit review EXPORTED.json --run {tmp_path}, for" in text
+    shutil.rmtree(out)
+    for more, root in [(("--root", tmp_path / "in"), tmp_path),
+                       (("--copy", "--root", out / "images"), out)]:  # fmt: skip
+        code, _, err = command(*options, *more)
+        assert code == 1
+        assert f"lies in its document root {more[-1]} itself; give --root {root}\n" in err
+        assert not out.exists()
+    code, text, _ = command(*options, "--url-prefix", "https://a.example/x/")
+    assert code == 0
+    assert "DOCUMENT_ROOT" not in text
+    assert "must send the header Access-Control-Allow-Origin" in text
+
+
+def test_several_folders_in_the_document_root_are_each_named(run, sample, tmp_path):
+    assert len(run.classes) == 3
+    (tmp_path / "in").mkdir()
+    paths = sorted(sample.glob("unlabeled/*.png"))[:4]
+    for place, path in zip(("a", "b", "b", "c d"), paths, strict=True):
+        (tmp_path / "in" / place).mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "in" / place)
+    clusterkit.assign(run, tmp_path / "in", out=tmp_path / "second day.csv", config=run.config)
+    steps = export(run, "label-studio", tmp_path / "out", assignments=tmp_path / "second day.csv",
+                   status="all", root=tmp_path / "in").next  # fmt: skip
+    root = tmp_path / "in"
+    assert f"with the path {root / 'a'} and {root / 'b'} and {root / 'c d'}; at" in steps[2]
+    assert steps[-1].startswith(
+        f"clusterkit review EXPORTED.json --run '{tmp_path}/second day.csv', "
+    )
 
 
 SDK_CHECK = """

@@ -98,11 +98,103 @@ def test_json_min(tmp_path):
         ([base | {"label": "ring", "new_label": {"text": ["odd"]}}], [("ab12", "odd", "relabel")]),
         ([base | {"label": [{"choices": ["rod"]}]}], [("ab12", "rod", "relabel")]),
         ([base], [("ab12", "", "skip")]),
-        ([later | {"label": "rod"}, base | {"label": "ring"}], [("ab12", "rod", "relabel")]),
+        ([later | {"label": "rod"}, base | {"label": "rod"}], [("ab12", "rod", "relabel")]),
+        ([base | {"label": "|reject|"}], [("ab12", "", "reject")]),
         ([base | {"annotation_id": None, "image_id": "x"}, base | {"label": "rod"}],
          [("ab12", "rod", "relabel")]),
     ]:  # fmt: skip
         assert read_one(tmp_path, *records) == expected
+
+
+def test_json_min_is_refused_where_ground_truth_may_decide(tmp_path, caplog):
+    """It holds no mark of it, and none of the skipped annotations."""
+    base = {"image_id": "ab12", "image_name": "a.png", "predicted_label": "ring", "id": 1,
+            "annotator": 4, "annotation_id": 9, "updated_at": "2026-01-01T10:00:00Z"}  # fmt: skip
+    rod, ring = base | {"label": "rod"}, base | {"label": "ring", "annotator": 5}
+    for records in [(rod, ring), (ring, rod), (rod, ring | {"annotator": 4}),
+                    (rod, base), (rod, base | {"label": "|reject|", "annotator": 5})]:  # fmt: skip
+        with pytest.raises(DataError, match=r"of 'a.png' differ .*; export the project as JSON"):
+            read_one(tmp_path, *records)
+    other = [record | {"image_id": "cd34"} for record in (rod, ring)]
+    with pytest.raises(DataError, match=r"task 1 and 2: .*'rod'\), and so do those of 1 more"):
+        read_one(tmp_path, rod, ring, *other)
+    assert not caplog.records
+    # Another person's empty annotation takes nothing back, marked or not.
+    both = [("ab12", "", "skip"), ("ab12", "rod", "relabel")]
+    assert sorted(read_one(tmp_path, rod, base | {"annotator": 5})) == both
+    assert "JSON-MIN, which holds no skipped annotations" in caplog.text
+    caplog.clear()
+    read_one(tmp_path, labelled(annotation(choice("rod"))))
+    assert not caplog.records
+
+
+def test_the_choice_for_an_unknown_truth_is_a_reject(tmp_path):
+    reject = choice("|reject|")
+    assert read_one(tmp_path, labelled(annotation(reject))) == [("ab12", "", "reject")]
+    # A label that is typed in counts before the choices.
+    assert read_one(tmp_path, labelled(annotation(reject, typed("odd")))) == [
+        ("ab12", "odd", "relabel")
+    ]
+    truth = labelled(annotation(reject, ground_truth=True))
+    path = tmp_path / "project.json"
+    assert read_one(tmp_path, truth) == [("ab12", "", "reject")]
+    assert read_reviews(path)["ground_truth"].tolist() == ["yes"]
+
+
+def test_another_question_s_answer_is_no_label(tmp_path, caplog):
+    good = choice("good") | {"from_name": "quality"}
+    tasks = [labelled(annotation(choice("rod"), good)),
+             labelled(annotation(good), image_id="cd34")]  # fmt: skip
+    assert read_one(tmp_path, *tasks) == [("ab12", "rod", "relabel"), ("cd34", "", "skip")]
+    assert "1 submitted annotations hold no label and count as skips, e.g. of task 2" in caplog.text
+    # A project whose only question was renamed.
+    assert read_one(tmp_path, tasks[1]) == [("cd34", "good", "relabel")]
+    caplog.clear()
+    box = {"type": "rectanglelabels", "from_name": "box", "value": {"rectanglelabels": ["rod"]}}
+    assert read_one(tmp_path, labelled(annotation(*[box] * 10_000))) == [("ab12", "", "skip")]
+    assert "e.g. of task 1, which holds rectanglelabels" in caplog.text
+
+
+def test_drafts_and_tasks_without_answers_are_said(tmp_path, caplog):
+    drafted = labelled() | {"drafts": [{"result": [choice("rod")]}]}
+    read_one(tmp_path, drafted, labelled(annotation(choice("rod")), image_id="cd34"))
+    assert "1 tasks hold drafts, which do not count until they are submitted" in caplog.text
+    with pytest.raises(DataError, match=r"none of its 1 tasks .*; 1 hold drafts"):
+        read_one(tmp_path, drafted)
+    imported = labelled()
+    del imported["id"], imported["annotations"]
+    with pytest.raises(DataError, match="as they are imported into Label Studio; give the JSON"):
+        read_one(tmp_path, imported)
+
+
+def test_an_image_that_was_imported_twice_is_one(tmp_path):
+    early = annotation(choice("rod"), updated_at="2026-01-01T09:00:00Z")
+    tasks = [labelled(annotation(choice("ring"))), labelled(early)]
+    assert read_one(tmp_path, *tasks) == [("ab12", "ring", "accept")]
+
+
+@pytest.mark.parametrize("end", [",", ";", "\t"])
+def test_its_csv_and_tsv_are_recognised(command, run, assignment, tmp_path, end):
+    names = ["annotation_id", "annotator", "created_at", "id", "image", "image_id", "label",
+             "lead_time", "updated_at"]  # fmt: skip
+    (tmp_path / "p.csv").write_text(end.join(names) + "\n" + end.join("1" * 9) + "\n")
+    code, _, err = command("review", tmp_path / "p.csv", "--run", run.path)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "is what Label Studio exports as CSV or TSV" in err
+    assert "export the project as JSON" in err
+    (tmp_path / "p.ZIP").write_bytes(b"PK\x05\x06" + bytes(18))
+    code, _, err = command("review", tmp_path / "p.ZIP", "--run", run.path)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "is a ZIP archive, as Label Studio packs COCO" in err
+
+
+def test_a_label_that_was_renamed_there_is_a_new_class(command, run, assignment, tmp_path):
+    identity = assignment.table["image_id"].iloc[0]
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps([labelled(annotation(choice("Rings")), image_id=identity)]))
+    code, text, _ = command("review", path, "--run", run.path)
+    assert code == 0
+    assert "new classes: 'Rings' (did you mean 'ring'?)" in text
 
 
 @pytest.mark.parametrize(
@@ -143,6 +235,10 @@ HOSTILE = {
     "deep": (b"[" * 1_000_000, "nested too deeply"),
     "deep objects": (b'[{"data":' * 100_000, "nested too deeply"),
     "an object": (b'{"a": 1}', "holds an object"),
+    "COCO": (b'{"images": [], "annotations": [], "categories": []}', "in COCO's format"),
+    "YOLO": (b'{"categories": [], "info": {}}', "writes it beside YOLO's labels"),
+    "10,000": (with_annotation(result=[choice(str(i)) for i in range(10_000)]), "10000 labels"),
+    "other run": (with_data(image_id="12ab"), "name the run that the reviews are of (review --run"),
     "empty list": (b"[]", "is an empty list"),
     "list of lists": (b"[[]]", "task 1: it is a list"),
     "NaN": (b'[{"data": {"confidence": NaN}}]', "NaN is no JSON value"),
@@ -223,7 +319,7 @@ def test_only_data_errors_come_out(tmp_path_factory, values, place):
         rows = read_reviews(path)
     except DataError:
         return
-    assert set(rows["decision"]) <= {"accept", "relabel", "skip"}
+    assert set(rows["decision"]) <= {"accept", "relabel", "reject", "skip"}
     assert all(isinstance(v, str) for c in ("image_id", "label", "reviewer") for v in rows[c])
 
 
@@ -270,7 +366,11 @@ def test_json_to_csv_and_to_the_next_run(command, run, assignment, sample, tmp_p
     record = json.loads((tmp_path / "assignments.json").read_text())
     record["input_root"] = os.path.relpath(sample, tmp_path)
     (tmp_path / "assignments.json").write_text(json.dumps(record))
+    # Elsewhere its run is named.
+    elsewhere = tmp_path / "downloads" / "project.json"
+    elsewhere.parent.mkdir()
+    project.rename(elsewhere)
     again = clusterkit.fit(sample / "labels.csv", config=run.config, run=tmp_path / "again",
-                           reviews=[project])  # fmt: skip
+                           reviews=[elsewhere], reviews_of=tmp_path)  # fmt: skip
     labels = again.manifest.set_index("image_id")["label"]
     assert labels[asked["image_id"]].tolist() == ["=odd", asked["predicted_label"].iloc[1]]

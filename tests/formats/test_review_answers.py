@@ -232,14 +232,29 @@ def test_label_studio_s_people_and_its_ground_truth(tmp_path, truth):
 def test_label_studio_s_two_forms_say_the_same(tmp_path):
     data = {"image_id": IDS[0], "image_name": "0.png", "predicted_label": "a"}
     (tmp_path / "full.json").write_text(
-        json.dumps([{"data": data, "annotations": [annotation("a", 1, 0), annotation("c", 2, 1)]}])
+        json.dumps([{"data": data, "annotations": [annotation("c", 1, 0), annotation("c", 2, 1)]}])
     )
     flat = [data | {"annotation_id": i, "annotator": by, "label": label, "updated_at": at(minute)}
-            for i, (label, by, minute) in enumerate([("c", 2, 1), ("a", 1, 0)])]  # fmt: skip
+            for i, (label, by, minute) in enumerate([("c", 2, 1), ("c", 1, 0)])]  # fmt: skip
     (tmp_path / "flat.json").write_text(json.dumps(flat))
     columns = ["image_id", "label", "decision", "reviewer", "time"]
     full, short = (read_reviews(tmp_path / f"{n}.json")[columns] for n in ("full", "flat"))
     assert full.values.tolist() == short.values.tolist()
+
+
+def test_ground_truth_holds_before_all_later_ones(tmp_path):
+    """Whoever said what later, themselves too, and in the CSV that `review --out` writes."""
+    said = [annotation("b", 3, 0), annotation("a", 1, 1, ground_truth=True), annotation("c", 2, 2),
+            annotation("c", 1, 3), annotation("b", 1, 4, was_cancelled=True)]  # fmt: skip
+    path, out = tmp_path / "project.json", tmp_path / "r.csv"
+    data = {"image_id": IDS[0], "image_name": "0.png", "predicted_label": "a"}
+    path.write_text(json.dumps([{"data": data, "annotations": said}]))
+    write_reviews(read_reviews(path), out)
+    later = write(tmp_path / "later.csv", [(IDS[0], "c", "relabel", "ann", at(9))])
+    for files in ([path], [out], [path, later], [out, later], [later, out]):
+        labels, summary = judged_files(files)
+        assert labels == {IDS[0]: "a"}
+        assert summary["disagreements"]["list"][0]["holds"] == "a"
 
 
 def test_a_second_person_s_skip_leaves_the_first_one_s_answer(tmp_path):
