@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check coverage docs slow static test
+.PHONY: check clients coverage docs slow static test
 
 check: static coverage slow
 
@@ -19,6 +19,12 @@ docs:
 
 test:
 	$(PYTHON) -m pytest
+
+# What is handed to other programs and taken back, with those that are installed here: the extras
+# `export` and `xlsx`, pycocotools, datasets, polars, duckdb, LibreOffice, and Label Studio, whose
+# program CLUSTERKIT_LABEL_STUDIO names where it has an environment of its own.
+clients:
+	$(PYTHON) -m pytest -n 0 -m "slow or not slow" tests/exporting tests/data/test_workbooks.py tests/formats/test_spreadsheets.py
 
 # Counting lines makes the tests half as slow again: not part of .ci/run.
 coverage:

@@ -95,9 +95,12 @@ def test_in_parallel_uses_as_many_threads_as_torch_had(four_threads):
 def test_a_hosts_settings_are_as_before(sample, tmp_path, config, four_threads):
     environment, blas = dict(os.environ), blas_threads()
     filters, printing = np.geterr(), np.get_printoptions()
+    torch.manual_seed(7)
+    random = torch.get_rng_state()
     run = fit(sample / "labels.csv", config=config, run=tmp_path / "run")
     assign(run, sample / "unlabeled", config=config, out=tmp_path / "a.csv")
     assert torch.get_num_threads() == 4
     assert blas_threads() == blas
     assert dict(os.environ) == environment
+    assert torch.equal(torch.get_rng_state(), random)
     assert (np.geterr(), np.get_printoptions()) == (filters, printing)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 import clusterkit
 from clusterkit.auditing.batch import AuditBatch, choose_rows, read_batch, typical_rows
@@ -51,6 +52,7 @@ _PICTURE = re.compile(
 
 @takes_settings
 @with_bar
+@torch.random.fork_rng(devices=[])  # the host's random numbers are its own
 def audit(
     run: Run | Path | str,
     *,

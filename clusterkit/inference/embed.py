@@ -85,6 +85,7 @@ class _Source:
 
 @takes_settings
 @with_bar
+@torch.random.fork_rng(devices=[])  # the host's random numbers are its own
 def embed(
     source: Path | str,
     out: Path | str,

@@ -53,6 +53,7 @@ _FEW = 10
 
 @takes_settings
 @with_bar
+@torch.random.fork_rng(devices=[])  # the host's random numbers are its own
 def fit(
     source: Path | str | None = None,
     *,
