@@ -15,8 +15,9 @@ from clusterkit.formats.atomic import write_text
 from clusterkit.formats.page_script import page_script
 
 # In the order in which they use each other.
-_SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "filters",
-            "clusters", "finish", "compare", "seats", "zoom", "focus", "keys", "main")  # fmt: skip
+_SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "search",
+            "filters", "clusters", "finish", "compare", "seats", "zoom", "focus", "keys",
+            "main")  # fmt: skip
 
 _PICTURES = ("thumb", "full", "classifier_cam", "cam", "own_cam")
 

@@ -13,7 +13,8 @@ from clusterkit.config import override
 
 
 def stop_here(stage: str, done: int, total: int) -> None:
-    raise KeyboardInterrupt
+    if stage in ("assign", "embed"):
+        raise KeyboardInterrupt
 
 
 def stop_soon(stage: str, done: int, total: int) -> None:

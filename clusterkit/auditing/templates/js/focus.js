@@ -168,7 +168,7 @@ function drawDeciding() {
   find("focus").dataset.decision = verdict ? verdict.decision : "";
   find("focus-decided").textContent = reviewable(card) ? [verdictText(verdict, card), readersText(card)].filter(Boolean).join("; ") : "could not be read: it has no label";
   drawActions(card);
-  find("focus-digits").hidden = !reviewable(card);
+  find("focus-digits").hidden = searched || !reviewable(card);
   if (large.names !== known.join("|")) {
     large.names = known.join("|");
     find("focus-digits").replaceChildren(...digitButtons((number) => focusDecide((own) => label(own, known[number]))));
@@ -305,6 +305,7 @@ function keyInFocus(event) {
   if (look) return lookKeys[key]();
   if (event.repeat && !walking.includes(key)) return;
   if (digit < 0) focusKeys[key]();
+  else if (searched) saySearch();
   else if (known[digit]) focusDecide((card) => label(card, known[digit]));
 }
 

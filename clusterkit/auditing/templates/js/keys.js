@@ -13,6 +13,7 @@ function here() {
 
 function chooseLabel(number) {
   const thing = here();
+  if (searched) return saySearch();
   if (!thing || !known[number] || atEnd()) return;
   if (state.tab === "clusters") checkCluster(thing, known[number]);
   else if (reviewable(thing)) label(thing, known[number]);

@@ -67,6 +67,7 @@ state.layer = data.overlays === "on" && data.cards.some((card) => card.matches.l
 if (!refusedCards.length) state.tab = "all";
 watchFocus();
 watchNames();
+watchSearch();
 watchCompare();
 watchSeats();
 watchFinish();

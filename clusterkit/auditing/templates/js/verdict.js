@@ -69,11 +69,12 @@ function openLabel(card) {
   find("label-error").textContent = "";
   find("label-dialog").showModal();
   find("label-text").select();
+  searchLabels();
 }
 
 function closeLabel(event) {
   event.preventDefault();
-  const found = checkLabel(find("label-text").value);
+  const found = checkLabel(typedLabel());
   if (found.error) {
     find("label-error").textContent = found.error;
     find("label-text").focus();
@@ -101,7 +102,7 @@ function showNames() {
     option.value = name;
     return option;
   }));
-  find("digits").replaceChildren(...digitButtons(chooseLabel));
+  find("digits").replaceChildren(...(searched ? [action(`one of ${data.classes.length}…`, "l", () => keys.l())] : digitButtons(chooseLabel)));
   find("own").hidden = ownNames().length === 0;
 }
 
