@@ -6,6 +6,7 @@ notebook, `fit` took three times as long as alone. What turns the spinning off i
 torch is imported, and belongs to whoever imported it. So work here is divided by images.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,10 @@ _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
 _lock = threading.Lock()
-# Of the blocks of `one_thread` that are running: how many, and what to put back after the last.
+# Of the blocks of `one_thread` that are running: how many, and what to put back after the last (0:
+# nothing).
 _running = 0
-_before = 1
+_before = 0
 _limits: Any = None
 
 
@@ -27,7 +29,7 @@ def threads_allowed() -> int:
     import torch
 
     with _lock:
-        return _before if _running else torch.get_num_threads()
+        return _before or torch.get_num_threads()
 
 
 @contextmanager
@@ -52,19 +54,21 @@ def one_thread() -> Iterator[None]:
 
 def _begin() -> None:
     global _before, _limits
-    import torch
     from threadpoolctl import threadpool_limits
 
-    _before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    # Whoever has not imported torch does without: `inspect` is quicker so.
+    if torch := sys.modules.get("torch"):
+        _before = torch.get_num_threads()
+        torch.set_num_threads(1)
     _limits = threadpool_limits(1, "blas")
 
 
 def _end() -> None:
-    import torch
-
+    global _before
     _limits.restore_original_limits()
-    torch.set_num_threads(_before)
+    if (torch := sys.modules.get("torch")) and _before:
+        torch.set_num_threads(_before)
+    _before = 0
 
 
 def in_parallel(work: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list[_Result]:

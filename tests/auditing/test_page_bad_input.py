@@ -87,15 +87,19 @@ def test_five_hundred_labels_leave_room_and_are_found_by_typing(visit, tmp_path,
     tab = visit(page.as_uri(), viewport={"width": size[0], "height": size[1]})
     footer = tab.tab.locator("footer").bounding_box()
     assert footer["height"] <= 0.25 * size[1]
-    assert tab.tab.locator("#digits button").count() == 9
+    (found,) = tab.tab.locator("#digits button").all_inner_texts()
+    assert found.startswith("one of 500…")
     assert tab.tab.evaluate("() => document.documentElement.scrollWidth") <= size[0]
     assert tab.tab.locator(".card").first.bounding_box()["height"] < 1.2 * size[1]
     tab.press("l")
     tab.tab.keyboard.type("Class 347 of the colon")
     tab.press("Enter")
-    assert tab.text("#near-title") == "Did you mean class 347 of the colon?"
-    tab.press("y", "9")
-    tab.press("Escape", "Enter")
+    tab.tab.locator("#label-dialog").wait_for(state="hidden")
+    tab.press("l")
+    tab.tab.keyboard.type("008")
+    tab.press("Enter")
+    tab.tab.locator("#label-dialog").wait_for(state="hidden")
+    tab.press("Enter")
     tab.tab.locator("#pane-own img").wait_for()
     for box in tab.tab.locator("#focus button:visible").all()[-3:]:
         assert box.bounding_box()["y"] < size[1]
