@@ -19,10 +19,6 @@ _UNSEEN = 10.0
 # With fewer images each step takes microseconds: threads would wait for each other longer.
 _FEW = 2000
 
-# Products of a step above which it takes so long that float32 is worth it: its rounding changes
-# probabilities by 0.001, what the solver leaves undone by 0.01 (120 classes, 1,033 images).
-_LONG = 10**8
-
 
 def fit_linear_head(
     views: torch.Tensor,
@@ -136,8 +132,6 @@ def _mean_over_depths(
                     products += scaled[:, part] @ scaled[:, part].T
                 waiting = []
             rotated, of_images = _row_space(scaled, used, products)
-            if rotated.size * n_classes > _LONG:
-                rotated = rotated.astype(np.float32)
             model = LogisticRegression(C=inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
             own, shift = _all_classes(model, n_classes)
