@@ -25,9 +25,9 @@ from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import safe_csv_text, same_table
 from clusterkit.formats.fiftyone_dataset import is_fiftyone
+from clusterkit.formats.named_assignments import assigned_for, named_assignments, named_for_each
 from clusterkit.formats.review_place import folder_of_reviews, run_of_assignments, run_of_dataset
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
-from clusterkit.formats.reviewed_place import assigned_for, named_assignments, named_for_each
 from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
 from clusterkit.output import writing
@@ -155,7 +155,7 @@ def apply_reviews(
     features : FeatureTable or None
         Given: reviewed images need features, and their files may be gone.
     of : path, sequence of path or None
-        What they are about, for all or for each, see `reviewed_place.named_for_each`.
+        What they are about, for all or for each, see `named_assignments.named_for_each`.
 
     Raises
     ------

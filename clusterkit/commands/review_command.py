@@ -45,8 +45,8 @@ def review(
     In FiftyOne an answer is a label in the field review, or one of the tags accept, reject, skip.
     """
     from clusterkit.formats.fiftyone_dataset import dataset_name
+    from clusterkit.formats.named_assignments import fit_command
     from clusterkit.formats.review_settling import describe
-    from clusterkit.formats.reviewed_place import fit_command
     from clusterkit.reviewing import review as check
 
     if (reviews is None) == (source is None):

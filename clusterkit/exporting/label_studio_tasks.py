@@ -25,7 +25,7 @@ from clusterkit.formats.label_studio_task import (
     PREDICTED,
     REJECT,
 )
-from clusterkit.formats.reviewed_place import place_of
+from clusterkit.formats.named_assignments import place_of
 
 LOCAL_FILES = "/data/local-files/?d="
 TASKS, CONFIG = "tasks.json", "label-studio.xml"

@@ -32,7 +32,7 @@ from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import RunError
 from clusterkit.formats.feature_record import FeatureRecord
-from clusterkit.formats.reviewed_place import named_for_each
+from clusterkit.formats.named_assignments import named_for_each
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.expected_input import as_expected

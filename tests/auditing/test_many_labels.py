@@ -55,6 +55,15 @@ def test_a_new_label_is_chosen_as_such(tab, tmp_path):
     assert decided(tab, tmp_path)["label"].tolist() == ["hilum"]
 
 
+def test_enter_alone_gives_no_label(tab, tmp_path):
+    tab.press("l", "Enter")
+    tab.wait("#label-error", "label")
+    # An arrow takes the first that the card asks about.
+    tab.press("ArrowDown", "Enter")
+    closed(tab)
+    assert decided(tab, tmp_path)["label"].tolist() == [LABELS[0]]
+
+
 def test_a_click_chooses_and_no_digit_does(tab, tmp_path):
     tab.press("1")
     tab.wait("#said", "18 labels: press l")

@@ -18,7 +18,8 @@ function searchLabels() {
   const text = find("label-text").value.trim();
   search.options = labelsLike(text, labelling);
   if (text && !known.includes(text)) search.options.push({ name: text, words: `New label: ${text}` });
-  search.at = 0;
+  // Nothing was typed: Enter alone must not give the image a label.
+  search.at = text ? 0 : -1;
   drawFound();
 }
 
@@ -35,9 +36,8 @@ function drawFound() {
     });
     return row;
   }));
-  const any = search.options.length > 0;
-  field.setAttribute("aria-expanded", String(any));
-  if (any) field.setAttribute("aria-activedescendant", `label-found-${search.at}`);
+  field.setAttribute("aria-expanded", String(search.options.length > 0));
+  if (search.options[search.at]) field.setAttribute("aria-activedescendant", `label-found-${search.at}`);
   else field.removeAttribute("aria-activedescendant");
   find(`label-found-${search.at}`)?.scrollIntoView({ block: "nearest" });
 }
@@ -63,7 +63,8 @@ function watchSearch() {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step || !search.options.length) return;
     event.preventDefault();
-    search.at = (search.at + step + search.options.length) % search.options.length;
+    const count = search.options.length;
+    search.at = search.at < 0 ? (step > 0 ? 0 : count - 1) : (search.at + step + count) % count;
     drawFound();
   });
 }

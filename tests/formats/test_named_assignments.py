@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from clusterkit.errors import ConfigError, RunError
-from clusterkit.formats.reviewed_place import fit_command, named_for_each
+from clusterkit.formats.named_assignments import fit_command, named_for_each
 
 
 @pytest.fixture(autouse=True)
