@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
 
@@ -136,6 +137,8 @@ class AssignmentRecord(JsonRecord):
         Folders that links among the images may lead into, relative as `input_root`.
     features : FeatureRecord or None
         Features that the images were labelled by, where the run has no encoder.
+    certificate : CertificateRecord or None
+        What `certify` found; None: nobody has checked the labels.
     """
 
     images: int | None = None
@@ -165,12 +168,14 @@ class AssignmentRecord(JsonRecord):
     # As `input_root`.
     link_roots: list[Any] = field(default_factory=list)
     features: FeatureRecord | None = None
+    certificate: CertificateRecord | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; features only where some were given."""
+        """Return plain values; features and a certificate only where there are some."""
         values = super().to_dict()
-        if self.features is None:
-            del values["features"]
+        for name in ("features", "certificate"):
+            if values[name] is None:
+                del values[name]
         return values
 
     def threshold(self, label: str) -> float | None:

@@ -26,7 +26,8 @@ COLUMNS = [
     "nearest_label", "nearest_similarity", "novelty_p", "cluster", "group", "duplicate_of",
     "reason", "order",
 ]  # fmt: skip
-STATUSES = ("assigned", "review", "novel", "duplicate", "failed")
+# `reviewed` is what a person answered; `certify` writes it, `assign` does not.
+STATUSES = ("assigned", "reviewed", "review", "novel", "duplicate", "failed")
 NUMBERS = ("confidence", "classifier_probability", "similarity", "nearest_similarity", "novelty_p")
 WHOLE = ("cluster", "order")
 
