@@ -85,7 +85,8 @@ def statement(finding: Finding) -> str:
     left = finding.labels - int((~pd.isna(finding.wrong[finding.members])).sum())
     return (f"Of the {what} at most {most}, {finding.bound_before:,.0f}, were wrong as set "
             f"({sure}): {checked}, {_different(finding)}. What was found is corrected: of the "
-            f"{left:,} that nobody checked at most {finding.bound_after:,.0f} are wrong.")  # fmt: skip
+            f"{left:,} that nobody checked at most {finding.bound_after:,.0f} "
+            "are wrong.")  # fmt: skip
 
 
 def _all_checked(finding: Finding, what: str) -> str:

@@ -122,8 +122,11 @@ def page_contents(
     practice, typical = _labelled(run, plan, pictures)
     notes = []
     if pictures.missing:
-        log.warning("%d images of the sample were not found, cannot be read or have changed: they "
-                    "count as different; put them back and run certify again", pictures.missing)
+        log.warning(
+            "%d images of the sample were not found, cannot be read or have changed: they "
+            "count as different; put them back and run certify again",
+            pictures.missing,
+        )
         notes.append(f"{pictures.missing:,} images of the sample have no picture: they count as "
                      "“can't tell”.")  # fmt: skip
     if not practice:
