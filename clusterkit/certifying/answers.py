@@ -38,7 +38,7 @@ class Answers:
         disagree and nobody has settled it.
     by_reader : DataFrame
         image_id, reviewer, label: each reader's own last answer about an image of the sample.
-    older, other, clusters : int
+    older, outside, clusters : int
         Rows about images of the sample that are older than it and do not count; images outside the
         sample; rows about clusters.
     repeated, repeated_same : int
@@ -50,7 +50,7 @@ class Answers:
     table: pd.DataFrame
     by_reader: pd.DataFrame
     older: int
-    other: int
+    outside: int
     clusters: int
     repeated: int
     repeated_same: int
@@ -105,7 +105,7 @@ def read_answers(
         table,
         _by_reader(said, places),
         older=older,
-        other=int((~table["in_sample"]).sum()),
+        outside=int((~table["in_sample"]).sum()),
         clusters=sum(int(part.rows["cluster"].notna().sum()) for part in reviews),
         repeated=int(asked.sum()),
         repeated_same=int((asked & (again == first)).sum()),

@@ -55,7 +55,7 @@ class Certificate(JsonRecord):
     found : CertificateRecord
     file, before : str
         SHA-256 of the assignments that were written, and of those that they replaced.
-    waiting, older, other, clusters : int
+    waiting, older, outside, clusters : int
         Answers of the sample that do not count yet, rows older than the sample, answers about
         images outside it, rows about clusters.
     repeated, repeated_same, shown, undone : int
@@ -75,7 +75,7 @@ class Certificate(JsonRecord):
     before: str
     waiting: int
     older: int
-    other: int
+    outside: int
     clusters: int
     repeated: int
     repeated_same: int
@@ -103,7 +103,7 @@ def certificate_of(
               for what, kappa, images in agreement(answers, labels)]  # fmt: skip
     return Certificate(
         plan=finding.plan.key, found=found, file=files[0], before=files[1],
-        waiting=finding.waiting, older=answers.older, other=answers.other,
+        waiting=finding.waiting, older=answers.older, outside=answers.outside,
         clusters=answers.clusters, repeated=answers.repeated,
         repeated_same=answers.repeated_same, shown=answers.shown, undone=answers.undone,
         disputed=int((table["disputed"] != "").sum()), agreement=kappas, classes=classes,

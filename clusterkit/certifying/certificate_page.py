@@ -57,6 +57,7 @@ def certificate_html(
     rows = answer_rows(answers.table)
     differing = [_different(folder, row) for row in rows if row["agrees"] == "no"]
     return environment.get_template("certificate.html").render(
+        title=" / ".join(sorted(set(finding.population.table["predicted_label"])))[:120],
         certified=certificate.found.certified,
         statement=certificate.found.statement,
         checked=_checked(finding, certificate),
@@ -142,7 +143,7 @@ def _how(plan: Plan, rows: list[dict[str, str]], certificate: Certificate) -> li
         ("Label shown before the answer", f"{certificate.shown} times"),
         ("Answers taken back", f"{certificate.undone}"),
         ("Answers that do not count", f"{certificate.waiting} before which one drawn earlier is "
-         f"missing, {certificate.older} older than the sample, {certificate.other} about images "
+         f"missing, {certificate.older} older than the sample, {certificate.outside} about images "
          "outside it"),
         ("clusterkit", certificate.versions.get("clusterkit", "")),
         ("Check it", "clusterkit certify --verify on the folder of this page"),

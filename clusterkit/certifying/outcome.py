@@ -67,40 +67,36 @@ def _answer(out: pd.DataFrame, row: int, answer: pd.Series) -> None:
 def statement(finding: Finding) -> str:
     """Return the finding in words, for a person."""
     plan, state = finding.plan, finding.state
-    whole = plan.by == "image"
-    what = f"{finding.labels:,} labels" + ("" if whole else f" of {state.population:,} patients")
-    sure = f"{plan.confidence:.0%} sure"
-    checked = f"{len(state.losses):,} of {state.population:,} were checked in random order"
-    if len(state.losses) == state.population:
-        return _all_checked(finding, what)
+    labels, population, checked = finding.labels, state.population, len(state.losses)
+    asked, sure = _percent(plan.max_error), f"{plan.confidence:.0%} sure"
+    if checked == population:
+        words = "" if finding.certified is not None else f", which is more than {asked}"
+        return f"All {labels:,} labels were checked: {_different(finding)}{words}. Corrected."
+    if plan.by == "group":
+        drawn = f"{checked:,} of {population:,} patients, drawn at random, were checked"
+        most = f"{finding.bound_before / population:.1%}"
+    else:
+        drawn = f"{checked:,} of them, drawn at random, were checked"
+        most = f"{finding.bound_before:,.0f} of these {labels:,} labels"
     if finding.certified is None:
-        share = finding.bound_before / state.population
-        return (f"Not certified. Of the {what} that the model is surest of, {checked}, "
-                f"{_different(finding)}: at most {share:.1%} were wrong as set ({sure}), and "
-                f"{_percent(plan.max_error)} was asked for.")  # fmt: skip
-    most = _percent(plan.max_error)
-    if not whole:
-        return (f"In the mean over patients at most {most} of the {what} were wrong as set "
-                f"({sure}): {checked}, {_different(finding)}.")  # fmt: skip
-    left = finding.labels - int((~pd.isna(finding.wrong[finding.members])).sum())
-    return (f"Of the {what} at most {most}, {finding.bound_before:,.0f}, were wrong as set "
-            f"({sure}): {checked}, {_different(finding)}. What was found is corrected: of the "
-            f"{left:,} that nobody checked at most {finding.bound_after:,.0f} "
-            "are wrong.")  # fmt: skip
-
-
-def _all_checked(finding: Finding, what: str) -> str:
-    words = "certified" if finding.certified is not None else "not certified as set"
-    return f"All {what} were checked by a person, {_different(finding)}: {words}, and corrected."
+        said = most if plan.by == "image" else f"{most} of these {labels:,} labels, in the mean,"
+        return (f"Not certified: {asked} was asked for, and at most {said} were wrong as set "
+                f"({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(finding)}.")  # fmt: skip
+    if plan.by == "group":
+        return (f"At most {asked} of these {labels:,} labels, in the mean over patients, were "
+                f"wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(finding)}. "
+                "What was found is corrected.")  # fmt: skip
+    left = labels - int((~pd.isna(finding.wrong[finding.members])).sum())
+    return (f"At most {most} ({asked}) were wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: "
+            f"{_different(finding)}. What was found is corrected; of the {left:,} that nobody "
+            f"checked at most {finding.bound_after:,.0f} are wrong.")  # fmt: skip
 
 
 def _different(finding: Finding) -> str:
-    found = finding.different
     if finding.plan.by != "image":
-        return f"{found:.1f} of the patients' labels different"
-    inside = finding.members & finding.cannot_tell
-    told = int(inside.sum())
-    words = "none was different" if not found else f"{found:.0f} different"
+        return f"{finding.different / max(1, len(finding.state.losses)):.1%} different in the mean"
+    told = int((finding.members & finding.cannot_tell).sum())
+    words = f"{finding.different:.0f} different" if finding.different else "none was different"
     return words + (f" ({told} could not be told, which counts as different)" if told else "")
 
 

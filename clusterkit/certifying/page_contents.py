@@ -152,11 +152,11 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
         ("Asked for", f"at most {100 * plan.max_error:g} of 100 labels wrong, "
          f"{plan.confidence:.0%} sure"),
         ("Drawn at random", f"{plan.units:,} {units}, seed {plan.seed}, by SHA-256"),
-        ("At most", f"{plan.budget:,} answers"),
+        ("Budget", f"at most {plan.budget:,} answers"),
         ("Label", "shown before the answer" if plan.show_label else "hidden until the answer"),
         ("Test", f"betting without replacement, {plan.bet:g} of the wealth on each answer"),
         ("Plan", plan.key),
-        ("Batch", plan.fingerprint[:16]),
+        ("Run and batch", f"{plan.run}, {plan.fingerprint[:16]}"),
         ("Drawn", plan.created),
     ]  # fmt: skip
 

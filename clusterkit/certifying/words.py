@@ -21,8 +21,8 @@ def effort_text(finding: Finding) -> str:
         return (f"all images of {fewest:,} {what} or more, up to {plan.budget:,} answers, for "
                 f"{first.labels:,} to {last.labels:,} labels ({asked})")  # fmt: skip
     if fewest > plan.budget:
-        return (f"{fewest:,} answers for {first.labels:,} labels, and the budget of {plan.budget:,} "
-                f"certifies none ({asked})")  # fmt: skip
+        return (f"{fewest:,} answers for {first.labels:,} labels, and the budget of "
+                f"{plan.budget:,} certifies none ({asked})")  # fmt: skip
     if fewest == plan.budget or first.labels <= fewest:
         return f"{plan.budget:,} answers for {last.labels:,} labels ({asked})"
     return (f"between {fewest:,} and {plan.budget:,} answers for {first.labels:,} to "
@@ -39,9 +39,9 @@ def answers_text(finding: Finding, answers: Answers) -> list[str]:
     if answers.older:
         lines.append(f"{answers.older:,} rows are older than the sample and do not count: their "
                      "images are asked again")  # fmt: skip
-    if answers.other:
-        lines.append(f"{answers.other:,} about images outside the sample are taken as labels, and "
-                     "prove nothing")  # fmt: skip
+    if answers.outside:
+        lines.append(f"{answers.outside:,} about images outside the sample are taken as labels, "
+                     "and prove nothing")  # fmt: skip
     if answers.clusters:
         lines.append(f"{answers.clusters:,} rows about clusters are for fit, and do not count")
     disputed = int((answers.table["disputed"] != "").sum())
