@@ -116,9 +116,10 @@ def read_batch(run: Run, csv: Path) -> AuditBatch:
     notes = _edits(run, table, record)
     for note in notes:
         log.warning("%s: %s", csv.name, note)
-    digest = hashlib.sha256(csv.read_bytes() + str(run.info.id).encode()).hexdigest()
+    digest = hashlib.sha256(csv.read_bytes())
+    digest.update(str(run.info.id).encode())
     root, link_roots = input_root(csv, record), input_link_roots(csv, record)
-    return AuditBatch(csv, table, record, root, digest[:16], notes, link_roots)
+    return AuditBatch(csv, table, record, root, digest.hexdigest()[:16], notes, link_roots)
 
 
 def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None:
@@ -128,7 +129,7 @@ def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecor
             f"{csv} was made by the run with id {str(made_by)[:40]!r}, and {run.path} has id "
             f"{run.info.id!r}; give the run that made it, or run `clusterkit assign` again"
         )
-    nearest = set(table["nearest_image"]) - {""}
+    nearest = set(table["nearest_image"].unique()) - {""}
     if nearest and not nearest & set(names_of(run.manifest)):
         raise DataError(
             f"{csv} names labelled images, e.g. '{min(nearest)[:80]}', of which none is in "
@@ -145,7 +146,7 @@ def _edits(run: Run, table: pd.DataFrame, record: AssignmentRecord) -> list[str]
             f"The table has {len(table):,} rows and assign wrote {written:,}: rows were removed or "
             "added since. The promise was made for all of them."
         )
-    foreign = sorted(set(table["predicted_label"]) - set(run.classes) - {""})
+    foreign = sorted(set(table["predicted_label"].unique()) - set(run.classes) - {""})
     if foreign:
         names = ", ".join(f"'{name[:40]}'" for name in foreign[:3])
         rows = int(table["predicted_label"].isin(foreign).sum())

@@ -90,23 +90,28 @@ def population_of(table: pd.DataFrame, by: str, seed: int) -> Population:
 
 
 def _fingerprint(part: pd.DataFrame, novel: np.ndarray) -> str:
+    columns = [part[name].tolist()
+               for name in ("image_id", "predicted_label", "confidence", "group")]  # fmt: skip
     lines = [
-        f"{identity}\t{label}\t{confidence:.6f}\t{group}\t{int(unlike)}\n"
-        for identity, label, confidence, group, unlike in zip(
-            part["image_id"], part["predicted_label"], part["confidence"], part["group"],
-            novel.tolist(), strict=True,
-        )
-    ]  # fmt: skip
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        f"{identity}\t{label}\t{confidence:.6f}\t{group}\t{unlike:d}\n"
+        for identity, label, confidence, group, unlike in zip(*columns, novel.tolist(), strict=True)
+    ]
+    return hashlib.sha256("".join(sorted(lines)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _drawn(names: list[str], start: str) -> tuple[np.ndarray, int]:
     """Return the place of each name in the drawn order, and how many different ones there are."""
     begun = hashlib.sha256(start.encode())
-    digests = {}
-    for name in dict.fromkeys(names):
+    unique, digests = list(dict.fromkeys(names)), []
+    for name in unique:
         own = begun.copy()
-        own.update(name.encode())
-        digests[name] = own.digest()
-    places = {name: i for i, name in enumerate(sorted(digests, key=digests.__getitem__))}
-    return np.array([places[name] for name in names]), len(places)
+        own.update(name.encode("utf-8", "surrogatepass"))
+        digests.append(own.digest())
+    # A digest as four numbers, the first the most significant: sorted as its bytes are.
+    words = np.frombuffer(b"".join(digests), dtype=">u8").reshape(-1, 4)
+    places = np.empty(len(unique), dtype=int)
+    places[np.lexsort(words.T[::-1])] = np.arange(len(unique))
+    if len(unique) == len(names):
+        return places, len(unique)
+    place_of = dict(zip(unique, places.tolist(), strict=True))
+    return np.array([place_of[name] for name in names]), len(unique)
