@@ -1,35 +1,26 @@
 """The audit page: one HTML file that opens from disk and needs no network."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusterkit.auditing.card_words import STATUS_WORDS, ShownRecord, card_words
 from clusterkit.formats.atomic import write_text
-from clusterkit.formats.page_script import page_script
+from clusterkit.formats.page_script import page_script, relative_url, script_json
 
 # In the order in which they use each other.
-_SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "search",
-            "filters", "clusters", "finish", "compare", "seats", "zoom", "focus", "keys",
-            "main")  # fmt: skip
+_SCRIPTS = ("common/elements", "common/reviews_in", "common/sending", "common/kappa",
+            "common/combobox", "base", "history", "store", "names", "files", "served", "cards",
+            "verdict", "search", "filters", "clusters", "finish", "compare", "seats",
+            "common/zoom", "focus", "keys", "main")  # fmt: skip
+# What other pages use too comes first.
+_STYLES = ("common", "page")
 
 _PICTURES = ("thumb", "full", "classifier_cam", "cam", "own_cam")
-
-# What a script element's text must not hold, written as JSON's own escapes.
-_ESCAPES = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
-
 
 @dataclass(frozen=True)
 class Match:
@@ -197,7 +188,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "classes": summary.classes,
         "counts": summary.counts,
         "total": summary.total,
-        "assignments": _url(summary.assignments),
+        "assignments": relative_url(summary.assignments),
         "resize": summary.resize,
         "status_words": STATUS_WORDS,
         # Pairs: an object with names such as "10" and "2" has an order of its own.
@@ -210,9 +201,9 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     html = environment.get_template("index.html").render(
         summary=summary,
         words=STATUS_WORDS,
-        plots=[(_url(path), caption) for path, caption in summary.plots],
+        plots=[(relative_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
-        css=Markup(loader.get_source(environment, "page.css")[0]),
+        css=Markup("".join(loader.get_source(environment, f"{name}.css")[0] for name in _STYLES)),
         js=Markup(script),
         digest=digest,
     )
@@ -222,29 +213,10 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     return path
 
 
-def script_json(values: object) -> Markup:
-    """Write JSON that cannot end the script element it stands in.
-
-    >>> script_json({"a": "</script>"})
-    Markup('{"a": "\\\\u003c/script\\\\u003e"}')
-    """
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    return Markup("".join(_ESCAPES.get(letter, letter) for letter in text))
-
-
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     # JSON knows no NaN: a number that is none is an absent one.
     values = {k: None if isinstance(v, float) and not math.isfinite(v) else v
               for k, v in row.items()}  # fmt: skip
-    urls = {key: _url(row[key]) if row[key] else None for key in _PICTURES if key in row}
+    urls = {key: relative_url(row[key]) if row[key] else None for key in _PICTURES if key in row}
     matches = {"matches": [_row(match) for match in row["matches"]]} if "matches" in row else {}
     return values | urls | matches
-
-
-def _url(path: str) -> str:
-    """Encode a relative path, so that it stays one: no scheme, no host, no query.
-
-    >>> _url("//host/a b?.png")
-    'host/a%20b%3F.png'
-    """
-    return quote(path.encode("utf-8", "surrogateescape")).lstrip("/")

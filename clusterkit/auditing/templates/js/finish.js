@@ -47,9 +47,6 @@ function openFinish() {
   find("finish").hidden = false;
 }
 
-const tally = (values) => [...values.reduce((counts, value) => counts.set(value, (counts.get(value) || 0) + 1), new Map())]
-  .sort((a, b) => b[1] - a[1]);
-
 // Decided images of the page, whether by themselves or with their cluster; those without a card by themselves.
 function decidedCards() {
   return [...toReview, ...tiles.filter((one) => verdicts.has(one.image_id))].map((card) => ({ card, verdict: verdictOf(card) })).filter(({ verdict }) => verdict);

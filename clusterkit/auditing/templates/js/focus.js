@@ -1,6 +1,7 @@
 // One image, large: looked at, compared and decided.
 const large = { card: null, match: 0, flick: false, heat: false, ready: false, beside: innerWidth > 700, flicked: 0, pressed: 0 };
 const inFocus = () => find("focus").open;
+const shownName = () => large.card?.image || "";
 
 function openFocus(card) {
   if (!card) return;
@@ -270,11 +271,6 @@ function toggleHeat() {
   showPanes();
 }
 
-const lookKeys = {
-  "+": () => zoomTo(view.zoom * zoomStep), "=": () => zoomTo(view.zoom * zoomStep), "-": () => zoomTo(view.zoom / zoomStep),
-  "0": fit, z: onePixel, r: plainGreys,
-  "[": () => grey(1 / 1.1, 1), "]": () => grey(1.1, 1), "{": () => grey(1, 1 / 1.1), "}": () => grey(1, 1.1),
-};
 const focusKeys = {
   j: () => goFocus(state.at + 1), k: () => goFocus(state.ended ? state.at : state.at - 1),
   n: nextOpen, a: () => focusDecide(accept), x: () => focusDecide(reject), s: () => focusDecide(skip),

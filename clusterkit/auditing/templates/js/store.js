@@ -3,7 +3,6 @@ const place = "clusterkit " + data.key;
 const verdicts = new Map(); // image_id or "cluster:3" → {image, label, decision, reviewer, time, note}
 const others = new Map(); // imported rows about what is not on this page, by image_id: kept as they are
 const steps = []; // for undo: lists of {id, before}
-const forbidden = /[|\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 // What this browser holds for the page, as this tab last read or wrote it; whether it does, and whether all is exported.
 const store = { text: null, damaged: false, kept: true, exported: true };
 
@@ -33,10 +32,6 @@ function checkLabel(text) {
   if (!label) return { error: "Write a label first." };
   if (label.length > 200 && !known.includes(label)) return { error: `A new label has at most 200 characters, and this one ${label.length}.` };
   return lettersOf(label);
-}
-
-function lettersOf(label) {
-  return forbidden.test(label) ? { error: "A label must not hold | or invisible characters." } : { label };
 }
 
 function now() {

@@ -27,13 +27,6 @@ function showVerdict(box) {
   place.replaceChildren(status, row);
 }
 
-function action(text, key, work) {
-  const one = button(text, work);
-  one.append(keyCap(key));
-  one.setAttribute("aria-keyshortcuts", key);
-  return one;
-}
-
 function setImage(card, decision, label, note) {
   const before = verdicts.get(card.image_id);
   const noted = settledNote(card, note ?? (before ? before.note : ""));
@@ -69,7 +62,7 @@ function openLabel(card) {
   find("label-error").textContent = "";
   find("label-dialog").showModal();
   find("label-text").select();
-  searchLabels();
+  search?.refresh();
 }
 
 function closeLabel(event) {
