@@ -6,8 +6,8 @@ in 20 random orders each. Printed and written (CSV):
 
 * coverage: part of the batch certified after 100 and 200 answers, beside an oracle's;
 * false: batches whose certificate was false at *any* moment of the whole order, so also for
-  somebody who stops when it looks best. Which labels are wrong is changed at random until
-  the error is just above E, with confidences as they are, shuffled, reversed, all equal, and with every
+  somebody who stops when it looks best. Which labels are wrong is changed at random until the
+  error is just above E, with confidences as they are, shuffled, reversed, all equal, and with every
   nested set just above E; by image, and by group where there are groups;
 * shifted: the same of batches with a class that nobody labelled, and darker or brighter ones;
 * answers: that certify an error-free set, beside the least possible.
@@ -148,7 +148,7 @@ def drawn_order(batch: Batch, seed: list[int], by_group: bool) -> tuple[np.ndarr
 
 
 def ever_false(batch: Batch, error: float, seed: list[int], by_group: bool = False) -> bool:
-    """Whether at any moment of a random order a set was certified that holds more than the error."""
+    """Whether a set of more than the error was certified at any moment of a random order."""
     sets = nested_sets(batch.confidence, error)
     units, ranks = drawn_order(batch, seed, by_group)
     member, truth = sets.member[ranks], 1.0 - batch.right[ranks]

@@ -4,15 +4,14 @@ The batch is a finite population of units (images, or patients) whose labels are
 chance is only in which are looked at first, a random order that nobody chose. So nothing is
 assumed of the model, of the scanner, or of how patients were found, and the bounds are exact.
 
-Loss is a fixed property of a unit: 1 if the person who is asked finds its label wrong, whenever they
-are asked. Units are looked at without replacement. Against the hypothesis that the losses of all units sum
-to at least `total`, a bet is laid on each next unit (Waudby-Smith and Ramdas, "Confidence
-sequences for sampling without replacement", arXiv 2006.04347; "Estimating means of bounded random
-variables by betting", arXiv 2010.09686, section 5): the wealth is a nonnegative supermartingale
-that begins with 1, so that it ever reaches 1 / (1 − level) with a probability of at most 1 − level
-(Ville, 1939), however often it is looked at and whenever anybody stops. This is a statement about
-the whole order, answered or not; so it does not matter who decides, by which answers, how much of
-the order is seen.
+The loss of a unit is fixed: 1 if whoever is asked finds its label wrong, whenever they are asked.
+Units are looked at without replacement. Against the hypothesis that the losses of all units sum to
+at least `total`, a bet is laid on each next unit (Waudby-Smith and Ramdas, "Confidence sequences
+for sampling without replacement", arXiv 2006.04347; "Estimating means of bounded random variables
+by betting", arXiv 2010.09686, section 5): the wealth is a nonnegative supermartingale that begins
+with 1, so that it ever reaches 1 / (1 − level) with a probability of at most 1 − level (Ville,
+1939), however often it is looked at and whenever anybody stops. This is a statement about the whole
+order, answered or not; so it does not matter who decides, by which answers, how much is seen of it.
 """
 
 import math
@@ -134,9 +133,9 @@ def upper_bound(
     float in [sum of losses, population − number of losses + sum of losses]
     """
     seen = float(np.sum(losses))
-    most = seen + population - len(losses)
+    left = population - len(losses)
     unit = 1.0 if whole else 1e-4
-    low, high = 0, math.ceil((most - seen) / unit - _ROUNDING)
+    low, high = 0, left * round(1 / unit)
     # The wealth grows with the total, so one border parts what is refuted from what is not.
     while low < high:
         middle = (low + high + 1) // 2
@@ -145,7 +144,7 @@ def upper_bound(
         else:
             low = middle
     # Of sums that are not whole, those up to the next step may not be refuted either.
-    return min(seen + (low if whole else low + 1) * unit, most)
+    return seen + min((low if whole else low + 1) * unit, left)
 
 
 def answers_needed(
@@ -193,7 +192,7 @@ def hypergeometric_bound(wrong: int, checked: int, population: int, level: float
     low, high = wrong, population - checked + wrong
     while low < high:
         middle = (low + high + 1) // 2
-        if hypergeom.cdf(wrong, population, middle, checked) > 1 - level:
+        if hypergeom.cdf(wrong, population, middle, checked) > 1 - level + _ROUNDING:
             low = middle
         else:
             high = middle - 1
@@ -230,7 +229,7 @@ def certify_in_order(
 
     A fixed sequence (Maurer, Hothorn and Lehmacher, 1995; Learn-then-Test, arXiv 2110.01052): with
     probability `level` no set that holds more than the error is ever certified, for the first such
-    set would have to be, and its test alone is at that level. The sets, their order and the order of
+    set would have to be, and its test alone is at that level. The sets, their order and that of
     their units must have been fixed before the first answer. What is asked, and when, may depend on
     all answers: a set's test reads its own units in their own order, and is at its level over the
     whole of that order, of which the asking only decides how much is seen.
