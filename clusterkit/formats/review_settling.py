@@ -47,7 +47,8 @@ def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
     Of an image's own rows the last holds, and so it is of the rows of its cluster; which is the
     last, and what a skip takes back, is said in `review_answers.hold`. Its own row beats its
     cluster's, whichever came later: it is about this image. For the same reason a cluster's name
-    never replaces a label that an image has been given. A skipped image still follows its
+    never replaces a label that an image has been given, nor one that a person answered in the
+    check for a certificate. A skipped image still follows its
     cluster's name, and a rejected one does not. Later files count as later rows.
 
     Parameters
@@ -63,7 +64,8 @@ def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
     """
     said = said_in(reviews)
     given = labelled["image_id"][labelled["label"].notna()]
-    named = said.by_cluster[~said.by_cluster["image_id"].isin(given)]
+    answered = set().union(*(r.assigned.answered for r in reviews if r.assigned))
+    named = said.by_cluster[~said.by_cluster["image_id"].isin(answered.union(given))]
     settled = pd.concat([said.own.iloc[said.own_held], named])
     settled = settled.drop_duplicates("image_id", keep="first")[list(SettledReview._fields)]
     ids = pd.concat([r.spread["image_id"] for r in reviews])

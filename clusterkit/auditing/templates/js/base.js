@@ -1,6 +1,6 @@
 // What all parts of the page use: its data, and elements whose text is text.
 const data = JSON.parse(document.getElementById("data").textContent);
-const statuses = ["all", "assigned", "review", "novel", "duplicate", "failed"];
+const statuses = ["all", "assigned", "reviewed", "review", "novel", "duplicate", "failed"].filter((one) => one !== "reviewed" || data.counts.reviewed);
 const find = (id) => document.getElementById(id);
 const names = new Intl.Collator("en", { numeric: true });
 const decisionWords = { accept: "accepted", relabel: "labelled", reject: "rejected", skip: "skipped" };
