@@ -182,7 +182,7 @@ def _sure(card: "Card", labels: list[str], record: ShownRecord) -> str:
                     "at it.")  # fmt: skip
         return "The same file as a labelled image: it has the label that a person gave."
     if card.status == "reviewed":
-        return f"A person answered: {card.predicted_label}"
+        return f"A person answered: {card.predicted_label}."
     if card.status == "assigned" and shown:
         return f"{shown[0].upper()}{shown[1:]} sure"
     return ""

@@ -122,7 +122,9 @@ def _draw_head(paper: Paper, sheet: Sheet) -> None:
     colour = COLOURS.get(card.status, OTHER)
     paper.box((6.35, 0.4), 1.42, 0.42, facecolor="white", edgecolor=colour, linewidth=2)
     paper.box((6.35, 0.4), 0.12, 0.42, facecolor=colour, edgecolor=colour)
-    paper.text((6.58, 0.49), sheet.words.status, 1.15, 13, fontweight="bold")
+    long = len(sheet.words.status) > 12
+    place, size = ((6.58, 0.45), 8.5) if long else ((6.58, 0.49), 13)
+    paper.text(place, sheet.words.status, 1.15, size, lines=1 + long, fontweight="bold")
 
 
 def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:

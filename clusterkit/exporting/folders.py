@@ -26,8 +26,9 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     """Write class folders and `index.csv`: image, image_id, status, file, label, confidence.
 
     Images of a status in `WITH_LABEL` go into their class's folder; the others, if they were
-    chosen, into ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG, since no
-    link can select it. Folders' and files' names are made safe; the index has the label as it is.
+    chosen, into ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG,
+    since no link can select it. Folders' and files' names are made safe; the index has the label
+    as it is.
 
     Parameters
     ----------
