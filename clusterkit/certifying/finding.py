@@ -11,11 +11,10 @@ from clusterkit.certifying.answers import CANNOT_TELL, Answers
 from clusterkit.certifying.drawn_sample import fewest_answers
 from clusterkit.certifying.plan import Plan
 from clusterkit.certifying.population import Population
-from clusterkit.methods.answered_prefixes import answered_prefixes
+from clusterkit.methods.asking import states_of
 from clusterkit.methods.certificate import (
     SetState,
     answers_needed,
-    certify_in_order,
     null_total,
     upper_bound,
 )
@@ -147,13 +146,23 @@ def find(plan: Plan, population: Population, sets: NestedSets, answers: Answers 
     if answers is not None:
         outside = answers.table["image_id"][~answers.table["in_sample"].to_numpy(dtype=bool)]
         sampled[population.table["image_id"].isin(outside)] = np.nan
-    populations, losses = answered_prefixes(sets.member, population.unit, sampled, len(sets))
-    listed = plan.listed_sets
-    level = plan.confidence if plan.max_error else 1.0
-    states = certify_in_order(
-        populations[:listed], losses[:listed], plan.max_error, level, plan.by == "image"
-    )
+    states = _states(plan, population, sets, sampled)
     return Finding(plan, population, sets, states, wrong, cannot_tell)
+
+
+def _states(
+    plan: Plan, population: Population, sets: NestedSets, wrong: np.ndarray
+) -> list[SetState]:
+    """Test the sets by the answers (N,) of the sample, NaN where there is none."""
+    answered = population.unit[~np.isnan(wrong)]
+    # Beyond the last answer nothing counts: of a million images a few hundred are looked at.
+    near = np.flatnonzero(population.unit <= (answered.max() if len(answered) else -1))
+    rows = near[np.argsort(population.unit[near], kind="stable")]
+    units = [planned.units for planned in plan.sets[: plan.listed_sets]]
+    # Only a full check shows that none is wrong.
+    level = plan.confidence if plan.max_error else 1.0
+    of_rows = None if plan.by == "image" else population.unit[rows]
+    return states_of(sets.member[rows], wrong[rows], units, plan.max_error, level, of_rows)
 
 
 def agreement(answers: Answers, classes: list[str]) -> list[tuple[str, float | None, int]]:

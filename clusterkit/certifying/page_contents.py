@@ -138,7 +138,7 @@ def page_contents(
         unit=plan.by, show_label=plan.show_label,
         sets=[PageSet(s.labels, s.units) for s in plan.sets[: plan.listed_sets]],
         images=asked, practice=practice, typical=typical, next_step=next_step, notes=notes,
-        plan=plan_facts(plan),
+        plan=plan_facts(plan), since=plan.created,
     )  # fmt: skip
 
 
