@@ -61,7 +61,9 @@ def page_of(images: list[AskedImage], **values) -> CertifyPage:
     return replace(base, **values)
 
 
-def write_certify_page(folder: Path, page: CertifyPage, truth: dict[int, str] | None = None) -> Path:
+def write_certify_page(
+    folder: Path, page: CertifyPage, truth: dict[int, str] | None = None
+) -> Path:
     """Render a page with a picture of the truth for each image: its label where none is given."""
     (folder / "thumbs").mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(page.images):

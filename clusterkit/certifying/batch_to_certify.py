@@ -109,19 +109,7 @@ def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> Bat
                        "assign` first")  # fmt: skip
     plan = read_plan(folder)
     _check_folder(folder, plan)
-    certified = read_certificate(folder) if plan else None
-    source, digest = csv, file_digest(csv)
-    if plan and certified and digest in (certified.file, certified.before):
-        source = folder / BEFORE
-    elif plan and digest != plan.file and not fresh:
-        raise DataError(
-            f"{csv} is not what the sample in {folder} was drawn from: assign was run anew, or "
-            f"somebody changed it; put {folder / BEFORE} back in its place to go on, or draw "
-            "anew with --fresh (answers that were given stay in reviews.csv)"
-        )
-    if plan and source != csv and file_digest(source) != plan.file:
-        raise DataError(f"{source} was changed since the sample was drawn; put it back from a "
-                        "copy, or run `clusterkit assign` and then certify --fresh")  # fmt: skip
+    source = _source(csv, folder, plan, fresh) if plan else csv
     batch = read_batch(run, csv)
     table, record = batch.table, batch.record
     if source != csv:
@@ -148,6 +136,25 @@ def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> Bat
     digest = file_digest(source)
     return BatchToCertify(folder, csv, table, record, batch.inputs, labelled, source, digest, plan,
                           replaced)  # fmt: skip
+
+
+def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
+    """Return the file with the labels as `assign` wrote them: the table, or the copy of it."""
+    certified, digest = read_certificate(folder), file_digest(csv)
+    if certified and digest in (certified.file, certified.before):
+        source = folder / BEFORE
+        if not source.is_file() or file_digest(source) != plan.file:
+            raise DataError(f"{source} was changed since the sample was drawn; put it back from a "
+                            "copy, or run `clusterkit assign` and then certify --fresh"
+                            )  # fmt: skip
+        return source
+    if digest != plan.file and not fresh:
+        raise DataError(
+            f"{csv} is not what the sample in {folder} was drawn from: assign was run anew, or "
+            f"somebody changed it; put {folder / BEFORE} back in its place to go on, or draw "
+            "anew with --fresh (answers that were given stay in reviews.csv)"
+        )
+    return csv
 
 
 def keep_before(batch: BatchToCertify) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from clusterkit.certifying.answers import ANSWER_COLUMNS, Answers
-from clusterkit.certifying.finding import Finding, agreement
+from clusterkit.certifying.proof import Proof, agreement
 from clusterkit.data.identity import text_id
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError
@@ -88,7 +88,7 @@ class Certificate(JsonRecord):
 
 
 def certificate_of(
-    finding: Finding, answers: Answers, found: CertificateRecord, files: tuple[str, str],
+    proof: Proof, answers: Answers, found: CertificateRecord, files: tuple[str, str],
     versions: dict[str, str],
 ) -> Certificate:  # fmt: skip
     """Bring the counts of a certificate together; `files`: digests, written and replaced."""
@@ -98,12 +98,12 @@ def certificate_of(
         str(label): [len(part), int((~part["agrees"].astype(bool)).sum())]
         for label, part in sampled.groupby("predicted_label")
     }
-    labels = sorted({*finding.population.table["predicted_label"], *table["label"]} - {""})
+    labels = sorted({*proof.population.table["predicted_label"], *table["label"]} - {""})
     kappas = [Agreement(what, None if kappa is None else round(kappa, 4), images)
               for what, kappa, images in agreement(answers, labels)]  # fmt: skip
     return Certificate(
-        plan=finding.plan.key, found=found, file=files[0], before=files[1],
-        waiting=finding.waiting, older=answers.older, outside=answers.outside,
+        plan=proof.plan.key, found=found, file=files[0], before=files[1],
+        waiting=proof.waiting, older=answers.older, outside=answers.outside,
         clusters=answers.clusters, repeated=answers.repeated,
         repeated_same=answers.repeated_same, shown=answers.shown, undone=answers.undone,
         disputed=int((table["disputed"] != "").sum()), agreement=kappas, classes=classes,

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from clusterkit.auditing.pictures import file_stem
 from clusterkit.certifying.answers import Answers
 from clusterkit.certifying.certificate_file import Certificate, answer_rows
-from clusterkit.certifying.finding import Finding
 from clusterkit.certifying.page_contents import plan_facts
 from clusterkit.certifying.plan import Plan
+from clusterkit.certifying.proof import Proof
 from clusterkit.formats.atomic import write_text
 
 PAGE = "certificate.html"
@@ -39,39 +39,37 @@ class Different:
 
 
 def write_certificate_page(
-    folder: Path, finding: Finding, answers: Answers, certificate: Certificate
+    folder: Path, proof: Proof, answers: Answers, certificate: Certificate
 ) -> Path:
     """Write ``certificate.html`` into a folder, whole or not at all, and return its path."""
     path = folder / PAGE
-    html = certificate_html(folder, finding, answers, certificate)
+    html = certificate_html(folder, proof, answers, certificate)
     write_text(path, html, errors="backslashreplace")
     return path
 
 
-def certificate_html(
-    folder: Path, finding: Finding, answers: Answers, certificate: Certificate
-) -> str:
+def certificate_html(folder: Path, proof: Proof, answers: Answers, certificate: Certificate) -> str:
     """Return the page; the same files give the same page."""
     loader = PackageLoader("clusterkit.certifying")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     rows = answer_rows(answers.table)
     differing = [_different(folder, row) for row in rows if row["agrees"] == "no"]
     return environment.get_template("certificate.html").render(
-        title=" / ".join(sorted(set(finding.population.table["predicted_label"])))[:120],
+        title=" / ".join(sorted(set(proof.population.table["predicted_label"])))[:120],
         certified=certificate.found.certified,
         statement=certificate.found.statement,
-        checked=_checked(finding, certificate),
+        checked=_checked(proof, certificate),
         agreement=certificate.agreement,
         classes=certificate.classes,
         different=differing[:_PICTURES],
         more=max(0, len(differing) - _PICTURES),
-        not_covered=_not_covered(finding.plan, finding, certificate),
-        how=_how(finding.plan, rows, certificate),
+        not_covered=_not_covered(proof.plan, proof, certificate),
+        how=_how(proof.plan, rows, certificate),
         answers=rows,
         readers=certificate.found.readers,
         time=certificate.found.time,
         version=certificate.found.version,
-        replaces=finding.plan.replaces,
+        replaces=proof.plan.replaces,
         css=Markup(loader.get_source(environment, "certificate.css")[0]),
     )
 
@@ -83,14 +81,14 @@ def _different(folder: Path, row: dict[str, str]) -> Different:
     return Different(row["image"], row["predicted_label"], answer, stem if there else None)
 
 
-def _checked(finding: Finding, certificate: Certificate) -> list[tuple[str, str]]:
+def _checked(proof: Proof, certificate: Certificate) -> list[tuple[str, str]]:
     """Return what was checked, as names and values."""
-    found, plan = certificate.found, finding.plan
+    found, plan = certificate.found, proof.plan
     unit = "patients" if plan.by == "group" else "labels"
     digits = 1 if plan.by == "group" else 0
     facts = [
-        ("Set", f"{finding.labels:,} of {plan.images:,} labels, those with a confidence of "
-         f"{finding.sets.least_confidence[finding.number]:.1%} and more"),
+        ("Set", f"{proof.labels:,} of {plan.images:,} labels, those with a confidence of "
+         f"{proof.sets.least_confidence[proof.number]:.1%} and more"),
         ("Checked", f"{found.checked:,} of its {found.population:,} {unit}, drawn at random; "
          f"{found.answered:,} images were answered in all"),
         ("Different", f"{found.different:,.{digits}f}, of them {found.cannot_tell:,} that could "
@@ -107,9 +105,9 @@ def _checked(finding: Finding, certificate: Certificate) -> list[tuple[str, str]
     return facts
 
 
-def _not_covered(plan: Plan, finding: Finding, certificate: Certificate) -> list[str]:
+def _not_covered(plan: Plan, proof: Proof, certificate: Certificate) -> list[str]:
     """Return sentences on what the certificate does not say."""
-    beyond = plan.images - finding.labels
+    beyond = plan.images - proof.labels
     found = [
         "Whether the readers are right: what is counted is where the labels differ from them.",
         "Images that are added later, or labels that are set anew.",

@@ -26,10 +26,10 @@ from clusterkit.certifying.certificate_file import (
 from clusterkit.certifying.certificate_page import write_certificate_page
 from clusterkit.certifying.certify_page import render_certify_page
 from clusterkit.certifying.drawn_sample import read_sample
-from clusterkit.certifying.finding import Finding, find
 from clusterkit.certifying.outcome import certified_table, record_of
 from clusterkit.certifying.page_contents import SamplePictures, page_contents
 from clusterkit.certifying.planning import Wanted, agreed_plan
+from clusterkit.certifying.proof import Proof, prove
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.certificate_record import CertificateRecord
@@ -53,7 +53,7 @@ class Certification(Shown):
     Attributes
     ----------
     folder : Path
-    finding : Finding
+    proof : Proof
     answers : Answers or None
         Those that were given, else those in `reviews.csv` beside the assignments; None: none.
     record : CertificateRecord or None
@@ -64,7 +64,7 @@ class Certification(Shown):
     """
 
     folder: Path
-    finding: Finding
+    proof: Proof
     answers: Answers | None
     record: CertificateRecord | None
     assignments: Path
@@ -105,11 +105,11 @@ def certify(
     fresh: bool = False,
     progress: Progress | None = None,
 ) -> Certification:
-    """Draw a random sample of a batch's labels to be checked, or certify it by the answers.
+    """Draw a random sample of a batch's labels to be checked, or certify them by the answers.
 
     Without `reviews` the page that asks is written; the same sample comes back whenever it is
     called again. With `reviews` the labels in the assignments become `assigned` and `reviewed`.
-    How it works, and why it is exact: `methods.certificate`.
+    Why it is exact: `methods.certificate`. What is None is as in the plan that is there.
 
     Parameters
     ----------
@@ -120,21 +120,8 @@ def certify(
         Folder of the page and the certificate; None: ``certify`` beside the assignments.
     reviews : path or sequence of path
         Answers: a `reviews.csv`, Label Studio's JSON, ``fiftyone:NAME``.
-    max_error : float in [0, 1) or None
-        Share of wrong labels; None: that of the plan, else of the run's promise, else 0.05. 0 takes
-        an answer for each image.
-    confidence : float in (0, 1) or None
-        None: that of the plan, else of the run.
-    budget : int or None
-        The most answers; None: 200. A larger one goes on with the same sample.
-    by : {"image", "group"} or None
-        What is drawn: images, or patients with all their images.
-    question : str or None
-        What a reader is asked of each image.
-    show_label : bool or None
-        Show the label before the answer; quicker, and biased towards it.
-    seed : int or None
-        None: the run's.
+    max_error, confidence, budget, by, question, show_label, seed
+        See `planning.Wanted`.
     fresh : bool
         Draw anew: the sample and certificate that are there are kept beside as ``certify-1``.
     progress : callable or None
@@ -181,8 +168,8 @@ def _state(batch: PlannedBatch) -> Certification:
     if path.is_file():
         sample = read_sample(batch.folder, batch.plan.sample)["image_id"].tolist()
         answers = read_answers([path], batch.assigned, batch.labelled, sample, batch.plan.created)
-    finding = find(batch.plan, batch.population, batch.sets, answers)
-    return Certification(batch.folder, finding, answers, None, batch.csv, batch.assigned)
+    proof = prove(batch.plan, batch.population, batch.sets, answers)
+    return Certification(batch.folder, proof, answers, None, batch.csv, batch.assigned)
 
 
 def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
@@ -194,21 +181,21 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     write_reviews_copy([spread_reviews(f, batch.assigned, batch.labelled) for f in files], copied)
     nobody = pd.DataFrame({"image_id": [], "label": []}, dtype=object)
     answers = read_answers([copied], batch.assigned, nobody, sample, batch.plan.created)
-    finding = find(batch.plan, batch.population, batch.sets, answers)
+    proof = prove(batch.plan, batch.population, batch.sets, answers)
     now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    record = record_of(finding, answers, now, batch.relative_folder)
-    table = certified_table(batch.table, finding, answers)
+    record = record_of(proof, answers, now, batch.relative_folder)
+    table = certified_table(batch.table, proof, answers)
     partial = batch.csv.with_name(f".{batch.csv.name}.certified")
     write_assignments(table, partial)
     digests = (file_digest(partial), file_digest(batch.csv))
     versions = {"clusterkit": clusterkit.__version__}
-    certificate = certificate_of(finding, answers, record, digests, versions)
+    certificate = certificate_of(proof, answers, record, digests, versions)
     write_answers(answers.table, batch.folder / ANSWERS)
     write_json(batch.folder / CERTIFICATE, certificate.to_dict())
-    write_certificate_page(batch.folder, finding, answers, certificate)
+    write_certificate_page(batch.folder, proof, answers, certificate)
     _replace(batch, partial, table, record)
     counted = replace(answers, clusters=given.clusters)
-    return Certification(batch.folder, finding, counted, record, batch.csv, batch.assigned)
+    return Certification(batch.folder, proof, counted, record, batch.csv, batch.assigned)
 
 
 def _replace(

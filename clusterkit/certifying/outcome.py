@@ -5,14 +5,14 @@ import math
 import pandas as pd
 
 from clusterkit.certifying.answers import Answers
-from clusterkit.certifying.finding import Finding
+from clusterkit.certifying.proof import Proof
 from clusterkit.formats.certificate_record import CertificateRecord
 
 # Columns that say how sure the model was; a person's label has no such thing.
 _WHOLE_SURE = 1.0
 
 
-def certified_table(table: pd.DataFrame, finding: Finding, answers: Answers) -> pd.DataFrame:
+def certified_table(table: pd.DataFrame, proof: Proof, answers: Answers) -> pd.DataFrame:
     """Return a table of assignments after a certificate.
 
     What a person answered is `reviewed`, with their label; what nobody could tell, or readers
@@ -24,19 +24,19 @@ def certified_table(table: pd.DataFrame, finding: Finding, answers: Answers) -> 
     ----------
     table : DataFrame
         As `assign` wrote it.
-    finding : Finding
+    proof : Proof
     answers : Answers
     """
     out = table.copy()
-    population, ids = finding.population, out["image_id"]
+    population, ids = proof.population, out["image_id"]
     free = ~out["status"].isin(["duplicate", "failed"])
-    if finding.certified is not None:
-        inside = free & ids.isin(population.table["image_id"][finding.members])
+    if proof.certified is not None:
+        inside = free & ids.isin(population.table["image_id"][proof.members])
         beyond = free & ~inside & (out["status"] == "assigned")
         out.loc[inside, "status"] = "assigned"
         out.loc[inside, "order"] = pd.NA
-        least = finding.sets.least_confidence[finding.number]
-        out.loc[inside, "reason"] = f"certified by a random check of {len(finding.state.losses)}"
+        least = proof.sets.least_confidence[proof.number]
+        out.loc[inside, "reason"] = f"certified by a random check of {len(proof.state.losses)}"
         out.loc[beyond, "status"] = "review"
         out.loc[beyond, "reason"] = f"not certified: less sure than {least:.1%}"
     given = answers.table.set_index("image_id")
@@ -64,61 +64,61 @@ def _answer(out: pd.DataFrame, row: int, answer: pd.Series) -> None:
     out.at[row, "confidence"], out.at[row, "order"] = _WHOLE_SURE, pd.NA
 
 
-def statement(finding: Finding) -> str:
-    """Return the finding in words, for a person."""
-    plan, state = finding.plan, finding.state
-    labels, population, checked = finding.labels, state.population, len(state.losses)
+def statement(proof: Proof) -> str:
+    """Return what is proved in words, for a person."""
+    plan, state = proof.plan, proof.state
+    labels, population, checked = proof.labels, state.population, len(state.losses)
     asked, sure = _percent(plan.max_error), f"{plan.confidence:.0%} sure"
     if checked == population:
-        words = "" if finding.certified is not None else f", which is more than {asked}"
-        return f"All {labels:,} labels were checked: {_different(finding)}{words}. Corrected."
+        words = "" if proof.certified is not None else f", which is more than {asked}"
+        return f"All {labels:,} labels were checked: {_different(proof)}{words}. Corrected."
     if plan.by == "group":
         drawn = f"{checked:,} of {population:,} patients, drawn at random, were checked"
-        most = f"{finding.bound_before / population:.1%}"
+        most = f"{proof.bound_before / population:.1%}"
     else:
         drawn = f"{checked:,} of them, drawn at random, were checked"
-        most = f"{finding.bound_before:,.0f} of these {labels:,} labels"
-    if finding.certified is None:
+        most = f"{proof.bound_before:,.0f} of these {labels:,} labels"
+    if proof.certified is None:
         said = most if plan.by == "image" else f"{most} of these {labels:,} labels, in the mean,"
         return (f"Not certified: {asked} was asked for, and at most {said} were wrong as set "
-                f"({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(finding)}.")  # fmt: skip
+                f"({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(proof)}.")  # fmt: skip
     if plan.by == "group":
         return (f"At most {asked} of these {labels:,} labels, in the mean over patients, were "
-                f"wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(finding)}. "
+                f"wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(proof)}. "
                 "What was found is corrected.")  # fmt: skip
-    left = labels - int((~pd.isna(finding.wrong[finding.members])).sum())
+    left = labels - int((~pd.isna(proof.wrong[proof.members])).sum())
     return (f"At most {most} ({asked}) were wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: "
-            f"{_different(finding)}. What was found is corrected; of the {left:,} that nobody "
-            f"checked at most {finding.bound_after:,.0f} are wrong.")  # fmt: skip
+            f"{_different(proof)}. What was found is corrected; of the {left:,} that nobody "
+            f"checked at most {proof.bound_after:,.0f} are wrong.")  # fmt: skip
 
 
-def _different(finding: Finding) -> str:
-    if finding.plan.by != "image":
-        return f"{finding.different / max(1, len(finding.state.losses)):.1%} different in the mean"
-    told = int((finding.members & finding.cannot_tell).sum())
-    words = f"{finding.different:.0f} different" if finding.different else "none was different"
+def _different(proof: Proof) -> str:
+    if proof.plan.by != "image":
+        return f"{proof.different / max(1, len(proof.state.losses)):.1%} different in the mean"
+    told = int((proof.members & proof.cannot_tell).sum())
+    words = f"{proof.different:.0f} different" if proof.different else "none was different"
     return words + (f" ({told} could not be told, which counts as different)" if told else "")
 
 
-def record_of(finding: Finding, answers: Answers, time: str, folder: str) -> CertificateRecord:
+def record_of(proof: Proof, answers: Answers, time: str, folder: str) -> CertificateRecord:
     """Return what `assignments.json` says of a certificate."""
-    plan, state = finding.plan, finding.state
-    certified = finding.certified is not None
-    least = float(finding.sets.least_confidence[finding.number])
+    plan, state = proof.plan, proof.state
+    certified = proof.certified is not None
+    least = float(proof.sets.least_confidence[proof.number])
     return CertificateRecord(
         certified=certified,
-        statement=statement(finding),
+        statement=statement(proof),
         max_error=plan.max_error,
         confidence=plan.confidence,
-        labels=finding.labels if certified else 0,
+        labels=proof.labels if certified else 0,
         least_confidence=round(least, 6) if certified else None,
         unit=plan.by,
         population=state.population,
         checked=len(state.losses),
-        different=round(finding.different, 6),
-        cannot_tell=int((finding.members & finding.cannot_tell).sum()),
-        bound_before=round(finding.bound_before, 6),
-        bound_after=round(finding.bound_after, 6),
+        different=round(proof.different, 6),
+        cannot_tell=int((proof.members & proof.cannot_tell).sum()),
+        bound_before=round(proof.bound_before, 6),
+        bound_after=round(proof.bound_after, 6),
         answered=len(answers.table),
         readers=answers.readers,
         version=plan.version,

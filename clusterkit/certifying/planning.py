@@ -35,8 +35,21 @@ class Wanted:
 
     Attributes
     ----------
-    max_error, confidence, budget, by, question, show_label, seed
-        See `certify.certify`.
+    max_error : float in [0, 1)
+        Share of wrong labels; else that of the run's promise, or 0.05. 0 takes an answer for each
+        image.
+    confidence : float in (0, 1)
+        Else that of the run.
+    budget : int
+        The most answers; else 200. A larger one goes on with the same sample.
+    by : {"image", "group"}
+        What is drawn: images (else), or patients with all their images.
+    question : str
+        What a reader is asked of each image.
+    show_label : bool
+        Show the label before the answer: quicker, and biased towards it.
+    seed : int
+        Else the run's.
     """
 
     max_error: float | None = None

@@ -26,10 +26,10 @@ from clusterkit.certifying.drawn_sample import (
     sample_digest,
     units_of_sets,
 )
-from clusterkit.certifying.finding import Finding, find
 from clusterkit.certifying.outcome import certified_table, record_of
 from clusterkit.certifying.plan import PLAN, Plan, read_plan
 from clusterkit.certifying.population import population_of
+from clusterkit.certifying.proof import Proof, prove
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError
 from clusterkit.formats.assignments import read_assignments, read_record
@@ -107,8 +107,8 @@ def _faults(folder: Path, plan: Plan, certificate: Certificate) -> list[str]:
     if not (folder / REVIEWS).is_file():
         return [f"{folder / REVIEWS} is missing: there are no answers"]
     answers = read_answers([folder / REVIEWS], assigned, nobody, ids, plan.created)
-    finding = find(plan, population, sets, answers)
-    return _result_faults(folder, finding, answers, certificate, table)
+    proof = prove(plan, population, sets, answers)
+    return _result_faults(folder, proof, answers, certificate, table)
 
 
 def _plan_faults(
@@ -128,15 +128,15 @@ def _plan_faults(
 
 
 def _result_faults(
-    folder: Path, finding: Finding, answers: Answers, certificate: Certificate, table: pd.DataFrame
+    folder: Path, proof: Proof, answers: Answers, certificate: Certificate, table: pd.DataFrame
 ) -> list[str]:
-    faults, found, plan = [], certificate.found, finding.plan
-    again = record_of(finding, answers, found.time, found.folder)
+    faults, found, plan = [], certificate.found, proof.plan
+    again = record_of(proof, answers, found.time, found.folder)
     for name, value in again.to_dict().items():
         said = getattr(found, name)
         if said != value:
             faults.append(f"{CERTIFICATE} says {name} {said!r}, and the answers give {value!r}")
-    written = certificate_of(finding, answers, again, (certificate.file, certificate.before),
+    written = certificate_of(proof, answers, again, (certificate.file, certificate.before),
                              certificate.versions)  # fmt: skip
     for name, value in written.to_dict().items():
         if name != "found" and certificate.to_dict()[name] != value:
@@ -146,12 +146,12 @@ def _result_faults(
         faults.append(f"{ANSWERS} is not what {REVIEWS} gives: an answer is missing or changed")
     if certificate.versions.get("clusterkit") == clusterkit.__version__:
         page = folder / PAGE
-        html = certificate_html(folder, finding, answers, written)
+        html = certificate_html(folder, proof, answers, written)
         said = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
         if said != html:
             faults.append(f"{PAGE} is not the page that these files give")
     csv = _assignments(folder, plan)
-    return [*faults, *_label_faults(csv, certified_table(table, finding, answers), certificate)]
+    return [*faults, *_label_faults(csv, certified_table(table, proof, answers), certificate)]
 
 
 def _assignments(folder: Path, plan: Plan) -> Path:

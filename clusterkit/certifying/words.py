@@ -1,22 +1,22 @@
 """What a check will take and where it stands, in a line for a person."""
 
 from clusterkit.certifying.answers import Answers
-from clusterkit.certifying.finding import Finding
+from clusterkit.certifying.proof import Proof
 
 
-def effort_text(finding: Finding) -> str:
+def effort_text(proof: Proof) -> str:
     """Return what a check takes, in one line.
 
     It names the fewest answers for the first set and the most that the plan allows, with the labels
     that either may certify.
     """
-    plan = finding.plan
+    plan = proof.plan
     first, last = plan.sets[0], plan.sets[plan.listed_sets - 1]
     what = "images" if plan.by == "image" else "patients"
     asked = f"at most {100 * plan.max_error:g}% wrong, {plan.confidence:.0%} sure"
     if not plan.max_error:
         return f"{plan.images:,} answers, one for each label: only that can show that none is wrong"
-    fewest = finding.fewest(0)
+    fewest = proof.fewest(0)
     if plan.by == "group":
         return (f"all images of {fewest:,} {what} or more, up to {plan.budget:,} answers, for "
                 f"{first.labels:,} to {last.labels:,} labels ({asked})")  # fmt: skip
@@ -29,12 +29,12 @@ def effort_text(finding: Finding) -> str:
             f"{last.labels:,} of {plan.images:,} labels ({asked})")  # fmt: skip
 
 
-def answers_text(finding: Finding, answers: Answers) -> list[str]:
+def answers_text(proof: Proof, answers: Answers) -> list[str]:
     """Return lines on the answers: what counts, what does not and why, and what is missing."""
     sampled = int(answers.table["in_sample"].sum())
     lines = [f"{sampled:,} of the sample by {', '.join(answers.readers) or 'nobody'}"]
-    if finding.waiting:
-        lines.append(f"{finding.waiting:,} do not count yet: an image drawn before them is not "
+    if proof.waiting:
+        lines.append(f"{proof.waiting:,} do not count yet: an image drawn before them is not "
                      "answered")  # fmt: skip
     if answers.older:
         lines.append(f"{answers.older:,} rows are older than the sample and do not count: their "
@@ -48,10 +48,10 @@ def answers_text(finding: Finding, answers: Answers) -> list[str]:
     if disputed:
         lines.append(f"{disputed:,} are disputed between readers and count as different until a "
                      "third answer settles them")  # fmt: skip
-    if finding.certified is None:
-        needed = finding.needed(0)
-        unit = "patients" if finding.plan.by == "group" else "answers"
+    if proof.certified is None:
+        needed = proof.needed(0)
+        unit = "patients" if proof.plan.by == "group" else "answers"
         if needed is not None:
             lines.append(f"{needed:,} more agreeing {unit} would certify "
-                         f"{finding.plan.sets[0].labels:,} labels")  # fmt: skip
+                         f"{proof.plan.sets[0].labels:,} labels")  # fmt: skip
     return lines

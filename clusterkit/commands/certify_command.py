@@ -119,16 +119,16 @@ def certify(
 def _lines(run: "Run", done: "Certification", reviews: tuple[Path, ...]) -> list[str]:
     from clusterkit.certifying.words import answers_text, effort_text
 
-    lines = [f"takes      {effort_text(done.finding)}"] if not reviews else []
+    lines = [f"takes      {effort_text(done.proof)}"] if not reviews else []
     if done.answers is not None:
-        lines += [f"answers    {text}" for text in answers_text(done.finding, done.answers)]
+        lines += [f"answers    {text}" for text in answers_text(done.proof, done.answers)]
     if done.record is None:
         step = shlex.join(["clusterkit", "certify", "--run", str(run.path)])
         return [*lines, f"open       {done.page}", f"or         {step} --serve",
                 f"then       {step} --reviews reviews.csv"]  # fmt: skip
     return [
         *lines,
-        f"finding    {done.record.statement}",
+        f"result     {done.record.statement}",
         f"labels     {done.assignments}",
         f"print      {done.certificate}",
     ]
@@ -138,7 +138,7 @@ def _summary(done: "Certification") -> dict[str, Any]:
     from clusterkit.certifying.words import effort_text
 
     summary: dict[str, Any] = {"page": str(done.page), "sample": str(done.folder / "sample.csv"),
-                               "takes": effort_text(done.finding)}  # fmt: skip
+                               "takes": effort_text(done.proof)}  # fmt: skip
     if done.record is not None:
         summary |= {"certificate": str(done.certificate), "found": done.record.to_dict()}
     return summary
@@ -171,7 +171,7 @@ def _serve(run: "Run", done: "Certification", port: int | None, as_json: bool) -
         step = shlex.join(["clusterkit", "certify", "--run", str(run.path), "--reviews",
                            str(reviews.path)])  # fmt: skip
         print_summary(summary, as_json, [
-            f"takes      {effort_text(done.finding)}",
+            f"takes      {effort_text(done.proof)}",
             f"open       {url}",
             f"saved to   {reviews.path}",
             f"then       {step}",

@@ -26,9 +26,10 @@ def test_the_same_sample_comes_back_and_nothing_else_is_touched(batch):
     before = batch.csv.read_bytes()
     done = certify(batch.run, max_error=ERROR)
     files = {p.name: p.read_bytes() for p in batch.folder.iterdir() if p.is_file()}
-    assert done.record is None and done.certificate is None
+    assert done.record is None
+    assert done.certificate is None
     again = certify(batch.run)
-    assert again.finding.plan == done.finding.plan
+    assert again.proof.plan == done.proof.plan
     for name in ("plan.json", "sample.csv", "assignments.csv"):
         assert (batch.folder / name).read_bytes() == files[name]
     assert batch.csv.read_bytes() == before
@@ -37,20 +38,22 @@ def test_the_same_sample_comes_back_and_nothing_else_is_touched(batch):
 
 
 def test_answers_become_labels_and_a_certificate_that_can_be_computed_again(batch):
-    plan = certify(batch.run, max_error=ERROR).finding.plan
+    plan = certify(batch.run, max_error=ERROR).proof.plan
     ids = first(batch, plan.sets[0].units)
     wrong = ids[2:3]
     reviews = batch.write(batch.rows(ids, wrong=wrong))
     done = certify(batch.run, reviews=reviews)
     table = read_assignments(batch.csv).set_index("image_id")
     answered = table.loc[ids]
-    assert set(answered["status"]) == {"reviewed"} and set(answered["confidence"]) == {1.0}
+    assert set(answered["status"]) == {"reviewed"}
+    assert set(answered["confidence"]) == {1.0}
     assert table.loc[wrong[0], "predicted_label"] != batch.labels()[wrong[0]]
     assert batch.labels()[wrong[0]] in table.loc[wrong[0], "reason"]
     found = done.record
     assert certificate(batch) == found.to_dict()
     # All were checked: what is said of the set is exact.
-    assert found.certified and found.checked == found.population == plan.sets[0].units
+    assert found.certified
+    assert found.checked == found.population == plan.sets[0].units
     assert (found.different, found.bound_after) == (1.0, found.bound_before - 1)
     members = set(ids)
     left = read_assignments(batch.folder / "assignments.csv").set_index("image_id")
@@ -65,13 +68,15 @@ def test_answers_become_labels_and_a_certificate_that_can_be_computed_again(batc
 
 def test_the_rest_of_a_certified_set_is_assigned(batch):
     done = certify(batch.run, max_error=0.35)
-    needed = done.finding.fewest(0)
+    needed = done.proof.fewest(0)
     ids = first(batch, needed)
-    assert needed < done.finding.plan.sets[0].units
+    assert needed < done.proof.plan.sets[0].units
     record = certify(batch.run, reviews=batch.write(batch.rows(ids))).record
     table = read_assignments(batch.csv)
-    members = first(batch, 10_000) + [i for i in table["image_id"]]
-    assert record.certified and record.checked == needed and len(members) >= record.labels
+    members = first(batch, 10_000) + list(table["image_id"])
+    assert record.certified
+    assert record.checked == needed
+    assert len(members) >= record.labels
     counts = table["status"].value_counts()
     assert counts["reviewed"] == needed
     assert counts["assigned"] == record.labels - needed
@@ -83,11 +88,12 @@ def test_the_rest_of_a_certified_set_is_assigned(batch):
 
 def test_one_answer_fewer_certifies_nothing(batch):
     done = certify(batch.run, max_error=0.35)
-    ids = first(batch, done.finding.fewest(0) - 1)
+    ids = first(batch, done.proof.fewest(0) - 1)
     record = certify(batch.run, reviews=batch.write(batch.rows(ids))).record
     before = read_assignments(batch.folder / "assignments.csv").set_index("image_id")
     after = read_assignments(batch.csv).set_index("image_id")
-    assert not record.certified and record.labels == 0
+    assert not record.certified
+    assert record.labels == 0
     others = after.index.difference(ids)
     assert (after.loc[others, "status"] == before.loc[others, "status"]).all()
     assert (after.loc[ids, "status"] == "reviewed").all()
@@ -100,10 +106,10 @@ def test_only_what_was_drawn_before_an_open_one_counts(batch):
     certify(batch.run, max_error=ERROR)
     ids = first(batch, 12)
     done = certify(batch.run, reviews=batch.write(batch.rows([*ids[:4], *ids[5:]])))
-    assert (done.record.checked, done.finding.waiting) == (4, 7)
+    assert (done.record.checked, done.proof.waiting) == (4, 7)
     # The missing one comes later, and all count; the labels are made anew from the first ones.
     done = certify(batch.run, reviews=batch.write(batch.rows(ids)))
-    assert (done.record.checked, done.finding.waiting) == (12, 0)
+    assert (done.record.checked, done.proof.waiting) == (12, 0)
     assert verify(batch.folder).stands
 
 
@@ -111,8 +117,11 @@ def test_answers_that_are_not_of_the_sample_are_labels_and_prove_nothing(batch):
     done = certify(batch.run, max_error=0.35, budget=5)
     ids = first(batch, 5)
     table = read_assignments(batch.csv)
-    rest = [i for i, s in zip(table["image_id"], table["status"], strict=True)
-            if i not in set(batch.sample()["image_id"]) and s not in ("failed", "duplicate")]
+    rest = [
+        i
+        for i, s in zip(table["image_id"], table["status"], strict=True)
+        if i not in set(batch.sample()["image_id"]) and s not in ("failed", "duplicate")
+    ]
     assert rest
     done = certify(batch.run, reviews=batch.write(batch.rows([*ids, *rest[:3]])))
     assert (done.answers.outside, done.record.checked) == (3, 5)
@@ -125,7 +134,7 @@ def test_answers_from_before_the_sample_do_not_count(batch):
     ids = first(batch, 6)
     old = [row | {"time": "2001-01-01T00:00:00Z"} for row in batch.rows(ids[:2])]
     done = certify(batch.run, reviews=batch.write([*old, *batch.rows(ids[2:])]))
-    assert (done.answers.older, done.record.checked, done.finding.waiting) == (2, 0, 4)
+    assert (done.answers.older, done.record.checked, done.proof.waiting) == (2, 0, 4)
 
 
 def test_doubled_answers_count_once_and_disputed_ones_as_different(batch):
@@ -139,9 +148,11 @@ def test_doubled_answers_count_once_and_disputed_ones_as_different(batch):
     assert (done.record.checked, done.record.different) == (6, 1.0)
     assert done.record.readers == ["Dr A", "Dr B"]
     row = read_assignments(batch.csv).set_index("image_id").loc[ids[1]]
-    assert row["status"] == "review" and "Dr B" in row["reason"]
+    assert row["status"] == "review"
+    assert "Dr B" in row["reason"]
     saved = json.loads((batch.folder / "certificate.json").read_text())
-    assert saved["agreement"][0]["images"] == 3 and saved["disputed"] == 1
+    assert saved["agreement"][0]["images"] == 3
+    assert saved["disputed"] == 1
     third = batch.rows(ids[1:2], reviewer="Dr A", day=3)
     third[0]["note"] = "settled"
     done = certify(batch.run, reviews=batch.write([*rows, *other, *third]))
@@ -158,7 +169,8 @@ def test_what_nobody_can_tell_counts_as_different_and_is_no_label(batch):
     record = certify(batch.run, reviews=batch.write(rows)).record
     assert (record.different, record.cannot_tell) == (1.0, 1)
     row = read_assignments(batch.csv).set_index("image_id").loc[ids[2]]
-    assert row["status"] == "review" and "could not tell" in row["reason"]
+    assert row["status"] == "review"
+    assert "could not tell" in row["reason"]
     saved = json.loads((batch.folder / "certificate.json").read_text())
     assert saved["repeated"] == 1
     assert saved["repeated_same"] == (batch.labels()[ids[4]] == "rod")
@@ -171,7 +183,7 @@ def test_an_answer_that_is_taken_back_is_none(batch):
     undone = rows[1] | {"decision": "skip", "label": "", "note": "undone",
                         "time": "2099-01-02T00:00:00Z"}  # fmt: skip
     done = certify(batch.run, reviews=batch.write([*rows, undone]))
-    assert (done.record.checked, done.finding.waiting) == (1, 2)
+    assert (done.record.checked, done.proof.waiting) == (1, 2)
     assert json.loads((batch.folder / "certificate.json").read_text())["undone"] == 1
 
 
@@ -180,7 +192,8 @@ def test_more_answers_go_on_with_the_same_sample(batch):
     ids = batch.sample()["image_id"].tolist()
     long = certify(batch.run, budget=20)
     longer = batch.sample()["image_id"].tolist()
-    assert long.finding.plan.key == short.finding.plan.key and len(longer) > len(ids)
+    assert long.proof.plan.key == short.proof.plan.key
+    assert len(longer) > len(ids)
     assert [i for i in longer if i in set(ids)] == ids
     with pytest.raises(ClusterkitError, match="--budget 9 would be fewer"):
         certify(batch.run, budget=9)
@@ -188,14 +201,15 @@ def test_more_answers_go_on_with_the_same_sample(batch):
 
 def test_a_full_check_is_exact_and_an_error_of_0_needs_one(batch):
     done = certify(batch.run, max_error=0, budget=None)
-    plan = done.finding.plan
+    plan = done.proof.plan
     assert plan.budget == plan.images
     ids = batch.sample()["image_id"].tolist()
     assert len(ids) == plan.images
     nearly = certify(batch.run, reviews=batch.write(batch.rows(ids[:-1])))
     assert not nearly.record.certified or nearly.record.checked == nearly.record.population
     done = certify(batch.run, reviews=batch.write(batch.rows(ids)))
-    assert done.record.certified and done.record.labels == plan.images
+    assert done.record.certified
+    assert done.record.labels == plan.images
     assert (done.record.bound_before, done.record.bound_after) == (0.0, 0.0)
     done = certify(batch.run, reviews=batch.write(batch.rows(ids, wrong=ids[-1:])))
     assert done.record.labels < plan.images
@@ -203,13 +217,14 @@ def test_a_full_check_is_exact_and_an_error_of_0_needs_one(batch):
 
 def test_patients_are_drawn_whole(batch):
     done = certify(batch.run, max_error=0.35, by="group")
-    plan, sample = done.finding.plan, batch.sample()
+    plan, sample = done.proof.plan, batch.sample()
     groups = read_assignments(batch.csv).set_index("image_id")["group"]
     assert plan.units == groups.loc[[*sample["image_id"]]].nunique() < plan.images
     units = sample.assign(group=groups.loc[[*sample["image_id"]]].to_numpy())
     assert (units.groupby("unit")["group"].nunique() == 1).all()
     done = certify(batch.run, reviews=batch.write(batch.rows(sample["image_id"])))
-    assert done.record.certified and done.record.unit == "group"
+    assert done.record.certified
+    assert done.record.unit == "group"
     assert verify(batch.folder).stands
 
 
@@ -221,10 +236,10 @@ def test_labels_that_changed_since_are_refused_and_drawn_anew(batch):
     sure = table.index[table["status"].isin(["review", "assigned"])][0]
     table.loc[sure, "confidence"] /= 2
     write_assignments(table, batch.csv)
-    with pytest.raises(ClusterkitError, match="is not what the sample .* was drawn from.*--fresh"):
+    with pytest.raises(ClusterkitError, match=r"is not what the sample .* was drawn from.*--fresh"):
         certify(batch.run)
     done = certify(batch.run, fresh=True, max_error=ERROR)
-    assert done.finding.plan.version == 2
+    assert done.proof.plan.version == 2
     # Nobody knows what the new order will be before the labels are there.
     assert batch.sample()["image_id"].tolist() != before
     assert (batch.run / "certify-1" / "plan.json").is_file()

@@ -22,7 +22,7 @@ from clusterkit.methods.nested_sets import NestedSets
 
 
 @dataclass(frozen=True)
-class Finding:
+class Proof:
     """The state of all sets after the answers so far.
 
     Attributes
@@ -130,7 +130,7 @@ class Finding:
         )
 
 
-def find(plan: Plan, population: Population, sets: NestedSets, answers: Answers | None) -> Finding:
+def prove(plan: Plan, population: Population, sets: NestedSets, answers: Answers | None) -> Proof:
     """Test the nested sets by the answers of the sample."""
     wrong = np.full(len(population), np.nan)
     cannot_tell = np.zeros(len(population), dtype=bool)
@@ -147,7 +147,7 @@ def find(plan: Plan, population: Population, sets: NestedSets, answers: Answers 
         outside = answers.table["image_id"][~answers.table["in_sample"].to_numpy(dtype=bool)]
         sampled[population.table["image_id"].isin(outside)] = np.nan
     states = _states(plan, population, sets, sampled)
-    return Finding(plan, population, sets, states, wrong, cannot_tell)
+    return Proof(plan, population, sets, states, wrong, cannot_tell)
 
 
 def _states(
