@@ -22,6 +22,7 @@ _STYLES = ("common", "page")
 
 _PICTURES = ("thumb", "full", "classifier_cam", "cam", "own_cam")
 
+
 @dataclass(frozen=True)
 class Match:
     """Labelled image that a card's image was compared with.

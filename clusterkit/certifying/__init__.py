@@ -1,1 +1,1 @@
-"""A certificate for one batch: images drawn at random, asked of people, and what their answers prove."""
+"""A certificate for one batch: images drawn at random, and what people's answers to them prove."""

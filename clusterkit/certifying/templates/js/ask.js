@@ -136,7 +136,7 @@ function answer(decision, label, words = "") {
     now.undone = -1;
   }
   now.last = { kind: now.kind, number: now.number };
-  say(`${words || label}. u takes it back.`);
+  say(`Answered: ${words || label}. Undo takes it back.`);
   advance();
 }
 

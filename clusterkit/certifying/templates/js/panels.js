@@ -49,7 +49,6 @@ function practised(word) {
   const { label } = current();
   now.naming = false;
   now.feedback = word === label ? `${word}: so it is labelled.` : `You said ${word}. It is labelled ${label}.`;
-  say(now.feedback);
   redraw();
   find("next-practice").focus();
 }
@@ -74,6 +73,7 @@ function goOn() {
 }
 
 function openEnd() {
+  say("");
   Object.assign(now, { mode: "end", number: -1, undone: -1 });
   redraw();
   find("end-title").focus();
@@ -88,7 +88,7 @@ function endTitle(state) {
 
 function drawEnd(state) {
   find("end-title").textContent = endTitle(state);
-  find("end-line").textContent = lineText(state);
+  find("end-line").textContent = state.certified ? `${certifiedText(state.certified - 1)}.` : lineText(state);
   const shown = [...said.last.values()].filter((row) => /(^|; )label shown/.test(row.note)).length;
   const facts = readers().map(({ seat, name, answers }) => [name, [plural(answers, "image") + " answered", consistencyText(seat),
     said.undone.get(seat) ? `${count(said.undone.get(seat))} undone` : ""].filter(Boolean).join(" · ")]);
@@ -101,7 +101,7 @@ function drawEnd(state) {
   const second = roleOf() === "second";
   const open = !second && state.next >= 0;
   find("end-on").hidden = !open;
-  find("end-on").textContent = state.certified && state.within ? `Go on: ${plural(state.more, "more agreeing answer")} for ${count(data.sets[state.certified].labels)} labels` : "Go on: each further answer narrows what is supported";
+  find("end-on").textContent = open && state.certified && state.within ? `Go on: ${plural(state.more, "more agreeing answer")} for ${count(data.sets[state.certified].labels)} labels` : "Go on: each further answer narrows what is supported";
   find("end-finish").hidden = kept.finished || second;
   find("end-more").hidden = !kept.finished && !second && open;
   find("end-save").hidden = served;
@@ -134,7 +134,7 @@ function drawDifferences() {
     }
     const row = said.last.get(image.image_id);
     const text = unsettled().includes(number) ? saidText(number) : wordOf(row);
-    box.append(make("figcaption", "", `${text}; set: ${image.predicted_label || "nothing"}`), make("figcaption", "soft", image.image));
+    box.append(make("figcaption", "", `answer ${text}, label ${image.predicted_label || "none"}`), make("figcaption", "soft", image.image));
     return box;
   }));
 }
