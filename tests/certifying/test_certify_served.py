@@ -1,6 +1,7 @@
-"""The certify page from a server: answers are in reviews.csv at once, and none is lost or doubled."""
+"""The certify page from a server: answers are in reviews.csv at once, none lost, none doubled."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -134,7 +135,7 @@ def test_two_readers_side_by_side(visit, served, page):
     second.wait("#end-title", "second reading is done")
     found = rows_of(served, 6)
     assert found["reviewer"].tolist() == ["Dr A"] * 3 + ["Dr B"] * 3
-    # The first reader's line has heard of it: a disagreement counts as different until it is settled.
+    # The first reader's page hears of it: until it is settled, a disagreement is a difference.
     first.tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     first.wait("#counts", "1 different")
     second.wait("#settle", "Settle 1 disagreement")
@@ -147,8 +148,8 @@ def test_two_readers_side_by_side(visit, served, page):
 
 
 def test_a_refused_row_is_said(browser, served, page):
-    served.assigned.table.drop(index=1, inplace=True)
-    served.assigned.table.reset_index(drop=True, inplace=True)
+    table = served.assigned.table.drop(index=1).reset_index(drop=True)
+    served.assigned = replace(served.assigned, table=table)
     context = browser.new_context()
     tab = Plain(context, served.start())
     begin(tab)
