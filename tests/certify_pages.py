@@ -18,6 +18,7 @@ from clusterkit.certifying.certify_page import (
     render_certify_page,
 )
 from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.reviews import REVIEW_COLUMNS
 
 CLASSES = ["dots", "ring"]
 
@@ -124,3 +125,49 @@ def serving(folder: Path, page: CertifyPage, truth: dict[int, str] | None = None
         yield served
     finally:
         served.stop()
+
+
+def other(label: str) -> str:
+    return CLASSES[1 - CLASSES.index(label)]
+
+
+def seen(tab) -> int:
+    """Wait until an image has been there long enough to be answered; its number in the sample."""
+    tab.tab.locator('#stage[data-seen^="a0"]').wait_for()
+    tab.tab.wait_for_timeout(270)
+    return int(tab.tab.get_attribute("#stage", "data-seen")[1:], 16)
+
+
+def begin(tab, name: str = "Dr A") -> None:
+    tab.tab.fill("#reader", name)
+    tab.press("Enter")
+
+
+def key_of(label: str) -> str:
+    return str(CLASSES.index(label) + 1)
+
+
+def answer(tab, page: CertifyPage, key: str | None = None) -> int:
+    """Answer the image that is asked, as it is labelled or with a key; its number."""
+    number = seen(tab)
+    tab.press(key or key_of(page.images[number].predicted_label))
+    return number
+
+
+def write_answers(path: Path, page: CertifyPage, said: dict[int, str], reader: str) -> Path:
+    """Write a reviews.csv of answers, a minute apart: label by number of the image."""
+    rows = []
+    for minute, (number, label) in enumerate(said.items()):
+        image = page.images[number]
+        decision = "accept" if label == image.predicted_label else "relabel"
+        rows.append([image.image_id, image.image, label, decision, reader,
+                     f"2026-11-20T{8 + minute // 60:02}:{minute % 60:02}:00.000Z", "",
+                     page.fingerprint])  # fmt: skip
+    columns = [*REVIEW_COLUMNS, "assignments"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+    return path
+
+
+def load(tab, path: Path) -> None:
+    tab.tab.set_input_files("#file", path)
+    tab.wait("section:not([hidden]) > .said, section:not([hidden]) .answers > .said", path.name)

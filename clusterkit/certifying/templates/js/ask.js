@@ -136,7 +136,7 @@ function answer(decision, label, words = "") {
     now.undone = -1;
   }
   now.last = { kind: now.kind, number: now.number };
-  say(`${words || label}. u takes it back.`);
+  say(`Answered: ${words || label}. Undo takes it back.`);
   advance();
 }
 
@@ -162,6 +162,10 @@ function answerNo() {
 // The last answer of this reader is asked once more; what was written stays, and a row says that it was taken back.
 function undo() {
   if (now.mode === "practice") return say("Practice does not count: there is nothing to take back.");
+  if (now.naming) {
+    now.naming = false;
+    return redraw();
+  }
   if (now.last?.kind === "repeat" && now.kind !== "repeat") {
     Object.assign(now, { again: now.last.number, last: null });
     return advance();

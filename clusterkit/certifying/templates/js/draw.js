@@ -3,7 +3,8 @@ const SCREENS = ["intro", "paused", "end", "work"];
 
 function showScreen(name) {
   for (const screen of SCREENS) find(screen).hidden = screen !== name;
-  for (const id of ["pause", "undo"]) find(id).hidden = name !== "work";
+  find("pause").hidden = name !== "work";
+  find("undo").hidden = now.mode !== "ask";
 }
 
 function redraw() {

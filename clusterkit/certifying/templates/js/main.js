@@ -4,7 +4,7 @@ const labelSearch = searched ? combobox(find("label-text"), find("label-found"),
 const pressed = {
   start: () => start(roleOf()), second: () => start("second"), pause, undo, "go-on": goOn, export: exportReviews, "end-export": exportReviews,
   "unkept-export": exportReviews, "show-label": showLabel, note: openNote, examples: openTypical, none: noneOfThese, "cannot-tell": cannotTell,
-  "end-on": endGoOn, "end-finish": finish, "end-undo": undo, settle, "change-reader": changeReader, "next-practice": () => practise(now.number + 1),
+  "end-on": endGoOn, "end-finish": finish, "end-undo": undo, settle, stop: openEnd, "change-reader": changeReader, "next-practice": () => practise(now.number + 1),
   "skip-practice": () => practise(data.practice.length),
 };
 for (const [id, work] of Object.entries(pressed)) find(id).addEventListener("click", work);

@@ -49,7 +49,6 @@ function practised(word) {
   const { label } = current();
   now.naming = false;
   now.feedback = word === label ? `${word}: so it is labelled.` : `You said ${word}. It is labelled ${label}.`;
-  say(now.feedback);
   redraw();
   find("next-practice").focus();
 }
@@ -74,6 +73,7 @@ function goOn() {
 }
 
 function openEnd() {
+  say("");
   Object.assign(now, { mode: "end", number: -1, undone: -1 });
   redraw();
   find("end-title").focus();
@@ -83,12 +83,12 @@ function endTitle(state) {
   if (now.settling) return "All disagreements are settled";
   if (roleOf() === "second") return "The second reading is done";
   if (state.certified) return state.all ? "Certified: the whole batch" : "Certified";
-  return "Not certified within the budget";
+  return state.within ? "Not certified yet" : "Not certified within the budget";
 }
 
 function drawEnd(state) {
   find("end-title").textContent = endTitle(state);
-  find("end-line").textContent = lineText(state);
+  find("end-line").textContent = state.certified ? `${certifiedText(state.certified - 1)}.` : lineText(state);
   const shown = [...said.last.values()].filter((row) => /(^|; )label shown/.test(row.note)).length;
   const facts = readers().map(({ seat, name, answers }) => [name, [plural(answers, "image") + " answered", consistencyText(seat),
     said.undone.get(seat) ? `${count(said.undone.get(seat))} undone` : ""].filter(Boolean).join(" · ")]);
@@ -101,7 +101,8 @@ function drawEnd(state) {
   const second = roleOf() === "second";
   const open = !second && state.next >= 0;
   find("end-on").hidden = !open;
-  find("end-on").textContent = state.certified && state.within ? `Go on: ${plural(state.more, "more agreeing answer")} for ${count(data.sets[state.certified].labels)} labels` : "Go on: each further answer narrows what is supported";
+  find("end-on").textContent = open && state.certified && state.within ? `Go on: ${plural(state.more, "more agreeing answer")} for ${count(data.sets[state.certified].labels)} labels`
+    : state.within ? "Go on" : "Go on: each further answer narrows what is supported";
   find("end-finish").hidden = kept.finished || second;
   find("end-more").hidden = !kept.finished && !second && open;
   find("end-save").hidden = served;
@@ -120,8 +121,11 @@ function drawAgreement() {
 
 // What the model said, beside what the reader said: only now.
 function drawDifferences() {
-  const numbers = differing();
-  find("differences-title").textContent = numbers.length ? `${plural(numbers.length, "answer")} that ${numbers.length === 1 ? "is" : "are"} not the label` : "Every answer is the label that was set";
+  const open = unsettled().length;
+  const numbers = open ? [] : differing();
+  find("differences").hidden = open > 0;
+  if (open) find("differences-title").textContent = "Settle what two readers say differently: then the labels that were set are shown";
+  else find("differences-title").textContent = numbers.length ? `${plural(numbers.length, "answer")} that ${numbers.length === 1 ? "is" : "are"} not the label` : "Every answer is the label that was set";
   find("differences").replaceChildren(...numbers.map((number) => {
     const image = data.images[number];
     const box = make("figure");
@@ -132,9 +136,8 @@ function drawDifferences() {
       picture.src = image.picture;
       box.append(picture);
     }
-    const row = said.last.get(image.image_id);
-    const text = unsettled().includes(number) ? saidText(number) : wordOf(row);
-    box.append(make("figcaption", "", `${text}; set: ${image.predicted_label || "nothing"}`), make("figcaption", "soft", image.image));
+    const word = wordOf(said.last.get(image.image_id));
+    box.append(make("figcaption", "", `answer ${word}, label ${image.predicted_label || "none"}`), make("figcaption", "soft", image.image));
     return box;
   }));
 }

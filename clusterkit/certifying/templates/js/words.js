@@ -36,6 +36,7 @@ function certifiedText(set) {
 function supportedText({ states: [{ losses, population }] }) {
   if (!losses.length) return "Nothing is known of the others yet.";
   const bound = upperBound(losses, population, plan.level, plan.whole, plan.bet);
+  if (bound >= population) return "The answers so far support nothing less.";
   if (data.unit === "group")
     return `What is supported: of the ${labelsOf(0)} at most ${of100(Math.ceil(1e4 * bound / population) / 1e4)} were wrong, on average over the patients (${sure}).`;
   return `What is supported: of ${labelsOf(0)} at most ${count(bound)} were wrong as set, ${of100(Math.ceil(1e3 * bound / population) / 1e3)} (${sure}).`;
@@ -52,6 +53,13 @@ function lineText(state) {
 
 // Of the set that is asked about, or of the last one.
 function drawLine(state) {
+  // What the first reader or the model said must not be read off the line.
+  const blind = now.mode === "ask" && roleOf() === "second" && !now.settling;
+  for (const id of ["bar", "bar-ends"]) find(id).hidden = blind;
+  if (blind) {
+    find("line").textContent = "Second reading: what comes of it is shown at the end.";
+    return;
+  }
   find("line").textContent = lineText(state);
   const set = Math.min(state.certified, data.sets.length - 1);
   const numbers = data.images.flatMap((image, number) => (image.set <= set && lossOf(number) !== undefined ? [number] : []));
