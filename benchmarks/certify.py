@@ -12,6 +12,9 @@ in 20 random orders each. Printed and written (CSV):
 * shifted: the same of batches with a class that nobody labelled, and darker or brighter ones;
 * answers: that certify an error-free set, beside the least possible.
 
+With ``--variants`` only: coverage if images are drawn with unequal probabilities or losses are
+forecast (`benchmarks.certify_variants`).
+
     CLUSTERKIT_DATA=… python -m benchmarks.certify --out certify.csv
 """
 
@@ -24,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.certify_variants import VARIANTS, walk_variant
 from benchmarks.peers import oracle_coverage
 from benchmarks.protocol import SETS, Features, data_folder, draw_without, score_rest
 from clusterkit import read_manifest
@@ -241,6 +245,20 @@ def coverages(kept: list[tuple[dict, Batch]], orders: int) -> Iterator[dict]:
                                       "coverage": part, "oracle": oracle}  # fmt: skip
 
 
+def variants(kept: list[tuple[dict, Batch]], orders: int) -> Iterator[dict]:
+    """Yield what other ways to draw and to bet certify, on the same predictions."""
+    for cell, batch in kept:
+        for error in () if cell["shift"] else ERRORS:
+            for name, variant in VARIANTS.items():
+                for order in range(orders):
+                    seed = [cell["seed"], order]
+                    parts, false = walk_variant(
+                        batch.confidence, batch.right, error, LEVEL, variant, BUDGETS, seed
+                    )
+                    columns = {f"after {n}": part for n, part in zip(BUDGETS, parts, strict=True)}
+                    yield cell | {"E": error, "variant": name, "false": false} | columns
+
+
 def least_answers(population: int, error: float) -> int:
     """Return the fewest checked labels, fixed before, that could certify an error-free set."""
     most = int(null_total(population, error)) - 1
@@ -254,6 +272,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("certify.csv"))
     parser.add_argument("--cache", type=Path, help="folder where predictions are kept")
     parser.add_argument("--quick", action="store_true", help="fewer draws, orders and batches")
+    parser.add_argument("--variants", action="store_true", help="only: other ways to draw")
     options = parser.parse_args()
     if options.cache:
         options.cache.mkdir(parents=True, exist_ok=True)
@@ -261,6 +280,13 @@ def main() -> None:
     began = time.monotonic()
     kept = list(batches(options.sets, draws, options.cache))
     print(f"{len(kept)} batches predicted in {time.monotonic() - began:.0f} s")
+    if options.variants:
+        table = pd.DataFrame(variants(kept, orders))
+        table.to_csv(options.out, index=False)
+        columns = [*(f"after {n}" for n in BUDGETS), "false"]
+        print(table.groupby(["set", "k", "E", "variant"], sort=False)[columns].mean().round(3)
+              .to_string())  # fmt: skip
+        return
     coverage = pd.DataFrame(coverages(kept, orders))
     coverage.to_csv(options.out, index=False)
     summary = coverage.groupby(["set", "k", "unit", "E", "answers"])[["coverage", "oracle"]].mean()
