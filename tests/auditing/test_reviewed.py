@@ -17,7 +17,7 @@ from clusterkit.auditing.paper import Paper
 from clusterkit.auditing.sheet import draw_sheet
 from clusterkit.auditing.sheet_contents import gather
 from clusterkit.config import override
-from clusterkit.formats.known_images import clusters_fingerprint
+from clusterkit.formats.known_images import OPEN, clusters_fingerprint
 from clusterkit.formats.reviews import read_reviews
 from clusterkit.inference.predictor import Predictor
 from tests.certified import STATEMENT, certified_run
@@ -45,6 +45,10 @@ def test_a_card_says_who_said_so_and_no_percentage():
     numbers = replace(one, reason="Confidence 0.54 is below 0.93.")
     assert "%" not in " ".join([card_words(numbers, ShownRecord(40)).sure, words.why])
     assert card_words(numbers, ShownRecord(40)).why == ""
+    back = card(0, reason="not certified: less sure than 61.0%", cluster=None)
+    words = card_words(back, ShownRecord(40))
+    assert words.sure == "Not among the certified labels (50%): dots?"
+    assert words.why == ""
 
 
 def test_the_finding_stands_first_and_leads_to_the_certificate(checked):
@@ -72,6 +76,7 @@ def test_what_was_not_certified_says_so_and_no_other_place_is_led_to(run, checke
     batch = read_batch(run, copy / "assignments.csv")
     found = replace(batch.certificate, certified=False)
     assert found.words == f"Not certified. {STATEMENT}"
+    assert replace(found, statement=found.words).words == found.words
     assert batch.certificate_page == copy / "certify" / "certificate.html"
     (tmp_path / "certificate.html").touch()
     for folder in ("", "nowhere", str(tmp_path), "certify\x00", "certify\n"):
@@ -111,8 +116,8 @@ def test_clusters_are_what_still_needs_a_person(run, checked):
     assert sum(one.labelled for one in found) > 0
     assert set(typical_rows(batch)) <= set(open_.index)
     data = data_of(page)
-    assert data["fingerprint"] == clusters_fingerprint(open_)
     assert data["fingerprint_before"] == clusters_fingerprint(table)
+    assert data["fingerprint"] == clusters_fingerprint(table) + OPEN
     # None has a tile either.
     few = audit(copy, out=copy.parent / "few", config=override(run.config, audit__limit=2))
     tiles = [tile for cluster in data_of(few)["clusters"] for tile in cluster["tiles"]]
