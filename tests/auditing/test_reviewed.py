@@ -7,9 +7,10 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from clusterkit import audit
+from clusterkit import audit, read_manifest
 from clusterkit.auditing.batch import choose_rows, clusters_of, read_batch, typical_rows
 from clusterkit.auditing.card_words import ShownRecord, card_words
 from clusterkit.auditing.page import Cluster
@@ -20,6 +21,7 @@ from clusterkit.config import override
 from clusterkit.formats.known_images import OPEN, clusters_fingerprint
 from clusterkit.formats.reviews import read_reviews
 from clusterkit.inference.predictor import Predictor
+from clusterkit.reviewing import apply_reviews
 from tests.certified import STATEMENT, certified_run
 from tests.pages import card, data_of, write_page
 
@@ -124,6 +126,27 @@ def test_clusters_are_what_still_needs_a_person(run, checked):
     assert {tile["status"] for tile in tiles} <= {"review", "novel"}
     assert len(tiles) > 0
     assert "reviewed" in set(table["status"].iloc[choose_rows(table, len(table) // 2, 0)])
+
+
+def test_the_answers_are_labels_of_the_next_fit_each_once(checked, sample, config):
+    copy, table, _ = checked
+    path = copy / "reviews.csv"
+    own = pd.read_csv(path, dtype=str)
+    # Answers may be written without their label: the table has it.
+    own["label"] = own["label"].where(own["decision"] == "relabel")
+    cluster = table["cluster"].dropna().iloc[0]
+    named = pd.DataFrame([[f"cluster:{cluster}", "odd", "relabel", clusters_fingerprint(table)]],
+                         columns=[*own.columns[:3], "assignments"])  # fmt: skip
+    pd.concat([own, own[:2], named]).to_csv(copy / "more.csv", index=False)
+    manifest = read_manifest(sample / "labels.csv", config)
+    for file, others in ((path, set()), (copy / "more.csv", {f"cluster:{cluster}"})):
+        after = apply_reviews(manifest, [file], sample).manifest
+        assert not after["image_id"].duplicated().any()
+        added = after[after["provenance"] == "reviewed"].set_index("image_id")
+        answered = table[table["status"] == "reviewed"].set_index("image_id")
+        assert added["label"].to_dict() == answered["predicted_label"].to_dict()
+        assert len(added) == len(own)
+        assert set(after["provenance"]) - {"given", "reviewed"} == others
 
 
 @pytest.fixture(scope="module")
