@@ -30,7 +30,8 @@ _LEVEL = 0.95
 
 _NEAR = re.compile(r"Near duplicate \([\d.]+\) of ")
 # What follows is about numbers of the table; a card says it in words of its own.
-_NUMBERS = re.compile(r"(Confidence \d|Unlike every labelled image|The same file as the labelled)")
+_NUMBERS = re.compile(r"(Confidence \d|Unlike every labelled image|The same file as the labelled|"
+                      r"not certified: less sure than )")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,8 @@ def _sure(card: "Card", labels: list[str], record: ShownRecord) -> str:
 def _lead(reason: str) -> str:
     if "unlike" in reason:
         return "Perhaps a new kind"
+    if reason.startswith("not certified"):
+        return "Not among the certified labels"
     if "nothing can be promised" in reason or "nothing is promised" in reason:
         return "Nothing can be promised yet"
     return "Not sure enough"
@@ -201,6 +204,7 @@ def _why(card: "Card") -> str:
     if card.status == "failed":
         return card.reason
     own = _NUMBERS.split(card.reason)[0].strip()
+    own = own[:1].upper() + own[1:]
     parts = [_NEAR.sub("Almost the same picture as ", own)] if own else []
     if card.status == "assigned" and card.nearest_label not in ("", card.predicted_label):
         parts.append(f"The nearest labelled image is labelled {card.nearest_label}.")

@@ -131,7 +131,7 @@ class Summary:
     fingerprint : str
         Of the clusters; rows about them carry it. See `known_images.clusters_fingerprint`.
     fingerprint_before : str
-        The same before images of them got labels; "": none did.
+        Of rows of before images of them got labels; "": none did.
     classes : list of str
     clusters : list of Cluster
     counts : dict

@@ -11,7 +11,7 @@ from clusterkit.auditing.checks import CamChecks
 from clusterkit.auditing.page import Summary, Tile
 from clusterkit.data.imageio.greys import describe
 from clusterkit.formats.assignments import STATUSES
-from clusterkit.formats.known_images import clusters_fingerprint, open_members
+from clusterkit.formats.known_images import OPEN, clusters_fingerprint, open_members
 from clusterkit.formats.run import Run
 from clusterkit.formats.run_info import describe_test
 from clusterkit.methods.calibration import Calibration
@@ -79,16 +79,18 @@ def summarise(
         Of `Tiles.draw`.
     """
     counts = batch.table["status"].value_counts()
-    now, before = clusters_fingerprint(open_members(batch.table)), clusters_fingerprint(batch.table)
+    whole, clusters = clusters_fingerprint(batch.table), clusters_of(batch, chosen, tiles)
+    # Rows of this page are about what its clusters show.
+    partly = len(open_members(batch.table)) < int(batch.table["cluster"].notna().sum())
     return Summary(
         title="clusterkit audit",
         run=run.path.name,
         created=run.info.created,
         key=batch.key,
-        fingerprint=now,
-        fingerprint_before="" if now == before else before,
+        fingerprint=whole + OPEN if partly else whole,
+        fingerprint_before=whole if partly else "",
         classes=_labels(run, batch),
-        clusters=clusters_of(batch, chosen, tiles),
+        clusters=clusters,
         # Without a check nobody looks for what a check labelled.
         counts={s: int(counts.get(s, 0)) for s in STATUSES if s != "reviewed" or s in counts},
         promise=batch.promise,

@@ -68,6 +68,6 @@ class CertificateRecord(JsonRecord):
     @property
     def words(self) -> str:
         """The finding, as it stands where a promise stands."""
-        if self.certified:
+        if self.certified or self.statement.startswith("Not certified"):
             return self.statement
         return f"Not certified. {self.statement}".strip()

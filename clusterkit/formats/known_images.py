@@ -14,6 +14,8 @@ from clusterkit.errors import DataError, shown
 
 # Statuses of an image that has a label of its own.
 SETTLED = ("assigned", "reviewed")
+# After the fingerprint in rows about the members of a cluster that have none.
+OPEN = "-open"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Assigned:
 
     @cached_property
     def open_fingerprint(self) -> str:
-        """That of the clusters without what has a label since: see `open_members`."""
-        return clusters_fingerprint(open_members(self.table))
+        """What a row says that is about the members without a label alone: see `open_members`."""
+        return self.fingerprint + OPEN
 
     @cached_property
     def answered(self) -> set[str]:
@@ -74,7 +76,7 @@ def open_members(table: pd.DataFrame) -> pd.DataFrame:
 
     `certify` labels some and leaves them the number of their cluster, so that what was said of
     the cluster before holds. What is said after it is about the others, which is all that a page
-    shows of the cluster then; the two have fingerprints of their own.
+    shows of the cluster then; to the fingerprint of such rows `OPEN` is appended.
 
     Parameters
     ----------
@@ -176,7 +178,7 @@ class KnownImages:
                 f"{have}; correct the number or remove the row"
             )
         members = self.members[number]
-        is_open = assignments == self.assigned.open_fingerprint != self.assigned.fingerprint
+        is_open = assignments == self.assigned.open_fingerprint
         images = self.assigned.table["image"]
         # Numbers mean something in one assignments.csv only; an image of the cluster tells.
         if image and image not in {images.iloc[p] for _, p in members}:

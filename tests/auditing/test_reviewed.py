@@ -7,9 +7,10 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from clusterkit import audit
+from clusterkit import audit, read_manifest
 from clusterkit.auditing.batch import choose_rows, clusters_of, read_batch, typical_rows
 from clusterkit.auditing.card_words import ShownRecord, card_words
 from clusterkit.auditing.page import Cluster
@@ -17,9 +18,10 @@ from clusterkit.auditing.paper import Paper
 from clusterkit.auditing.sheet import draw_sheet
 from clusterkit.auditing.sheet_contents import gather
 from clusterkit.config import override
-from clusterkit.formats.known_images import clusters_fingerprint
+from clusterkit.formats.known_images import OPEN, clusters_fingerprint
 from clusterkit.formats.reviews import read_reviews
 from clusterkit.inference.predictor import Predictor
+from clusterkit.reviewing import apply_reviews
 from tests.certified import STATEMENT, certified_run
 from tests.pages import card, data_of, write_page
 
@@ -45,6 +47,10 @@ def test_a_card_says_who_said_so_and_no_percentage():
     numbers = replace(one, reason="Confidence 0.54 is below 0.93.")
     assert "%" not in " ".join([card_words(numbers, ShownRecord(40)).sure, words.why])
     assert card_words(numbers, ShownRecord(40)).why == ""
+    back = card(0, reason="not certified: less sure than 61.0%", cluster=None)
+    words = card_words(back, ShownRecord(40))
+    assert words.sure == "Not among the certified labels (50%): dots?"
+    assert words.why == ""
 
 
 def test_the_finding_stands_first_and_leads_to_the_certificate(checked):
@@ -72,6 +78,7 @@ def test_what_was_not_certified_says_so_and_no_other_place_is_led_to(run, checke
     batch = read_batch(run, copy / "assignments.csv")
     found = replace(batch.certificate, certified=False)
     assert found.words == f"Not certified. {STATEMENT}"
+    assert replace(found, statement=found.words).words == found.words
     assert batch.certificate_page == copy / "certify" / "certificate.html"
     (tmp_path / "certificate.html").touch()
     for folder in ("", "nowhere", str(tmp_path), "certify\x00", "certify\n"):
@@ -111,14 +118,35 @@ def test_clusters_are_what_still_needs_a_person(run, checked):
     assert sum(one.labelled for one in found) > 0
     assert set(typical_rows(batch)) <= set(open_.index)
     data = data_of(page)
-    assert data["fingerprint"] == clusters_fingerprint(open_)
     assert data["fingerprint_before"] == clusters_fingerprint(table)
+    assert data["fingerprint"] == clusters_fingerprint(table) + OPEN
     # None has a tile either.
     few = audit(copy, out=copy.parent / "few", config=override(run.config, audit__limit=2))
     tiles = [tile for cluster in data_of(few)["clusters"] for tile in cluster["tiles"]]
     assert {tile["status"] for tile in tiles} <= {"review", "novel"}
     assert len(tiles) > 0
     assert "reviewed" in set(table["status"].iloc[choose_rows(table, len(table) // 2, 0)])
+
+
+def test_the_answers_are_labels_of_the_next_fit_each_once(checked, sample, config):
+    copy, table, _ = checked
+    path = copy / "reviews.csv"
+    own = pd.read_csv(path, dtype=str)
+    # Answers may be written without their label: the table has it.
+    own["label"] = own["label"].where(own["decision"] == "relabel")
+    cluster = table["cluster"].dropna().iloc[0]
+    named = pd.DataFrame([[f"cluster:{cluster}", "odd", "relabel", clusters_fingerprint(table)]],
+                         columns=[*own.columns[:3], "assignments"])  # fmt: skip
+    pd.concat([own, own[:2], named]).to_csv(copy / "more.csv", index=False)
+    manifest = read_manifest(sample / "labels.csv", config)
+    for file, others in ((path, set()), (copy / "more.csv", {f"cluster:{cluster}"})):
+        after = apply_reviews(manifest, [file], sample).manifest
+        assert not after["image_id"].duplicated().any()
+        added = after[after["provenance"] == "reviewed"].set_index("image_id")
+        answered = table[table["status"] == "reviewed"].set_index("image_id")
+        assert added["label"].to_dict() == answered["predicted_label"].to_dict()
+        assert len(added) == len(own)
+        assert set(after["provenance"]) - {"given", "reviewed"} == others
 
 
 @pytest.fixture(scope="module")

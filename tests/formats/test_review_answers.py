@@ -211,20 +211,22 @@ def test_what_is_said_of_a_cluster_after_a_check_is_about_the_others(tmp_path):
     status = ["reviewed", "assigned", *["review"] * (len(TABLE) - 2)]
     checked = TABLE.assign(predicted_label=labels, status=status)
     assigned = Assigned(checked, tmp_path, "a.csv")
-    before, after = Assigned(TABLE, tmp_path, "a.csv").fingerprint, assigned.open_fingerprint
+    original = Assigned(TABLE, tmp_path, "a.csv")
+    before, after = original.fingerprint, assigned.open_fingerprint
     assert assigned.fingerprint == before != after
-    assert Assigned(TABLE, tmp_path, "a.csv").open_fingerprint == before
     row = ("cluster:0", "d", "relabel", "ann", "")
 
-    def said(*rows) -> dict[str, str]:
-        part = [spread_reviews(write(tmp_path / "r.csv", list(rows)), assigned, NOBODY)]
+    def said(*rows, of: Assigned = assigned) -> dict[str, str]:
+        part = [spread_reviews(write(tmp_path / "r.csv", list(rows)), of, NOBODY)]
         settled = settle(part, NOBODY)
         return dict(zip(settled["image_id"], settled["label"], strict=True))
 
     # Before it, of all; a person's answer to one image is no cluster's to change.
-    for of in (before, ""):
-        assert said((*row, of)) == dict.fromkeys(IDS[1:3], "d")
+    for about in (before, ""):
+        assert said((*row, about)) == dict.fromkeys(IDS[1:3], "d")
     assert said((*row, after)) == {IDS[2]: "d"}
+    # The table as it was before the check takes the file all the same.
+    assert said((*row, after), of=original) == dict.fromkeys(IDS[:3], "d")
     # And the answer itself is learned from, however it is written.
     for label in ("", "c"):
         own = (IDS[0], label, "accept", "ann", "")
