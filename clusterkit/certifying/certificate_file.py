@@ -167,7 +167,7 @@ def read_answer_rows(path: Path) -> list[dict[str, str]]:
 
 def answer_rows(table: pd.DataFrame) -> list[dict[str, str]]:
     """Return the rows that `write_answers` writes, as `read_answer_rows` reads them."""
-    rows: list[dict[str, Any]] = table.to_dict("records")
+    rows = table.to_dict("records")
     return [{name: _yes(row[name]) if name in ("agrees", "in_sample") else str(row[name])
              for name in ANSWER_COLUMNS} for row in rows]  # fmt: skip
 

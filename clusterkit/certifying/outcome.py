@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from clusterkit.certifying.answers import Answers
@@ -27,7 +28,7 @@ def certified_table(table: pd.DataFrame, proof: Proof, answers: Answers) -> pd.D
     proof : Proof
     answers : Answers
     """
-    out = table.copy()
+    out = table.reset_index(drop=True)
     population, ids = proof.population, out["image_id"]
     free = ~out["status"].isin(["duplicate", "failed"])
     if proof.certified is not None:
@@ -40,8 +41,8 @@ def certified_table(table: pd.DataFrame, proof: Proof, answers: Answers) -> pd.D
         out.loc[beyond, "status"] = "review"
         out.loc[beyond, "reason"] = f"not certified: less sure than {least:.1%}"
     given = answers.table.set_index("image_id")
-    for row in out.index[free & ids.isin(given.index)]:
-        _answer(out, row, given.loc[ids.at[row]])
+    for row in np.flatnonzero(free & ids.isin(given.index)).tolist():
+        _answer(out, row, given.loc[ids.iloc[row]])
     return out
 
 

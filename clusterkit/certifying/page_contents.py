@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clusterkit.auditing.card_images import ImageFiles
+from clusterkit.auditing.card_images import CardImage, ImageFiles
 from clusterkit.auditing.originals import Originals
 from clusterkit.auditing.pictures import file_stem
 from clusterkit.certifying.certify_page import (
@@ -58,8 +58,7 @@ class SamplePictures:
         for done, row in enumerate(assignment_rows(rows), 1):
             path = self._there(file_stem(row.image_id))
             if path is None:
-                opened = self.files.open_query(row)
-                path = opened and (opened.full or opened.thumb)
+                path = _path_of(self.files.open_query(row))
             self.missing += path is None
             found.append(path)
             progress("pictures", done, len(rows))
@@ -70,8 +69,7 @@ class SamplePictures:
         stem = f"labelled-{file_stem(self.run.manifest['image_id'].iloc[number])}"
         path = self._there(stem)
         if path is None:
-            opened = self.files.open_labelled(number)
-            path = opened and (opened.full or opened.thumb)
+            path = _path_of(self.files.open_labelled(number))
         return path
 
     def _there(self, stem: str) -> str | None:
@@ -161,6 +159,10 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def _path_of(image: CardImage | None) -> str | None:
+    return None if image is None else image.full or image.thumb
+
+
 def _labelled(
     run: Run, plan: Plan, pictures: SamplePictures
 ) -> tuple[list[PracticeImage], dict[str, list[str]]]:
@@ -168,7 +170,8 @@ def _labelled(
     given = ~named_with_cluster(run.manifest)
     order = np.random.default_rng(plan.seed).permutation(np.flatnonzero(given))
     labels = run.manifest["label"].to_numpy()
-    typical, practice = {}, []
+    typical: dict[str, list[str]] = {}
+    practice: list[PracticeImage] = []
     for name in run.classes:
         of_class = [int(i) for i in order if labels[i] == name]
         found = [p for p in map(pictures.of_labelled, of_class[1 : 1 + _TYPICAL]) if p]

@@ -154,7 +154,7 @@ def _ids(cells: pd.Series, path: Path) -> pd.Series:
                 "digits): a spreadsheet or a hand has changed it; run `clusterkit assign` again"
             )
     if mended:
-        ids.iloc[odd] = mended
+        ids.iloc[odd.tolist()] = pd.Series(mended, dtype=str)
     return ids
 
 
