@@ -1,34 +1,26 @@
 """The audit page: one HTML file that opens from disk and needs no network."""
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusterkit.auditing.card_words import STATUS_WORDS, ShownRecord, card_words
 from clusterkit.formats.atomic import write_text
-from clusterkit.formats.page_script import page_script
+from clusterkit.formats.page_script import page_script, relative_url, script_json
 
 # In the order in which they use each other.
-_SCRIPTS = ("base", "history", "store", "names", "files", "served", "cards", "verdict", "search",
-            "filters", "clusters", "finish", "compare", "seats", "zoom", "focus", "keys",
-            "main")  # fmt: skip
+_SCRIPTS = ("common/elements", "common/reviews_in", "common/sending", "common/kappa",
+            "common/combobox", "base", "history", "store", "names", "files", "served", "cards",
+            "verdict", "search", "filters", "clusters", "finish", "compare", "seats",
+            "common/zoom", "focus", "keys", "main")  # fmt: skip
+# What other pages use too comes first.
+_STYLES = ("common", "page")
 
 _PICTURES = ("thumb", "full", "classifier_cam", "cam", "own_cam")
-
-# What a script element's text must not hold, written as JSON's own escapes.
-_ESCAPES = {
-    "<": "\\u003c",
-    ">": "\\u003e",
-    "&": "\\u0026",
-    "\u2028": "\\u2028",
-    "\u2029": "\\u2029",
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Similar images of the whole batch that have no sure label.
+    """Similar images of the whole batch that have no label yet.
 
     Attributes
     ----------
@@ -113,6 +105,8 @@ class Cluster:
         Images by predicted label, the most frequent first.
     tiles : list of Tile
         Members without a card: all, or a random part of them.
+    labelled : int
+        Further images of it that have got a label since: what is said of it is not about them.
     """
 
     cluster: int
@@ -123,6 +117,7 @@ class Cluster:
     medoid_id: str
     labels: dict[str, int]
     tiles: list[Tile] = field(default_factory=list)
+    labelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,12 +130,18 @@ class Summary:
         Names this batch of this run; what a person did is kept in the browser under it.
     fingerprint : str
         Of the clusters; rows about them carry it. See `known_images.clusters_fingerprint`.
+    fingerprint_before : str
+        Of rows of before images of them got labels; "": none did.
     classes : list of str
     clusters : list of Cluster
     counts : dict
         Images of the whole batch by status.
     promise : str
         The promise, in words.
+    certificate : str
+        What `certify` found, in words; "": nobody has checked the labels.
+    certificate_page : str
+        Path of the certificate, relative to the page; "": it is not there.
     held_out : list of (name, value, explanation)
     checks : list of (name, value, explanation)
         Of the CAMs: whether they depend on the model, and mark what it uses.
@@ -175,6 +176,9 @@ class Summary:
     total: int
     warnings: list[str]
     fingerprint: str = ""
+    fingerprint_before: str = ""
+    certificate: str = ""
+    certificate_page: str = ""
     assignments: str = ""
     resize: str = "squish"
     overlays: str = "on"
@@ -194,10 +198,11 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "overlays": summary.overlays,
         "key": summary.key,
         "fingerprint": summary.fingerprint,
+        "fingerprint_before": summary.fingerprint_before,
         "classes": summary.classes,
         "counts": summary.counts,
         "total": summary.total,
-        "assignments": _url(summary.assignments),
+        "assignments": relative_url(summary.assignments),
         "resize": summary.resize,
         "status_words": STATUS_WORDS,
         # Pairs: an object with names such as "10" and "2" has an order of its own.
@@ -210,9 +215,10 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     html = environment.get_template("index.html").render(
         summary=summary,
         words=STATUS_WORDS,
-        plots=[(_url(path), caption) for path, caption in summary.plots],
+        certificate_page=relative_url(summary.certificate_page),
+        plots=[(relative_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
-        css=Markup(loader.get_source(environment, "page.css")[0]),
+        css=Markup("".join(loader.get_source(environment, f"{name}.css")[0] for name in _STYLES)),
         js=Markup(script),
         digest=digest,
     )
@@ -222,29 +228,10 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     return path
 
 
-def script_json(values: object) -> Markup:
-    """Write JSON that cannot end the script element it stands in.
-
-    >>> script_json({"a": "</script>"})
-    Markup('{"a": "\\\\u003c/script\\\\u003e"}')
-    """
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    return Markup("".join(_ESCAPES.get(letter, letter) for letter in text))
-
-
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     # JSON knows no NaN: a number that is none is an absent one.
     values = {k: None if isinstance(v, float) and not math.isfinite(v) else v
               for k, v in row.items()}  # fmt: skip
-    urls = {key: _url(row[key]) if row[key] else None for key in _PICTURES if key in row}
+    urls = {key: relative_url(row[key]) if row[key] else None for key in _PICTURES if key in row}
     matches = {"matches": [_row(match) for match in row["matches"]]} if "matches" in row else {}
     return values | urls | matches
-
-
-def _url(path: str) -> str:
-    """Encode a relative path, so that it stays one: no scheme, no host, no query.
-
-    >>> _url("//host/a b?.png")
-    'host/a%20b%3F.png'
-    """
-    return quote(path.encode("utf-8", "surrogateescape")).lstrip("/")

@@ -253,4 +253,4 @@ def certify_in_order(
 
 
 def _needed(level: float) -> float:
-    return -math.log(1 - level) - _ROUNDING
+    return math.inf if level >= 1 else -math.log(1 - level) - _ROUNDING

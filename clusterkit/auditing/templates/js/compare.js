@@ -15,15 +15,6 @@ function pairsWith(rows) {
   return pairs;
 }
 
-// Cohen's kappa (1960): agreement beyond what the two readers' own frequencies give by chance.
-function kappa(pairs) {
-  const share = (key) => tally(pairs.map((pair) => pair[key])).map(([name, count]) => [name, count / pairs.length]);
-  const mine = new Map(share("mine"));
-  const chance = share("other").reduce((sum, [name, part]) => sum + part * (mine.get(name) || 0), 0);
-  const agreed = pairs.filter((pair) => pair.mine === pair.other).length / pairs.length;
-  return chance < 1 ? (agreed - chance) / (1 - chance) : null;
-}
-
 // How often two readers say the same, in words.
 function agreementText(pairs) {
   const value = kappa(pairs);

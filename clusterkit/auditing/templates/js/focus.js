@@ -1,6 +1,7 @@
 // One image, large: looked at, compared and decided.
 const large = { card: null, match: 0, flick: false, heat: false, ready: false, beside: innerWidth > 700, flicked: 0, pressed: 0 };
 const inFocus = () => find("focus").open;
+const shownName = () => large.card?.image || "";
 
 function openFocus(card) {
   if (!card) return;
@@ -270,11 +271,6 @@ function toggleHeat() {
   showPanes();
 }
 
-const lookKeys = {
-  "+": () => zoomTo(view.zoom * zoomStep), "=": () => zoomTo(view.zoom * zoomStep), "-": () => zoomTo(view.zoom / zoomStep),
-  "0": fit, z: onePixel, r: plainGreys,
-  "[": () => grey(1 / 1.1, 1), "]": () => grey(1.1, 1), "{": () => grey(1, 1 / 1.1), "}": () => grey(1, 1.1),
-};
 const focusKeys = {
   j: () => goFocus(state.at + 1), k: () => goFocus(state.ended ? state.at : state.at - 1),
   n: nextOpen, a: () => focusDecide(accept), x: () => focusDecide(reject), s: () => focusDecide(skip),
@@ -335,7 +331,7 @@ function letGo(event) {
 function nextOpen() {
   if (state.tab === "clusters") return say("Clusters have no next open image.");
   const order = [...state.rows.keys()].map((row) => (state.at + 1 + row) % state.rows.length);
-  const row = order.find((at) => reviewable(state.rows[at]) && verdictOf(state.rows[at]) === null);
+  const row = order.find((at) => isOpen(state.rows[at]));
   if (row !== undefined) return go(row);
   say("Nothing is open here.");
   if (inFocus()) find("focus").close();

@@ -1,6 +1,5 @@
 // Under `audit --serve` several people read side by side, each in a seat of their own: the name under Reviewer.
 const colleagues = new Map(); // image_id or "cluster:3" → Map of seat → that reader's last row, the last one at the end
-const inFile = { rows: [], version: "" };
 const pollEvery = 5000;
 
 const seatOf = (name) => (name || "").trim().replace(/\s+/g, " ").toLowerCase();
@@ -11,7 +10,6 @@ function isMine(row) {
   return seat === seatOf(find("reviewer").value) || (!seat && Boolean(row.here || verdicts.get(row.image_id)?.here));
 }
 
-const rowKey = (row) => JSON.stringify(columns.map((name) => row[name]));
 const isKept = (row) => verdicts.has(row.image_id) && rowKey(rowOf(row.image_id, verdicts.get(row.image_id))) === rowKey(row);
 
 // Takes over what reviews.csv says now: the own rows as decisions, those of others beside them.
@@ -44,7 +42,7 @@ const readerName = (row) => row.reviewer || "somebody without a name";
 
 // What the other readers say of a card: of the image itself, else of its cluster.
 function answersOf(card) {
-  const named = card.cluster === null ? [] : colleagues.get(clusterId(card.cluster)) || [];
+  const named = colleagues.get(clusterOfCard(card)) || [];
   return [...new Map([...named, ...(colleagues.get(card.image_id) || [])]).values()]
     .map((row) => ({ row, said: said({ ...row, image_id: card.image_id }) }));
 }
@@ -120,15 +118,6 @@ async function poll() {
   } catch {
     // The next decision says so where the server is gone.
   }
-}
-
-// The rows of reviews.csv; null: they are those of the last time.
-async function fetchRows() {
-  const answer = await fetch("reviews", { headers: inFile.version ? { "If-None-Match": inFile.version } : {} });
-  if (answer.status === 304) return null;
-  if (!answer.ok) throw new Error(await reason(answer));
-  inFile.version = answer.headers.get("ETag") || "";
-  return (await answer.json()).rows;
 }
 
 // Two people without names would have one seat.

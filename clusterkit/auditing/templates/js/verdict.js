@@ -1,6 +1,6 @@
 // What stands under a card or a cluster: the decision so far, and the ways to decide.
 function verdictText(verdict, own) {
-  if (!verdict) return "not decided";
+  if (!verdict) return own.status === "reviewed" ? "answered in the check" : "not decided";
   const label = ["accept", "relabel"].includes(verdict.decision) ? `: ${verdict.label}` : "";
   return decisionWords[verdict.decision] + label + (verdict.from === "cluster" ? ` (as cluster ${own.cluster})` : "");
 }
@@ -25,13 +25,6 @@ function showVerdict(box) {
   if (readers) status.append(make("span", "noted", `; ${readers}`));
   if (noted?.note) status.append(make("span", "noted", ` “${noted.note}”`));
   place.replaceChildren(status, row);
-}
-
-function action(text, key, work) {
-  const one = button(text, work);
-  one.append(keyCap(key));
-  one.setAttribute("aria-keyshortcuts", key);
-  return one;
 }
 
 function setImage(card, decision, label, note) {
@@ -69,7 +62,7 @@ function openLabel(card) {
   find("label-error").textContent = "";
   find("label-dialog").showModal();
   find("label-text").select();
-  searchLabels();
+  search?.refresh();
 }
 
 function closeLabel(event) {

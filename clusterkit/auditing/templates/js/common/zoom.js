@@ -1,4 +1,5 @@
-// How the pictures of the focus view are seen: zoom, place, brightness and contrast, the same for both.
+// How large pictures are seen: zoom, place, brightness and contrast, the same for all in `stage`. A page says
+// `inFocus()`, whether they are there, and `shownName()`, the file that the one in `pane-own` is of.
 const view = { zoom: 1, x: 0, y: 0, window: 255, level: 127.5 };
 const zoomStep = 1.25;
 
@@ -46,7 +47,7 @@ function viewText() {
   }
   if (view.window !== 255 || view.level !== 127.5) {
     const { window: width, level } = view;
-    const dicom = /\.(dcm|dicom|ima)\b|^[\d.]{16,}$/i.test(large.card?.image || "");
+    const dicom = /\.(dcm|dicom|ima)\b|^[\d.]{16,}$/i.test(shownName());
     texts.push(dicom ? `window ${Math.round(width)}, level ${Math.round(level)} of the 0 to 255 shown`
       : `brightness ${Math.round(12750 / level)}%, contrast ${Math.round(25500 / width)}%`);
   }
@@ -135,3 +136,9 @@ function watchStage() {
   stage.addEventListener("contextmenu", (event) => event.preventDefault());
   stage.addEventListener("dblclick", onePixel);
 }
+
+const lookKeys = {
+  "+": () => zoomTo(view.zoom * zoomStep), "=": () => zoomTo(view.zoom * zoomStep), "-": () => zoomTo(view.zoom / zoomStep),
+  "0": fit, z: onePixel, r: plainGreys,
+  "[": () => grey(1 / 1.1, 1), "]": () => grey(1.1, 1), "{": () => grey(1, 1 / 1.1), "}": () => grey(1, 1.1),
+};

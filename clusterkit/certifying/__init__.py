@@ -1,0 +1,1 @@
+"""`certify`: a random check of one batch by a person, and what it proves."""
