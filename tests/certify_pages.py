@@ -3,6 +3,8 @@
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,8 @@ from clusterkit.formats.reviews import REVIEW_COLUMNS
 CLASSES = ["dots", "ring"]
 
 
-def picture_of(label: str, number: int) -> Image.Image:
+@cache
+def picture_of(label: str, number: int) -> bytes:
     rng = np.random.default_rng(number)
     image = Image.fromarray(rng.integers(150, 190, (160, 160, 3), dtype=np.uint8))
     draw = ImageDraw.Draw(image)
@@ -33,7 +36,9 @@ def picture_of(label: str, number: int) -> Image.Image:
     else:
         for dx, dy in ((0, 0), (30, 12), (12, 40)):
             draw.ellipse((x + dx, y + dy, x + dx + 16, y + dy + 16), fill=(90, 30, 110))
-    return image
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def image_id(number: int) -> str:
@@ -70,12 +75,12 @@ def write_certify_page(
     for number, image in enumerate(page.images):
         if image.picture:
             label = (truth or {}).get(number, image.predicted_label)
-            picture_of(label, number).save(folder / image.picture)
+            (folder / image.picture).write_bytes(picture_of(label, number))
     for number, one in enumerate(page.practice):
-        picture_of(one.label, 1000 + number).save(folder / one.picture)
+        (folder / one.picture).write_bytes(picture_of(one.label, 1000 + number))
     for label, paths in page.typical.items():
         for number, path in enumerate(paths):
-            picture_of(label, 2000 + number).save(folder / path)
+            (folder / path).write_bytes(picture_of(label, 2000 + number))
     return render_certify_page(folder, page)
 
 

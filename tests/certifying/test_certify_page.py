@@ -118,6 +118,19 @@ def test_a_key_counts_for_what_has_been_seen(opened, page):
     tab.tab.keyboard.up("1")
     seen(tab)
     assert tab.text("#counts").startswith("1 of")
+    # A button that has the focus is pressed once as well.
+    tab.tab.locator("#choices button").first.focus()
+    for _ in range(9):
+        tab.tab.keyboard.down("Enter")
+        tab.tab.wait_for_timeout(60)
+    tab.tab.keyboard.up("Enter")
+    assert tab.text("#counts").startswith("2 of")
+    # And a blank is not for the button, but says that nobody can tell.
+    seen(tab)
+    tab.press(" ")
+    seen(tab)
+    assert "1 can't tell" in tab.text("#counts")
+    assert tab.text("#counts").startswith("3 of")
 
 
 def test_a_picture_that_does_not_come_is_not_answered(visit, page, tmp_path):
@@ -226,7 +239,7 @@ def test_closed_and_opened_again_it_goes_on(opened, page, tmp_path):
     seen(tab)
     again = tab.again(tab.tab.url)
     tab.tab.close()
-    assert again.text("#welcome") == "Welcome back: 3 answered."
+    again.wait("#welcome", "Welcome back: 3 answered.")
     again.tab.click("#start")
     assert answer(again, page) == 3
     seen(again)
