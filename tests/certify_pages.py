@@ -20,6 +20,7 @@ from clusterkit.certifying.certify_page import (
     render_certify_page,
 )
 from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.review_answers import hold
 from clusterkit.formats.reviews import REVIEW_COLUMNS
 
 CLASSES = ["dots", "ring"]
@@ -176,3 +177,10 @@ def write_answers(path: Path, page: CertifyPage, said: dict[int, str], reader: s
 def load(tab, path: Path) -> None:
     tab.tab.set_input_files("#file", path)
     tab.wait("section:not([hidden]) > .said, section:not([hidden]) .answers > .said", path.name)
+
+
+def holding(rows: pd.DataFrame) -> dict[int, str]:
+    """Which label holds, by number of the image, as every command reads the rows."""
+    held, _ = hold(rows.assign(key=rows["image_id"], ground_truth=False))
+    rows = rows.iloc[held]
+    return {int(i[1:], 16): label for i, label in zip(rows["image_id"], rows["label"], strict=True)}
