@@ -6,6 +6,7 @@ the rest, whose labels nobody looks at before the end.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,17 +102,19 @@ class Features:
         backbone: str,
         weights: Path | str,
         mirrored: bool = True,
+        change: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> "Features":
-        """Embed all labelled images of a manifest, and their mirror images if asked to."""
+        """Embed all labelled images of a manifest, changed and with mirror images if asked to."""
         config = override(Config(), image__size=size, device="cpu")
         data = load_labelled(manifest, config, silent)
+        images = data.images if change is None else change(data.images)
         loaded = load_backbone(backbone, str(weights))
         networks = Networks(loaded.encoder, torch.nn.Identity(), torch.nn.Sequential())
         views = torch.stack([
             embed_all(networks, np.ascontiguousarray(view), "cpu").siamese
-            for view in flipped_views(data.images, _VIEWS if mirrored else AugmentConfig())
+            for view in flipped_views(images, _VIEWS if mirrored else AugmentConfig())
         ])  # fmt: skip
-        appearance = measure_appearance(data.images)
+        appearance = measure_appearance(images)
         return cls(data.rows, views, appearance, data.labels, data.classes, loaded)
 
     @property

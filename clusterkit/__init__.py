@@ -27,6 +27,7 @@ _EXPORTS = {
     "SimilarityFinder": "clusterkit.retrieval.finder",
     "assign": "clusterkit.inference.assign",
     "audit": "clusterkit.auditing.audit",
+    "certify": "clusterkit.certifying.certify",
     "embed": "clusterkit.inference.embed",
     "evidence": "clusterkit.auditing.evidence_pictures",
     "export": "clusterkit.exporting.export",
@@ -38,6 +39,7 @@ _EXPORTS = {
     "review": "clusterkit.reviewing",
     "similar": "clusterkit.retrieval.finder",
     "similar_groups": "clusterkit.retrieval.groups",
+    "verify": "clusterkit.certifying.verify",
 }
 
 # A star import must not put `inspect` in the place of Python's module of that name.

@@ -1,6 +1,8 @@
 # What type checkers see of `clusterkit/__init__.py`, which imports each name when it is first used.
 from clusterkit.auditing.audit import audit as audit
 from clusterkit.auditing.evidence_pictures import evidence as evidence
+from clusterkit.certifying.certify import certify as certify
+from clusterkit.certifying.verify import verify as verify
 from clusterkit.config import Config as Config
 from clusterkit.config import load_config as load_config
 from clusterkit.data.manifest import read_manifest as read_manifest

@@ -9,6 +9,7 @@ import click
 from clusterkit import __version__
 from clusterkit.commands.assign_command import assign
 from clusterkit.commands.audit_command import audit
+from clusterkit.commands.certify_command import certify
 from clusterkit.commands.demo_command import demo
 from clusterkit.commands.doctor_command import doctor
 from clusterkit.commands.embed_command import embed
@@ -28,7 +29,9 @@ def cli() -> None:
     """Label and cluster image datasets from a small labelled fraction, with evidence."""
 
 
-for _command in (fit, assign, review, audit, similar, inspect, export, embed, doctor, demo):
+for _command in (
+    fit, assign, certify, review, audit, similar, inspect, export, embed, doctor, demo,
+):  # fmt: skip
     cli.add_command(_command)
 
 

@@ -105,7 +105,7 @@ def compare(table: pd.DataFrame, truth: pd.DataFrame) -> dict[str, int]:
         image, label, kind.
     """
     true = truth.drop_duplicates("image").set_index("image").loc[table["image"]]
-    labelled = table["status"].isin(["assigned", "duplicate"]).to_numpy()
+    labelled = table["status"].isin(["assigned", "reviewed", "duplicate"]).to_numpy()
     right = (table["predicted_label"].to_numpy() == true["label"].to_numpy()) & labelled
     refused = table["status"].isin(["review", "novel"]).to_numpy()
     novel = (true["kind"] == "novel").to_numpy()

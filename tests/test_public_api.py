@@ -15,8 +15,8 @@ import clusterkit
 def test_exports():
     assert clusterkit.__all__ == [
         "ClusterkitError", "Config", "Run", "SimilarityFinder", "__version__", "assign", "audit",
-        "embed", "evidence", "export", "fit", "load_config", "read_assignments", "read_manifest",
-        "review", "similar", "similar_groups",
+        "certify", "embed", "evidence", "export", "fit", "load_config", "read_assignments",
+        "read_manifest", "review", "similar", "similar_groups", "verify",
     ]  # fmt: skip
     for name in clusterkit.__all__:
         assert getattr(clusterkit, name).__doc__ or name == "__version__"

@@ -149,7 +149,11 @@ def _write(
     plots = draw_plots(run, calibration, batch, out, drawer.features)
     summary = summarise(run, batch, chosen, metrics, plots, checks, notes, tiled)
     where, how = seen_from(out, batch.csv), run.config.image.resize
-    page = render_page(out, cards, replace(summary, assignments=where, resize=how))
+    certificate = batch.certificate_page
+    page = render_page(out, cards, replace(
+        summary, assignments=where, resize=how,
+        certificate_page="" if certificate is None else seen_from(out, certificate),
+    ))  # fmt: skip
     # A page without its pictures is drawn anew as soon as they may be back.
     whole = not (drawer.files.missing or drawer.files.changed or drawer.files.unmatched)
     write_json(out / "metrics.json", metrics | {
@@ -207,8 +211,10 @@ def _check(drawer: CardDrawer, run: Run, places: pd.DataFrame | None) -> CamChec
 def _key(batch: AuditBatch, config: Config) -> str:
     """Name what decides the pictures: rows, run, method and version."""
     how = config.audit
+    # A certificate may have a new version and the same rows.
+    certificate = "" if batch.certificate is None else str(batch.certificate.to_dict())
     text = (f"{batch.key} {how.method} {how.limit} {how.originals} {how.originals_mb} "
-            f"{how.tiles} {clusterkit.__version__}")  # fmt: skip
+            f"{how.tiles} {clusterkit.__version__} {certificate}".rstrip())  # fmt: skip
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

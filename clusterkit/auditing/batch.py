@@ -12,6 +12,7 @@ import pandas as pd
 from clusterkit.auditing.page import Cluster, Tile
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
+from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord
 from clusterkit.formats.assignments import (
@@ -21,6 +22,8 @@ from clusterkit.formats.assignments import (
     read_assignments,
     read_record,
 )
+from clusterkit.formats.certificate_record import CertificateRecord
+from clusterkit.formats.known_images import open_members
 from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
@@ -72,6 +75,21 @@ class AuditBatch:
         return "There is no record of what was promised." if text is None else text
 
     @property
+    def certificate(self) -> CertificateRecord | None:
+        """What `certify` found; None: nobody has checked the labels."""
+        return self.record.certificate
+
+    @property
+    def certificate_page(self) -> Path | None:
+        """The certificate to be printed; None: there is none."""
+        folder = "" if self.certificate is None else self.certificate.folder
+        # A record may be anybody's: no other place is led to.
+        if not folder or Path(folder).is_absolute() or not folder.isprintable():
+            return None
+        page = folder_of_record(folder, self.csv.absolute().parent) / "certificate.html"
+        return page if page.is_file() else None
+
+    @property
     def threshold(self) -> float | None:
         """The confidence from which on labels were assigned; None: there is no record of it."""
         return self._promise.threshold
@@ -116,9 +134,10 @@ def read_batch(run: Run, csv: Path) -> AuditBatch:
     notes = _edits(run, table, record)
     for note in notes:
         log.warning("%s: %s", csv.name, note)
-    digest = hashlib.sha256(csv.read_bytes() + str(run.info.id).encode()).hexdigest()
+    digest = hashlib.sha256(csv.read_bytes())
+    digest.update(str(run.info.id).encode())
     root, link_roots = input_root(csv, record), input_link_roots(csv, record)
-    return AuditBatch(csv, table, record, root, digest[:16], notes, link_roots)
+    return AuditBatch(csv, table, record, root, digest.hexdigest()[:16], notes, link_roots)
 
 
 def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None:
@@ -128,7 +147,7 @@ def _check_run(run: Run, csv: Path, table: pd.DataFrame, record: AssignmentRecor
             f"{csv} was made by the run with id {str(made_by)[:40]!r}, and {run.path} has id "
             f"{run.info.id!r}; give the run that made it, or run `clusterkit assign` again"
         )
-    nearest = set(table["nearest_image"]) - {""}
+    nearest = set(table["nearest_image"].unique()) - {""}
     if nearest and not nearest & set(names_of(run.manifest)):
         raise DataError(
             f"{csv} names labelled images, e.g. '{min(nearest)[:80]}', of which none is in "
@@ -145,10 +164,12 @@ def _edits(run: Run, table: pd.DataFrame, record: AssignmentRecord) -> list[str]
             f"The table has {len(table):,} rows and assign wrote {written:,}: rows were removed or "
             "added since. The promise was made for all of them."
         )
-    foreign = sorted(set(table["predicted_label"]) - set(run.classes) - {""})
+    # A person may have answered with a label that the run has not learned.
+    labels = table["predicted_label"][table["status"] != "reviewed"]
+    foreign = sorted(set(labels.unique()) - set(run.classes) - {""})
     if foreign:
         names = ", ".join(f"'{name[:40]}'" for name in foreign[:3])
-        rows = int(table["predicted_label"].isin(foreign).sum())
+        rows = int(labels.isin(foreign).sum())
         notes.append(
             f"{rows:,} rows have a label that the run has not learned ({names}): somebody wrote "
             "it. There is no heat map for it. Corrections belong in reviews.csv."
@@ -209,6 +230,9 @@ def clusters_of(
 ) -> list[Cluster]:
     """Describe the clusters of the whole batch, the largest first.
 
+    Of one of which images have a label since, those that still need a person; of one of which all
+    have, nothing.
+
     Parameters
     ----------
     batch : AuditBatch
@@ -217,14 +241,14 @@ def clusters_of(
     tiles : dict or None
         Those of the other members, by the number of their cluster.
     """
-    table = batch.table
-    shown = table["cluster"].iloc[chosen].value_counts()
+    table = open_members(batch.table)
+    shown = table["cluster"][table.index.isin(batch.table.index[chosen])].value_counts()
+    sizes = batch.table["cluster"].value_counts()
     # A record may be edited, and be of before the table was.
     medoids = {found.cluster: found.medoid_id for found in batch.record.cluster_summaries}
     out = []
-    clusters = table["cluster"].dropna()
-    for number in sorted(int(value) for value in clusters.unique()):
-        members = table.loc[clusters.index[clusters == number]]
+    for number in sorted(int(value) for value in table["cluster"].unique()):
+        members = table[table["cluster"] == number]
         same = members[members["image_id"] == str(medoids.get(number))]
         medoid = (same if len(same) else members).iloc[0]
         labels = members["predicted_label"][members["predicted_label"] != ""].value_counts()
@@ -233,6 +257,7 @@ def clusters_of(
             Cluster(
                 cluster=number,
                 size=len(members),
+                labelled=int(sizes[number]) - len(members),
                 shown=int(shown.get(number, 0)),
                 novel=int((members["status"] == "novel").sum()),
                 medoid=medoid["image"],

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 # What a person reads for each status of the table.
 STATUS_WORDS = {
     "assigned": "Labelled",
+    "reviewed": "Labelled by a person",
     "review": "Needs you",
     "novel": "New kind",
     "duplicate": "Copy",
     "failed": "Unreadable",
-    "reviewed": "Labelled by a person",
 }
 
 # So many labels are named in a question.
@@ -30,7 +30,8 @@ _LEVEL = 0.95
 
 _NEAR = re.compile(r"Near duplicate \([\d.]+\) of ")
 # What follows is about numbers of the table; a card says it in words of its own.
-_NUMBERS = re.compile(r"(Confidence \d|Unlike every labelled image|The same file as the labelled)")
+_NUMBERS = re.compile(r"(Confidence \d|Unlike every labelled image|The same file as the labelled|"
+                      r"not certified: less sure than )")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ def card_words(card: "Card", record: ShownRecord) -> CardWords:
     question. It names the predicted label, and beside it every label that the evidence leaves
     open: what the classifier and the nearest labelled image say, where they differ, and the label
     set where confidence as it is shown is below the set's own level. A set is never shown by
-    itself, so no set of one label stands beside a confidence that does not fit it. A new kind and
-    a copy have no confidence: among known kinds it means nothing for the one, and a person
-    labelled the other.
+    itself, so no set of one label stands beside a confidence that does not fit it. A new kind, a
+    copy and what a person answered have no confidence: among known kinds it means nothing for the
+    first, and a person labelled the others.
     """
     labels = candidates_of(card, record)
     return CardWords(
@@ -181,6 +182,8 @@ def _sure(card: "Card", labels: list[str], record: ShownRecord) -> str:
             return ("The same file as an image that was named with its cluster: nobody has looked "
                     "at it.")  # fmt: skip
         return "The same file as a labelled image: it has the label that a person gave."
+    if card.status == "reviewed":
+        return f"A person answered: {card.predicted_label}."
     if card.status == "assigned" and shown:
         return f"{shown[0].upper()}{shown[1:]} sure"
     return ""
@@ -189,6 +192,8 @@ def _sure(card: "Card", labels: list[str], record: ShownRecord) -> str:
 def _lead(reason: str) -> str:
     if "unlike" in reason:
         return "Perhaps a new kind"
+    if reason.startswith("not certified"):
+        return "Not among the certified labels"
     if "nothing can be promised" in reason or "nothing is promised" in reason:
         return "Nothing can be promised yet"
     return "Not sure enough"
@@ -199,6 +204,7 @@ def _why(card: "Card") -> str:
     if card.status == "failed":
         return card.reason
     own = _NUMBERS.split(card.reason)[0].strip()
+    own = own[:1].upper() + own[1:]
     parts = [_NEAR.sub("Almost the same picture as ", own)] if own else []
     if card.status == "assigned" and card.nearest_label not in ("", card.predicted_label):
         parts.append(f"The nearest labelled image is labelled {card.nearest_label}.")
@@ -218,8 +224,11 @@ def _caption(card: "Card", match: "Match", number: int, record: ShownRecord) -> 
 
 def _evidence(card: "Card", record: ShownRecord) -> list[tuple[str, str]]:
     novel, copy = card.status == "novel", card.status == "duplicate"
+    answered = card.status == "reviewed"
     said = "" if novel or copy else record.percent(card.classifier_probability)
-    alike = "" if novel or copy else record.percent(card.similarity)
+    # It was measured for what the model said, which a person may have changed.
+    other = novel or copy or answered
+    alike = "" if other else record.percent(card.similarity)
     unlike = record.percent(card.novelty_p)
     rows = [
         ("classifier says", f"{card.classifier_label}{f', {said}' if said else ''}"),
@@ -229,7 +238,7 @@ def _evidence(card: "Card", record: ShownRecord) -> list[tuple[str, str]]:
         ("kinds compared", ", ".join(card.gate)),
         ("known images as odd", unlike),
         ("copy of" if copy else "almost a copy of", card.duplicate_of),
-        ("to look at", "" if card.order is None else f"as number {card.order}"),
+        ("to look at", "" if card.order is None or answered else f"as number {card.order}"),
         ("group", card.group),
         ("image id", card.image_id),
     ]  # fmt: skip

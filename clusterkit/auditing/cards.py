@@ -33,7 +33,7 @@ from clusterkit.models.heads import pool
 from clusterkit.progress import Progress
 
 # A copy is compared with itself, and what is like nothing labelled with nothing like it.
-EXPLAINED = ("assigned", "review")
+EXPLAINED = ("assigned", "reviewed", "review")
 
 # A card's number in its batch and a match's number on the card → heat maps over the card's image
 # and over the match.

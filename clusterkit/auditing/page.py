@@ -91,7 +91,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Similar images of the whole batch that have no sure label.
+    """Similar images of the whole batch that have no label yet.
 
     Attributes
     ----------
@@ -105,6 +105,8 @@ class Cluster:
         Images by predicted label, the most frequent first.
     tiles : list of Tile
         Members without a card: all, or a random part of them.
+    labelled : int
+        Further images of it that have got a label since: what is said of it is not about them.
     """
 
     cluster: int
@@ -115,6 +117,7 @@ class Cluster:
     medoid_id: str
     labels: dict[str, int]
     tiles: list[Tile] = field(default_factory=list)
+    labelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,18 @@ class Summary:
         Names this batch of this run; what a person did is kept in the browser under it.
     fingerprint : str
         Of the clusters; rows about them carry it. See `known_images.clusters_fingerprint`.
+    fingerprint_before : str
+        Of rows of before images of them got labels; "": none did.
     classes : list of str
     clusters : list of Cluster
     counts : dict
         Images of the whole batch by status.
     promise : str
         The promise, in words.
+    certificate : str
+        What `certify` found, in words; "": nobody has checked the labels.
+    certificate_page : str
+        Path of the certificate, relative to the page; "": it is not there.
     held_out : list of (name, value, explanation)
     checks : list of (name, value, explanation)
         Of the CAMs: whether they depend on the model, and mark what it uses.
@@ -167,6 +176,9 @@ class Summary:
     total: int
     warnings: list[str]
     fingerprint: str = ""
+    fingerprint_before: str = ""
+    certificate: str = ""
+    certificate_page: str = ""
     assignments: str = ""
     resize: str = "squish"
     overlays: str = "on"
@@ -186,6 +198,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "overlays": summary.overlays,
         "key": summary.key,
         "fingerprint": summary.fingerprint,
+        "fingerprint_before": summary.fingerprint_before,
         "classes": summary.classes,
         "counts": summary.counts,
         "total": summary.total,
@@ -202,6 +215,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
     html = environment.get_template("index.html").render(
         summary=summary,
         words=STATUS_WORDS,
+        certificate_page=relative_url(summary.certificate_page),
         plots=[(relative_url(path), caption) for path, caption in summary.plots],
         data=script_json(data),
         css=Markup("".join(loader.get_source(environment, f"{name}.css")[0] for name in _STYLES)),

@@ -101,7 +101,7 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
         y += 0.18
         # Among known kinds, how sure the model is of a new one means nothing; a copy has a label.
         if card.status in EXPLAINED:
-            y = max(_draw_confidence(paper, sheet, y), _draw_probs(paper, sheet, y))
+            y = max(_draw_sure(paper, sheet, y), _draw_probs(paper, sheet, y))
         _draw_matches(paper, sheet, y + 0.25)
     _draw_foot(paper, sheet)
     return paper.rendered()
@@ -122,7 +122,9 @@ def _draw_head(paper: Paper, sheet: Sheet) -> None:
     colour = COLOURS.get(card.status, OTHER)
     paper.box((6.35, 0.4), 1.42, 0.42, facecolor="white", edgecolor=colour, linewidth=2)
     paper.box((6.35, 0.4), 0.12, 0.42, facecolor=colour, edgecolor=colour)
-    paper.text((6.58, 0.49), sheet.words.status, 1.15, 13, fontweight="bold")
+    long = len(sheet.words.status) > 12
+    place, size = ((6.58, 0.45), 8.5) if long else ((6.58, 0.49), 13)
+    paper.text(place, sheet.words.status, 1.15, size, lines=1 + long, fontweight="bold")
 
 
 def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
@@ -139,6 +141,15 @@ def _draw_facts(paper: Paper, sheet: Sheet, place: tuple[float, float]) -> None:
         lines = 2 if y + 0.14 + 0.17 * (len(facts) - number) < 3.66 else 1
         tail = value if len(value) <= 50 else "…" + value[-24:]
         y = paper.text((x + 1.28, y), tail.strip(), _RIGHT - x - 1.28, 7.5, lines) + 0.03
+
+
+def _draw_sure(paper: Paper, sheet: Sheet, y: float) -> float:
+    if sheet.pictures.card.status != "reviewed":
+        return _draw_confidence(paper, sheet, y)
+    # A person's answer has no probability of the model.
+    paper.text((_LEFT, y), "Who says so", 3, 7.5, color=_GREY)
+    return paper.text((_LEFT, y + 0.2), "a person, asked about this image in the check of the "
+                      "labels", 3.1, 8.5, lines=2)  # fmt: skip
 
 
 def _draw_confidence(paper: Paper, sheet: Sheet, y: float) -> float:

@@ -38,7 +38,7 @@ class Sheet:
     threshold : float or None
         Confidence from which on the predicted label is assigned; None: never, or not promised.
     promise : str
-        In words.
+        In words; where a person has checked the labels, what they found.
     words : CardWords
         What it says of the image, in the page's words.
     record : ShownRecord
@@ -106,7 +106,7 @@ def gather(
         classes=run.classes,
         groups=[groups.get(found.match.image, "") for found in pictures.matches],
         threshold=_threshold(batch, row["predicted_label"].iloc[0]),
-        promise=batch.promise,
+        promise=batch.promise if batch.certificate is None else batch.certificate.words,
         words=card_words(card, record),
         record=record,
         lack=lack,
@@ -129,5 +129,9 @@ def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None
 
 
 def _threshold(batch: AuditBatch, label: str) -> float | None:
-    threshold = batch.record.threshold(label)
+    certificate = batch.certificate
+    if certificate is not None and certificate.certified:
+        threshold = certificate.least_confidence
+    else:
+        threshold = batch.record.threshold(label)
     return threshold if threshold is not None and 0 <= threshold <= 1 else None

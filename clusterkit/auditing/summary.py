@@ -11,7 +11,7 @@ from clusterkit.auditing.checks import CamChecks
 from clusterkit.auditing.page import Summary, Tile
 from clusterkit.data.imageio.greys import describe
 from clusterkit.formats.assignments import STATUSES
-from clusterkit.formats.known_images import clusters_fingerprint
+from clusterkit.formats.known_images import OPEN, clusters_fingerprint, open_members
 from clusterkit.formats.run import Run
 from clusterkit.formats.run_info import describe_test
 from clusterkit.methods.calibration import Calibration
@@ -79,16 +79,22 @@ def summarise(
         Of `Tiles.draw`.
     """
     counts = batch.table["status"].value_counts()
+    whole, clusters = clusters_fingerprint(batch.table), clusters_of(batch, chosen, tiles)
+    # Rows of this page are about what its clusters show.
+    partly = len(open_members(batch.table)) < int(batch.table["cluster"].notna().sum())
     return Summary(
         title="clusterkit audit",
         run=run.path.name,
         created=run.info.created,
         key=batch.key,
-        fingerprint=clusters_fingerprint(batch.table),
-        classes=run.classes,
-        clusters=clusters_of(batch, chosen, tiles),
-        counts={s: int(counts.get(s, 0)) for s in STATUSES},
+        fingerprint=whole + OPEN if partly else whole,
+        fingerprint_before=whole if partly else "",
+        classes=_labels(run, batch),
+        clusters=clusters,
+        # Without a check nobody looks for what a check labelled.
+        counts={s: int(counts.get(s, 0)) for s in STATUSES if s != "reviewed" or s in counts},
         promise=batch.promise,
+        certificate="" if batch.certificate is None else batch.certificate.words,
         threshold=batch.threshold,
         held_out=_held_out(run, batch, metrics),
         checks=checks.rows(),
@@ -100,6 +106,13 @@ def summarise(
         total=len(batch.table),
         warnings=notes,
     )
+
+
+def _labels(run: Run, batch: AuditBatch) -> list[str]:
+    """Return the run's classes, then what else a person has answered."""
+    table = batch.table
+    answered = table["predicted_label"][table["status"] == "reviewed"]
+    return list(dict.fromkeys([*run.classes, *sorted(answered.unique())]))
 
 
 def shown_record(run: Run, batch: AuditBatch, held_out: int) -> ShownRecord:

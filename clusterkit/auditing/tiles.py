@@ -9,6 +9,7 @@ from clusterkit.auditing.batch import AuditBatch
 from clusterkit.auditing.card_images import ImageFiles
 from clusterkit.auditing.page import Tile
 from clusterkit.formats.assignment_rows import AssignmentRow, assignment_rows
+from clusterkit.formats.known_images import has_status
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
@@ -91,8 +92,8 @@ def even_shares(sizes: Sequence[int], most: int) -> list[int]:
 
 
 def _without_card(batch: AuditBatch, chosen: np.ndarray) -> dict[int, np.ndarray]:
-    """Positions of the members without a card, of each cluster of two or more."""
-    clusters = batch.table["cluster"]
+    """Positions of the members without a card or a label, of each cluster of two or more."""
+    clusters = batch.table["cluster"].where(~has_status(batch.table))
     # A row without an id has no decision: nothing would be said of it.
     named = (batch.table["image_id"] != "").to_numpy()
     free = clusters.notna().to_numpy() & named

@@ -1,1 +1,1 @@
-"""A certificate for one batch: images drawn at random, and what people's answers to them prove."""
+"""`certify`: a random check of one batch by a person, and what it proves."""

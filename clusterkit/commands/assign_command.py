@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 @features_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
 @click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
-@click.option("--overwrite", is_flag=True, help="Replace the assignments of another input.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace the assignments of another input, or certified ones."
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")

@@ -1,6 +1,7 @@
 """`demo`: the whole path on the sample that the package makes."""
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -37,4 +38,5 @@ def demo(common: CommonOptions, out: Path) -> None:
         f"promise    {result.promise}",
         f"table      {result.assignments}",
         f"open       {result.page}",
+        f"next       clusterkit certify --run {quote(str(result.assignments.parent))} --serve",
     ])  # fmt: skip

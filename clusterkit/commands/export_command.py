@@ -28,9 +28,9 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
 @click.option(
     "--status",
     metavar="S,…",
-    help="Which rows: all, or some of assigned,review,novel,duplicate,failed. Default: "
-    "review,novel for label-studio; assigned,duplicate for folders and coco; for fiftyone all but "
-    "failed; for tables all.",
+    help="Which rows: all, or some of assigned,reviewed,review,novel,duplicate,failed. Default: "
+    "review,novel for label-studio; assigned,reviewed,duplicate for folders and coco; for fiftyone "
+    "all but failed; for tables all.",
 )
 @click.option(
     "--copy",

@@ -6,6 +6,9 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
 
@@ -50,6 +53,16 @@ def is_image_id(text: str) -> bool:
     [True, True, False]
     """
     return _ID.fullmatch(text) is not None
+
+
+def has_plain_ids(texts: pd.Series) -> np.ndarray:
+    """Which texts (N,) are ids as they are: of a million `text_id` one by one would take seconds.
+
+    >>> has_plain_ids(pd.Series(["0a1b2c3d4e5f6071", "511302225567e181", "x511302225567e181"]))
+    array([ True, False,  True])
+    """
+    number = texts.str.fullmatch(f"(?:{_NUMBER.pattern})(?:#.*)?")
+    return (texts.str.fullmatch(_ID.pattern) & ~number).to_numpy(dtype=bool)
 
 
 def is_number(text: str) -> bool:

@@ -19,7 +19,8 @@ _TEXTS = ("status", "group", "reason", "duplicate_of")
 
 
 def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
-    """Write `coco.json`; image and category ids count from 1, categories in the run's order.
+    """Write `coco.json`; image and category ids count from 1, categories in the run's order,
+    then labels that a person answered.
 
     `file_name` is relative to the folder of the input images, or with `copy` to that of the
     JSON. Of a file with several images, `frame` says which. Images that are novel or failed have
@@ -42,7 +43,7 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
     DataError
         None of the images can be read.
     """
-    numbers = {label: i for i, label in enumerate(batch.run.classes, 1)}
+    numbers = {label: i for i, label in enumerate(batch.classes, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     kept, names = [], Names()
@@ -63,7 +64,8 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
                 "area": width * height,
                 "iscrowd": 0,
             }
-            if row.confidence is not None:
+            # A person's answer has no score: readers take what has one for a detection.
+            if row.confidence is not None and row.status != "reviewed":
                 annotation["score"] = row.confidence
             annotations.append(annotation | {"attributes": _attributes(row)})
     if not images:

@@ -11,7 +11,7 @@ from clusterkit.exporting.coco import write_coco
 from clusterkit.exporting.folders import write_folders
 from clusterkit.exporting.label_studio_tasks import write_label_studio
 from clusterkit.exporting.output_folder import new_folder
-from clusterkit.exporting.selection import ExportBatch, choose_statuses, load_batch
+from clusterkit.exporting.selection import WITH_LABEL, ExportBatch, choose_statuses, load_batch
 from clusterkit.exporting.typed_tables import TABLES
 from clusterkit.exporting.voxel51 import (
     add_dataset,
@@ -30,9 +30,9 @@ from clusterkit.progress import Progress, with_bar
 # and what is labelled.
 TARGETS = {
     "label-studio": ("review", "novel"),
-    "fiftyone": ("assigned", "review", "novel", "duplicate"),
-    "folders": ("assigned", "duplicate"),
-    "coco": ("assigned", "duplicate"),
+    "fiftyone": ("assigned", "reviewed", "review", "novel", "duplicate"),
+    "folders": WITH_LABEL,
+    "coco": WITH_LABEL,
     **dict.fromkeys(TABLES, STATUSES),
 }
 

@@ -9,13 +9,11 @@ import pandas as pd
 
 from clusterkit.errors import DataError, ImageError, shown
 from clusterkit.exporting.output_folder import MARKER, Names, write_png
-from clusterkit.exporting.selection import UNREADABLE, ExportBatch, ExportRow
+from clusterkit.exporting.selection import UNREADABLE, WITH_LABEL, ExportBatch, ExportRow
 from clusterkit.formats.csv_text import safe_csv_text
 
 INDEX = "index.csv"
 OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
-
-_LABELLED = ("assigned", "duplicate")
 
 # Folders that a line names.
 _NAMED = 3
@@ -27,9 +25,10 @@ _READ = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".web
 def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> list[str]:
     """Write class folders and `index.csv`: image, image_id, status, file, label, confidence.
 
-    Assigned and duplicate images go into their class's folder; the others, if they were chosen,
-    into ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG, since no
-    link can select it. Folders' and files' names are made safe; the index has the label as it is.
+    Images of a status in `WITH_LABEL` go into their class's folder; the others, if they were
+    chosen, into ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG,
+    since no link can select it. Folders' and files' names are made safe; the index has the label
+    as it is.
 
     Parameters
     ----------
@@ -44,7 +43,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     list of str: what to do next, for a person.
     """
     folders = Names(INDEX, MARKER, *OTHERS.values())
-    folder_of = {label: folders.choose(label) for label in batch.run.classes}
+    folder_of = {label: folders.choose(label) for label in batch.classes}
     taken: dict[str, Names] = {}
     index, kept = [], []
     out = out.parent.resolve() / out.name
@@ -59,7 +58,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
         if not _write_image(batch, row, folder, file, out, copy):
             continue
         kept.append(row)
-        label = row.predicted_label if row.status in _LABELLED else ""
+        label = row.predicted_label if row.status in WITH_LABEL else ""
         confidence = "" if row.confidence is None else row.confidence
         index.append((row.image, row.image_id, row.status, file, label, confidence))
     if not index:
@@ -75,7 +74,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
 
 def _remarks(rows: list[ExportRow], folder_of: dict[str, str]) -> list[str]:
     """Return what a reader of class folders would not tell."""
-    labels = {row.predicted_label for row in rows if row.status in _LABELLED}
+    labels = {row.predicted_label for row in rows if row.status in WITH_LABEL}
     renamed = [f"'{shown(label)}' is in {own}" for label, own in folder_of.items()
                if label != own and label in labels]  # fmt: skip
     out = []
@@ -99,7 +98,7 @@ def _remarks(rows: list[ExportRow], folder_of: dict[str, str]) -> list[str]:
 
 
 def _folder_for(row: ExportRow, folder_of: dict[str, str]) -> str:
-    if row.status in _LABELLED:
+    if row.status in WITH_LABEL:
         return folder_of[row.predicted_label]
     inside_cluster = row.status == "novel" and row.cluster is not None
     return OTHERS[row.status] + (f"/cluster-{row.cluster:03d}" if inside_cluster else "")

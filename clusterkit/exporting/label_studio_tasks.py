@@ -134,7 +134,7 @@ def write_label_studio(
         f"{quote(os.fsencode(inner))}/" if inner != "." else ""
     )
     # The XML first: a class that it cannot hold is better said before thousands of pictures.
-    (folder / CONFIG).write_text(labeling_config(batch.run.classes), encoding="utf-8")
+    (folder / CONFIG).write_text(labeling_config(batch.classes), encoding="utf-8")
     tasks, kept, names, written = [], [], [], Names()
     for number, row in enumerate(batch.rows, 1):
         name = batch.write_picture(row, folder, written) if copy else _own_file(batch, row)
@@ -202,7 +202,8 @@ def _next_steps(
 def task(row: ExportRow, url: str, model: str) -> dict[str, Any]:
     """Return one task: its data, and a prediction for a row of a status in `ANSWERED`.
 
-    A novel image gets none: its nearest class is no answer to be agreed with.
+    A novel image gets none: its nearest class is no answer to be agreed with. What a person
+    answered in a check is an annotation that is there already, marked as ground truth.
 
     Parameters
     ----------
@@ -223,6 +224,9 @@ def task(row: ExportRow, url: str, model: str) -> dict[str, Any]:
     if row.status in ANSWERED:
         choice = {"id": "label", "from_name": CHOICES, "to_name": IMAGE, "type": "choices",
                   "value": {"choices": [row.predicted_label]}}  # fmt: skip
+        if row.status == "reviewed":
+            out["annotations"] = [{"result": [choice], "ground_truth": True}]
+            return out
         prediction: dict[str, Any] = {"model_version": model, "result": [choice]}
         if row.confidence is not None:
             prediction["score"] = row.confidence

@@ -30,7 +30,9 @@ UNREADABLE = "image unreadable"
 IMAGES = "images"
 
 # Rows whose predicted label is handed on as an answer; a novel image's nearest class is none.
-ANSWERED = ("assigned", "review", "duplicate")
+ANSWERED = ("assigned", "reviewed", "review", "duplicate")
+# Statuses of an image that has a label, and none to be asked for.
+WITH_LABEL = ("assigned", "reviewed", "duplicate")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class ExportBatch:
     left_out: Counter[str] = field(default_factory=Counter)
     progress: Progress | None = None
     added: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def classes(self) -> list[str]:
+        """The run's classes, then what else a person answered in a check."""
+        answers = [row.predicted_label for row in self.rows if row.status == "reviewed"]
+        return list(dict.fromkeys([*self.run.classes, *sorted(answers)]))
 
     def report(self, done: int) -> None:
         """Report that so many rows are done, every hundred rows."""
@@ -216,7 +224,8 @@ def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
         where = f"{csv}, row {number} ('{shown(image)}')"
         if status == "failed":
             continue
-        if label not in classes:
+        # What a person answered may be a label that the run has not learned.
+        if label not in classes and (status != "reviewed" or not label):
             raise DataError(
                 f"{where}: label '{shown(label)}' is no class of the run "
                 f"{run.path.name}{nearest_name(label[:60], classes)}; name the run that assigned, "

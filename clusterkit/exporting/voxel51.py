@@ -224,7 +224,7 @@ def _note(dataset: Any, batch: ExportBatch, complete: bool) -> None:
 
 def _finish(dataset: Any, batch: ExportBatch) -> bool:
     save_views(dataset)
-    set_classes(dataset, batch.run.classes)
+    set_classes(dataset, batch.classes)
     indexed = index_similarity(dataset)
     _note(dataset, batch, complete=True)
     return indexed

@@ -43,7 +43,7 @@ class SampleToWrite:
         "" where nothing is handed on as an answer.
     confidence : float or None
     known : str
-        Label of a labelled image; "" of others.
+        Label of a labelled image, or what a person answered; "" of others.
     values : dict
         Of `FIELDS`, those that have a value.
     """
@@ -70,7 +70,8 @@ def sample_of(row: ExportRow, path: str) -> SampleToWrite:
     values = {name: getattr(row, name, None) for name in FIELDS}
     values["image_name"] = name_of(row.image, frame)
     values["label_set"] = row.label_set.split("|") if row.label_set else None
-    answered = row.status in ANSWERED
+    # A person's answer is the truth, and no prediction that is to be compared with it.
+    answered = row.status in ANSWERED and row.status != "reviewed"
     return SampleToWrite(
         path=path,
         source=os.path.abspath(row.path),
@@ -78,6 +79,7 @@ def sample_of(row: ExportRow, path: str) -> SampleToWrite:
         tags=(row.status,),
         predicted=row.predicted_label if answered else "",
         confidence=row.confidence if answered else None,
+        known=row.predicted_label if row.status == "reviewed" else "",
         values={k: v for k, v in values.items() if v not in (None, "")},
     )
 

@@ -20,6 +20,8 @@ def save_views(dataset: Any) -> None:
         "clusterkit: to review": refused.sort_by("order") if order else refused,
         "clusterkit: labelled": dataset.match_tags(LABELLED),
     }
+    if "reviewed" in dataset.distinct("tags"):
+        views["clusterkit: labelled by a person"] = dataset.match_tags("reviewed")
     if dataset.get_field("cluster") is not None:
         kinds = dataset.match_tags("novel").exists("cluster").sort_by("cluster")
         views["clusterkit: new kinds by cluster"] = kinds

@@ -23,6 +23,7 @@ def check_target(
 
     Reviews name images and clusters of the table that is there: it is replaced by one of the same
     folder in which every one of its images is again, and by no other unless that is asked for.
+    Nor is one that holds a certificate: `assign` would write the labels as they were before it.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def check_target(
     Raises
     ------
     RunError
-        A file that is there is not from `assign`, or is about another input.
+        A file that is there is not from `assign`, is about another input, or is certified.
     """
     record = out.with_suffix(".json")
     if out.suffix.lower() != ".csv":
@@ -56,13 +57,26 @@ def check_target(
     if overwrite:
         return
     others, total = _others(out, images, root)
+    free = out.parent / "batches" / (written_name(source.stem) or "batch") / "assignments.csv"
+    if not others:
+        _check_certificate(out, free)
     if others:
-        free = out.parent / "batches" / (written_name(source.stem) or "batch") / "assignments.csv"
         raise RunError(
             f"{out} holds the assignments of another input: {len(others)} of its {total} images, "
             f"e.g. '{shown(others[0])}', are not in this one; give --out {quote(str(free))} to "
             "keep both, or --overwrite"
         )
+
+
+def _check_certificate(out: Path, free: Path) -> None:
+    values = _record_of(out.with_suffix(".json")) or {}
+    if values.get("certificate") is None:
+        return
+    raise RunError(
+        f"{out} holds labels that a person has checked, and their certificate, which assign would "
+        f"replace; give --out {quote(str(free))} to keep both, or --overwrite (the answers stay "
+        "in reviews.csv)"
+    )
 
 
 def _others(out: Path, images: Iterable[str], root: Path) -> tuple[list[str], int]:

@@ -64,3 +64,10 @@ class CertificateRecord(JsonRecord):
     version: int = 1
     time: str = ""
     folder: str = "certify"
+
+    @property
+    def words(self) -> str:
+        """The finding, as it stands where a promise stands."""
+        if self.certified or self.statement.startswith("Not certified"):
+            return self.statement
+        return f"Not certified. {self.statement}".strip()

@@ -1,14 +1,21 @@
 """The images and clusters that reviews may name: those of the assignments they are about."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from clusterkit.data.identity import is_number
 from clusterkit.errors import DataError, shown
+
+# Statuses of an image that has a label of its own.
+SETTLED = ("assigned", "reviewed")
+# After the fingerprint in rows about the members of a cluster that have none.
+OPEN = "-open"
 
 
 @dataclass(frozen=True)
@@ -18,8 +25,8 @@ class Assigned:
     Attributes
     ----------
     table : DataFrame
-        Columns image, image_id, predicted_label, cluster (Int64) and group of its
-        `assignments.csv`; text that is missing is "".
+        Columns image, image_id, predicted_label, cluster (Int64), group and, if it is there,
+        status of its `assignments.csv`; text that is missing is "".
     root : Path
         Where its images are.
     where : str
@@ -44,7 +51,39 @@ class Assigned:
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """What a row about one of its clusters may say of it."""
-        return self.fingerprint, self.recorded
+        return self.fingerprint, self.recorded, self.open_fingerprint
+
+    @cached_property
+    def open_fingerprint(self) -> str:
+        """What a row says that is about the members without a label alone: see `open_members`."""
+        return self.fingerprint + OPEN
+
+    @cached_property
+    def answered(self) -> set[str]:
+        """Ids of the images whose label is what a person answered in a check."""
+        return set(self.table["image_id"][has_status(self.table, ("reviewed",))])
+
+
+def has_status(table: pd.DataFrame, statuses: Sequence[str] = SETTLED) -> pd.Series:
+    """Say of each row whether its status is among some: of none where there is no such column."""
+    if "status" not in table:
+        return pd.Series(False, index=table.index)
+    return table["status"].isin(statuses)
+
+
+def open_members(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the members of clusters that still need a person.
+
+    `certify` labels some and leaves them the number of their cluster, so that what was said of
+    the cluster before holds. What is said after it is about the others, which is all that a page
+    shows of the cluster then; to the fingerprint of such rows `OPEN` is appended.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns status and cluster.
+    """
+    return table[table["cluster"].notna() & ~has_status(table)]
 
 
 def clusters_fingerprint(table: pd.DataFrame) -> str:
@@ -79,12 +118,14 @@ class KnownImages:
         self.assigned = assigned
         self.by_id: dict[str, int] = {}
         self.members: dict[int, list[tuple[str, int]]] = {}
+        self._open: set[int] = set()
         labels = labelled.sort_values("label", na_position="last").drop_duplicates("image_id")
         self.labels = dict(zip(labels["image_id"], labels["label"], strict=True))
         if assigned is None:
             return
         table = assigned.table
         self.predictions = table["predicted_label"].tolist()
+        self._open = set(np.flatnonzero(~has_status(table).to_numpy()).tolist())
         for position, (identity, number) in enumerate(
             zip(table["image_id"], table["cluster"], strict=True)
         ):
@@ -137,6 +178,7 @@ class KnownImages:
                 f"{have}; correct the number or remove the row"
             )
         members = self.members[number]
+        is_open = assignments == self.assigned.open_fingerprint
         images = self.assigned.table["image"]
         # Numbers mean something in one assignments.csv only; an image of the cluster tells.
         if image and image not in {images.iloc[p] for _, p in members}:
@@ -145,7 +187,7 @@ class KnownImages:
                 f"'{shown(image)}' that the row names: it was written for other clusters; "
                 "put the reviews beside the assignments.csv they are of"
             )
-        return members
+        return [one for one in members if one[1] in self._open] if is_open else members
 
     def predicted(self, image_id: str, position: int) -> str:
         """Return what was predicted, or the label that is known; "" for neither."""

@@ -47,7 +47,8 @@ def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
     Of an image's own rows the last holds, and so it is of the rows of its cluster; which is the
     last, and what a skip takes back, is said in `review_answers.hold`. Its own row beats its
     cluster's, whichever came later: it is about this image. For the same reason a cluster's name
-    never replaces a label that an image has been given. A skipped image still follows its
+    never replaces a label that an image has been given, nor one that a person answered in the
+    check for a certificate. A skipped image still follows its
     cluster's name, and a rejected one does not. Later files count as later rows.
 
     Parameters
@@ -63,13 +64,18 @@ def settle(reviews: list[Reviews], labelled: pd.DataFrame) -> pd.DataFrame:
     """
     said = said_in(reviews)
     given = labelled["image_id"][labelled["label"].notna()]
-    named = said.by_cluster[~said.by_cluster["image_id"].isin(given)]
+    named = said.by_cluster[~said.by_cluster["image_id"].isin(_answered(reviews).union(given))]
     settled = pd.concat([said.own.iloc[said.own_held], named])
     settled = settled.drop_duplicates("image_id", keep="first")[list(SettledReview._fields)]
     ids = pd.concat([r.spread["image_id"] for r in reviews])
     first = ids.drop_duplicates().reset_index(drop=True)
     order = pd.Series(first.index, index=first)
     return settled.sort_values("image_id", key=lambda ids: ids.map(order), ignore_index=True)
+
+
+def _answered(reviews: list[Reviews]) -> set[str]:
+    """Return the ids of images whose label in the assignments is what a person answered."""
+    return {i for r in reviews if r.assigned for i in r.assigned.answered}
 
 
 def settled_rows(settled: pd.DataFrame) -> list[SettledReview]:
@@ -106,7 +112,10 @@ def summarise(
     labels = labelled.dropna(subset=["label"]).drop_duplicates("image_id")
     before = dict(zip(labels["image_id"], labels["label"], strict=True))
     old = settled["image_id"].map(before)
-    known = sorted(set(before.values()) | {p for r in reviews for p in r.spread["predicted"] if p})
+    # A label that a person answered in a check is not one that the model knows.
+    spread = pd.concat([r.spread for r in reviews])
+    predicted = spread["predicted"][~spread["image_id"].isin(_answered(reviews))]
+    known = sorted({*before.values(), *predicted} - {""})
     counts = Counter(given["label"].tolist())
     other = given["label"] != given["predicted"]
     return {

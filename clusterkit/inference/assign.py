@@ -76,7 +76,10 @@ class Assignment(Shown):
         """Return what is shown of it in a notebook or at a prompt."""
         record = self.record
         counts = ", ".join(f"{n:,} {status}" for status, n in record.status.items() if n)
-        facts = {"images": f"{record.images:,}: {counts}", "promise": record.promise_text or "",
+        # Of what a person checked, the promise that it rested on is no longer said.
+        found = {} if record.certificate is None else {"certificate": record.certificate.words}
+        facts = {"images": f"{record.images:,}: {counts}", **found,
+                 "promise": record.promise_text or "",
                  "clusters": f"{record.clusters} of the refused images"}  # fmt: skip
         return ResultCard(f"Assignment {self.path}", facts, self.table[list(_CARD_COLUMNS)])
 

@@ -4,12 +4,14 @@ The batch is a finite population of units (images, or patients) whose labels are
 chance is only in which are looked at first, a random order that nobody chose. So nothing is
 assumed of the model, of the scanner, or of how patients were found, and the bounds are exact.
 
-Units are looked at without replacement. Against the hypothesis that the losses of all units sum
-to at least `total`, a bet is laid on each next unit (Waudby-Smith and Ramdas, "Confidence
-sequences for sampling without replacement", arXiv 2006.04347; "Estimating means of bounded random
-variables by betting", arXiv 2010.09686, section 5): the wealth is a nonnegative supermartingale
-that begins with 1, so that it ever reaches 1 / (1 − level) with a probability of at most 1 − level
-(Ville, 1939), however often it is looked at and whenever anybody stops.
+The loss of a unit is fixed: 1 if whoever is asked finds its label wrong, whenever they are asked.
+Units are looked at without replacement. Against the hypothesis that the losses of all units sum to
+at least `total`, a bet is laid on each next unit (Waudby-Smith and Ramdas, "Confidence sequences
+for sampling without replacement", arXiv 2006.04347; "Estimating means of bounded random variables
+by betting", arXiv 2010.09686, section 5): the wealth is a nonnegative supermartingale that begins
+with 1, so that it ever reaches 1 / (1 − level) with a probability of at most 1 − level (Ville,
+1939), however often it is looked at and whenever anybody stops. This is a statement about the whole
+order, answered or not; so it does not matter who decides, by which answers, how much is seen of it.
 """
 
 import math
@@ -23,7 +25,8 @@ import numpy as np
 # and 90%, 0.8: 56, 1: 45) and more if some are (0.85: 97 with one wrong, 1: none is enough).
 BET = 0.85
 
-# On the logarithm of the wealth: rounding of sums of some thousand terms.
+# On the logarithm of the wealth and on sums of losses: rounding of some thousand terms. It adds a
+# thousand-millionth to the probability of an error, as a part of itself.
 _ROUNDING = 1e-9
 
 
@@ -32,8 +35,8 @@ def log_wealth(losses: Sequence[float] | np.ndarray, population: int, total: flo
 
     Before a unit, the mean loss of those that are left is at least μ = (total − losses so far) /
     (units left) if the hypothesis holds. The unit's loss x multiplies the wealth by
-    1 + `BET` · (μ − x) / (1 − μ), which is 1 on average at the border and grows with `total`: the
-    hypothesis is refuted as soon as its border is.
+    1 + `BET` · (μ − x) / (1 − μ) ≥ 1 − `BET`: 1 on average if the losses sum to `total`, less if to
+    more. Its derivative by μ is `BET` · (1 − x) / (1 − μ)² ≥ 0, so the wealth grows with `total`.
 
     Parameters
     ----------
@@ -57,8 +60,8 @@ def log_wealth(losses: Sequence[float] | np.ndarray, population: int, total: flo
     x = np.asarray(losses, dtype=float)
     if len(x) > population:
         raise ValueError(f"{len(x)} losses of {population} units")
-    seen = np.r_[0.0, np.cumsum(x)]
-    missing, left = total - seen, population - np.arange(len(x) + 1)
+    missing, left = np.full(len(x) + 1, float(total)), population - np.arange(len(x) + 1)
+    missing[1:] -= np.cumsum(x)
     wealth = np.zeros(len(x) + 1)
     mean = missing[:-1] / left[:-1]
     open_ = (mean > 0) & (mean < 1)
@@ -78,7 +81,7 @@ def refuted(
     """Whether it is certain, at this level, that all losses sum to less than `total`.
 
     Valid at every moment: with probability `level` it is never True of a hypothesis that holds,
-    however often it is asked. Once True it stays.
+    however often it is asked. Once True it stays, unless further losses prove the hypothesis.
 
     Parameters
     ----------
@@ -88,9 +91,8 @@ def refuted(
     """
     if total > population:
         return True
-    if total <= 0:
-        return False
-    return bool(log_wealth(losses, population, total).max() >= _needed(level))
+    wealth = log_wealth(losses, population, total)
+    return bool(wealth[-1] > -np.inf and wealth.max() >= _needed(level))
 
 
 def null_total(population: int, max_error: float, whole: bool = True) -> float:
@@ -113,7 +115,11 @@ def null_total(population: int, max_error: float, whole: bool = True) -> float:
 def upper_bound(
     losses: Sequence[float] | np.ndarray, population: int, level: float, whole: bool = True
 ) -> float:
-    """Largest sum of all losses that is not refuted: a bound that is valid at every moment.
+    """Bound on the sum of all losses, valid at every moment: whatever is larger is refuted.
+
+    For one population, chosen before the first answer. Of a set that the answers chose
+    (`certify_in_order`) the level holds for the error that was asked for; this bound, which may be
+    lower, holds at the level of each set taken alone.
 
     Parameters
     ----------
@@ -126,18 +132,19 @@ def upper_bound(
     -------
     float in [sum of losses, population − number of losses + sum of losses]
     """
-    unit = 1.0 if whole else 1e-4
     seen = float(np.sum(losses))
-    low = math.floor(seen / unit + _ROUNDING)
-    high = math.ceil((seen + population - len(losses)) / unit - _ROUNDING)
+    left = population - len(losses)
+    unit = 1.0 if whole else 1e-4
+    low, high = 0, left * round(1 / unit)
     # The wealth grows with the total, so one border parts what is refuted from what is not.
     while low < high:
         middle = (low + high + 1) // 2
-        if refuted(losses, population, middle * unit, level):
+        if refuted(losses, population, seen + middle * unit, level):
             high = middle - 1
         else:
             low = middle
-    return low * unit
+    # Of sums that are not whole, those up to the next step may not be refuted either.
+    return seen + min((low if whole else low + 1) * unit, left)
 
 
 def answers_needed(
@@ -155,18 +162,20 @@ def answers_needed(
     """
     if refuted(losses, population, total, level):
         return 0
-    seen = [float(loss) for loss in losses]
-    rest = np.zeros(population - len(seen))
-    wealth = log_wealth(np.r_[seen, rest], population, total)
-    reached = np.flatnonzero(wealth >= _needed(level))
-    return int(reached[0]) - len(seen) if len(reached) else None
+    seen = len(losses)
+    all_right = np.r_[np.asarray(losses, dtype=float), np.zeros(population - seen)]
+    # What was reached before counts for nothing where losses have proved the hypothesis since.
+    ahead = log_wealth(all_right, population, total)[seen:]
+    reached = np.flatnonzero(ahead >= _needed(level))
+    return int(reached[0]) if len(reached) else None
 
 
 def hypergeometric_bound(wrong: int, checked: int, population: int, level: float) -> int:
     """Largest number of wrong labels that a check of a fixed number does not refute.
 
-    The exact one of Buonaccorsi (1987, doi:10.1080/00031305.1987.10475485): the largest M for which
-    at most `wrong` wrong ones among `checked` still have a probability of more than 1 − level.
+    The exact one (Buonaccorsi, "A note on confidence intervals for proportions in finite
+    populations", The American Statistician 41, 1987): the largest M for which at most `wrong` wrong
+    ones among `checked` still have a probability of more than 1 − level.
     Valid only if `checked` was fixed before the first answer and nobody stopped before.
 
     >>> hypergeometric_bound(0, 45, 100_000, 0.9) / 100_000 <= 0.05
@@ -183,7 +192,7 @@ def hypergeometric_bound(wrong: int, checked: int, population: int, level: float
     low, high = wrong, population - checked + wrong
     while low < high:
         middle = (low + high + 1) // 2
-        if hypergeom.cdf(wrong, population, middle, checked) > 1 - level:
+        if hypergeom.cdf(wrong, population, middle, checked) > 1 - level + _ROUNDING:
             low = middle
         else:
             high = middle - 1
@@ -220,9 +229,10 @@ def certify_in_order(
 
     A fixed sequence (Maurer, Hothorn and Lehmacher, 1995; Learn-then-Test, arXiv 2110.01052): with
     probability `level` no set that holds more than the error is ever certified, for the first such
-    set would have to be, and its test alone is at that level. The order of the sets must have been
-    fixed before the first answer. What is asked, and when, may depend on all answers: each test
-    reads its own sequence only, and holds at every moment of it.
+    set would have to be, and its test alone is at that level. The sets, their order and that of
+    their units must have been fixed before the first answer. What is asked, and when, may depend on
+    all answers: a set's test reads its own units in their own order, and is at its level over the
+    whole of that order, of which the asking only decides how much is seen.
 
     Parameters
     ----------
@@ -243,4 +253,4 @@ def certify_in_order(
 
 
 def _needed(level: float) -> float:
-    return -math.log(1 - level) - _ROUNDING
+    return math.inf if level >= 1 else -math.log(1 - level) - _ROUNDING

@@ -57,8 +57,15 @@ def nested_sets(
     last : (N,) bool or None
         Labels that come after all others whatever their confidence, such as those of images that
         are like nothing labelled.
+
+    Raises
+    ------
+    ValueError
+        A confidence is not a number.
     """
     n = len(confidence)
+    if np.isnan(confidence).any():
+        raise ValueError(f"confidence of label {int(np.isnan(confidence).argmax())} is no number")
     held_back = np.zeros(n, dtype=bool) if last is None else last
     order = np.lexsort((-confidence, held_back))
     ranked, back = confidence[order], held_back[order]

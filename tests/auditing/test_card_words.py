@@ -163,7 +163,7 @@ def test_the_page_shows_the_words_and_keeps_the_statuses(visit, tmp_path):
         assert "label set" not in shown
         assert "0.9" not in shown
     tab.tab.click("[data-tab=review]")
-    assert tab.text(".card h3").startswith("ring")
-    assert tab.text(".card .sure").startswith("Not sure enough (51%): ring")
+    assert tab.text(".card h3").startswith("dots or ring?")
+    assert tab.text(".card .sure").startswith("Not sure enough (52%): dots or ring?")
     tab.tab.click("[data-tab=novel]")
     assert "similar" not in tab.text(".card")

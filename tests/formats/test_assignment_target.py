@@ -41,6 +41,25 @@ def test_the_same_names_in_another_folder_are_another_input(tmp_path):
         check_target(tmp_path / "a.csv", ["1.png"], tmp_path / "week2", tmp_path / "week2")
 
 
+@pytest.mark.parametrize("certified", [True, False])
+def test_a_certificate_is_not_replaced_unasked(tmp_path, certified):
+    write(tmp_path / "a.csv", ["1.png"], "week 1")
+    target = (tmp_path / "a.csv", ["1.png"], tmp_path / "week 1", tmp_path / "week 1")
+    check_target(*target)
+    record = json.loads((tmp_path / "a.json").read_text()) | {"certificate": None}
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    check_target(*target)
+    record["certificate"] = {"certified": certified}
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="that a person has checked, and their certificate") as found:
+        check_target(*target)
+    # What it says to do works.
+    free = tmp_path / "batches" / "week 1" / "assignments.csv"
+    assert f"--out '{free}'" in str(found.value)
+    check_target(free, *target[1:])
+    check_target(*target, overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -1,8 +1,11 @@
 """What a notebook shows of a result."""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from clusterkit import Run, assign, inspect
+from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.result_card import ResultCard
 from clusterkit.progress import silent
 
@@ -31,6 +34,17 @@ def test_results_show_what_they_are(run, assignment, sample):
     assert len(repr(assignment)) < 2000
     inspection = inspect(sample / "labels.csv")
     assert f"{inspection.problems} problems" in inspection._repr_html_()
+
+
+def test_a_certificate_stands_before_the_promise(assignment):
+    for certified, said in ((True, "At most 5"), (False, "Not certified. At most 5")):
+        found = CertificateRecord(certified, "At most 5 of 100 are wrong.")
+        checked = replace(assignment, record=replace(assignment.record, certificate=found))
+        lines = repr(checked).splitlines()
+        (at,) = (i for i, line in enumerate(lines) if line.startswith("  certificate"))
+        assert said in lines[at]
+        assert lines[at + 1].startswith("  promise")
+    assert "certificate" not in repr(assignment)
 
 
 def test_settings_can_be_given_to_a_function_by_name(run, sample, tmp_path):

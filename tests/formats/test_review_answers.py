@@ -205,6 +205,42 @@ def test_a_cluster_of_other_assignments_is_an_error(tmp_path):
     assert Assigned(TABLE[::-1], tmp_path, "a.csv").fingerprint == own
 
 
+def test_what_is_said_of_a_cluster_after_a_check_is_about_the_others(tmp_path):
+    # Of the three of cluster 0 a person answered the first, and the second is certified.
+    labels = TABLE["predicted_label"].mask(TABLE["image_id"] == IDS[0], "c")
+    status = ["reviewed", "assigned", *["review"] * (len(TABLE) - 2)]
+    checked = TABLE.assign(predicted_label=labels, status=status)
+    assigned = Assigned(checked, tmp_path, "a.csv")
+    original = Assigned(TABLE, tmp_path, "a.csv")
+    before, after = original.fingerprint, assigned.open_fingerprint
+    assert assigned.fingerprint == before != after
+    row = ("cluster:0", "d", "relabel", "ann", "")
+
+    def said(*rows, of: Assigned = assigned) -> dict[str, str]:
+        part = [spread_reviews(write(tmp_path / "r.csv", list(rows)), of, NOBODY)]
+        settled = settle(part, NOBODY)
+        return dict(zip(settled["image_id"], settled["label"], strict=True))
+
+    # Before it, of all; a person's answer to one image is no cluster's to change.
+    for about in (before, ""):
+        assert said((*row, about)) == dict.fromkeys(IDS[1:3], "d")
+    assert said((*row, after)) == {IDS[2]: "d"}
+    # The table as it was before the check takes the file all the same.
+    assert said((*row, after), of=original) == dict.fromkeys(IDS[:3], "d")
+    # And the answer itself is learned from, however it is written.
+    for label in ("", "c"):
+        own = (IDS[0], label, "accept", "ann", "")
+        assert said((*row, after), own) == {IDS[2]: "d", IDS[0]: "c"}
+
+
+def test_a_class_that_was_answered_in_a_check_is_new_to_the_model(tmp_path):
+    checked = TABLE.assign(status=["reviewed", *["review"] * (len(TABLE) - 1)])
+    checked.loc[0, "predicted_label"] = "rosette"
+    path = write(tmp_path / "r.csv", [(IDS[0], "rosette", "relabel", "ann", "")])
+    part = [spread_reviews(path, Assigned(checked, tmp_path, "a.csv"), NOBODY)]
+    assert set(summarise(part, settle(part, NOBODY), NOBODY)["new_classes"]) == {"rosette"}
+
+
 def annotation(label: str, by: int, minute: int, **more) -> dict:
     result = [{"from_name": "label", "to_name": "image", "type": "choices",
                "value": {"choices": [label]}}]  # fmt: skip

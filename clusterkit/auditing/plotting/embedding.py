@@ -22,7 +22,7 @@ _REST = (OTHER, ".")
 _EDGE = "#6B7076"
 
 # Shapes of the batch's images; those with an edge are drawn over the others.
-_STATUSES = {"assigned": "o", "duplicate": "s", "review": "^", "novel": "X"}
+_STATUSES = {"assigned": "o", "reviewed": "D", "duplicate": "s", "review": "^", "novel": "X"}
 
 # Dimensions that UMAP starts from: it compares points, and more than these are mostly noise.
 _UMAP_FROM = 50

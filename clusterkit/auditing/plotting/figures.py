@@ -17,6 +17,7 @@ from clusterkit.auditing.plotting.vector import FAILED, GROUND, INK, LINE, write
 # Okabe and Ito's palette, distinct without colour vision too.
 COLOURS = {
     "assigned": "#0072B2",
+    "reviewed": "#009E73",
     "review": "#E69F00",
     "novel": "#CC79A7",
     "duplicate": "#56B4E9",

@@ -146,7 +146,7 @@ def _counts(run: Run, batch: AuditBatch, out: Path) -> tuple[str, str]:
     readable = batch.table[batch.table["predicted_label"] != ""]
     now = pd.crosstab(readable["predicted_label"], readable["status"])
     class_counts_plot(labelled, now, out / "plots" / "class-counts.svg")
-    given = now.reindex(columns=["assigned", "duplicate"], fill_value=0).sum(axis=1)
+    given = now.reindex(columns=["assigned", "reviewed", "duplicate"], fill_value=0).sum(axis=1)
     # Ten classes are a sentence; of a hundred it would be a wall of numbers.
     shown = list(labelled.sort_values(ascending=False, kind="stable").index[:10])
     parts = [f"{name} {labelled[name]:,} and {given.get(name, 0):,}" for name in shown]
@@ -154,7 +154,7 @@ def _counts(run: Run, batch: AuditBatch, out: Path) -> tuple[str, str]:
         labelled) > len(shown) else "By class"  # fmt: skip
     return "plots/class-counts.svg", (
         "Labelled images of each class before, beside this batch's images that are predicted to "
-        f"be of it. {largest}, labelled before and assigned now: {', '.join(parts)}."
+        f"be of it. {largest}, labelled before and labelled now: {', '.join(parts)}."
     )
 
 

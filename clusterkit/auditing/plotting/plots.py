@@ -22,6 +22,7 @@ from clusterkit.auditing.plotting.vector import GROUND, INK, LINE, SOFT
 # Statuses as parts of a class's count.
 _AFTER = {
     "assigned": "assigned now",
+    "reviewed": "labelled by a person",
     "review": "refused: review",
     "novel": "refused: novel",
     "duplicate": "copies of labelled images",

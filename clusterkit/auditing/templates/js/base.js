@@ -1,5 +1,5 @@
 // What all parts of the audit page use.
-const statuses = ["all", "assigned", "review", "novel", "duplicate", "failed"];
+const statuses = ["all", "assigned", "reviewed", "review", "novel", "duplicate", "failed"].filter((one) => one !== "reviewed" || data.counts.reviewed);
 const names = new Intl.Collator("en", { numeric: true });
 const decisionWords = { accept: "accepted", relabel: "labelled", reject: "rejected", skip: "skipped" };
 

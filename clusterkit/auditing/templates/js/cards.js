@@ -92,7 +92,7 @@ function strip(card, choose) {
 // How sure the label is: a bar for eyes, and the words of the run. No number is made here.
 function meter(card) {
   const box = make("div", "confidence");
-  if (card.status !== "duplicate" && card.confidence !== null) {
+  if (!["duplicate", "reviewed"].includes(card.status) && card.confidence !== null) {
     const bar = make("div", "meter");
     bar.setAttribute("aria-hidden", "true");
     const fill = make("b");

@@ -2,7 +2,7 @@
 const shownClusters = data.clusters.filter((cluster) => cluster.size > 1);
 const members = new Map();
 for (const one of [...data.cards.filter(reviewable), ...tiles]) {
-  if (one.cluster === null) continue;
+  if (!clusterOfCard(one)) continue;
   if (!members.has(one.cluster)) members.set(one.cluster, []);
   members.get(one.cluster).push(one);
 }
@@ -34,6 +34,7 @@ function drawCluster(cluster) {
   const leans = cluster.labels.map(([name, count]) => `${name}: ${count}`).join(", ");
   const novel = cluster.novel ? `${cluster.novel.toLocaleString("en")} like nothing labelled. ` : "";
   box.append(make("p", "reason", novel + (leans ? `The model's guesses: ${leans}.` : "")));
+  if (cluster.labelled) box.append(make("p", "soft", `${plural(cluster.labelled, "more image")} of it ${cluster.labelled === 1 ? "has a label" : "have labels"} since the check: the name is not for ${cluster.labelled === 1 ? "it" : "them"}.`));
   box.append(make("div", "members"), make("p", "soft rest"));
   const cards = membersOf(cluster).filter(hasCard).length;
   if (cards) box.append(button(`Show its ${plural(cards, "card")}`, () => {

@@ -10,12 +10,12 @@ function checkRow(row, number) {
   if (!cluster || !row.image || row.image === cluster.medoid) return;
   const own = members.get(cluster.cluster) || [];
   // A number means something in one batch only; an image of the cluster tells.
-  if (own.length === cluster.size && !own.some((card) => card.image === row.image))
+  if (!cluster.labelled && own.length === cluster.size && !own.some((card) => card.image === row.image))
     throw new Error(`row ${number}: cluster ${cluster.cluster} does not hold ${row.image}: it is of another batch`);
 }
 
 const isHere = (row) => onPage.has(row.image_id) || Boolean(clusterOf(row));
-const isForeign = (row) => row.assignments && row.assignments !== data.fingerprint;
+const isForeign = (row) => row.assignments && ![data.fingerprint, data.fingerprint_before].includes(row.assignments);
 
 // A file of another run, of which no image is here, is one that was mixed up.
 function checkForeign(rows) {

@@ -8,8 +8,8 @@ const words = new Map(data.cards.map((card) => [card,
 function matches(card) {
   const done = find("done").value;
   if (done === "differ") return disagreeing.has(card.image_id) || differing(card).length > 0;
-  if (done === "nobody") return verdictOf(card) === null && !answersOf(card).length && shared(card);
-  if (done && (done === "open") !== (verdictOf(card) === null)) return false;
+  if (done === "nobody") return isOpen(card) && !answersOf(card).length && shared(card);
+  if (done && (done === "open") !== isOpen(card)) return false;
   return shared(card);
 }
 

@@ -1,15 +1,15 @@
 // The end of a review: what was decided, by whom, where the file goes; on paper, a report of it.
 const refusedCards = toReview.filter((card) => card.status === "review" || card.status === "novel");
 // Where nothing was refused, a review is of all.
-const wantedCards = refusedCards.length ? refusedCards : toReview;
+const wantedCards = refusedCards.length ? refusedCards : toReview.filter((card) => card.status !== "reviewed");
 
 // At every key: `verdictOf` would make an object for each of thousands of cards.
 function progress() {
   let decided = 0, skipped = 0;
-  const named = new Map(data.clusters.map(({ cluster }) => [cluster, verdicts.get(clusterId(cluster))?.decision]));
+  const named = new Map(data.clusters.map(({ cluster }) => [clusterId(cluster), verdicts.get(clusterId(cluster))?.decision]));
   for (const card of wantedCards) {
     const own = verdicts.get(card.image_id)?.decision;
-    const decision = own && own !== "skip" ? own : named.get(card.cluster) || own;
+    const decision = own && own !== "skip" ? own : named.get(clusterOfCard(card)) || own;
     if (decision === "skip") skipped++;
     else if (decision) decided++;
   }
@@ -80,7 +80,7 @@ function summaryRows() {
 function drawFinish() {
   const { decided, skipped, total, open } = progress();
   find("finish-title").textContent = open ? `${decided.toLocaleString("en")} of ${total.toLocaleString("en")} decided`
-    : `All ${total.toLocaleString("en")} on this page are done`;
+    : total ? `All ${total.toLocaleString("en")} on this page are done` : "Nothing on this page needs an answer";
   const rows = summaryRows();
   find("finish-text").replaceChildren(facts(rows));
   if (unsigned().length) find("finish-text").append(signing());
@@ -189,13 +189,13 @@ function watchFinish() {
 // Reopened: where it was left.
 function resume() {
   const { decided, skipped, open, total } = progress();
-  find("start").textContent = !decided && !skipped ? `Start: ${plural(total, "image")} to decide`
+  find("start").textContent = !total ? "Look at the images" : !decided && !skipped ? `Start: ${plural(total, "image")} to decide`
     : open ? `Continue: ${open.toLocaleString("en")} of ${plural(total, "image")} to decide` : "Look again";
   checkFinished();
   if (!decided && !skipped) return;
   say(open ? `Welcome back: ${decided.toLocaleString("en")} done, ${open.toLocaleString("en")} open.`
     : `Welcome back: all ${total.toLocaleString("en")} are done.`);
-  const row = state.rows.findIndex((card) => reviewable(card) && verdictOf(card) === null);
+  const row = state.rows.findIndex(isOpen);
   if (row > 0) go(row);
   else if (row < 0) openFinish();
 }
@@ -204,7 +204,7 @@ function resume() {
 function start() {
   if (state.tab === "clusters") state.tab = refusedCards.length ? "refused" : "all";
   show();
-  const row = state.rows.findIndex((card) => reviewable(card) && verdictOf(card) === null);
+  const row = state.rows.findIndex(isOpen);
   if (row >= 0) go(row, false);
   openFocus(state.rows[state.at]);
 }

@@ -331,7 +331,7 @@ function letGo(event) {
 function nextOpen() {
   if (state.tab === "clusters") return say("Clusters have no next open image.");
   const order = [...state.rows.keys()].map((row) => (state.at + 1 + row) % state.rows.length);
-  const row = order.find((at) => reviewable(state.rows[at]) && verdictOf(state.rows[at]) === null);
+  const row = order.find((at) => isOpen(state.rows[at]));
   if (row !== undefined) return go(row);
   say("Nothing is open here.");
   if (inFocus()) find("focus").close();

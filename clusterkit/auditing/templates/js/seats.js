@@ -42,7 +42,7 @@ const readerName = (row) => row.reviewer || "somebody without a name";
 
 // What the other readers say of a card: of the image itself, else of its cluster.
 function answersOf(card) {
-  const named = card.cluster === null ? [] : colleagues.get(clusterId(card.cluster)) || [];
+  const named = colleagues.get(clusterOfCard(card)) || [];
   return [...new Map([...named, ...(colleagues.get(card.image_id) || [])]).values()]
     .map((row) => ({ row, said: said({ ...row, image_id: card.image_id }) }));
 }

@@ -14,17 +14,24 @@ function reviewable(card) {
 
 const novel = (card) => card.status === "novel";
 
+// What a check has labelled keeps the number of its cluster, and has no need of the cluster's name.
+const labelled = (card) => card.status === "assigned" || card.status === "reviewed";
+const clusterOfCard = (card) => (card.cluster === null || labelled(card) ? "" : clusterId(card.cluster));
+
 // The label that counts for a card: its own verdict, else that of its cluster.
 function verdictOf(card) {
   const own = verdicts.get(card.image_id);
   if (own && own.decision !== "skip") return { ...own, from: "image" };
-  const named = card.cluster === null ? undefined : verdicts.get(clusterId(card.cluster));
+  const named = verdicts.get(clusterOfCard(card));
   if (named && named.decision !== "skip") {
     const label = named.label || (named.decision === "accept" ? card.predicted_label : "");
     return { ...named, label, from: "cluster" };
   }
   return own ? { ...own, from: "image" } : null;
 }
+
+// Nobody has said anything of it: not here, and not in the check.
+const isOpen = (card) => reviewable(card) && card.status !== "reviewed" && verdictOf(card) === null;
 
 // Classes that the run was fitted to may be as long as they are; what is written here is for people to read.
 function checkLabel(text) {
@@ -58,7 +65,9 @@ function rowOf(id, verdict) {
   const row = { image_id: id, image: verdict.image, label: verdict.label, decision: verdict.decision,
     reviewer: verdict.reviewer, time: verdict.time, note: verdict.note };
   // A cluster's number means something in this batch only, and a file in another folder finds it so.
-  return { ...row, assignments: data.fingerprint };
+  // What was said of a whole cluster before a check stays about the whole.
+  const before = isForeign(verdict) || !id.startsWith("cluster:") ? "" : verdict.assignments;
+  return { ...row, assignments: before || data.fingerprint };
 }
 
 function allRows() {

@@ -1,6 +1,6 @@
 // What stands under a card or a cluster: the decision so far, and the ways to decide.
 function verdictText(verdict, own) {
-  if (!verdict) return "not decided";
+  if (!verdict) return own.status === "reviewed" ? "answered in the check" : "not decided";
   const label = ["accept", "relabel"].includes(verdict.decision) ? `: ${verdict.label}` : "";
   return decisionWords[verdict.decision] + label + (verdict.from === "cluster" ? ` (as cluster ${own.cluster})` : "");
 }

@@ -1,0 +1,186 @@
+"""The labels of a batch as `assign` wrote them, and the plan that they are certified by."""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.auditing.batch import read_batch
+from clusterkit.certifying.certificate_file import BEFORE, file_digest, read_certificate
+from clusterkit.certifying.plan import Plan, read_plan
+from clusterkit.certifying.population import Population
+from clusterkit.data.files import ImageFolder
+from clusterkit.data.written_names import relative_folder
+from clusterkit.errors import DataError, RunError
+from clusterkit.formats.assignment_record import AssignmentRecord
+from clusterkit.formats.assignments import (
+    read_assignments,
+    read_record,
+)
+from clusterkit.formats.atomic import write_json
+from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.run import Run
+from clusterkit.methods.nested_sets import NestedSets
+
+
+@dataclass(frozen=True)
+class BatchToCertify:
+    """A batch, before and with its plan.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the certificate.
+    csv : Path
+        The assignments.
+    table : DataFrame
+        As `assign` wrote them, whatever a certificate has made of them since.
+    record : AssignmentRecord
+        Likewise.
+    inputs : ImageFolder
+        Where the images are.
+    labelled : DataFrame
+        image_id and label of the run's labelled images.
+    source : Path
+        The file that holds `table`.
+    digest : str
+        SHA-256 of it.
+    earlier : Plan or None
+        The plan that is there; None: a new one is to be made.
+    replaced : Plan or None
+        The plan before, of which this draws anew.
+    plan, population, sets
+        None until there is a plan.
+    """
+
+    folder: Path
+    csv: Path
+    table: pd.DataFrame
+    record: AssignmentRecord
+    inputs: ImageFolder
+    labelled: pd.DataFrame
+    source: Path
+    digest: str
+    earlier: Plan | None
+    replaced: Plan | None
+
+    @property
+    def assigned(self) -> Assigned:
+        """The labels that reviews are about."""
+        return Assigned(self.table, self.inputs.root, str(self.csv), self.record.fingerprint or "",
+                        self.inputs.link_roots)  # fmt: skip
+
+    @property
+    def relative_folder(self) -> str:
+        """The folder, as seen from the assignments."""
+        return relative_folder(self.folder.absolute(), self.csv.absolute().parent)
+
+
+@dataclass(frozen=True)
+class PlannedBatch(BatchToCertify):
+    """A batch with its plan, population and sets."""
+
+    plan: Plan
+    population: Population
+    sets: NestedSets
+
+
+def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> BatchToCertify:
+    """Read the labels of a batch, and the plan if there is one.
+
+    Parameters
+    ----------
+    run : Run
+    csv : Path
+    folder : Path
+        Of the certificate; it is there.
+    fresh : bool
+        Put the plan that is there aside.
+
+    Raises
+    ------
+    ClusterkitError
+        There are no assignments, another run made them, or they are not those of the plan.
+    """
+    if not csv.is_file():
+        raise RunError(f"{csv} does not exist: there is no label to certify; run `clusterkit "
+                       "assign` first")  # fmt: skip
+    plan = read_plan(folder)
+    _check_folder(folder, plan)
+    source = _source(csv, folder, plan, fresh) if plan else csv
+    batch = read_batch(run, csv)
+    table, record = batch.table, batch.record
+    if source != csv:
+        table, record = read_assignments(source), read_record(source)
+        record = replace(record, input_root=batch.record.input_root,
+                         link_roots=batch.record.link_roots)  # fmt: skip
+    elif batch.record.certificate is not None or (table["status"] == "reviewed").any():
+        raise DataError(
+            f"{csv} holds a certificate already, whose folder is not {folder}; name that folder "
+            "with --out, or run `clusterkit assign` again"
+        )
+    replaced = None
+    if plan and fresh:
+        replaced, plan = plan, None
+        aside = _free(folder, replaced.version)
+        folder.rename(aside)
+        folder.mkdir()
+        if source != csv:
+            source = aside / BEFORE
+            # Until there is a new certificate, the labels are those that are to be certified.
+            shutil.copyfile(source, csv)
+            write_json(csv.with_suffix(".json"), record.to_dict())
+    labelled = run.manifest[["image_id", "label"]]
+    digest = file_digest(source)
+    return BatchToCertify(folder, csv, table, record, batch.inputs, labelled, source, digest, plan,
+                          replaced)  # fmt: skip
+
+
+def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
+    """Return the file with the labels as `assign` wrote them: the table, or the copy of it."""
+    certified, digest = read_certificate(folder), file_digest(csv)
+    if certified and digest in (certified.file, certified.before):
+        source = folder / BEFORE
+        if not source.is_file() or file_digest(source) != plan.file:
+            raise DataError(f"{source} was changed since the sample was drawn; put it back from a "
+                            "copy, or run `clusterkit assign` and then certify --fresh"
+                            )  # fmt: skip
+        return source
+    if digest != plan.file and not fresh:
+        raise DataError(
+            f"{csv} is not what the sample in {folder} was drawn from: assign was run anew, or "
+            f"somebody changed it; put {folder / BEFORE} back in its place to go on, or draw "
+            "anew with --fresh (answers that were given stay in reviews.csv)"
+        )
+    return csv
+
+
+def keep_before(batch: BatchToCertify) -> None:
+    """Copy the assignments as `assign` wrote them into the folder of the certificate."""
+    copy = batch.folder / BEFORE
+    if copy.is_file() and file_digest(copy) == batch.digest:
+        return
+    partial = copy.with_name(f".{copy.name}.partial")
+    shutil.copyfile(batch.source, partial)
+    os.replace(partial, copy)
+    start = batch.folder.absolute()
+    root = relative_folder(batch.inputs.root.absolute(), start)
+    links = [relative_folder(Path(link).absolute(), start) for link in batch.inputs.link_roots]
+    record = replace(batch.record, input_root=root, link_roots=links)
+    write_json(copy.with_suffix(".json"), record.to_dict())
+
+
+def _check_folder(folder: Path, plan: Plan | None) -> None:
+    """Refuse a folder of somebody else's files."""
+    known = {".lock", ".clusterkit"}
+    if plan is None and any(path.name not in known for path in folder.iterdir()):
+        raise DataError(f"{folder} holds files and no plan of a certificate; give another --out")
+
+
+def _free(folder: Path, version: int) -> Path:
+    number = version
+    while (path := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return path

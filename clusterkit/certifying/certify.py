@@ -1,0 +1,219 @@
+"""`certify`: a certificate for one batch of labels from a short random check by a person."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+import clusterkit
+from clusterkit.certifying.answers import Answers, check_complete, read_answers
+from clusterkit.certifying.batch_to_certify import PlannedBatch, read_batch_to_certify
+from clusterkit.certifying.certificate_file import (
+    ANSWERS,
+    CERTIFICATE,
+    REVIEWS,
+    certificate_of,
+    file_digest,
+    read_answer_ids,
+    write_answers,
+    write_reviews_copy,
+)
+from clusterkit.certifying.certificate_page import write_certificate_page
+from clusterkit.certifying.certify_page import render_certify_page
+from clusterkit.certifying.drawn_sample import read_sample
+from clusterkit.certifying.outcome import certified_table, record_of
+from clusterkit.certifying.page_contents import SamplePictures, page_contents
+from clusterkit.certifying.planning import Wanted, agreed_plan
+from clusterkit.certifying.proof import Proof, prove
+from clusterkit.formats.assignments import STATUSES, write_assignments
+from clusterkit.formats.atomic import write_json
+from clusterkit.formats.certificate_record import CertificateRecord
+from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.result_card import ResultCard, Shown
+from clusterkit.formats.reviews import spread_reviews
+from clusterkit.formats.run import Run
+from clusterkit.output import check_writable, writing
+from clusterkit.progress import Progress, with_bar
+
+log = logging.getLogger("clusterkit")
+
+_OUT = "--out DIR"
+PAGE = "index.html"
+
+
+@dataclass(frozen=True, repr=False)
+class Certification(Shown):
+    """The state of a check, and the certificate if answers were given.
+
+    Attributes
+    ----------
+    folder : Path
+    proof : Proof
+    answers : Answers or None
+        Those that were given, else those in `reviews.csv` beside the assignments; None: none.
+    record : CertificateRecord or None
+        None: no reviews were given, and nothing was written into the assignments.
+    assignments : Path
+    assigned : Assigned
+        The labels as `assign` set them, which answers are about.
+    """
+
+    folder: Path
+    proof: Proof
+    answers: Answers | None
+    record: CertificateRecord | None
+    assignments: Path
+    assigned: Assigned
+
+    @property
+    def page(self) -> Path:
+        """The page that asks."""
+        return self.folder / PAGE
+
+    @property
+    def certificate(self) -> Path | None:
+        """The printable certificate; None: there is none yet."""
+        path = self.folder / "certificate.html"
+        return path if path.is_file() else None
+
+    def card(self) -> ResultCard:
+        """Return what is shown of it in a notebook or at a prompt."""
+        said = self.record.statement if self.record else "not certified yet"
+        facts = {"certificate": said, "page": str(self.page)}
+        return ResultCard(f"Certification {self.folder}", facts)
+
+
+@with_bar
+def certify(
+    run: Run | Path | str,
+    *,
+    assignments: Path | str | None = None,
+    out: Path | str | None = None,
+    reviews: Sequence[Path | str] | Path | str = (),
+    max_error: float | None = None,
+    confidence: float | None = None,
+    budget: int | None = None,
+    by: str | None = None,
+    question: str | None = None,
+    show_label: bool | None = None,
+    seed: int | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+) -> Certification:
+    """Draw a random sample of a batch's labels to be checked, or certify them by the answers.
+
+    Without `reviews` the page that asks is written; the same sample comes back whenever it is
+    called again. With `reviews` the labels in the assignments become `assigned` and `reviewed`.
+    Why it is exact: `methods.certificate`. What is None is as in the plan that is there.
+
+    Parameters
+    ----------
+    run : Run or path
+    assignments : path or None
+        The CSV; None: the run's own.
+    out : path or None
+        Folder of the page and the certificate; None: ``certify`` beside the assignments.
+    reviews : path or sequence of path
+        Answers: a `reviews.csv`, Label Studio's JSON, ``fiftyone:NAME``.
+    max_error, confidence, budget, by, question, show_label, seed
+        See `planning.Wanted`.
+    fresh : bool
+        Draw anew: the sample and certificate that are there are kept beside as ``certify-1``.
+    progress : callable or None
+        Called with (stage, done, total); None: a bar where a person is there.
+
+    Raises
+    ------
+    ClusterkitError
+        There are no assignments, or they are not those that the sample was drawn from; the plan
+        says otherwise; or the reviews cannot be used.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    csv = Path(assignments) if assignments else run.path / "assignments.csv"
+    folder = Path(out) if out else csv.parent / "certify"
+    files = [reviews] if isinstance(reviews, str | Path) else list(reviews)
+    wanted = Wanted(max_error, confidence, budget, by, question, show_label, seed)
+    check_writable(folder, _OUT, folder=True)
+    with writing(folder, _OUT):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", thread_local=False):
+            batch = read_batch_to_certify(run, csv, folder, fresh)
+            batch, planned = agreed_plan(run, batch, wanted)
+            if planned or not files:
+                _write_page(run, batch, progress)
+            if not files:
+                return _state(batch)
+            return _conclude(batch, files)
+
+
+def _write_page(run: Run, batch: PlannedBatch, progress: Progress | None) -> None:
+    """Draw the page; pictures that are there already are kept."""
+    sample = read_sample(batch.folder, batch.plan.sample)
+    pictures = SamplePictures(run, batch.inputs, batch.folder)
+    step = f"clusterkit certify --run {run.path} --reviews reviews.csv"
+    page = page_contents(
+        run, batch.plan, batch.table, sample, pictures, batch.assigned.fingerprint, step, progress
+    )
+    render_certify_page(batch.folder, page)
+
+
+def _state(batch: PlannedBatch) -> Certification:
+    """Return what the reviews beside the assignments say so far, without changing anything."""
+    path, answers = batch.csv.parent / REVIEWS, None
+    if path.is_file():
+        sample = read_sample(batch.folder, batch.plan.sample)["image_id"].tolist()
+        answers = read_answers([path], batch.assigned, batch.labelled, sample, batch.plan.created)
+    proof = prove(batch.plan, batch.population, batch.sets, answers)
+    return Certification(batch.folder, proof, answers, None, batch.csv, batch.assigned)
+
+
+def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
+    """Write the certificate, and the labels after it."""
+    sample = read_sample(batch.folder, batch.plan.sample)["image_id"].tolist()
+    given = read_answers(files, batch.assigned, batch.labelled, sample, batch.plan.created)
+    check_complete(given, read_answer_ids(batch.folder / ANSWERS), str(batch.folder / REVIEWS))
+    copied = batch.folder / REVIEWS
+    write_reviews_copy([spread_reviews(f, batch.assigned, batch.labelled) for f in files], copied)
+    nobody = pd.DataFrame({"image_id": [], "label": []}, dtype=object)
+    answers = read_answers([copied], batch.assigned, nobody, sample, batch.plan.created)
+    proof = prove(batch.plan, batch.population, batch.sets, answers)
+    now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    record = record_of(proof, answers, now, batch.relative_folder)
+    table = certified_table(batch.table, proof, answers)
+    partial = batch.csv.with_name(f".{batch.csv.name}.certified")
+    write_assignments(table, partial)
+    digests = (file_digest(partial), file_digest(batch.csv))
+    versions = {"clusterkit": clusterkit.__version__}
+    certificate = certificate_of(proof, answers, record, digests, versions)
+    write_answers(answers.table, batch.folder / ANSWERS)
+    write_json(batch.folder / CERTIFICATE, certificate.to_dict())
+    write_certificate_page(batch.folder, proof, answers, certificate)
+    _replace(batch, partial, table, record)
+    counted = replace(answers, clusters=given.clusters)
+    return Certification(batch.folder, proof, counted, record, batch.csv, batch.assigned)
+
+
+def _replace(
+    batch: PlannedBatch, partial: Path, table: pd.DataFrame, record: CertificateRecord
+) -> None:
+    """Put the labels after the certificate in their place, and what is said of them beside."""
+    counts = table["status"].value_counts()
+    labelled = table["predicted_label"][table["status"].isin(["assigned", "reviewed", "duplicate"])]
+    promise: dict[str, Any] = {}
+    if record.certified:
+        # What had been promised was about other labels than those that are assigned now.
+        promise = {"promise": None, "promise_text": record.statement}
+    values = replace(
+        batch.record,
+        status={s: int(counts.get(s, 0)) for s in STATUSES},
+        assigned_by_class={str(c): int((labelled == c).sum()) for c in sorted(set(labelled))},
+        certificate=record,
+        **promise,
+    )
+    partial.replace(batch.csv)
+    write_json(batch.csv.with_suffix(".json"), values.to_dict())
