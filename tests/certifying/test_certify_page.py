@@ -354,7 +354,7 @@ def test_a_batch_that_is_checked_whole_is_exact(opened, tmp_path):
     load(tab, write_answers(tmp_path / "in.csv", page, truth_of(page, range(11)), "Dr A"))
     begin(tab)
     answer(tab, page)
-    tab.wait("#end-title", "Certified: the whole batch")
+    tab.wait("#end-title", "Certified: all that was asked")
     assert (
         tab.text("#end-line") == "Certified: of 12 labels at most 0 were wrong as set (90% sure)."
     )
