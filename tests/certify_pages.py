@@ -3,6 +3,8 @@
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,14 @@ from clusterkit.certifying.certify_page import (
     render_certify_page,
 )
 from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.review_answers import hold
 from clusterkit.formats.reviews import REVIEW_COLUMNS
 
 CLASSES = ["dots", "ring"]
 
 
-def picture_of(label: str, number: int) -> Image.Image:
+@cache
+def picture_of(label: str, number: int) -> bytes:
     rng = np.random.default_rng(number)
     image = Image.fromarray(rng.integers(150, 190, (160, 160, 3), dtype=np.uint8))
     draw = ImageDraw.Draw(image)
@@ -33,7 +37,9 @@ def picture_of(label: str, number: int) -> Image.Image:
     else:
         for dx, dy in ((0, 0), (30, 12), (12, 40)):
             draw.ellipse((x + dx, y + dy, x + dx + 16, y + dy + 16), fill=(90, 30, 110))
-    return image
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def image_id(number: int) -> str:
@@ -70,12 +76,12 @@ def write_certify_page(
     for number, image in enumerate(page.images):
         if image.picture:
             label = (truth or {}).get(number, image.predicted_label)
-            picture_of(label, number).save(folder / image.picture)
+            (folder / image.picture).write_bytes(picture_of(label, number))
     for number, one in enumerate(page.practice):
-        picture_of(one.label, 1000 + number).save(folder / one.picture)
+        (folder / one.picture).write_bytes(picture_of(one.label, 1000 + number))
     for label, paths in page.typical.items():
         for number, path in enumerate(paths):
-            picture_of(label, 2000 + number).save(folder / path)
+            (folder / path).write_bytes(picture_of(label, 2000 + number))
     return render_certify_page(folder, page)
 
 
@@ -171,3 +177,10 @@ def write_answers(path: Path, page: CertifyPage, said: dict[int, str], reader: s
 def load(tab, path: Path) -> None:
     tab.tab.set_input_files("#file", path)
     tab.wait("section:not([hidden]) > .said, section:not([hidden]) .answers > .said", path.name)
+
+
+def holding(rows: pd.DataFrame) -> dict[int, str]:
+    """Which label holds, by number of the image, as every command reads the rows."""
+    held, _ = hold(rows.assign(key=rows["image_id"], ground_truth=False))
+    rows = rows.iloc[held]
+    return {int(i[1:], 16): label for i, label in zip(rows["image_id"], rows["label"], strict=True)}

@@ -59,7 +59,7 @@ class PageSet:
         Its images, and its units: the same, or patients.
     listed : int or None
         So many of its units, the first in the drawn order, are in the sample without a gap. A
-        test reads none beyond them. None: as many as the budget allows answers, or all.
+        test reads none beyond them. None: those of its first `budget` images.
     """
 
     labels: int
@@ -163,8 +163,8 @@ def _data(page: CertifyPage) -> dict[str, object]:
             "show_label", "since")  # fmt: skip
     sets = [
         {"labels": s.labels, "units": s.units,
-         "listed": min(s.units, page.budget) if s.listed is None else s.listed}
-        for s in page.sets
+         "listed": _listed(page, number) if s.listed is None else s.listed}
+        for number, s in enumerate(page.sets)
     ]  # fmt: skip
     images = [
         asdict(image) | {"picture": relative_url(image.picture) if image.picture else None}
@@ -179,3 +179,9 @@ def _data(page: CertifyPage) -> dict[str, object]:
         # Pairs: an object with names such as "10" and "2" has an order of its own.
         "typical": typical,
     }
+
+
+def _listed(page: CertifyPage, number: int) -> int:
+    """Count the units of a set's first `budget` images: so many were drawn for it, whole."""
+    units = [image.unit for image in page.images if image.set <= number]
+    return len(set(units[: page.budget]))

@@ -1,10 +1,12 @@
 """The page's mathematics in a browser against the package's: wealth, sets, the next image."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from clusterkit.certifying.certify_page import PageSet
 from clusterkit.methods.certificate import (
     BET,
     answers_needed,
@@ -15,6 +17,7 @@ from clusterkit.methods.certificate import (
     upper_bound,
 )
 from tests.certify_pages import asked, page_of, write_certify_page
+from tests.pages import data_of
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +196,14 @@ def test_no_unit_beyond_a_gap_is_read(script):
             [{ units: 50, listed: 2 }])"""
     )
     assert found == [[[0], [1]]]
+
+
+def test_of_patients_those_count_whose_images_the_budget_has_drawn(tmp_path):
+    """Three images each, of every second patient all in the smaller set."""
+    images = asked(24, set_of=lambda n: n // 3 % 2, unit_of=lambda n: n // 3)
+    page = page_of(images, unit="group", budget=7, sets=[PageSet(30, 10), PageSet(60, 20)])
+    sets = data_of(write_certify_page(tmp_path, page))["sets"]
+    # Images 0-2, 6-8 and 12; images 0-6.
+    assert [one["listed"] for one in sets] == [3, 3]
+    exact = replace(page, sets=[PageSet(30, 10, 2), PageSet(60, 20, 8)])
+    assert [one["listed"] for one in data_of(write_certify_page(tmp_path, exact))["sets"]] == [2, 8]

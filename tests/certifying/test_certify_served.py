@@ -117,6 +117,23 @@ def test_an_answer_whose_receipt_is_lost_is_written_once(browser, served, page):
     context.close()
 
 
+def test_awkward_names_are_not_written_twice(visit, page, tmp_path):
+    names = ["  two  blanks.png", "=1+1.png", 'a "quote", and\nline.png', "'apostrophe.png"]
+    images = [replace(i, image=names[n % 4]) for n, i in enumerate(page.images)]
+    with serving(tmp_path, replace(page, images=images)) as served:
+        address = served.start()
+        tab = visit(address, "http:")
+        begin(tab, "  Dr   A ")
+        for _ in range(4):
+            answer(tab, page)
+        rows_of(served, 4)
+        tab.tab.reload()
+        tab.wait("#saved", "saved")
+        begin(tab, "dr a")
+        assert answer(tab, page) == 4
+        rows_of(served, 5)
+
+
 def test_two_readers_side_by_side(visit, served, page):
     address = served.start()
     first, second = visit(address, "http:"), None

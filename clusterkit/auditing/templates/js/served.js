@@ -1,6 +1,6 @@
 // Under `clusterkit audit --serve` every decision goes straight to reviews.csv in the run.
 const since = []; // all rows of this visit
-const timesDiffer = false; // to the second
+const sameRow = null; // times to the second: two rows may be alike
 
 function send(rows) {
   waiting.push(...rows);

@@ -22,7 +22,7 @@ function repeatDue() {
   if (order.filter(done).length >= most) return -1;
   for (let round = 1; round <= most; round++) {
     const from = round * REPEAT_EVERY - REPEAT_BACK - 1;
-    const found = order.slice(from, from + REPEAT_BACK).find((image) => image.picture && !image.lost);
+    const found = order.slice(from, from + REPEAT_BACK).find((image) => image.picture && !image.lost && !isSettled(said.last.get(image.image_id).note));
     if (found && !done(found)) return found.number;
   }
   return -1;
@@ -114,7 +114,8 @@ function ready() {
   return false;
 }
 
-const isShown = (image) => data.show_label || kept.shown.includes(image.image_id);
+const lookOf = (image) => `${me()} ${image.image_id}`;
+const isShown = (image) => data.show_label || kept.shown.includes(lookOf(image));
 
 // `decision` and `label` as in reviews.csv; `words` begin the note.
 function answer(decision, label, words = "") {
@@ -122,7 +123,7 @@ function answer(decision, label, words = "") {
   if (now.mode === "practice") return practised(words || label);
   if (isLost() && words !== CANNOT_TELL) return say("There is no picture of this image: it can only count as “can't tell”.", true);
   const image = current();
-  const shown = now.kind !== "settle" && isShown(image) ? "label shown" : "";
+  const shown = isShown(image) ? "label shown" : "";
   const parts = isLost() ? [words, "no picture"] : [words, shown];
   if (now.began) kept.seconds.push(Math.min(120, (performance.now() - now.began) / 1000));
   now.began = performance.now();
@@ -187,8 +188,8 @@ function undo() {
 
 function showLabel() {
   if (now.mode !== "ask" || data.show_label) return;
-  const { image_id } = current();
-  if (!kept.shown.includes(image_id)) kept.shown.push(image_id);
+  const look = lookOf(current());
+  if (!kept.shown.includes(look)) kept.shown.push(look);
   keep();
   say("The label is shown. This is counted.");
   redraw();

@@ -54,7 +54,7 @@ function drawAsking() {
   find("feedback-text").textContent = now.feedback || "";
   drawChoices(practice && Boolean(now.feedback));
   find("skip-practice").hidden = !practice;
-  const shown = !practice && now.kind !== "settle" && isShown(image);
+  const shown = !practice && isShown(image);
   find("shown").hidden = !shown && !data.show_label;
   find("shown").textContent = `Label: ${image.predicted_label || image.label}`;
   find("show-label").hidden = practice || shown || data.show_label || now.kind === "settle";

@@ -31,7 +31,11 @@ document.addEventListener("keydown", (event) => {
     return lookKeys[key]();
   }
   // Enter presses what has the focus; a blank presses nothing: it means “can't tell”.
-  if (key === "Enter") return;
+  if (key === "Enter") {
+    // Held down it must not answer image after image.
+    if (event.repeat) event.preventDefault();
+    return;
+  }
   if (now.feedback && now.mode === "practice") {
     if (event.target.closest("button")) return;
     if (answerKey(key) || key === " ") event.preventDefault();

@@ -1,8 +1,7 @@
 // What was answered: rows of reviews.csv, of which none is ever changed or taken out. All else is read off them.
 const place = "clusterkit " + data.key;
-const timesDiffer = true; // of the rows that are made here
 const imagesById = new Map(data.images.map((image, number) => [image.image_id, { ...image, number }]));
-const local = new Map(); // rowKey → row: made or loaded in this browser
+const local = new Map(); // sameRow → row: made or loaded in this browser
 // What this browser keeps beside the rows.
 const kept = { reader: "", roles: {}, practised: false, shown: [], seconds: [], past: false, beyond: false, finished: false };
 const store = { text: null, works: true, exported: true };
@@ -10,6 +9,8 @@ const store = { text: null, works: true, exported: true };
 // sight (blind), and the last of all. By reader: images in the order answered, answers undone. And what was asked again.
 const said = { standing: new Map(), blind: new Map(), last: new Map(), order: new Map(), again: new Map(), undone: new Map() };
 
+// Rows that are made here differ in their times; a name may come back from the file with its blanks set right.
+const sameRow = (row) => (/\.\d{3}Z$/.test(row.time) ? JSON.stringify([row.image_id, row.time, row.decision, seatOf(row.reviewer)]) : rowKey(row));
 const seatOf = (name) => (name || "").trim().replace(/\s+/g, " ").toLowerCase();
 const me = () => seatOf(kept.reader);
 const isSettled = (note) => /(^|; )settled$/.test(note || "");
@@ -31,13 +32,13 @@ function rowFor(image, decision, label, note) {
 }
 
 function allRows() {
-  const rows = new Map(inFile.rows.map((row) => [rowKey(row), row]));
+  const rows = new Map(inFile.rows.map((row) => [sameRow(row), row]));
   for (const [key, row] of local) if (!rows.has(key)) rows.set(key, row);
   return [...rows.values()];
 }
 
 function add(row) {
-  local.set(rowKey(row), row);
+  local.set(sameRow(row), row);
   store.exported = false;
   derive();
   keep();
@@ -140,7 +141,8 @@ function join(text) {
   if (!text || text === store.text) return;
   try {
     const theirs = JSON.parse(text);
-    for (const row of theirs.rows) local.set(rowKey(row), row);
+    for (const row of theirs.rows) local.set(sameRow(row), row);
+    if (!kept.reader) Object.assign(kept, theirs.kept);
     kept.shown = [...new Set([...kept.shown, ...theirs.kept.shown])];
     derive();
   } catch {
@@ -152,7 +154,7 @@ function load() {
   store.text = stored();
   try {
     const found = store.text ? JSON.parse(store.text) : { rows: [], kept: {} };
-    for (const row of found.rows) local.set(rowKey(row), row);
+    for (const row of found.rows) local.set(sameRow(row), row);
     Object.assign(kept, found.kept);
     store.exported = !local.size;
   } catch {

@@ -82,7 +82,7 @@ function openEnd() {
 function endTitle(state) {
   if (now.settling) return "All disagreements are settled";
   if (roleOf() === "second") return "The second reading is done";
-  if (state.certified) return state.all ? "Certified: the whole batch" : "Certified";
+  if (state.certified) return state.all ? "Certified: all that was asked" : "Certified";
   return state.within ? "Not certified yet" : "Not certified within the budget";
 }
 

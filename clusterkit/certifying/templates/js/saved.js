@@ -1,4 +1,6 @@
 // Under `clusterkit certify --serve` every answer goes straight to reviews.csv, and others' answers come from there.
+const saving = { ready: false };
+
 function send(rows) {
   waiting.push(...rows);
   showSaved();
@@ -8,7 +10,7 @@ function send(rows) {
 function showSaved(failed = "") {
   const kept = store.works ? "Kept in this browser; go on." : "Export reviews.csv now.";
   let text = store.works ? "kept in this browser" : "not kept: export it";
-  if (served) text = waiting.length ? "saving…" : "saved";
+  if (served) text = !saving.ready ? "connecting…" : waiting.length ? "saving…" : "saved";
   if (failed) text = `NOT saved yet: ${failed}. ${kept}`;
   else if (refused.length) text = `${plural(refused.length, "answer")} NOT saved: ${refused.at(-1)}. ${kept}`;
   find("saved").textContent = text;
@@ -19,7 +21,7 @@ function showSaved(failed = "") {
 async function loadServed() {
   try {
     takeTable(await fetchRows());
-    const written = new Set([...inFile.rows, ...waiting].map(rowKey));
+    const written = new Set([...inFile.rows, ...waiting].map(sameRow));
     const missing = [...local].filter(([key]) => !written.has(key)).map(([, row]) => row);
     saving.ready = true;
     if (missing.length) send(missing);
@@ -30,8 +32,6 @@ async function loadServed() {
     setTimeout(loadServed, 5000);
   }
 }
-
-const saving = { ready: false };
 
 function takeTable(rows) {
   inFile.rows = rows;
@@ -53,9 +53,9 @@ async function poll() {
 
 // Another reader's file, or one's own of another machine. Nothing that was answered here is replaced.
 function takeRows(rows) {
-  const known = new Set(allRows().map(rowKey));
-  const fresh = rows.filter((row) => !known.has(rowKey(row)));
-  for (const row of fresh) local.set(rowKey(row), row);
+  const known = new Set(allRows().map(sameRow));
+  const fresh = rows.filter((row) => !known.has(sameRow(row)));
+  for (const row of fresh) local.set(sameRow(row), row);
   derive();
   keep();
   if (served && fresh.length) send(fresh);
@@ -102,5 +102,6 @@ function watchSaving() {
 window.addEventListener("storage", (event) => {
   if (event.key !== place) return;
   join(event.newValue);
+  if (now.mode === "intro" && !find("reader").value) find("reader").value = kept.reader;
   redraw();
 });

@@ -44,7 +44,7 @@ function supportedText({ states: [{ losses, population }] }) {
 
 function lineText(state) {
   const { certified, all, more, within } = state;
-  if (all) return `${certifiedText(certified - 1)}. These are all labels of the batch.`;
+  if (all) return `${certifiedText(certified - 1)}. No larger set is asked about.`;
   const further = `${plural(more || 0, "more agreeing answer")} would certify ${certified ? count(data.sets[certified].labels) : labelsOf(certified)}`;
   if (certified) return `${certifiedText(certified - 1)}${within ? `; go on: ${further}` : ""}.`;
   if (within) return `Not yet certified. ${further} at ${hundred}.`;

@@ -29,7 +29,7 @@ function nextRows() {
 // Sends the next rows; returns whether to go on.
 async function sendSome() {
   try {
-    if (unsure && timesDiffer) await dropWritten();
+    if (unsure && sameRow) await dropWritten();
     const part = nextRows();
     if (!part.length) return false;
     const answer = await fetch("reviews", { method: "POST", headers: { "Content-Type": "application/json" },
@@ -56,12 +56,12 @@ async function sendSome() {
 }
 
 // An answer that got lost on its way back must not be written twice. Only where no two rows of a page are alike
-// (`timesDiffer`, which it says) does a row in the file tell that it has come.
+// does a row in the file tell that it has come: `sameRow`, which the page has or not, names a row.
 async function dropWritten() {
   const answer = await fetch("reviews");
   if (!answer.ok) throw new Error(await reason(answer));
-  const written = new Set((await answer.json()).rows.map(rowKey));
-  waiting.splice(0, waiting.length, ...waiting.filter((row) => !written.has(rowKey(row))));
+  const written = new Set((await answer.json()).rows.map(sameRow));
+  waiting.splice(0, waiting.length, ...waiting.filter((row) => !written.has(sameRow(row))));
   unsure = false;
   keep();
   showSaved();
