@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-NOTEBOOK = Path(__file__).parents[1] / "examples" / "review.ipynb"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOK = EXAMPLES / "review.ipynb"
 
 
 @pytest.mark.slow
@@ -45,9 +46,38 @@ def test_notebook_runs_from_top_to_bottom(run, assignment, sample, tmp_path, mon
     assert "duplicate" in compared["data"]["text/plain"]
 
 
-def test_notebook_is_committed_without_outputs():
+@pytest.mark.slow
+def test_the_notebook_of_a_certificate_runs(run, assignment, sample, tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    from clusterkit import verify
+
+    folder = run.path.parent / "certified" / "run"
+    shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("audit", "certify"))
+    shutil.copy(sample / "truth.csv", folder.parent)
+    # One folder deeper than the run that is copied.
+    record = folder / "assignments.json"
+    record.write_text(record.read_text().replace('"input_root": "', '"input_root": "../'))
+    monkeypatch.setenv("CLUSTERKIT_RUN", str(folder))
+    monkeypatch.setenv("CLUSTERKIT_MAX_ERROR", "0.4")
+    notebook = nbformat.read(EXAMPLES / "certify.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3",
+                   resources={"metadata": {"path": str(tmp_path)}}).execute()  # fmt: skip
+    cells = {cell["id"]: cell for cell in notebook.cells}
+    (shown,) = cells["look"]["outputs"]
+    assert shown["data"]["text/html"].count("data:image/jpeg;base64,") == 12
+    (said,) = cells["certify"]["outputs"]
+    assert "labels" in said["data"]["text/plain"]
+    (verdict,) = cells["verify"]["outputs"]
+    assert "faults=[]" in verdict["data"]["text/plain"]
+    assert verify(folder / "certify").stands
+
+
+@pytest.mark.parametrize("name", ["review", "certify"])
+def test_notebooks_are_committed_without_outputs(name):
     import nbformat
 
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+    for cell in nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None

@@ -60,8 +60,8 @@ def log_wealth(losses: Sequence[float] | np.ndarray, population: int, total: flo
     x = np.asarray(losses, dtype=float)
     if len(x) > population:
         raise ValueError(f"{len(x)} losses of {population} units")
-    seen = np.r_[0.0, np.cumsum(x)]
-    missing, left = total - seen, population - np.arange(len(x) + 1)
+    missing, left = np.full(len(x) + 1, float(total)), population - np.arange(len(x) + 1)
+    missing[1:] -= np.cumsum(x)
     wealth = np.zeros(len(x) + 1)
     mean = missing[:-1] / left[:-1]
     open_ = (mean > 0) & (mean < 1)

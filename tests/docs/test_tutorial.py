@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("demo.md", "own-images.md")
+PAGES = ("demo.md", "own-images.md", "certify.md")
 
 # The same commands, with a demo of few pictures and settings that take seconds: heads on random
 # features.
@@ -48,7 +48,8 @@ def shell_blocks(page: str) -> list[str]:
 
 def test_tutorial_has_commands_for_every_step():
     text = "\n".join(block for page in PAGES for block in shell_blocks(page))
-    for command in ("demo", "inspect", "fit", "assign", "audit", "similar", "review", "export"):
+    for command in ("demo", "inspect", "fit", "assign", "audit", "similar", "review", "export",
+                    "certify"):  # fmt: skip
         assert re.search(rf"^clusterkit {command}\b", text, re.M), command
 
 

@@ -143,6 +143,11 @@ def test_null_total_is_the_first_that_is_more(population, error):
     assert null_total(population, float(error), whole=False) == pytest.approx(error * population)
 
 
+def test_rounding_does_not_make_the_claim_stricter():
+    assert 0.29 * 100 < 29
+    assert null_total(100, 0.29) == 30
+
+
 @settings(deadline=None)
 @given(checks(binary), st.floats(0.5, 0.99))
 def test_bound_is_the_largest_that_is_not_refuted(check, level):
