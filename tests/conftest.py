@@ -176,7 +176,7 @@ def cuda() -> str:
 
 # Not for the session: while Playwright is open its event loop runs in this thread, and tests that
 # have one of their own, as the notebook's, fail.
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     with open_browser() as found:
         yield found

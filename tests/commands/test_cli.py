@@ -60,7 +60,7 @@ def test_fit_assign_audit_similar(command, sample, toml, tmp_path):
     table = read_assignments(run / "assignments.csv")
     inputs = pd.read_csv(sample / "unlabeled.csv")
     assert table["image"].tolist() == sorted(inputs["image"])
-    code, out, _ = command("audit", "--run", run)
+    code, out, _ = command("audit", "--run", run, "--limit", 8)
     assert code == 0
     page = (run / "audit" / "index.html").read_text()
     assert "http://" not in page
@@ -175,8 +175,10 @@ def test_assign_everything(command, run, sample, tmp_path):
 def test_quiet_prints_nothing_but_what_is_asked_for_by_name(command, run, sample, tmp_path):
     about = ["--run", run.path]
     image = sample / "unlabeled" / "cell-0001.png"
+    (tmp_path / "new").mkdir()
+    shutil.copy(image, tmp_path / "new")
     commands = {
-        "assign": [sample / "unlabeled.csv", *about, "--out", tmp_path / "a.csv", "--ask", 3],
+        "assign": [tmp_path / "new", *about, "--out", tmp_path / "a.csv", "--ask", 3],
         "inspect": [sample / "labels.csv"],
         "similar": [image, *about],
         "export": ["--to", "coco", *about, "--assignments", tmp_path / "a.csv",
