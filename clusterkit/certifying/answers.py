@@ -114,6 +114,11 @@ def read_answers(
     )
 
 
+def cannot_tell(note: str) -> bool:
+    """Whether the note of a rejected label says that the reader could not tell."""
+    return note.strip().lower().startswith(CANNOT_TELL)
+
+
 def check_complete(answers: Answers, before: Sequence[str], where: str) -> None:
     """Check that no answer of an earlier certificate has gone.
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from clusterkit.certifying.answers import Answers
+from clusterkit.certifying.answers import Answers, cannot_tell
 from clusterkit.certifying.proof import Proof
 from clusterkit.formats.certificate_record import CertificateRecord
 
@@ -54,7 +54,8 @@ def _answer(out: pd.DataFrame, row: int, answer: pd.Series) -> None:
         return
     if not answer["label"]:
         out.at[row, "status"] = "review"
-        out.at[row, "reason"] = f"{answer['reviewer']} could not tell"
+        told = "could not tell" if cannot_tell(answer["note"]) else "says that it is none of these"
+        out.at[row, "reason"] = f"{answer['reviewer']} {told}"
         return
     was = answer["predicted_label"]
     out.at[row, "status"] = "reviewed"

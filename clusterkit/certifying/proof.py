@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from clusterkit.certifying.answers import CANNOT_TELL, Answers
+from clusterkit.certifying.answers import Answers
+from clusterkit.certifying.answers import cannot_tell as is_untold
 from clusterkit.certifying.drawn_sample import fewest_answers
 from clusterkit.certifying.plan import Plan
 from clusterkit.certifying.population import Population
@@ -139,8 +140,8 @@ def prove(plan: Plan, population: Population, sets: NestedSets, answers: Answers
         places = pd.Index(population.table["image_id"]).get_indexer(given["image_id"])
         there = places >= 0
         wrong[places[there]] = (~given["agrees"].to_numpy(dtype=bool))[there]
-        told = (given["label"] != "").to_numpy()
-        cannot_tell[places[there & ~told]] = True
+        untold = (given["label"] == "") & given["note"].map(is_untold).astype(bool)
+        cannot_tell[places[there & untold.to_numpy(dtype=bool)]] = True
     # Only the sample counts: whoever answered others may have had a reason.
     sampled = wrong.copy()
     if answers is not None:
@@ -196,8 +197,3 @@ def agreement(answers: Answers, classes: list[str]) -> list[tuple[str, float | N
         count = images if not name else int((a | b).sum())
         found.append((name or f"{first} and {second}", kappa, count))
     return [found[0], *(part for part in found[1:] if part[2])]
-
-
-def answer_text(label: str) -> str:
-    """Return an answer as it is shown."""
-    return label or CANNOT_TELL
