@@ -360,6 +360,13 @@ def test_a_batch_that_is_checked_whole_is_exact(opened, tmp_path):
     )
 
 
+def test_no_error_at_all_takes_every_image(opened, tmp_path):
+    page = page_of(asked(60), max_error=0, budget=60, sets=[PageSet(60, 60)])
+    tab = opened(page, name="")
+    load(tab, write_answers(tmp_path / "in.csv", page, truth_of(page, range(58)), "Dr A"))
+    assert tab.text("#line").startswith("Not yet certified. 2 more agreeing answers")
+
+
 def test_patients_are_asked_whole(opened):
     images = asked(300, unit_of=lambda n: n // 3)
     page = page_of(images, unit="group", sets=[PageSet(3000, 1000)], budget=300)

@@ -21,11 +21,11 @@ function logWealth(losses, population, total, bet) {
   return wealth;
 }
 
+// What was reached before counts for nothing where losses have proved the hypothesis since.
 function refuted(losses, population, total, level, bet) {
   if (total > population) return true;
-  if (total <= 0) return false;
-  const needed = wealthNeeded(level);
-  return logWealth(losses, population, total, bet).some((value) => value >= needed);
+  const wealth = logWealth(losses, population, total, bet);
+  return wealth.at(-1) > -Infinity && wealth.some((value) => value >= wealthNeeded(level));
 }
 
 // Smallest sum of losses that is more than the part `maxError`; whole where each loss is 0 or 1.
@@ -34,18 +34,18 @@ function nullTotal(population, maxError, whole) {
   return whole ? Math.floor(most + ROUNDING) + 1 : most;
 }
 
-// Largest sum of all losses that is not refuted.
+// Bound on the sum of all losses: whatever is larger is refuted.
 function upperBound(losses, population, level, whole, bet) {
+  const seen = losses.reduce((sum, loss) => sum + loss, 0), left = population - losses.length;
   const unit = whole ? 1 : 1e-4;
-  const seen = losses.reduce((sum, loss) => sum + loss, 0);
-  let low = Math.floor(seen / unit + ROUNDING);
-  let high = Math.ceil((seen + population - losses.length) / unit - ROUNDING);
+  let low = 0, high = left * Math.round(1 / unit);
   while (low < high) {
     const middle = Math.floor((low + high + 1) / 2);
-    if (refuted(losses, population, middle * unit, level, bet)) high = middle - 1;
+    if (refuted(losses, population, seen + middle * unit, level, bet)) high = middle - 1;
     else low = middle;
   }
-  return low * unit;
+  // Of sums that are not whole, those up to the next step may not be refuted either.
+  return seen + Math.min((whole ? low : low + 1) * unit, left);
 }
 
 // Of each set its units in the drawn order, each as the numbers of its images. The sample holds the first
@@ -103,10 +103,16 @@ function nextImage(plan, lossOf) {
 function answersToCertify(plan, set, lossOf) {
   const units = plan.units[set], population = plan.sets[set].units;
   const total = nullTotal(population, plan.maxError, plan.whole);
-  const losses = lossesSoFar(units, (number) => lossOf(number) ?? 0);
   if (total > population) return 0;
   const needed = wealthNeeded(plan.level);
-  const reached = total > 0 ? logWealth(losses, population, total, plan.bet).findIndex((value) => value >= needed) : -1;
-  if (reached < 0) return null;
-  return units.slice(0, reached).flat().filter((number) => lossOf(number) === undefined).length;
+  const wealth = logWealth(lossesSoFar(units, (number) => lossOf(number) ?? 0), population, total, plan.bet);
+  let most = -Infinity, given = 0;
+  for (let seen = 0; seen <= units.length; seen++) {
+    most = Math.max(most, wealth[seen]);
+    const open = (units[seen] || []).filter((number) => lossOf(number) === undefined).length;
+    // The test stops where an answer is open: what is known further on comes with it.
+    if ((open || seen === units.length) && wealth[seen] > -Infinity && most >= needed) return given;
+    given += open;
+  }
+  return null;
 }

@@ -1,9 +1,11 @@
 // The live line, in words and as a bar: valid at every moment, whoever looks and stops.
-const plan = { sets: data.sets, units: unitsOfSets(data.images, data.sets), maxError: data.max_error, level: data.confidence,
+// Only a full check shows that none is wrong.
+const level = data.max_error ? data.confidence : 1;
+const plan = { sets: data.sets, units: unitsOfSets(data.images, data.sets), maxError: data.max_error, level,
   whole: data.unit === "image", bet: data.bet };
 const count = (number) => number.toLocaleString("en");
 const of100 = (share) => `${Number((100 * share).toFixed(2))} of 100`;
-const sure = `${Number((100 * data.confidence).toFixed(2))}% sure`;
+const sure = `${Number((100 * level).toFixed(2))}% sure`;
 const hundred = of100(data.max_error);
 
 function labelsOf(set) {
