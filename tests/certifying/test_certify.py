@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from clusterkit import certify, read_assignments, verify
+from clusterkit import certify, read_assignments, review, verify
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.assignments import write_assignments
 
@@ -327,3 +327,35 @@ def test_other_reviews_of_the_kind(batch):
     pd.DataFrame(batch.rows(ids[3:])).to_csv(two, index=False, sep=";", encoding="utf-16")
     assert certify(batch.run, reviews=[one, two]).record.checked == 6
     assert verify(batch.folder).stands
+
+
+def test_answers_from_label_studio(batch):
+    certify(batch.run, max_error=ERROR)
+    ids, labels = first(batch, 4), batch.labels()
+    tasks = []
+    for i, identity in enumerate(ids):
+        chosen = {"from_name": "label", "to_name": "image", "type": "choices",
+                  "value": {"choices": [labels[identity]]}}  # fmt: skip
+        time = f"2099-01-01T10:0{i}:00.5Z"
+        tasks.append({"id": i, "annotations": [
+            {"id": i, "result": [chosen], "was_cancelled": False, "completed_by": 7,
+             "created_at": time, "updated_at": time}],
+            "data": {"image": "u", "image_id": identity, "image_name": "a.png",
+                     "predicted_label": labels[identity]}})  # fmt: skip
+    path = batch.run / "project.json"
+    path.write_text(json.dumps(tasks))
+    record = certify(batch.run, reviews=path).record
+    assert (record.checked, record.different) == (4, 0.0)
+    assert verify(batch.folder).stands
+
+
+def test_what_the_next_fit_reads_is_what_was_answered(batch):
+    """`review`, and so `fit --reviews`, find the same labels before and after the certificate."""
+    certify(batch.run, max_error=ERROR)
+    ids = first(batch, 6)
+    reviews = batch.write(batch.rows(ids, wrong=ids[1:2]))
+    before = review(reviews, batch.run)
+    certify(batch.run, reviews=reviews)
+    after = review(reviews, batch.run)
+    assert after["labels"] == before["labels"]
+    assert after["decisions"] == before["decisions"]
