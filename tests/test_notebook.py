@@ -67,7 +67,8 @@ def test_the_notebook_of_a_certificate_runs(run, assignment, sample, tmp_path, m
     cells = {cell["id"]: cell for cell in notebook.cells}
     (shown,) = cells["look"]["outputs"]
     assert shown["data"]["text/html"].count("data:image/jpeg;base64,") == 12
-    (said,) = cells["certify"]["outputs"]
+    # Before it, that answers name a class which nobody labelled.
+    *_, said = cells["certify"]["outputs"]
     assert "labels" in said["data"]["text/plain"]
     (verdict,) = cells["verify"]["outputs"]
     assert "faults=[]" in verdict["data"]["text/plain"]

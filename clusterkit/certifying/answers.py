@@ -2,10 +2,11 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from clusterkit.errors import DataError
@@ -22,7 +23,10 @@ ANSWER_COLUMNS = ("image_id", "image", "predicted_label", "label", "decision", "
 NO_NAME = "(no name)"
 
 _AGAIN = re.compile(r"(?:^|; )asked again: (.*?)(?:; |$)")
-CANNOT_TELL, SHOWN, UNDONE = "can't tell", "label shown", "undone"
+CANNOT_TELL, NONE_OF_THESE, REJECTED = "can't tell", "none of these", "rejected"
+SHOWN = "label shown"
+# A settlement that was taken back says the answer before it once more.
+_UNDONE = r"(?:^|; )undone$"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,13 @@ class Answers:
         label that was set stands undisputed; `disputed` names who said what where readers
         disagree and nobody has settled it.
     by_reader : DataFrame
-        image_id, reviewer, label: each reader's own last answer about an image of the sample.
+        image_id, reviewer, answer: each reader's own last answer about an image of the sample, but
+        for those given with another's in sight. Where no label was given it is `CANNOT_TELL`,
+        `NONE_OF_THESE` or `REJECTED`.
+    named : set of str
+        image_ids that any row names, also one that is taken back or too old.
+    readers : list of str
+        All who answered images of the sample, in the order of their names.
     older, outside, clusters : int
         Rows about images of the sample that are older than it and do not count; images outside the
         sample; rows about clusters.
@@ -45,6 +55,12 @@ class Answers:
         Images that were asked once more, and those that got the same answer.
     shown, undone : int
         Answers given after the label was uncovered, and answers that were taken back.
+    changed, first_different : int
+        Images of the sample whose answer is not the first that was given, and those whose first
+        answer was not the label.
+    elsewhere : int
+        Answers about the sample that the certify page has not written: whether the label was hidden
+        is not known.
     """
 
     table: pd.DataFrame
@@ -56,11 +72,11 @@ class Answers:
     repeated_same: int
     shown: int
     undone: int
-
-    @property
-    def readers(self) -> list[str]:
-        """Who answered images of the sample, in the order of their names."""
-        return sorted(set(self.by_reader["reviewer"]))
+    named: set[str]
+    readers: list[str]
+    changed: int
+    first_different: int
+    elsewhere: int
 
 
 def read_answers(
@@ -94,23 +110,34 @@ def read_answers(
     places = {identity: i for i, identity in enumerate(sample)}
     kept = [_younger(part, set(places), drawn) for part in reviews]
     older = sum(len(a.spread) - len(b.spread) for a, b in zip(reviews, kept, strict=True))
-    said = said_in(kept)
-    table = _table(said, kept, assigned, places)
-    notes = pd.concat([_notes(part) for part in kept], ignore_index=True)
-    notes = notes[notes["image_id"].isin(places)]
-    again = notes["note"].str.extract(_AGAIN, expand=False)
-    first = notes["label"].where(notes["label"] != "", CANNOT_TELL)
-    asked = again.notna() & notes["decision"].ne("skip")
+    said = said_in([_without_repeats(part) for part in kept])
+    own = _with_words(said, kept)
+    asked = own[own["key"].isin(places)]
+    table = _table(said, own, assigned, places)
+    by_reader = _by_reader(asked)
+    repeats = pd.concat([_repeats(part) for part in kept], ignore_index=True)
+    repeats = repeats[repeats["image_id"].isin(places)]
+    known = set(zip(by_reader["image_id"], by_reader["reviewer"], by_reader["answer"], strict=True))
+    firsts = asked[asked["decision"] != "skip"].drop_duplicates("key")
+    held = asked.loc[asked.index.isin(said.own_held)].set_index("key")["answer"]
     return Answers(
         table,
-        _by_reader(said, places),
+        by_reader,
         older=older,
         outside=int((~table["in_sample"]).sum()),
         clusters=sum(int(part.rows["cluster"].notna().sum()) for part in reviews),
-        repeated=int(asked.sum()),
-        repeated_same=int((asked & (again == first)).sum()),
-        shown=int((notes["note"].str.contains(SHOWN, regex=False) & ~asked).sum()),
-        undone=int((notes["decision"] == "skip").sum()),
+        repeated=len(repeats),
+        repeated_same=sum(
+            row in known
+            for row in zip(repeats["image_id"], repeats["reviewer"], repeats["again"], strict=True)
+        ),
+        shown=int(asked["note"].str.contains(SHOWN, regex=False).sum()),
+        undone=int(((asked["decision"] == "skip") | asked["note"].str.contains(_UNDONE)).sum()),
+        named={str(one) for part in reviews for one in part.spread["image_id"]},
+        readers=sorted({_name(name) for name in asked["reviewer"]}),
+        changed=int((firsts["key"].map(held) != firsts["answer"]).sum()),
+        first_different=int((firsts["answer"] != firsts["predicted"]).sum()),
+        elsewhere=int((asked.loc[asked.index.isin(said.own_held), "from"] == "").sum()),
     )
 
 
@@ -119,19 +146,31 @@ def cannot_tell(note: str) -> bool:
     return note.strip().lower().startswith(CANNOT_TELL)
 
 
-def check_complete(answers: Answers, before: Sequence[str], where: str) -> None:
+def check_complete(answers: Answers, before: Iterable[str], count: int, where: str) -> None:
     """Check that no answer of an earlier certificate has gone.
+
+    Parameters
+    ----------
+    answers : Answers
+    before : iterable of str
+        image_ids that the files of the certificate hold.
+    count : int
+        How many the certificate says.
+    where : str
+        Its copy of the reviews.
 
     Raises
     ------
     DataError
         One has.
     """
-    lost = sorted(set(before) - set(answers.table["image_id"]))
-    if lost:
+    lost = sorted(set(before) - answers.named)
+    missing = max(len(lost), count - len(answers.named))
+    if missing > 0:
+        example = f", e.g. about image '{lost[0]}'," if lost else ""
         raise DataError(
-            f"{len(lost)} answers that the certificate rests on, e.g. about image '{lost[0]}', are "
-            f"not in the reviews that are given; give theirs too, or the copy: --reviews {where}"
+            f"{missing} answers that the certificate rests on{example} are not in the reviews that "
+            f"are given; give theirs too, or the copy before the others: --reviews {where}"
         )
 
 
@@ -152,63 +191,96 @@ def _younger(part: Reviews, sample: set[str], drawn: str) -> Reviews:
     return replace(part, spread=part.spread[keep])
 
 
-def _notes(part: Reviews) -> pd.DataFrame:
-    own = part.spread[part.spread["provenance"] == "reviewed"]
-    rows = part.rows.iloc[own["row"].to_numpy(dtype=int)]
-    return pd.DataFrame({"image_id": own["image_id"].to_numpy(), "label": own["label"].to_numpy(),
-                         "decision": own["decision"].to_numpy(),
-                         "note": rows["note"].to_numpy()}, dtype=object)  # fmt: skip
+def _rows_of(part: Reviews) -> pd.DataFrame:
+    """Return the written row of each row of `spread`."""
+    return part.rows.iloc[part.spread["row"].to_numpy(dtype=int)]
+
+
+def _is_repeat(part: Reviews) -> np.ndarray:
+    again = _rows_of(part)["note"].str.contains(_AGAIN.pattern.replace("(.*?)", ".*?"))
+    return (again & (_rows_of(part)["decision"] != "skip")).to_numpy(dtype=bool)
+
+
+def _without_repeats(part: Reviews) -> Reviews:
+    """Leave out rows that only say an answer once more: they never enter the test."""
+    return replace(part, spread=part.spread[~_is_repeat(part)])
+
+
+def _repeats(part: Reviews) -> pd.DataFrame:
+    rows = _rows_of(part)[_is_repeat(part)]
+    return pd.DataFrame({"image_id": rows["image_id"].to_numpy(),
+                         "reviewer": [_name(name) for name in rows["reviewer"]],
+                         "again": rows["note"].str.extract(_AGAIN, expand=False).to_numpy()},
+                        dtype=object).drop_duplicates(["image_id", "reviewer"],
+                                                      keep="last")  # fmt: skip
+
+
+def _with_words(said: Said, reviews: list[Reviews]) -> pd.DataFrame:
+    """Return the rows about images with their notes, and their answers in words."""
+    rows = [reviews[file].rows.iloc[int(row)]
+            for file, row in zip(said.own["file"], said.own["row"], strict=True)]  # fmt: skip
+    notes = [str(row["note"]) for row in rows]
+    words = [label or unnamed(note)
+             for label, note in zip(said.own["label"], notes, strict=True)]  # fmt: skip
+    made_by = [str(row["assignments"]) for row in rows]
+    new = {"note": notes, "answer": words, "from": made_by}
+    return said.own.assign(**{k: pd.Series(v, said.own.index, dtype=object)
+                              for k, v in new.items()})  # fmt: skip
+
+
+def unnamed(note: str) -> str:
+    """Return in words what a rejected label's note says: why no other was given."""
+    for words in (CANNOT_TELL, NONE_OF_THESE):
+        if note.strip().lower().startswith(words):
+            return words
+    return REJECTED
 
 
 def _table(
-    said: Said, reviews: list[Reviews], assigned: Assigned, places: dict[str, int]
+    said: Said, own: pd.DataFrame, assigned: Assigned, places: dict[str, int]
 ) -> pd.DataFrame:
     contested = {one.key: one for one in said.own_contested}
     images = dict(zip(assigned.table["image_id"], assigned.table["image"], strict=True))
     rows = []
-    for row in said.own.iloc[said.own_held].to_dict("records"):
+    for row in own.iloc[said.own_held].to_dict("records"):
         if row["position"] < 0:
             # One of the run's labelled images: `fit` reads it, the batch does not have it.
             continue
-        note = reviews[row["file"]].rows["note"].iloc[int(row["row"])]
-        disputed = _disputed(said, contested.get(row["key"]))
+        disputed = _disputed(own, contested.get(row["key"]))
         agrees = row["decision"] != "reject" and row["label"] == row["predicted"] and not disputed
         rows.append(
             {"image_id": row["key"], "image": images.get(row["key"], ""),
              "predicted_label": row["predicted"], "label": row["label"],
              "decision": row["decision"], "agrees": agrees, "disputed": disputed,
              "in_sample": row["key"] in places, "reviewer": _name(row["reviewer"]),
-             "time": row["time"], "note": note}
+             "time": row["time"], "note": row["note"]}
         )  # fmt: skip
     table = pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
     order = table["image_id"].map(places).fillna(len(places)).argsort(kind="stable")
     return table.iloc[order].reset_index(drop=True)
 
 
-def _disputed(said: Said, contested: Contested | None) -> str:
+def _disputed(own: pd.DataFrame, contested: Contested | None) -> str:
     """Return who said what where readers disagree and nobody has settled it; "": they do not."""
     if contested is None or len(contested.standing) < 2:
         return ""
-    rows = said.own.iloc[contested.standing]
-    labels = [label if decision != "reject" else CANNOT_TELL
-              for label, decision in zip(rows["label"], rows["decision"], strict=True)]  # fmt: skip
+    rows = own.iloc[contested.standing]
     settled = bool(rows["settles"].iloc[-1] or rows["ground_truth"].iloc[-1])
-    if len(set(labels)) == 1 or settled:
+    if rows["answer"].nunique() == 1 or settled:
         return ""
     names = [_name(name) for name in rows["reviewer"]]
-    return ", ".join(f"{name}: {label}" for name, label in zip(names, labels, strict=True))
+    return ", ".join(f"{name}: {said}" for name, said in zip(names, rows["answer"], strict=True))
 
 
-def _by_reader(said: Said, places: dict[str, int]) -> pd.DataFrame:
+def _by_reader(own: pd.DataFrame) -> pd.DataFrame:
     """Return each reader's own last answer, but for those that settle a disagreement."""
-    own = said.own[said.own["key"].isin(places) & ~said.own["settles"]]
+    own = own[~own["settles"]]
     own = own.assign(reader=[reviewer_key(name) for name in own["reviewer"]])
     last = own.drop_duplicates(["key", "reader"], keep="last")
     last = last[last["decision"] != "skip"]
     return pd.DataFrame({"image_id": last["key"].to_numpy(),
                          "reviewer": [_name(name) for name in last["reviewer"]],
-                         "label": last["label"].where(last["decision"] != "reject", "").to_numpy()},
-                        dtype=object)  # fmt: skip
+                         "answer": last["answer"].to_numpy()}, dtype=object)  # fmt: skip
 
 
 def _name(reviewer: str) -> str:

@@ -1,5 +1,7 @@
 """The labels of a batch as `assign` wrote them, and the plan that they are certified by."""
 
+import glob
+import logging
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -23,6 +25,8 @@ from clusterkit.formats.atomic import write_json
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.run import Run
 from clusterkit.methods.nested_sets import NestedSets
+
+log = logging.getLogger("clusterkit")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class BatchToCertify:
     earlier : Plan or None
         The plan that is there; None: a new one is to be made.
     replaced : Plan or None
-        The plan before, of which this draws anew.
+        The last plan that was put aside: the new one draws anew.
     plan, population, sets
         None until there is a plan.
     """
@@ -108,7 +112,7 @@ def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> Bat
         raise RunError(f"{csv} does not exist: there is no label to certify; run `clusterkit "
                        "assign` first")  # fmt: skip
     plan = read_plan(folder)
-    _check_folder(folder, plan)
+    _check_folder(folder, csv, plan)
     source = _source(csv, folder, plan, fresh) if plan else csv
     batch = read_batch(run, csv)
     table, record = batch.table, batch.record
@@ -121,21 +125,34 @@ def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> Bat
             f"{csv} holds a certificate already, whose folder is not {folder}; name that folder "
             "with --out, or run `clusterkit assign` again"
         )
-    replaced = None
     if plan and fresh:
-        replaced, plan = plan, None
-        aside = _free(folder, replaced.version)
-        folder.rename(aside)
-        folder.mkdir()
         if source != csv:
-            source = aside / BEFORE
-            # Until there is a new certificate, the labels are those that are to be certified.
-            shutil.copyfile(source, csv)
+            # Until there is a new certificate, the labels are those that are to be certified. And
+            # first: whoever is interrupted here goes on with the old plan.
+            _copy(source, csv)
             write_json(csv.with_suffix(".json"), record.to_dict())
+        folder.rename(_free(folder, plan.version))
+        folder.mkdir()
+        source, plan = csv, None
+    replaced = _put_aside(folder, csv) if plan is None else None
     labelled = run.manifest[["image_id", "label"]]
     digest = file_digest(source)
     return BatchToCertify(folder, csv, table, record, batch.inputs, labelled, source, digest, plan,
                           replaced)  # fmt: skip
+
+
+def _put_aside(folder: Path, csv: Path) -> Plan | None:
+    """Return the last plan about a table that was put aside; a new one names it."""
+    found = []
+    for path in folder.parent.glob(f"{glob.escape(folder.name)}-*"):
+        try:
+            plan = read_plan(path) if path.is_dir() else None
+        except DataError as error:
+            log.info("%s is not looked at: %s", path, error)
+            continue
+        if plan is not None and (path / plan.assignments).resolve() == csv.resolve():
+            found.append(plan)
+    return max(found, key=lambda plan: plan.version, default=None)
 
 
 def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
@@ -162,9 +179,7 @@ def keep_before(batch: BatchToCertify) -> None:
     copy = batch.folder / BEFORE
     if copy.is_file() and file_digest(copy) == batch.digest:
         return
-    partial = copy.with_name(f".{copy.name}.partial")
-    shutil.copyfile(batch.source, partial)
-    os.replace(partial, copy)
+    _copy(batch.source, copy)
     start = batch.folder.absolute()
     root = relative_folder(batch.inputs.root.absolute(), start)
     links = [relative_folder(Path(link).absolute(), start) for link in batch.inputs.link_roots]
@@ -172,10 +187,21 @@ def keep_before(batch: BatchToCertify) -> None:
     write_json(copy.with_suffix(".json"), record.to_dict())
 
 
-def _check_folder(folder: Path, plan: Plan | None) -> None:
-    """Refuse a folder of somebody else's files."""
-    known = {".lock", ".clusterkit"}
-    if plan is None and any(path.name not in known for path in folder.iterdir()):
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, whole or not at all."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def _check_folder(folder: Path, csv: Path, plan: Plan | None) -> None:
+    """Refuse a folder of somebody else's files; what was begun there for this table is gone on."""
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if plan is not None or not names:
+        return
+    copy = folder / BEFORE
+    begun = names <= {BEFORE, "assignments.json", "sample.csv"} and copy.is_file()
+    if not begun or file_digest(copy) != file_digest(csv):
         raise DataError(f"{folder} holds files and no plan of a certificate; give another --out")
 
 

@@ -16,7 +16,12 @@ from clusterkit.formats.atomic import replacing, write_bytes
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.json_record import JsonRecord
-from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews
+from clusterkit.formats.reviews import (
+    FURTHER_COLUMNS,
+    REVIEW_COLUMNS,
+    Reviews,
+    read_reviews,
+)
 
 CERTIFICATE, ANSWERS, REVIEWS = "certificate.json", "answers.csv", "reviews.csv"
 # The labels as `assign` wrote them.
@@ -51,13 +56,15 @@ class Certificate(JsonRecord):
     ----------
     plan : str
         Key of the plan.
+    budget, listed_sets, sample
+        Those of the plan when this was made: it may have become longer since.
     found : CertificateRecord
     file, before : str
         SHA-256 of the assignments that were written, and of those that they replaced.
     waiting, older, outside, clusters : int
         Answers of the sample that do not count yet, rows older than the sample, answers about
         images outside it, rows about clusters.
-    repeated, repeated_same, shown, undone : int
+    repeated, repeated_same, shown, undone, changed, first_different, elsewhere : int
         See `answers.Answers`.
     disputed : int
         Images of which readers disagree.
@@ -69,6 +76,9 @@ class Certificate(JsonRecord):
     """
 
     plan: str
+    budget: int
+    listed_sets: int
+    sample: str
     found: CertificateRecord
     file: str
     before: str
@@ -80,6 +90,9 @@ class Certificate(JsonRecord):
     repeated_same: int
     shown: int
     undone: int
+    changed: int
+    first_different: int
+    elsewhere: int
     disputed: int
     agreement: list[Agreement] = field(default_factory=list)
     classes: dict[str, list[int]] = field(default_factory=dict)
@@ -101,10 +114,13 @@ def certificate_of(
     kappas = [Agreement(what, None if kappa is None else round(kappa, 4), images)
               for what, kappa, images in agreement(answers, labels)]  # fmt: skip
     return Certificate(
-        plan=proof.plan.key, found=found, file=files[0], before=files[1],
+        plan=proof.plan.key, budget=proof.plan.budget, listed_sets=proof.plan.listed_sets,
+        sample=proof.plan.sample, found=found, file=files[0], before=files[1],
         waiting=proof.waiting, older=answers.older, outside=answers.outside,
         clusters=answers.clusters, repeated=answers.repeated,
         repeated_same=answers.repeated_same, shown=answers.shown, undone=answers.undone,
+        changed=answers.changed, first_different=answers.first_different,
+        elsewhere=answers.elsewhere,
         disputed=int((table["disputed"] != "").sum()), agreement=kappas, classes=classes,
         versions=versions,
     )  # fmt: skip
@@ -139,9 +155,13 @@ def write_answers(table: pd.DataFrame, path: Path) -> None:
         out.map(safe_csv_text).to_csv(file, index=False, lineterminator="\n")
 
 
-def read_answer_ids(path: Path) -> list[str]:
-    """Return the image_ids of an `answers.csv`; none where there is no such file."""
-    return [row["image_id"] for row in read_answer_rows(path)]
+def read_answer_ids(folder: Path) -> set[str]:
+    """Return the image_ids that `answers.csv` and `reviews.csv` of a certificate hold."""
+    found = {row["image_id"] for row in read_answer_rows(folder / ANSWERS)}
+    if (folder / REVIEWS).is_file():
+        rows = read_reviews(folder / REVIEWS)
+        found |= set(rows["image_id"][rows["decision"] != "skip"])
+    return found
 
 
 def read_answer_rows(path: Path) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clusterkit.auditing.pictures import file_stem
-from clusterkit.certifying.answers import Answers
+from clusterkit.certifying.answers import Answers, unnamed
 from clusterkit.certifying.certificate_file import Certificate, answer_rows
 from clusterkit.certifying.page_contents import plan_facts
 from clusterkit.certifying.plan import Plan
@@ -28,14 +28,14 @@ class Different:
     Attributes
     ----------
     image, predicted, answer : str
-    picture : str or None
-        Relative to the page.
+    picture : str
+        Relative to the page; it may be gone.
     """
 
     image: str
     predicted: str
     answer: str
-    picture: str | None
+    picture: str
 
 
 def write_certificate_page(
@@ -43,17 +43,17 @@ def write_certificate_page(
 ) -> Path:
     """Write ``certificate.html`` into a folder, whole or not at all, and return its path."""
     path = folder / PAGE
-    html = certificate_html(folder, proof, answers, certificate)
+    html = certificate_html(proof, answers, certificate)
     write_text(path, html, errors="backslashreplace")
     return path
 
 
-def certificate_html(folder: Path, proof: Proof, answers: Answers, certificate: Certificate) -> str:
+def certificate_html(proof: Proof, answers: Answers, certificate: Certificate) -> str:
     """Return the page; the same files give the same page."""
     loader = PackageLoader("clusterkit.certifying")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     rows = answer_rows(answers.table)
-    differing = [_different(folder, row) for row in rows if row["agrees"] == "no"]
+    differing = [_different(row) for row in rows if row["agrees"] == "no"]
     return environment.get_template("certificate.html").render(
         title=" / ".join(sorted(set(proof.population.table["predicted_label"])))[:120],
         certified=certificate.found.certified,
@@ -70,15 +70,15 @@ def certificate_html(folder: Path, proof: Proof, answers: Answers, certificate: 
         time=certificate.found.time,
         version=certificate.found.version,
         replaces=proof.plan.replaces,
+        unnamed=unnamed,
         css=Markup(loader.get_source(environment, "certificate.css")[0]),
     )
 
 
-def _different(folder: Path, row: dict[str, str]) -> Different:
+def _different(row: dict[str, str]) -> Different:
     stem = f"thumbs/{file_stem(row['image_id'])}-thumb.jpg"
-    answer = row["disputed"] or row["label"] or "could not be told"
-    there = (folder / stem).is_file()
-    return Different(row["image"], row["predicted_label"], answer, stem if there else None)
+    answer = row["disputed"] or row["label"] or unnamed(row["note"])
+    return Different(row["image"], row["predicted_label"], answer, stem)
 
 
 def _checked(proof: Proof, certificate: Certificate) -> list[tuple[str, str]]:
@@ -88,17 +88,27 @@ def _checked(proof: Proof, certificate: Certificate) -> list[tuple[str, str]]:
     digits = 1 if plan.by == "group" else 0
     facts = [
         ("Set", f"{proof.labels:,} of {plan.images:,} labels, those with a confidence of "
-         f"{proof.sets.least_confidence[proof.number]:.1%} and more"),
+         f"{proof.sets.least_confidence[proof.number]:.1%} and more"
+         + f", but for {proof.beyond_novel:,} called novel" * bool(proof.beyond_novel)),
         ("Checked", f"{found.checked:,} of its {found.population:,} {unit}, drawn at random; "
          f"{found.answered:,} images were answered in all"),
         ("Different", f"{found.different:,.{digits}f}, of them {found.cannot_tell:,} that could "
          "not be told"),
         ("Before correction", f"at most {_count(found.bound_before, digits)} {unit} of the set "
-         f"were wrong as set ({found.confidence:.0%} sure)"),
+         "were wrong as set"
+         + f" ({found.confidence:.0%} sure)" * (found.checked < found.population)),
         ("After correction", f"at most {_count(found.bound_after, digits)} are wrong"),
         ("Question", plan.question),
         ("Readers", ", ".join(found.readers) or "none"),
     ]  # fmt: skip
+    if certificate.changed:
+        facts.append(
+            (
+                "Changed answers",
+                f"{certificate.changed:,} are not the first that was "
+                f"given; of the first, {certificate.first_different:,} were different",
+            )
+        )
     if certificate.repeated:
         facts.append(("Asked once more", f"{certificate.repeated_same} of {certificate.repeated} "
                       "images got the same answer; they do not count twice"))  # fmt: skip
@@ -138,7 +148,9 @@ def _how(plan: Plan, rows: list[dict[str, str]], certificate: Certificate) -> li
         *facts,
         ("Sample", plan.sample[:16]),
         ("Answers", digest[:16]),
-        ("Label shown before the answer", f"{certificate.shown} times"),
+        ("Label shown before the answer", f"{certificate.shown} times"
+         + f"; not known of {certificate.elsewhere:,} answers from elsewhere"
+         * bool(certificate.elsewhere)),
         ("Answers taken back", f"{certificate.undone}"),
         ("Answers that do not count", f"{certificate.waiting} before which one drawn earlier is "
          f"missing, {certificate.older} older than the sample, {certificate.outside} about images "

@@ -1,6 +1,8 @@
 """`certify`: a certificate for one batch of labels from a short random check by a person."""
 
 import logging
+import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from clusterkit.certifying.certificate_file import (
     certificate_of,
     file_digest,
     read_answer_ids,
+    read_certificate,
     write_answers,
     write_reviews_copy,
 )
@@ -30,6 +33,8 @@ from clusterkit.certifying.outcome import certified_table, record_of
 from clusterkit.certifying.page_contents import SamplePictures, page_contents
 from clusterkit.certifying.planning import Wanted, agreed_plan
 from clusterkit.certifying.proof import Proof, prove
+from clusterkit.certifying.words import certify_step
+from clusterkit.data.labels import near_hint, nearest_label
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.certificate_record import CertificateRecord
@@ -109,7 +114,7 @@ def certify(
 
     Without `reviews` the page that asks is written; the same sample comes back whenever it is
     called again. With `reviews` the labels in the assignments become `assigned` and `reviewed`.
-    Why it is exact: `methods.certificate`. What is None is as in the plan that is there.
+    What is None is as in the plan that is there.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ def certify(
     out : path or None
         Folder of the page and the certificate; None: ``certify`` beside the assignments.
     reviews : path or sequence of path
-        Answers: a `reviews.csv`, Label Studio's JSON, ``fiftyone:NAME``.
+        Answers, as `read_reviews` takes them.
     max_error, confidence, budget, by, question, show_label, seed
         See `planning.Wanted`.
     fresh : bool
@@ -130,18 +135,18 @@ def certify(
     Raises
     ------
     ClusterkitError
-        There are no assignments, or they are not those that the sample was drawn from; the plan
-        says otherwise; or the reviews cannot be used.
+        There are no assignments, or they are not those of the plan; or the reviews cannot be used.
     """
     run = run if isinstance(run, Run) else Run.load(run)
     csv = Path(assignments) if assignments else run.path / "assignments.csv"
-    folder = Path(out) if out else csv.parent / "certify"
+    folder = Path(os.path.abspath(out)) if out else csv.parent / "certify"
     files = [reviews] if isinstance(reviews, str | Path) else list(reviews)
     wanted = Wanted(max_error, confidence, budget, by, question, show_label, seed)
+    wanted.check()
     check_writable(folder, _OUT, folder=True)
     with writing(folder, _OUT):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", thread_local=False):
+        with FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False):
             batch = read_batch_to_certify(run, csv, folder, fresh)
             batch, planned = agreed_plan(run, batch, wanted)
             if planned or not files:
@@ -155,11 +160,20 @@ def _write_page(run: Run, batch: PlannedBatch, progress: Progress | None) -> Non
     """Draw the page; pictures that are there already are kept."""
     sample = read_sample(batch.folder, batch.plan.sample)
     pictures = SamplePictures(run, batch.inputs, batch.folder)
-    step = f"clusterkit certify --run {run.path} --reviews reviews.csv"
+    step = shlex.join([*certify_step(run.path, batch.csv, batch.folder), "--reviews", REVIEWS])
     page = page_contents(
         run, batch.plan, batch.table, sample, pictures, batch.assigned.fingerprint, step, progress
     )
     render_certify_page(batch.folder, page)
+
+
+def _warn_of_labels(answers: Answers, batch: PlannedBatch) -> None:
+    """Say which answers are no class of the run: a letter too many counts as different."""
+    known = sorted({*batch.labelled["label"].dropna(), *batch.table["predicted_label"]} - {""})
+    for label in sorted(set(answers.table["label"]) - {"", *known}):
+        near = near_hint(label, nearest_label(label, known))
+        log.warning("answers name '%s'%s, which is no label of the run: they count as different",
+                    label, near)  # fmt: skip
 
 
 def _state(batch: PlannedBatch) -> Certification:
@@ -176,7 +190,10 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     """Write the certificate, and the labels after it."""
     sample = read_sample(batch.folder, batch.plan.sample)["image_id"].tolist()
     given = read_answers(files, batch.assigned, batch.labelled, sample, batch.plan.created)
-    check_complete(given, read_answer_ids(batch.folder / ANSWERS), str(batch.folder / REVIEWS))
+    made = read_certificate(batch.folder)
+    count = made.found.answered if made else 0
+    check_complete(given, read_answer_ids(batch.folder), count, str(batch.folder / REVIEWS))
+    _warn_of_labels(given, batch)
     copied = batch.folder / REVIEWS
     write_reviews_copy([spread_reviews(f, batch.assigned, batch.labelled) for f in files], copied)
     nobody = pd.DataFrame({"image_id": [], "label": []}, dtype=object)

@@ -73,7 +73,8 @@ def statement(proof: Proof) -> str:
     asked, sure = _percent(plan.max_error), f"{plan.confidence:.0%} sure"
     if checked == population:
         words = "" if proof.certified is not None else f", which is more than {asked}"
-        return f"All {labels:,} labels were checked: {_different(proof)}{words}. Corrected."
+        return (f"All {labels:,} labels were checked: {_different(proof)}{words}. What was found "
+                "is corrected, or has to be reviewed.")  # fmt: skip
     if plan.by == "group":
         drawn = f"{checked:,} of {population:,} patients, drawn at random, were checked"
         most = f"{proof.bound_before / population:.1%}"
@@ -87,11 +88,12 @@ def statement(proof: Proof) -> str:
     if plan.by == "group":
         return (f"At most {asked} of these {labels:,} labels, in the mean over patients, were "
                 f"wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: {_different(proof)}. "
-                "What was found is corrected.")  # fmt: skip
+                "What was found is corrected, or has to be reviewed.")  # fmt: skip
     left = labels - int((~pd.isna(proof.wrong[proof.members])).sum())
     return (f"At most {most} ({asked}) were wrong as set ({sure}). {drawn[0].upper()}{drawn[1:]}: "
-            f"{_different(proof)}. What was found is corrected; of the {left:,} that nobody "
-            f"checked at most {proof.bound_after:,.0f} are wrong.")  # fmt: skip
+            f"{_different(proof)}. What was found is corrected, or has to be reviewed; "
+            f"of the {left:,} that nobody checked at most {proof.bound_after:,.0f} are "
+            "wrong.")  # fmt: skip
 
 
 def _different(proof: Proof) -> str:

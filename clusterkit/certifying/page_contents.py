@@ -151,7 +151,7 @@ def plan_facts(plan: Plan) -> list[tuple[str, str]]:
          f"{plan.confidence:.0%} sure"),
         ("Drawn at random", f"{plan.units:,} {units}, seed {plan.seed}, by SHA-256"),
         ("Budget", f"at most {plan.budget:,} answers"),
-        ("Label", "shown before the answer" if plan.show_label else "hidden until the answer"),
+        ("Label", "shown before the answer" if plan.show_label else "hidden on the page"),
         ("Test", f"betting without replacement, {plan.bet:g} of the wealth on each answer"),
         ("Plan", plan.key),
         ("Run and batch", f"{plan.run}, {plan.fingerprint[:16]}"),

@@ -5,8 +5,9 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clusterkit.errors import DataError
+from clusterkit.errors import DataError, shown
 from clusterkit.formats.json_record import JsonRecord
+from clusterkit.methods.certificate import BET
 
 PLAN = "plan.json"
 
@@ -104,6 +105,19 @@ class Plan(JsonRecord):
         text = json.dumps([values[name] for name in _NAMING], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def check(self) -> None:
+        """Raise a ValueError where a value is none that `certify` writes."""
+        for name, holds in (
+            ("version", self.version >= 1), ("seed", self.seed >= 0),
+            ("by", self.by in ("image", "group")), ("max_error", 0 <= self.max_error < 1),
+            ("confidence", 0 < self.confidence < 1), ("bet", self.bet == BET),
+            ("budget", 1 <= self.budget <= self.images), ("sets", len(self.sets) > 0),
+            ("listed_sets", 1 <= self.listed_sets <= len(self.sets)),
+            ("assignments", self.assignments.endswith(".csv")),
+        ):  # fmt: skip
+            if not holds:
+                raise ValueError(f"{name} is {shown(str(getattr(self, name)))}")
+
 
 def read_plan(folder: Path) -> Plan | None:
     """Read the plan of a folder; None: it has none.
@@ -120,7 +134,9 @@ def read_plan(folder: Path) -> Plan | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("it is no JSON object")
-        return Plan.from_dict(values)
+        plan = Plan.from_dict(values)
+        plan.check()
+        return plan
     except (OSError, ValueError, KeyError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}); put it back from a copy, or draw a new "
                         "sample with --fresh")  from error  # fmt: skip

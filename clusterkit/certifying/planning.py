@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import clusterkit
 from clusterkit.certifying.batch_to_certify import BatchToCertify, PlannedBatch, keep_before
+from clusterkit.certifying.certificate_file import read_certificate
 from clusterkit.certifying.drawn_sample import (
     SAMPLE,
     draw_sample,
@@ -71,8 +72,18 @@ class Wanted:
         if self.budget is not None and self.budget < 1:
             raise ConfigError(f"--budget {self.budget} asks nobody anything; give the most answers "
                               "that somebody has time for, e.g. 100")  # fmt: skip
+        if self.seed is not None and self.seed < 0:
+            raise ConfigError(f"--seed {self.seed} is below 0; give a whole number from 0")
         if self.by not in (None, "image", "group"):
             raise ConfigError(f"--by {self.by} is neither image nor group")
+
+    def over(self, before: Plan | None) -> "Wanted":
+        """Return it with what it does not say as in a plan that is drawn anew."""
+        if before is None:
+            return self
+        values = {name: getattr(before, name) if value is None else value
+                  for name, value in asdict(self).items()}  # fmt: skip
+        return replace(self, **values)
 
 
 def agreed_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> tuple[PlannedBatch, bool]:
@@ -83,16 +94,17 @@ def agreed_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> tuple[Planne
     ClusterkitError
         What is wanted is impossible, or not what was fixed.
     """
-    wanted.check()
     if batch.earlier is None:
         return _new_plan(run, batch, wanted), True
     plan = batch.earlier
     _check_kept(plan, wanted)
-    population = population_of(batch.table, plan.by, plan.seed)
+    population = population_of(batch.table, plan.by, plan.seed, plan.version)
     if population.fingerprint != plan.fingerprint:
         raise DataError(f"the labels in {batch.csv} are not those of {batch.folder / PLAN}: one of "
                         "them was changed; draw anew with --fresh")  # fmt: skip
     sets = population.nested_sets(plan.max_error)
+    sample = draw_sample(population, sets, plan.listed_sets, plan.budget)
+    _check_unchanged(batch, plan, units_of_sets(population, sets), sample_digest(sample))
     planned = _planned(batch, plan, population)
     longer = wanted.budget is not None and wanted.budget > plan.budget
     if wanted.budget is not None and wanted.budget < plan.budget:
@@ -105,23 +117,23 @@ def agreed_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> tuple[Planne
         planned = replace(planned, plan=plan)
         _write(planned)
     elif not (batch.folder / SAMPLE).is_file():
-        write_sample(draw_sample(population, sets, plan.listed_sets, plan.budget),
-                     batch.folder / SAMPLE)  # fmt: skip
+        write_sample(sample, batch.folder / SAMPLE)
     return planned, longer
 
 
 def _new_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> PlannedBatch:
-    promised = run.config.assign
+    before, promised = batch.replaced, run.config.assign
+    version = before.version + 1 if before else 1
+    wanted = wanted.over(before)
     error = wanted.max_error if wanted.max_error is not None else promised.max_error
     error = DEFAULT_ERROR if error is None else error
     by, seed = wanted.by or "image", run.info.seed if wanted.seed is None else wanted.seed
-    population = population_of(batch.table, by, seed)
+    population = population_of(batch.table, by, seed, version)
     sets = population.nested_sets(error)
     units = units_of_sets(population, sets)
     now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    before = batch.replaced
     plan = Plan(
-        version=before.version + 1 if before else 1,
+        version=version,
         run=run.info.id,
         fingerprint=population.fingerprint,
         seed=seed,
@@ -182,6 +194,15 @@ def _write(batch: PlannedBatch) -> None:
     sample = draw_sample(batch.population, batch.sets, plan.listed_sets, plan.budget)
     write_sample(sample, batch.folder / SAMPLE)
     write_json(batch.folder / PLAN, plan.to_dict())
+
+
+def _check_unchanged(batch: BatchToCertify, plan: Plan, units: list[int], sample: str) -> None:
+    """Refuse a plan that is not the one by which a certificate was made, or fits no drawing."""
+    made = read_certificate(batch.folder)
+    same = units == [planned.units for planned in plan.sets] and sample == plan.sample
+    if not same or (made is not None and made.plan != plan.key):
+        raise DataError(f"{batch.folder / PLAN} was changed since the sample was drawn; put it "
+                        "back from a copy, or draw anew with --fresh")  # fmt: skip
 
 
 def _check_kept(plan: Plan, wanted: Wanted) -> None:

@@ -48,7 +48,7 @@ class Population:
         return nested_sets(confidence, max_error, self.novel)
 
 
-def population_of(table: pd.DataFrame, by: str, seed: int) -> Population:
+def population_of(table: pd.DataFrame, by: str, seed: int, version: int = 1) -> Population:
     """Find what can be certified in a table of assignments, and draw its order.
 
     The order is that of the SHA-256 digests of seed, fingerprint and unit, which nobody can choose:
@@ -62,6 +62,8 @@ def population_of(table: pd.DataFrame, by: str, seed: int) -> Population:
     by : {"image", "group"}
         What a unit is. An image without a group is a unit of its own.
     seed : int
+    version : int
+        Of the plan: each draws an order of its own.
 
     Raises
     ------
@@ -85,8 +87,12 @@ def population_of(table: pd.DataFrame, by: str, seed: int) -> Population:
                             "have none: assign from a CSV with a column group")  # fmt: skip
         names = names.where(part["group"] == "", "group " + part["group"])
     fingerprint = _fingerprint(part, novel)
-    unit, units = _drawn(names.tolist(), f"{seed}\n{fingerprint}\n")
+    unit, units = _drawn(names.tolist(), _start(seed, fingerprint, version))
     return Population(rows, part, novel, unit, units, fingerprint)
+
+
+def _start(seed: int, fingerprint: str, version: int) -> str:
+    return f"{seed}\n{fingerprint}\n" + (f"version {version}\n" if version > 1 else "")
 
 
 def _fingerprint(part: pd.DataFrame, novel: np.ndarray) -> str:

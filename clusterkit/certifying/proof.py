@@ -1,7 +1,7 @@
 """What the answers prove: which set is certified, and the bounds before and after correction."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,9 @@ from clusterkit.methods.certificate import (
     upper_bound,
 )
 from clusterkit.methods.nested_sets import NestedSets
+
+# Of sums of losses.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -78,32 +81,39 @@ class Proof:
         return float(self.state.losses.sum())
 
     @cached_property
+    def known_wrong(self) -> float:
+        """Losses that are known by all answers, also those that the test does not use (yet)."""
+        return _known_wrong(self.population, self.members, self.wrong)
+
+    @cached_property
     def bound_before(self) -> float:
         """At most so many of its units are wrong as the labels were set.
 
         Of a certified set what was asked for, and no less: which set it is has been chosen by the
         answers, and only this was tested. Of the first set its own bound, which holds at every
-        moment.
+        moment. Where all were checked, what was found.
         """
-        whole = self.plan.by == "image"
+        plan, state = self.plan, self.state
+        whole = plan.by == "image"
+        if len(state.losses) == state.population:
+            return self.different
         if self.certified is not None:
-            most = self.plan.max_error * self.state.population
-            return float(math.floor(most + 1e-9)) if whole else most
-        level = self.plan.confidence
-        return upper_bound(self.state.losses, self.state.population, level, whole)
+            most = plan.max_error * state.population
+            return float(math.floor(most + _ROUNDING)) if whole else most
+        bound = upper_bound(state.losses, state.population, plan.confidence, whole)
+        return max(bound, self.known_wrong)
 
     @property
     def bound_after(self) -> float:
-        """At most so many after all that was found in the set is corrected or taken out.
+        """At most so many after all that was found in the set is corrected or taken out."""
+        return max(0.0, self.bound_before - self.known_wrong)
 
-        All answers count here, also those that the test does not use yet.
-        """
-        if self.plan.by == "image":
-            return max(0.0, self.bound_before - np.nansum(self.wrong[self.members]))
-        unit, wrong = self.population.unit[self.members], self.wrong[self.members]
-        images = np.bincount(unit)
-        found = np.bincount(unit, np.nan_to_num(wrong))
-        return max(0.0, self.bound_before - float((found / np.maximum(images, 1)).sum()))
+    @property
+    def beyond_novel(self) -> int:
+        """Labels outside the set that are as sure as those in it, and called novel."""
+        confidence = self.population.table["confidence"].to_numpy(dtype=float)
+        least = self.sets.least_confidence[self.number]
+        return int((~self.members & self.population.novel & (confidence >= least)).sum())
 
     @property
     def waiting(self) -> int:
@@ -148,7 +158,21 @@ def prove(plan: Plan, population: Population, sets: NestedSets, answers: Answers
         outside = answers.table["image_id"][~answers.table["in_sample"].to_numpy(dtype=bool)]
         sampled[population.table["image_id"].isin(outside)] = np.nan
     states = _states(plan, population, sets, sampled)
-    return Proof(plan, population, sets, states, wrong, cannot_tell)
+    holds, kept = True, []
+    for number, state in enumerate(states):
+        # Whatever the test says: what is known to be false is not certified, nor what rests on it.
+        known = _known_wrong(population, sets.member <= number, wrong)
+        holds = holds and known <= plan.max_error * state.population + _ROUNDING
+        kept.append(replace(state, certified=state.certified and holds))
+    return Proof(plan, population, sets, kept, wrong, cannot_tell)
+
+
+def _known_wrong(population: Population, members: np.ndarray, wrong: np.ndarray) -> float:
+    """Return the losses of a set that are known, by all answers: summed over its units."""
+    unit = population.unit[members]
+    images = np.bincount(unit)
+    found = np.bincount(unit, np.nan_to_num(wrong[members]))
+    return float((found / np.maximum(images, 1)).sum())
 
 
 def _states(
@@ -179,7 +203,7 @@ def agreement(answers: Answers, classes: list[str]) -> list[tuple[str, float | N
     from sklearn.metrics import cohen_kappa_score
 
     wide = answers.by_reader.pivot_table(
-        index="image_id", columns="reviewer", values="label", aggfunc="last"
+        index="image_id", columns="reviewer", values="answer", aggfunc="last"
     )
     pairs = [
         (int(wide[[a, b]].notna().all(axis=1).sum()), a, b)

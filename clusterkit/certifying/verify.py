@@ -1,6 +1,6 @@
 """`certify --verify`: computes a certificate again from its files, and says whether it stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -81,20 +81,30 @@ def verify(folder: Path | str) -> Verdict:
         missing = PLAN if plan is None else CERTIFICATE
         raise DataError(f"{folder} holds no certificate: no {missing}; give the folder that "
                         "`clusterkit certify --reviews` wrote")  # fmt: skip
+    links = [path.name for path in folder.iterdir() if path.is_symlink()]
+    if links:
+        # A stranger's folder must not make us read what is elsewhere.
+        raise DataError(f"{folder} holds links, e.g. {links[0]}; put the files themselves there")
+    # It may have become longer since.
+    longer, plan = plan, replace(plan, budget=certificate.budget, sample=certificate.sample,
+                                 listed_sets=certificate.listed_sets)  # fmt: skip
     try:
-        faults = _faults(folder, plan, certificate)
+        plan.check()
+        faults = _faults(folder, plan, certificate, longer)
+    except ValueError as error:
+        faults = [f"{CERTIFICATE} is damaged: {error}"]
     except DataError as error:
         faults = [str(error)]
     return Verdict(faults, certificate.found.statement)
 
 
-def _faults(folder: Path, plan: Plan, certificate: Certificate) -> list[str]:
+def _faults(folder: Path, plan: Plan, certificate: Certificate, longer: Plan) -> list[str]:
     before = folder / BEFORE
     if not before.is_file() or file_digest(before) != plan.file:
         return [f"{before} is not the file that the plan names: the labels as assign wrote them "
                 "are gone or changed"]  # fmt: skip
     table = read_assignments(before)
-    population = population_of(table, plan.by, plan.seed)
+    population = population_of(table, plan.by, plan.seed, plan.version)
     sets = population.nested_sets(plan.max_error)
     sample = draw_sample(population, sets, plan.listed_sets, plan.budget)
     faults = _plan_faults(folder, plan, certificate, population.fingerprint,
@@ -103,7 +113,9 @@ def _faults(folder: Path, plan: Plan, certificate: Certificate) -> list[str]:
         return faults
     nobody = pd.DataFrame({"image_id": [], "label": []}, dtype=object)
     assigned = Assigned(table, folder, str(before))
-    ids = read_sample(folder, plan.sample)["image_id"].tolist()
+    # The file in the folder is the longer one's.
+    read_sample(folder, longer.sample)
+    ids = sample["image_id"].tolist()
     if not (folder / REVIEWS).is_file():
         return [f"{folder / REVIEWS} is missing: there are no answers"]
     answers = read_answers([folder / REVIEWS], assigned, nobody, ids, plan.created)
@@ -146,7 +158,7 @@ def _result_faults(
         faults.append(f"{ANSWERS} is not what {REVIEWS} gives: an answer is missing or changed")
     if certificate.versions.get("clusterkit") == clusterkit.__version__:
         page = folder / PAGE
-        html = certificate_html(folder, proof, answers, written)
+        html = certificate_html(proof, answers, written)
         said = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
         if said != html:
             faults.append(f"{PAGE} is not the page that these files give")

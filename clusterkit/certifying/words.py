@@ -1,7 +1,19 @@
 """What a check will take and where it stands, in a line for a person."""
 
+from pathlib import Path
+
 from clusterkit.certifying.answers import Answers
 from clusterkit.certifying.proof import Proof
+
+
+def certify_step(run: Path, csv: Path, folder: Path) -> list[str]:
+    """Return the command that goes on with a check, without what it does there."""
+    step = ["clusterkit", "certify", "--run", str(run)]
+    if csv.absolute() != (run / "assignments.csv").absolute():
+        step += ["--assignments", str(csv)]
+    if folder.absolute() != (csv.parent / "certify").absolute():
+        step += ["--out", str(folder)]
+    return step
 
 
 def effort_text(proof: Proof) -> str:

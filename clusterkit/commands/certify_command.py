@@ -117,13 +117,13 @@ def certify(
 
 
 def _lines(run: "Run", done: "Certification", reviews: tuple[Path, ...]) -> list[str]:
-    from clusterkit.certifying.words import answers_text, effort_text
+    from clusterkit.certifying.words import answers_text, certify_step, effort_text
 
     lines = [f"takes      {effort_text(done.proof)}"] if not reviews else []
     if done.answers is not None:
         lines += [f"answers    {text}" for text in answers_text(done.proof, done.answers)]
     if done.record is None:
-        step = shlex.join(["clusterkit", "certify", "--run", str(run.path)])
+        step = shlex.join(certify_step(run.path, done.assignments, done.folder))
         return [*lines, f"open       {done.page}", f"or         {step} --serve",
                 f"then       {step} --reviews reviews.csv"]  # fmt: skip
     return [
@@ -162,13 +162,13 @@ def _verify(folder: Path, as_json: bool) -> None:
 
 def _serve(run: "Run", done: "Certification", port: int | None, as_json: bool) -> None:
     from clusterkit.auditing.serve import ReviewFile, ReviewServer
-    from clusterkit.certifying.words import effort_text
+    from clusterkit.certifying.words import certify_step, effort_text
 
     reviews = ReviewFile(done.assignments.parent / "reviews.csv", done.assigned, run.manifest)
 
     def ready(url: str) -> None:
         summary = _summary(done) | {"url": url, "reviews": str(reviews.path)}
-        step = shlex.join(["clusterkit", "certify", "--run", str(run.path), "--reviews",
+        step = shlex.join([*certify_step(run.path, done.assignments, done.folder), "--reviews",
                            str(reviews.path)])  # fmt: skip
         print_summary(summary, as_json, [
             f"takes      {effort_text(done.proof)}",

@@ -1,6 +1,7 @@
 """`certify`: from a drawn sample and answers to labels, a certificate, and back again."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -165,15 +166,17 @@ def test_what_nobody_can_tell_counts_as_different_and_is_no_label(batch):
     ids = first(batch, 6)
     rows = batch.rows(ids)
     rows[2] |= {"label": "", "decision": "reject", "note": "can't tell"}
-    rows[4]["note"] = "asked again: rod; label shown"
+    rows[4]["note"] = "label shown"
+    rows.append(rows[4] | {"note": "asked again: rod"})
+    rows.append(rows[2] | {"note": "asked again: can't tell"})
     record = certify(batch.run, reviews=batch.write(rows)).record
     assert (record.different, record.cannot_tell) == (1.0, 1)
     row = read_assignments(batch.csv).set_index("image_id").loc[ids[2]]
     assert row["status"] == "review"
     assert "could not tell" in row["reason"]
     saved = json.loads((batch.folder / "certificate.json").read_text())
-    assert saved["repeated"] == 1
-    assert saved["repeated_same"] == (batch.labels()[ids[4]] == "rod")
+    assert (saved["repeated"], saved["shown"]) == (2, 1)
+    assert saved["repeated_same"] == 1 + (batch.labels()[ids[4]] == "rod")
 
 
 def test_an_answer_that_is_taken_back_is_none(batch):
@@ -359,3 +362,135 @@ def test_what_the_next_fit_reads_is_what_was_answered(batch):
     after = review(reviews, batch.run)
     assert after["labels"] == before["labels"]
     assert after["decisions"] == before["decisions"]
+
+
+def test_what_is_known_to_be_wrong_is_not_certified(batch):
+    """Agreeing answers would do, and others that the test does not read say that it is false."""
+    done = certify(batch.run, max_error=0.35)
+    needed, ids = done.proof.fewest(0), first(batch, 10_000)
+    late = ids[needed + 1 :]
+    most = int(0.35 * done.proof.plan.sets[0].units)
+    assert len(late) > most
+    rows = batch.rows([*ids[:needed], *late], wrong=late[: most + 1])
+    record = certify(batch.run, reviews=batch.write(rows)).record
+    assert not record.certified
+    assert record.bound_before >= most + 1
+    rows = batch.rows([*ids[:needed], *late], wrong=late[:most])
+    assert certify(batch.run, reviews=batch.write(rows)).record.certified
+    assert verify(batch.folder).stands
+
+
+def test_changed_answers_leave_a_trace(batch):
+    certify(batch.run, max_error=ERROR)
+    ids = first(batch, 6)
+    rows = batch.rows(ids, wrong=ids[:2])
+    later = batch.rows(ids[:1], day=2)
+    settled = batch.rows(ids[1:2], reviewer="Prof X", day=3)
+    settled[0]["note"] = "settled"
+    certify(batch.run, reviews=batch.write([*rows, *later, *settled]))
+    saved = json.loads((batch.folder / "certificate.json").read_text())
+    assert (saved["changed"], saved["first_different"]) == (2, 2)
+    assert saved["found"]["different"] == 0.0
+    assert saved["found"]["readers"] == ["Dr A", "Prof X"]
+    page = (batch.folder / "certificate.html").read_text()
+    assert "2 are not the first that was given; of the first, 2 were different" in page
+    assert "not known of 6 answers from elsewhere" in page
+
+
+def test_answers_are_not_dropped_by_removing_a_file(batch):
+    certify(batch.run, max_error=ERROR)
+    ids = first(batch, 6)
+    certify(batch.run, reviews=batch.write(batch.rows(ids, wrong=ids[5:])))
+    fewer = batch.write(batch.rows(ids[:5]), "fewer.csv")
+    for name in ("answers.csv", "reviews.csv"):
+        (batch.folder / name).unlink()
+        with pytest.raises(ClusterkitError, match="1 answers that the certificate rests on"):
+            certify(batch.run, reviews=fewer)
+
+
+def test_each_version_draws_anew_and_keeps_what_was_fixed(batch):
+    one = certify(batch.run, max_error=0.3, confidence=0.8).proof.plan
+    order = batch.sample()["image_id"].tolist()
+    two = certify(batch.run, fresh=True).proof.plan
+    assert batch.sample()["image_id"].tolist() != order
+    assert (two.max_error, two.confidence, two.version) == (0.3, 0.8, 2)
+    assert two.replaces == one.key
+    # What is wished in vain puts nothing aside.
+    with pytest.raises(ClusterkitError):
+        certify(batch.run, fresh=True, max_error=5)
+    assert (batch.folder / "plan.json").is_file()
+    # A folder that is gone leaves those that were put aside.
+    shutil.rmtree(batch.folder)
+    assert certify(batch.run).proof.plan.version == 2
+
+
+def test_a_drawing_that_was_interrupted_is_gone_on_with(batch):
+    certify(batch.run, max_error=ERROR)
+    sample = (batch.folder / "sample.csv").read_bytes()
+    (batch.folder / "plan.json").unlink()
+    for name in ("index.html",):
+        (batch.folder / name).unlink()
+    shutil.rmtree(batch.folder / "thumbs")
+    certify(batch.run, max_error=ERROR)
+    assert (batch.folder / "sample.csv").read_bytes() == sample
+
+
+def test_the_next_commands_name_what_they_need(batch, command, tmp_path):
+    code, out, _ = command("certify", "--run", str(batch.run), "--out", str(tmp_path / "a b"))
+    assert code == 0
+    assert out.count(f"--out '{tmp_path / 'a b'}'") == 2
+    page = (tmp_path / "a b" / "index.html").read_text(encoding="utf-8")
+    assert "/a b" in page[page.index("<pre>") : page.index("</pre>")]
+
+
+def test_a_longer_sample_leaves_the_certificate_as_it_is(batch):
+    certify(batch.run, max_error=0.35, budget=8)
+    certify(batch.run, reviews=batch.write(batch.rows(first(batch, 8))))
+    shutil.rmtree(batch.folder / "thumbs")
+    assert verify(batch.folder).stands
+    certify(batch.run, budget=20)
+    assert verify(batch.folder).stands
+
+
+def test_a_label_that_is_no_class_is_said(batch, caplog):
+    certify(batch.run, max_error=ERROR)
+    rows = batch.rows(first(batch, 3))
+    rows[1] |= {"label": "Ring", "decision": "relabel"}
+    assert certify(batch.run, reviews=batch.write(rows)).record.different == 1.0
+    assert "answers name 'Ring'" in caplog.text
+    assert "ring" in caplog.text
+
+
+def test_none_of_these_is_another_answer_than_cannot_tell(batch):
+    certify(batch.run, max_error=ERROR)
+    ids = first(batch, 3)
+    rows = batch.rows(ids)
+    rows[0] |= {"label": "", "decision": "reject", "note": "none of these"}
+    other = rows[0] | {"reviewer": "Dr B", "note": "can't tell", "time": "2099-01-02T00:00:00Z"}
+    record = certify(batch.run, reviews=batch.write([*rows, other])).record
+    table = read_assignments(batch.csv).set_index("image_id")
+    assert table.loc[ids[0], "reason"] == (
+        "readers disagree: Dr A: none of these, Dr B: can't tell"
+    )
+    assert record.different == 1.0
+
+
+def test_a_plan_that_was_changed_is_refused(batch):
+    certify(batch.run, max_error=ERROR)
+    reviews = batch.write(batch.rows(first(batch, 4)))
+    certify(batch.run, reviews=reviews)
+    path = batch.folder / "plan.json"
+    text = path.read_text()
+    for old, new, message in (
+        ('"confidence": 0.9', '"confidence": 0.7', "was changed since"),
+        ('"confidence": 0.9', '"confidence": 1.5', "confidence is 1.5"),
+        ('"listed_sets": 1', '"listed_sets": 99', "listed_sets is 99"),
+        ('"seed": 0', '"seed": -1', "seed is -1"),
+        ('"assignments": "../assignments.csv"', '"assignments": "/etc/passwd"', "assignments is"),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ClusterkitError, match=message):
+            certify(batch.run, reviews=reviews)
+    path.write_text(text)
+    assert verify(batch.folder).stands

@@ -177,7 +177,7 @@ function undo() {
   const image = imagesById.get(last.id);
   const before = said.blind.get(last.id)?.get(me());
   // A skip would take back this reader's own first answer as well.
-  if (last.settled && before) add(rowFor(image, before.decision, before.label, before.note));
+  if (last.settled && before) add(rowFor(image, before.decision, before.label, [before.note, "undone"].filter(Boolean).join("; ")));
   else add(rowFor(image, "skip", "", "undone"));
   Object.assign(now, { undone: last.settled ? -1 : image.number, again: -1, last: null });
   kept.finished = false;
