@@ -6,8 +6,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -16,13 +15,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
-from filelock import FileLock
 
 from clusterkit.data.tables import encoding_of, read_table
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.locking import locked
 from clusterkit.formats.reviews import (
     FURTHER_COLUMNS,
     REVIEW_COLUMNS,
@@ -126,7 +125,7 @@ class ReviewFile:
         DataError
             A row cannot be used; nothing is written.
         """
-        with self._lock, _locked(self.path):
+        with self._lock, locked(self.path):
             # Raw cells: a column of the user's own, and his spelling, stay as they are.
             names, lines = self._table()
             further = [c for c in FURTHER_COLUMNS if any(row.get(c) for row in rows)]
@@ -146,19 +145,6 @@ class ReviewFile:
                 raise DataError("a label or note is no valid text; write it anew") from error
             except DataError as error:
                 raise DataError(str(error).replace(partial, self.path.name)) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes from writing the same reviews."""
-    lock = path.with_name(f".{path.name}.lock")
-    with FileLock(lock, thread_local=False):
-        try:
-            yield
-        finally:
-            # Whoever waits for a file that is gone makes a new one; Windows removes it by itself.
-            with suppress(OSError):
-                lock.unlink()
 
 
 class ReviewServer(ThreadingHTTPServer):

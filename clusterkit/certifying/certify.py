@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
 import clusterkit
 from clusterkit.certifying.answers import Answers, check_complete, read_answers
@@ -39,6 +38,7 @@ from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.locking import locked
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.reviews import spread_reviews
 from clusterkit.formats.run import Run
@@ -146,7 +146,7 @@ def certify(
     check_writable(folder, _OUT, folder=True)
     with writing(folder, _OUT):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False):
+        with locked(folder):
             batch = read_batch_to_certify(run, csv, folder, fresh)
             batch, planned = agreed_plan(run, batch, wanted)
             if planned or not files:
