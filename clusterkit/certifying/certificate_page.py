@@ -14,6 +14,7 @@ from clusterkit.certifying.page_contents import plan_facts
 from clusterkit.certifying.plan import Plan
 from clusterkit.certifying.proof import Proof
 from clusterkit.formats.atomic import write_text
+from clusterkit.formats.certificate_record import CertificateRecord
 
 PAGE = "certificate.html"
 
@@ -94,10 +95,9 @@ def _checked(proof: Proof, certificate: Certificate) -> list[tuple[str, str]]:
          f"{found.answered:,} images were answered in all"),
         ("Different", f"{found.different:,.{digits}f}, of them {found.cannot_tell:,} that could "
          "not be told"),
-        ("Before correction", f"at most {_count(found.bound_before, digits)} {unit} of the set "
-         "were wrong as set"
-         + f" ({found.confidence:.0%} sure)" * (found.checked < found.population)),
-        ("After correction", f"at most {_count(found.bound_after, digits)} are wrong"),
+        ("Before correction", f"at most {_most(found.bound_before, found)} of the set were wrong "
+         "as set" + f" ({found.confidence:.0%} sure)" * (found.checked < found.population)),
+        ("After correction", f"at most {_most(found.bound_after, found)} are wrong"),
         ("Question", plan.question),
         ("Readers", ", ".join(found.readers) or "none"),
     ]  # fmt: skip
@@ -160,5 +160,10 @@ def _how(plan: Plan, rows: list[dict[str, str]], certificate: Certificate) -> li
     ]  # fmt: skip
 
 
-def _count(bound: float | None, digits: int) -> str:
-    return "?" if bound is None else f"{bound:,.{digits}f}"
+def _most(bound: float | None, found: CertificateRecord) -> str:
+    """Return a bound in words: a number of labels, or of patients a share in the mean."""
+    if bound is None:
+        return "?"
+    if found.unit == "group":
+        return f"{bound / found.population:.1%} of the labels, in the mean over patients,"
+    return f"{bound:,.0f} labels"
