@@ -115,7 +115,7 @@ class AuditBatch:
         return self.record.promise or PromiseRecord()
 
 
-def read_batch(run: Run, csv: Path) -> AuditBatch:
+def read_batch(run: Run, csv: Path, columns: Sequence[str] | None = None) -> AuditBatch:
     """Read assignments and check that they are of this run.
 
     Parameters
@@ -123,13 +123,15 @@ def read_batch(run: Run, csv: Path) -> AuditBatch:
     run : Run
     csv : Path
         The `assignments.csv`; its record, a JSON, is looked for beside it.
+    columns : sequence of str or None
+        See `read_assignments`.
 
     Raises
     ------
     DataError
         The file is missing or damaged, or another run or data set made it.
     """
-    table, record = read_assignments(csv), read_record(csv)
+    table, record = read_assignments(csv, columns), read_record(csv)
     _check_run(run, csv, table, record)
     notes = _edits(run, table, record)
     for note in notes:

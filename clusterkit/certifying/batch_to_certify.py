@@ -28,6 +28,10 @@ from clusterkit.methods.nested_sets import NestedSets
 
 log = logging.getLogger("clusterkit")
 
+# Of a million labels the other columns would take as long again.
+_ASKED = ("image", "image_id", "status", "predicted_label", "confidence", "group", "cluster",
+          "nearest_image")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class BatchToCertify:
@@ -91,7 +95,9 @@ class PlannedBatch(BatchToCertify):
     sets: NestedSets
 
 
-def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> BatchToCertify:
+def read_batch_to_certify(
+    run: Run, csv: Path, folder: Path, fresh: bool, asking: bool
+) -> BatchToCertify:
     """Read the labels of a batch, and the plan if there is one.
 
     Parameters
@@ -102,6 +108,8 @@ def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> Bat
         Of the certificate; it is there.
     fresh : bool
         Put the plan that is there aside.
+    asking : bool
+        Nothing is certified now: only what drawing and asking needs is read.
 
     Raises
     ------
@@ -114,10 +122,11 @@ def read_batch_to_certify(run: Run, csv: Path, folder: Path, fresh: bool) -> Bat
     plan = read_plan(folder)
     _check_folder(folder, csv, plan)
     source = _source(csv, folder, plan, fresh) if plan else csv
-    batch = read_batch(run, csv)
+    columns = _ASKED if asking else None
+    batch = read_batch(run, csv, columns)
     table, record = batch.table, batch.record
     if source != csv:
-        table, record = read_assignments(source), read_record(source)
+        table, record = read_assignments(source, columns), read_record(source)
         record = replace(record, input_root=batch.record.input_root,
                          link_roots=batch.record.link_roots)  # fmt: skip
     elif batch.record.certificate is not None or (table["status"] == "reviewed").any():

@@ -147,7 +147,7 @@ def certify(
     with writing(folder, _OUT):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            batch = read_batch_to_certify(run, csv, folder, fresh)
+            batch = read_batch_to_certify(run, csv, folder, fresh, not files)
             batch, planned = agreed_plan(run, batch, wanted)
             if planned or not files:
                 _write_page(run, batch, progress)

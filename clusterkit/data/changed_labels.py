@@ -91,6 +91,8 @@ def is_same_cell(one: str, other: str) -> bool:
     (True, True)
     >>> is_same_cell("1.11927E+15", "1119271000168105"), is_same_cell("1.1", "1.12")
     (True, False)
+    >>> is_same_cell("1E+11", "100000000001"), is_same_cell("1E+11", "109000000001")
+    (True, False)
     """
     one, other = _plain(one), _plain(other)
     if any({one, other} <= set(words.split()) for words in _TRUTH):
@@ -115,9 +117,11 @@ def _is_rounded(text: str, whole: str) -> bool:
     if not (rounded and given) or len(text + whole) > _LONGEST_NUMBERS:
         return False
     kept, all_of = (_digits(found[1]) for found in (rounded, given))
-    if not _FEWEST <= len(kept) < len(all_of) or len(all_of) < _MANY:
+    # With an exponent it shows so many digits, but for zeros at their end: 1E+11 for 1.00000E+11.
+    shown = max(len(kept), _FEWEST) if "e" in text else len(kept)
+    if shown < _FEWEST or not len(kept) < len(all_of) or len(all_of) < _MANY:
         return False
-    number = Context(prec=len(kept)).create_decimal(whole.replace(",", "."))
+    number = Context(prec=shown).create_decimal(whole.replace(",", "."))
     return number == Decimal(text.replace(",", "."))
 
 
