@@ -23,12 +23,12 @@ from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignments import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
-from clusterkit.formats.csv_text import safe_csv_text, same_table
+from clusterkit.formats.csv_text import same_table
 from clusterkit.formats.fiftyone_dataset import is_fiftyone
 from clusterkit.formats.named_assignments import assigned_for, named_assignments, named_for_each
 from clusterkit.formats.review_place import folder_of_reviews, run_of_assignments, run_of_dataset
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
-from clusterkit.formats.reviews import FURTHER_COLUMNS, REVIEW_COLUMNS, Reviews, spread_reviews
+from clusterkit.formats.reviews import Reviews, review_bytes, spread_reviews
 from clusterkit.formats.run import read_run_info, read_run_manifest
 from clusterkit.output import writing
 
@@ -115,9 +115,7 @@ def write_reviews(rows: pd.DataFrame, path: Path) -> None:
     DataError
         Something else is there already, or it cannot be written.
     """
-    further = [c for c in FURTHER_COLUMNS if c in rows and rows[c].any()]
-    table = rows[[*REVIEW_COLUMNS, *further]].map(safe_csv_text)
-    content = table.to_csv(index=False, lineterminator="\n").encode("utf-8-sig")
+    content = review_bytes(rows)
     if os.path.isdir(path) or not path.name:
         raise DataError(f"{path} is a folder; give --out a file, e.g. reviews.csv")
     with writing(path, "--out CSV"):

@@ -1,26 +1,24 @@
 """What people answered about the images of a sample, and about others."""
 
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clusterkit.errors import DataError
-from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.review_answers import Contested, read_time, reviewer_key
+from clusterkit.formats.review_answers import (
+    Contested,
+    read_time,
+    reviewer_key,
+    reviewer_name,
+)
 from clusterkit.formats.review_said import Said, said_in
-from clusterkit.formats.reviews import Reviews, spread_reviews
-
-log = logging.getLogger("clusterkit")
+from clusterkit.formats.reviews import Reviews
 
 ANSWER_COLUMNS = ("image_id", "image", "predicted_label", "label", "decision", "agrees", "disputed",
                   "in_sample", "reviewer", "time", "note")  # fmt: skip
-
-NO_NAME = "(no name)"
 
 _AGAIN = re.compile(r"(?:^|; )asked again: (.*?)(?:; |$)")
 CANNOT_TELL, NONE_OF_THESE, REJECTED = "can't tell", "none of these", "rejected"
@@ -79,41 +77,25 @@ class Answers:
     elsewhere: int
 
 
-def read_answers(
-    files: Sequence[Path | str],
-    assigned: Assigned,
-    labelled: pd.DataFrame,
-    sample: Sequence[str],
-    drawn: str,
-) -> Answers:
-    """Read answers from reviews files, and match them with a sample.
+def match_answers(reviews: Sequence[Reviews], sample: Sequence[str], drawn: str) -> Answers:
+    """Match answers with a sample.
 
     Parameters
     ----------
-    files : sequence of path
-        As `read_reviews` takes them; later ones count as later rows.
-    assigned : Assigned
-        The labels as `assign` set them.
-    labelled : DataFrame
-        image_id and label of the run's labelled images.
+    reviews : sequence of Reviews
+        About the labels as `assign` set them; later ones count as later rows.
     sample : sequence of str
         The sample's image_ids in their order.
     drawn : str
         When it was drawn, ISO 8601 in UTC.
-
-    Raises
-    ------
-    DataError
-        A file cannot be used; or a row names an image that is none of this batch.
     """
-    reviews = [spread_reviews(file, assigned, labelled) for file in files]
     places = {identity: i for i, identity in enumerate(sample)}
     kept = [_younger(part, set(places), drawn) for part in reviews]
     older = sum(len(a.spread) - len(b.spread) for a, b in zip(reviews, kept, strict=True))
     said = said_in([_without_repeats(part) for part in kept])
     own = _with_words(said, kept)
     asked = own[own["key"].isin(places)]
-    table = _table(said, own, assigned, places)
+    table = _table(said, own, places)
     by_reader = _by_reader(asked)
     repeats = pd.concat([_repeats(part) for part in kept], ignore_index=True)
     repeats = repeats[repeats["image_id"].isin(places)]
@@ -134,7 +116,7 @@ def read_answers(
         shown=int(asked["note"].str.contains(SHOWN, regex=False).sum()),
         undone=int(((asked["decision"] == "skip") | asked["note"].str.contains(_UNDONE)).sum()),
         named={str(one) for part in reviews for one in part.spread["image_id"]},
-        readers=sorted({_name(name) for name in asked["reviewer"]}),
+        readers=sorted({reviewer_name(name) for name in asked["reviewer"]}),
         changed=int((firsts["key"].map(held) != firsts["answer"]).sum()),
         first_different=int((firsts["answer"] != firsts["predicted"]).sum()),
         elsewhere=int((asked.loc[asked.index.isin(said.own_held), "from"] == "").sum()),
@@ -143,7 +125,7 @@ def read_answers(
 
 def cannot_tell(note: str) -> bool:
     """Whether the note of a rejected label says that the reader could not tell."""
-    return note.strip().lower().startswith(CANNOT_TELL)
+    return unnamed(note) == CANNOT_TELL
 
 
 def check_complete(answers: Answers, before: Iterable[str], count: int, where: str) -> None:
@@ -197,8 +179,9 @@ def _rows_of(part: Reviews) -> pd.DataFrame:
 
 
 def _is_repeat(part: Reviews) -> np.ndarray:
-    again = _rows_of(part)["note"].str.contains(_AGAIN.pattern.replace("(.*?)", ".*?"))
-    return (again & (_rows_of(part)["decision"] != "skip")).to_numpy(dtype=bool)
+    rows = _rows_of(part)
+    again = rows["note"].str.extract(_AGAIN, expand=False).notna()
+    return (again & (rows["decision"] != "skip")).to_numpy(dtype=bool)
 
 
 def _without_repeats(part: Reviews) -> Reviews:
@@ -209,7 +192,7 @@ def _without_repeats(part: Reviews) -> Reviews:
 def _repeats(part: Reviews) -> pd.DataFrame:
     rows = _rows_of(part)[_is_repeat(part)]
     return pd.DataFrame({"image_id": rows["image_id"].to_numpy(),
-                         "reviewer": [_name(name) for name in rows["reviewer"]],
+                         "reviewer": [reviewer_name(name) for name in rows["reviewer"]],
                          "again": rows["note"].str.extract(_AGAIN, expand=False).to_numpy()},
                         dtype=object).drop_duplicates(["image_id", "reviewer"],
                                                       keep="last")  # fmt: skip
@@ -223,9 +206,18 @@ def _with_words(said: Said, reviews: list[Reviews]) -> pd.DataFrame:
     words = [label or unnamed(note)
              for label, note in zip(said.own["label"], notes, strict=True)]  # fmt: skip
     made_by = [str(row["assignments"]) for row in rows]
-    new = {"note": notes, "answer": words, "from": made_by}
+    images = [
+        _image_of(reviews[file], position)
+        for file, position in zip(said.own["file"], said.own["position"], strict=True)
+    ]
+    new = {"note": notes, "answer": words, "from": made_by, "image": images}
     return said.own.assign(**{k: pd.Series(v, said.own.index, dtype=object)
                               for k, v in new.items()})  # fmt: skip
+
+
+def _image_of(part: Reviews, position: int) -> str:
+    """Return the name of an image of the batch, as `assign` wrote it; "": it is none of it."""
+    return part.assigned.table["image"].iloc[position] if part.assigned and position >= 0 else ""
 
 
 def unnamed(note: str) -> str:
@@ -236,11 +228,8 @@ def unnamed(note: str) -> str:
     return REJECTED
 
 
-def _table(
-    said: Said, own: pd.DataFrame, assigned: Assigned, places: dict[str, int]
-) -> pd.DataFrame:
+def _table(said: Said, own: pd.DataFrame, places: dict[str, int]) -> pd.DataFrame:
     contested = {one.key: one for one in said.own_contested}
-    images = dict(zip(assigned.table["image_id"], assigned.table["image"], strict=True))
     rows = []
     for row in own.iloc[said.own_held].to_dict("records"):
         if row["position"] < 0:
@@ -249,10 +238,10 @@ def _table(
         disputed = _disputed(own, contested.get(row["key"]))
         agrees = row["decision"] != "reject" and row["label"] == row["predicted"] and not disputed
         rows.append(
-            {"image_id": row["key"], "image": images.get(row["key"], ""),
+            {"image_id": row["key"], "image": row["image"],
              "predicted_label": row["predicted"], "label": row["label"],
              "decision": row["decision"], "agrees": agrees, "disputed": disputed,
-             "in_sample": row["key"] in places, "reviewer": _name(row["reviewer"]),
+             "in_sample": row["key"] in places, "reviewer": reviewer_name(row["reviewer"]),
              "time": row["time"], "note": row["note"]}
         )  # fmt: skip
     table = pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
@@ -268,7 +257,7 @@ def _disputed(own: pd.DataFrame, contested: Contested | None) -> str:
     settled = bool(rows["settles"].iloc[-1] or rows["ground_truth"].iloc[-1])
     if rows["answer"].nunique() == 1 or settled:
         return ""
-    names = [_name(name) for name in rows["reviewer"]]
+    names = [reviewer_name(name) for name in rows["reviewer"]]
     return ", ".join(f"{name}: {said}" for name, said in zip(names, rows["answer"], strict=True))
 
 
@@ -279,9 +268,5 @@ def _by_reader(own: pd.DataFrame) -> pd.DataFrame:
     last = own.drop_duplicates(["key", "reader"], keep="last")
     last = last[last["decision"] != "skip"]
     return pd.DataFrame({"image_id": last["key"].to_numpy(),
-                         "reviewer": [_name(name) for name in last["reviewer"]],
+                         "reviewer": [reviewer_name(name) for name in last["reviewer"]],
                          "answer": last["answer"].to_numpy()}, dtype=object)  # fmt: skip
-
-
-def _name(reviewer: str) -> str:
-    return " ".join(reviewer.split()) or NO_NAME

@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.auditing.batch import read_batch
-from clusterkit.certifying.certificate_file import BEFORE, file_digest, read_certificate
+from clusterkit.certifying.certificate_file import BEFORE, read_certificate
 from clusterkit.certifying.plan import Plan, read_plan
 from clusterkit.certifying.population import Population
 from clusterkit.data.files import ImageFolder
-from clusterkit.data.written_names import relative_folder
+from clusterkit.data.written_names import folder_of_record, relative_folder
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignments import (
@@ -59,8 +60,6 @@ class BatchToCertify:
         The plan that is there; None: a new one is to be made.
     replaced : Plan or None
         The last plan that was put aside: the new one draws anew.
-    plan, population, sets
-        None until there is a plan.
     """
 
     folder: Path
@@ -145,7 +144,7 @@ def read_batch_to_certify(
         source, plan = csv, None
     replaced = _put_aside(folder, csv) if plan is None else None
     labelled = run.manifest[["image_id", "label"]]
-    digest = file_digest(source)
+    digest = sha256_of(source)
     return BatchToCertify(folder, csv, table, record, batch.inputs, labelled, source, digest, plan,
                           replaced)  # fmt: skip
 
@@ -159,17 +158,21 @@ def _put_aside(folder: Path, csv: Path) -> Plan | None:
         except DataError as error:
             log.info("%s is not looked at: %s", path, error)
             continue
-        if plan is not None and (path / plan.assignments).resolve() == csv.resolve():
+        if plan is not None and _names(path, plan, csv):
             found.append(plan)
     return max(found, key=lambda plan: plan.version, default=None)
 
 
+def _names(folder: Path, plan: Plan, csv: Path) -> bool:
+    return folder_of_record(plan.assignments, folder.absolute()).resolve() == csv.resolve()
+
+
 def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
     """Return the file with the labels as `assign` wrote them: the table, or the copy of it."""
-    certified, digest = read_certificate(folder), file_digest(csv)
+    certified, digest = read_certificate(folder), sha256_of(csv)
     if certified and digest in (certified.file, certified.before):
         source = folder / BEFORE
-        if not source.is_file() or file_digest(source) != plan.file:
+        if not source.is_file() or sha256_of(source) != plan.file:
             raise DataError(f"{source} was changed since the sample was drawn; put it back from a "
                             "copy, or run `clusterkit assign` and then certify --fresh"
                             )  # fmt: skip
@@ -186,7 +189,7 @@ def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
 def keep_before(batch: BatchToCertify) -> None:
     """Copy the assignments as `assign` wrote them into the folder of the certificate."""
     copy = batch.folder / BEFORE
-    if copy.is_file() and file_digest(copy) == batch.digest:
+    if copy.is_file() and sha256_of(copy) == batch.digest:
         return
     _copy(batch.source, copy)
     start = batch.folder.absolute()
@@ -210,7 +213,7 @@ def _check_folder(folder: Path, csv: Path, plan: Plan | None) -> None:
         return
     copy = folder / BEFORE
     begun = names <= {BEFORE, "assignments.json", "sample.csv"} and copy.is_file()
-    if not begun or file_digest(copy) != file_digest(csv):
+    if not begun or sha256_of(copy) != sha256_of(csv):
         raise DataError(f"{folder} holds files and no plan of a certificate; give another --out")
 
 

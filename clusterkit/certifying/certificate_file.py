@@ -1,6 +1,5 @@
 """`certificate.json`, `answers.csv` and `reviews.csv`: all that a certificate rests on."""
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,19 +15,12 @@ from clusterkit.formats.atomic import replacing, write_bytes
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 from clusterkit.formats.json_record import JsonRecord
-from clusterkit.formats.reviews import (
-    FURTHER_COLUMNS,
-    REVIEW_COLUMNS,
-    Reviews,
-    read_reviews,
-)
+from clusterkit.formats.known_images import Assigned
+from clusterkit.formats.reviews import Reviews, read_reviews, review_bytes, spread_reviews
 
 CERTIFICATE, ANSWERS, REVIEWS = "certificate.json", "answers.csv", "reviews.csv"
 # The labels as `assign` wrote them.
 BEFORE = "assignments.csv"
-
-# Block that a file is read in.
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,9 +53,9 @@ class Certificate(JsonRecord):
     found : CertificateRecord
     file, before : str
         SHA-256 of the assignments that were written, and of those that they replaced.
-    waiting, older, outside, clusters : int
+    waiting, older, outside : int
         Answers of the sample that do not count yet, rows older than the sample, answers about
-        images outside it, rows about clusters.
+        images outside it.
     repeated, repeated_same, shown, undone, changed, first_different, elsewhere : int
         See `answers.Answers`.
     disputed : int
@@ -85,7 +77,6 @@ class Certificate(JsonRecord):
     waiting: int
     older: int
     outside: int
-    clusters: int
     repeated: int
     repeated_same: int
     shown: int
@@ -117,7 +108,7 @@ def certificate_of(
         plan=proof.plan.key, budget=proof.plan.budget, listed_sets=proof.plan.listed_sets,
         sample=proof.plan.sample, found=found, file=files[0], before=files[1],
         waiting=proof.waiting, older=answers.older, outside=answers.outside,
-        clusters=answers.clusters, repeated=answers.repeated,
+        repeated=answers.repeated,
         repeated_same=answers.repeated_same, shown=answers.shown, undone=answers.undone,
         changed=answers.changed, first_different=answers.first_different,
         elsewhere=answers.elsewhere,
@@ -191,6 +182,11 @@ def answer_rows(table: pd.DataFrame) -> list[dict[str, str]]:
              for name in ANSWER_COLUMNS} for row in rows]  # fmt: skip
 
 
+def read_reviews_copy(path: Path, assigned: Assigned) -> Reviews:
+    """Read what `write_reviews_copy` wrote: rows about the batch, and about no labelled image."""
+    return spread_reviews(path, assigned, pd.DataFrame({"image_id": [], "label": []}, dtype=object))
+
+
 def write_reviews_copy(reviews: list[Reviews], path: Path) -> None:
     """Write the rows about images of the batch, of all files in their order, as a `reviews.csv`."""
     parts = []
@@ -200,18 +196,7 @@ def write_reviews_copy(reviews: list[Reviews], path: Path) -> None:
         ]
         parts.append(part.rows.loc[part.rows.index[own["row"].to_numpy(dtype=int)]])
     rows = pd.concat(parts, ignore_index=True)
-    further = [c for c in FURTHER_COLUMNS if rows[c].any()]
-    table = rows[[*REVIEW_COLUMNS, *further]].map(safe_csv_text)
-    write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    write_bytes(path, review_bytes(rows))
 
 
 def _yes(value: object) -> str:

@@ -5,23 +5,22 @@ import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import clusterkit
-from clusterkit.certifying.answers import Answers, check_complete, read_answers
+from clusterkit.certifying.answers import Answers, check_complete, match_answers
 from clusterkit.certifying.batch_to_certify import PlannedBatch, read_batch_to_certify
 from clusterkit.certifying.certificate_file import (
     ANSWERS,
     CERTIFICATE,
     REVIEWS,
     certificate_of,
-    file_digest,
     read_answer_ids,
     read_certificate,
+    read_reviews_copy,
     write_answers,
     write_reviews_copy,
 )
@@ -30,10 +29,12 @@ from clusterkit.certifying.certify_page import render_certify_page
 from clusterkit.certifying.drawn_sample import read_sample
 from clusterkit.certifying.outcome import certified_table, record_of
 from clusterkit.certifying.page_contents import SamplePictures, page_contents
+from clusterkit.certifying.plan import time_now
 from clusterkit.certifying.planning import Wanted, agreed_plan
 from clusterkit.certifying.proof import Proof, prove
 from clusterkit.certifying.words import certify_step
 from clusterkit.data.labels import near_hint, nearest_label
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.formats.assignments import STATUSES, write_assignments
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.certificate_record import CertificateRecord
@@ -181,7 +182,8 @@ def _state(batch: PlannedBatch) -> Certification:
     path, answers = batch.csv.parent / REVIEWS, None
     if path.is_file():
         sample = read_sample(batch.folder, batch.plan.sample)["image_id"].tolist()
-        answers = read_answers([path], batch.assigned, batch.labelled, sample, batch.plan.created)
+        reviews = [spread_reviews(path, batch.assigned, batch.labelled)]
+        answers = match_answers(reviews, sample, batch.plan.created)
     proof = prove(batch.plan, batch.population, batch.sets, answers)
     return Certification(batch.folder, proof, answers, None, batch.csv, batch.assigned)
 
@@ -189,22 +191,23 @@ def _state(batch: PlannedBatch) -> Certification:
 def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     """Write the certificate, and the labels after it."""
     sample = read_sample(batch.folder, batch.plan.sample)["image_id"].tolist()
-    given = read_answers(files, batch.assigned, batch.labelled, sample, batch.plan.created)
+    reviews = [spread_reviews(file, batch.assigned, batch.labelled) for file in files]
+    given = match_answers(reviews, sample, batch.plan.created)
     made = read_certificate(batch.folder)
     count = made.found.answered if made else 0
     check_complete(given, read_answer_ids(batch.folder), count, str(batch.folder / REVIEWS))
     _warn_of_labels(given, batch)
     copied = batch.folder / REVIEWS
-    write_reviews_copy([spread_reviews(f, batch.assigned, batch.labelled) for f in files], copied)
-    nobody = pd.DataFrame({"image_id": [], "label": []}, dtype=object)
-    answers = read_answers([copied], batch.assigned, nobody, sample, batch.plan.created)
+    write_reviews_copy(reviews, copied)
+    # From the copy, as whoever verifies it will.
+    answers = match_answers([read_reviews_copy(copied, batch.assigned)], sample, batch.plan.created)
     proof = prove(batch.plan, batch.population, batch.sets, answers)
-    now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    now = time_now()
     record = record_of(proof, answers, now, batch.relative_folder)
     table = certified_table(batch.table, proof, answers)
     partial = batch.csv.with_name(f".{batch.csv.name}.certified")
     write_assignments(table, partial)
-    digests = (file_digest(partial), file_digest(batch.csv))
+    digests = (sha256_of(partial), sha256_of(batch.csv))
     versions = {"clusterkit": clusterkit.__version__}
     certificate = certificate_of(proof, answers, record, digests, versions)
     write_answers(answers.table, batch.folder / ANSWERS)

@@ -1,16 +1,23 @@
 """The labels after a certificate: who is `assigned`, who is `reviewed`, and what is said of it."""
 
-import math
-
 import numpy as np
 import pandas as pd
 
-from clusterkit.certifying.answers import Answers, cannot_tell
+from clusterkit.certifying.answers import (
+    CANNOT_TELL,
+    NONE_OF_THESE,
+    REJECTED,
+    Answers,
+    unnamed,
+)
 from clusterkit.certifying.proof import Proof
 from clusterkit.formats.certificate_record import CertificateRecord
 
 # Columns that say how sure the model was; a person's label has no such thing.
 _WHOLE_SURE = 1.0
+
+_UNNAMED = {CANNOT_TELL: "could not tell", NONE_OF_THESE: "says that it is none of these",
+            REJECTED: "rejected the label and gave no other"}  # fmt: skip
 
 
 def certified_table(table: pd.DataFrame, proof: Proof, answers: Answers) -> pd.DataFrame:
@@ -54,8 +61,7 @@ def _answer(out: pd.DataFrame, row: int, answer: pd.Series) -> None:
         return
     if not answer["label"]:
         out.at[row, "status"] = "review"
-        told = "could not tell" if cannot_tell(answer["note"]) else "says that it is none of these"
-        out.at[row, "reason"] = f"{answer['reviewer']} {told}"
+        out.at[row, "reason"] = f"{answer['reviewer']} {_UNNAMED[unnamed(answer['note'])]}"
         return
     was = answer["predicted_label"]
     out.at[row, "status"] = "reviewed"
@@ -137,5 +143,4 @@ def _percent(share: float) -> str:
     >>> _percent(0.05), _percent(0.025)
     ('5%', '2.5%')
     """
-    text = f"{100 * share:.6f}".rstrip("0").rstrip(".")
-    return f"{text}%" if math.isfinite(share) else "100%"
+    return f"{100 * share:g}%"

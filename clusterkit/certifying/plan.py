@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from clusterkit.errors import DataError, shown
@@ -117,6 +118,11 @@ class Plan(JsonRecord):
         ):  # fmt: skip
             if not holds:
                 raise ValueError(f"{name} is {shown(str(getattr(self, name)))}")
+
+
+def time_now() -> str:
+    """Return the time as it is kept: ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_plan(folder: Path) -> Plan | None:

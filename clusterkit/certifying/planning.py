@@ -2,7 +2,8 @@
 
 import logging
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+
+import pandas as pd
 
 import clusterkit
 from clusterkit.certifying.batch_to_certify import BatchToCertify, PlannedBatch, keep_before
@@ -16,13 +17,14 @@ from clusterkit.certifying.drawn_sample import (
     units_of_sets,
     write_sample,
 )
-from clusterkit.certifying.plan import PLAN, Plan, PlannedSet
+from clusterkit.certifying.plan import PLAN, Plan, PlannedSet, time_now
 from clusterkit.certifying.population import Population, population_of
 from clusterkit.data.written_names import relative_folder
 from clusterkit.errors import ConfigError, DataError
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.run import Run
 from clusterkit.methods.certificate import BET
+from clusterkit.methods.nested_sets import NestedSets
 
 log = logging.getLogger("clusterkit")
 
@@ -105,7 +107,6 @@ def agreed_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> tuple[Planne
     sets = population.nested_sets(plan.max_error)
     sample = draw_sample(population, sets, plan.listed_sets, plan.budget)
     _check_unchanged(batch, plan, units_of_sets(population, sets), sample_digest(sample))
-    planned = _planned(batch, plan, population)
     longer = wanted.budget is not None and wanted.budget > plan.budget
     if wanted.budget is not None and wanted.budget < plan.budget:
         raise DataError(
@@ -113,12 +114,12 @@ def agreed_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> tuple[Planne
             "would be fewer: stop whenever you like, the certificate holds"
         )
     if longer:
-        plan = _listed(plan, population, min(wanted.budget or 0, len(population)))
-        planned = replace(planned, plan=plan)
-        _write(planned)
+        budget = min(wanted.budget or 0, len(population))
+        plan, sample = _listed(plan, population, sets, budget)
+        _write(batch, plan, sample)
     elif not (batch.folder / SAMPLE).is_file():
         write_sample(sample, batch.folder / SAMPLE)
-    return planned, longer
+    return _planned(batch, plan, population, sets), longer
 
 
 def _new_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> PlannedBatch:
@@ -131,7 +132,7 @@ def _new_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> PlannedBatch:
     population = population_of(batch.table, by, seed, version)
     sets = population.nested_sets(error)
     units = units_of_sets(population, sets)
-    now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    now = time_now()
     plan = Plan(
         version=version,
         run=run.info.id,
@@ -160,14 +161,15 @@ def _new_plan(run: Run, batch: BatchToCertify, wanted: Wanted) -> PlannedBatch:
         replaces=before.key if before else "",
     )
     budget = wanted.budget or (DEFAULT_BUDGET if error else len(population))
-    plan = _listed(plan, population, min(budget, len(population)))
-    planned = _planned(batch, plan, population)
-    _write(planned)
-    return planned
+    plan, sample = _listed(plan, population, sets, min(budget, len(population)))
+    _write(batch, plan, sample)
+    return _planned(batch, plan, population, sets)
 
 
-def _listed(plan: Plan, population: Population, budget: int) -> Plan:
-    """Return a plan for so many answers."""
+def _listed(
+    plan: Plan, population: Population, sets: NestedSets, budget: int
+) -> tuple[Plan, pd.DataFrame]:
+    """Return a plan for so many answers, and its sample."""
     whole = plan.by == "image"
     units = [planned.units for planned in plan.sets]
     fewest = fewest_answers(units[0], plan.max_error, plan.confidence, whole)
@@ -177,21 +179,21 @@ def _listed(plan: Plan, population: Population, budget: int) -> Plan:
     # Patients have several images each, so that their number says little of that of answers.
     share = 1.0 if whole else plan.units / plan.images
     reach = reachable_sets(units, plan.max_error, plan.confidence, int(budget * share), whole)
-    sample = draw_sample(population, population.nested_sets(plan.max_error), reach, budget)
-    return replace(plan, budget=budget, listed_sets=reach, sample=sample_digest(sample))
+    sample = draw_sample(population, sets, reach, budget)
+    plan = replace(plan, budget=budget, listed_sets=reach, sample=sample_digest(sample))
+    return plan, sample
 
 
-def _planned(batch: BatchToCertify, plan: Plan, population: Population) -> PlannedBatch:
+def _planned(
+    batch: BatchToCertify, plan: Plan, population: Population, sets: NestedSets
+) -> PlannedBatch:
     values = {name: getattr(batch, name) for name in BatchToCertify.__dataclass_fields__}
-    return PlannedBatch(**values, plan=plan, population=population,
-                        sets=population.nested_sets(plan.max_error))  # fmt: skip
+    return PlannedBatch(**values, plan=plan, population=population, sets=sets)
 
 
-def _write(batch: PlannedBatch) -> None:
+def _write(batch: BatchToCertify, plan: Plan, sample: pd.DataFrame) -> None:
     """Write the plan last: without it nothing was begun."""
-    plan = batch.plan
     keep_before(batch)
-    sample = draw_sample(batch.population, batch.sets, plan.listed_sets, plan.budget)
     write_sample(sample, batch.folder / SAMPLE)
     write_json(batch.folder / PLAN, plan.to_dict())
 

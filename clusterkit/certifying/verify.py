@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 import clusterkit
-from clusterkit.certifying.answers import Answers, read_answers
+from clusterkit.certifying.answers import Answers, match_answers
 from clusterkit.certifying.certificate_file import (
     ANSWERS,
     BEFORE,
@@ -15,9 +15,9 @@ from clusterkit.certifying.certificate_file import (
     Certificate,
     answer_rows,
     certificate_of,
-    file_digest,
     read_answer_rows,
     read_certificate,
+    read_reviews_copy,
 )
 from clusterkit.certifying.certificate_page import PAGE, certificate_html
 from clusterkit.certifying.drawn_sample import (
@@ -31,6 +31,7 @@ from clusterkit.certifying.plan import PLAN, Plan, read_plan
 from clusterkit.certifying.population import population_of
 from clusterkit.certifying.proof import Proof, prove
 from clusterkit.data.written_names import folder_of_record
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError
 from clusterkit.formats.assignments import read_assignments, read_record
 from clusterkit.formats.known_images import Assigned
@@ -100,7 +101,7 @@ def verify(folder: Path | str) -> Verdict:
 
 def _faults(folder: Path, plan: Plan, certificate: Certificate, longer: Plan) -> list[str]:
     before = folder / BEFORE
-    if not before.is_file() or file_digest(before) != plan.file:
+    if not before.is_file() or sha256_of(before) != plan.file:
         return [f"{before} is not the file that the plan names: the labels as assign wrote them "
                 "are gone or changed"]  # fmt: skip
     table = read_assignments(before)
@@ -111,14 +112,14 @@ def _faults(folder: Path, plan: Plan, certificate: Certificate, longer: Plan) ->
                           units_of_sets(population, sets), sample)  # fmt: skip
     if faults:
         return faults
-    nobody = pd.DataFrame({"image_id": [], "label": []}, dtype=object)
     assigned = Assigned(table, folder, str(before))
     # The file in the folder is the longer one's.
     read_sample(folder, longer.sample)
     ids = sample["image_id"].tolist()
     if not (folder / REVIEWS).is_file():
         return [f"{folder / REVIEWS} is missing: there are no answers"]
-    answers = read_answers([folder / REVIEWS], assigned, nobody, ids, plan.created)
+    reviews = read_reviews_copy(folder / REVIEWS, assigned)
+    answers = match_answers([reviews], ids, plan.created)
     proof = prove(plan, population, sets, answers)
     return _result_faults(folder, proof, answers, certificate, table)
 
@@ -176,7 +177,7 @@ def _label_faults(csv: Path, expected: pd.DataFrame, certificate: Certificate) -
     if not csv.is_file():
         return [f"{csv} is missing: there are no labels that this could certify"]
     faults = []
-    if file_digest(csv) != certificate.file:
+    if sha256_of(csv) != certificate.file:
         now = read_assignments(csv)
         ours = expected.reset_index(drop=True)
         same = now["image_id"].tolist() == ours["image_id"].tolist()

@@ -16,6 +16,8 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 
+NO_NAME = "(no name)"
+
 
 class Stamp(NamedTuple):
     """A time that can be compared with others of its kind.
@@ -82,6 +84,11 @@ def read_time(text: str) -> Stamp | None:
 def reviewer_key(name: str) -> str:
     """Name a reviewer without regard to letters' case and blanks."""
     return " ".join(name.split()).casefold()
+
+
+def reviewer_name(name: str) -> str:
+    """Return a reviewer's name as it is shown."""
+    return " ".join(name.split()) or NO_NAME
 
 
 def hold(said: pd.DataFrame) -> tuple[np.ndarray, list[Contested]]:

@@ -7,14 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from clusterkit.formats.review_answers import reviewer_key
+from clusterkit.formats.review_answers import NO_NAME, reviewer_key, reviewer_name
 from clusterkit.formats.review_said import Said
 from clusterkit.formats.reviews import Reviews
 
 # Disagreements that are listed, and those that a person is shown.
 _LISTED, _SHOWN = 100, 3
-
-NO_NAME = "(no name)"
 
 
 def summarise_said(said: Said, reviews: list[Reviews], settled: pd.DataFrame) -> dict[str, Any]:
@@ -147,7 +145,7 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
-    reviewer = " ".join(row["reviewer"].split()) or NO_NAME
+    reviewer = reviewer_name(row["reviewer"])
     return {"reviewer": reviewer, "decision": row["decision"], "label": row["label"],
             "time": row["time"], "as": "", "settles": row.get("settles") is True}  # fmt: skip
 

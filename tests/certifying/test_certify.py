@@ -494,3 +494,16 @@ def test_a_plan_that_was_changed_is_refused(batch):
             certify(batch.run, reviews=reviews)
     path.write_text(text)
     assert verify(batch.folder).stands
+
+
+def test_a_rejection_without_a_reason_says_no_more_than_that(batch):
+    """As Label Studio and the audit page write it: neither "can't tell" nor "none of these"."""
+    certify(batch.run, max_error=ERROR)
+    ids = first(batch, 3)
+    rows = batch.rows(ids)
+    rows[1] |= {"label": "", "decision": "reject", "reviewer": ""}
+    record = certify(batch.run, reviews=batch.write(rows)).record
+    assert (record.different, record.cannot_tell) == (1.0, 0)
+    row = read_assignments(batch.csv).set_index("image_id").loc[ids[1]]
+    assert row["status"] == "review"
+    assert row["reason"] == "(no name) rejected the label and gave no other"
