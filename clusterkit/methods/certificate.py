@@ -20,14 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterkit.methods.betting import ROUNDING, log_factors, wealth_needed
+
 # Part of the wealth that is laid on the next unit: as good as the bet of a true error of 0.15
 # times the one that is refuted. A larger part needs fewer answers if none is wrong (0.85: 53 at 5%
 # and 90%, 0.8: 56, 1: 45) and more if some are (0.85: 97 with one wrong, 1: none is enough).
 BET = 0.85
-
-# On the logarithm of the wealth and on sums of losses: rounding of some thousand terms. It adds a
-# thousand-millionth to the probability of an error, as a part of itself.
-_ROUNDING = 1e-9
 
 
 def log_wealth(losses: Sequence[float] | np.ndarray, population: int, total: float) -> np.ndarray:
@@ -65,11 +63,11 @@ def log_wealth(losses: Sequence[float] | np.ndarray, population: int, total: flo
     wealth = np.zeros(len(x) + 1)
     mean = missing[:-1] / left[:-1]
     open_ = (mean > 0) & (mean < 1)
-    factors = np.ones(len(x))
-    factors[open_] += BET * (mean[open_] - x[open_]) / (1 - mean[open_])
-    wealth[1:] = np.cumsum(np.log(factors))
+    factors = np.zeros(len(x))
+    factors[open_] = log_factors(x[open_], mean[open_], BET)
+    wealth[1:] = np.cumsum(factors)
     # What is certain: the rest cannot make up the sum, or need not.
-    for certain, value in ((missing > left + _ROUNDING, np.inf), (missing <= 0, -np.inf)):
+    for certain, value in ((missing > left + ROUNDING, np.inf), (missing <= 0, -np.inf)):
         if certain.any():
             wealth[int(certain.argmax()) :] = value
     return wealth
@@ -92,7 +90,7 @@ def refuted(
     if total > population:
         return True
     wealth = log_wealth(losses, population, total)
-    return bool(wealth[-1] > -np.inf and wealth.max() >= _needed(level))
+    return bool(wealth[-1] > -np.inf and wealth.max() >= wealth_needed(level))
 
 
 def null_total(population: int, max_error: float, whole: bool = True) -> float:
@@ -109,7 +107,7 @@ def null_total(population: int, max_error: float, whole: bool = True) -> float:
         Losses are 0 or 1, so that sums are whole numbers; else the border itself.
     """
     most = max_error * population
-    return math.floor(most + _ROUNDING) + 1 if whole else most
+    return math.floor(most + ROUNDING) + 1 if whole else most
 
 
 def upper_bound(
@@ -166,7 +164,7 @@ def answers_needed(
     all_right = np.r_[np.asarray(losses, dtype=float), np.zeros(population - seen)]
     # What was reached before counts for nothing where losses have proved the hypothesis since.
     ahead = log_wealth(all_right, population, total)[seen:]
-    reached = np.flatnonzero(ahead >= _needed(level))
+    reached = np.flatnonzero(ahead >= wealth_needed(level))
     return int(reached[0]) if len(reached) else None
 
 
@@ -192,7 +190,7 @@ def hypergeometric_bound(wrong: int, checked: int, population: int, level: float
     low, high = wrong, population - checked + wrong
     while low < high:
         middle = (low + high + 1) // 2
-        if hypergeom.cdf(wrong, population, middle, checked) > 1 - level + _ROUNDING:
+        if hypergeom.cdf(wrong, population, middle, checked) > 1 - level + ROUNDING:
             low = middle
         else:
             high = middle - 1
@@ -253,4 +251,4 @@ def certify_in_order(
 
 
 def _needed(level: float) -> float:
-    return math.inf if level >= 1 else -math.log(1 - level) - _ROUNDING
+    return math.inf if level >= 1 else -math.log(1 - level) - ROUNDING

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterkit.methods.betting import (
+    betting_bound,
+    relative_entropy,
+    seeded_order,
+    units_to_certify,
+)
+
 # Each tested threshold accepts so many times the units of the one before.
 _STEP = 1.15
 
@@ -51,6 +58,8 @@ class Promise:
 def units_needed(max_error: float, level: float) -> int:
     """Fewest error-free units that certify `max_error`: the least n with (1 − E)ⁿ ≤ 1 − level.
 
+    By Clopper and Pearson's bound for images, and by `betting_bound` for groups.
+
     >>> units_needed(0.05, 0.9)
     45
     """
@@ -66,36 +75,24 @@ def no_promise(max_error: float, level: float) -> Promise:
     )  # fmt: skip
 
 
-def error_bound(losses: np.ndarray, level: float, binary: bool) -> float:
-    """Upper confidence bound in [0, 1] on the mean of independent losses in [0, 1].
+def error_bound(losses: np.ndarray, level: float) -> float:
+    """Upper confidence bound in [0, 1] on the chance of an error, from independent images.
+
+    The exact one of Clopper and Pearson (1934, doi:10.1093/biomet/26.4.404).
 
     Parameters
     ----------
-    losses : (n,) float in [0, 1]
+    losses : (n,) float, 0 or 1
     level : float in (0, 1)
-    binary : bool
-        Losses can only be 0 or 1: the bound is the exact one of Clopper and Pearson (1934,
-        doi:10.1093/biomet/26.4.404). Else it is that of Hoeffding (1963, theorem 1, in relative
-        entropy, doi:10.1080/01621459.1963.10500830). Both are the same where all losses are 0.
-        The choice must not be read off the losses themselves.
 
-    >>> round(error_bound(np.zeros(45), 0.9, binary=False), 3)
+    >>> round(error_bound(np.zeros(45), 0.9), 3)
     0.05
     """
     # scipy.stats would hold up assign's first batch, which needs no bound.
-    from scipy.optimize import brentq
     from scipy.stats import beta
 
-    n, mean = len(losses), float(np.mean(losses))
-    if mean >= 1:
-        return 1.0
-    if binary:
-        errors = int(np.sum(losses))
-        return float(beta.ppf(level, errors + 1, n - errors))
-    excess = math.log(1 / (1 - level)) / n
-    if _relative_entropy(mean, 1 - 1e-12) <= excess:
-        return 1.0
-    return float(brentq(lambda q: _relative_entropy(mean, q) - excess, mean, 1 - 1e-12))
+    n, errors = len(losses), int(np.sum(losses))
+    return 1.0 if errors == n else float(beta.ppf(level, errors + 1, n - errors))
 
 
 def choose_threshold(
@@ -113,7 +110,9 @@ def choose_threshold(
     first that fails: fixed-sequence testing keeps the level without a correction
     (Learn-then-Test, arXiv 2110.01052; selective risk, SGR, arXiv 1705.08500).
     The error of a unit is the fraction of wrong labels among its accepted images, so with
-    groups the promise is about the mean error per group.
+    groups the promise is about the mean error per group. It is bounded by bets (`betting_bound`)
+    on the groups in an order that knows neither errors nor confidence; that of single images by
+    `error_bound`. Which of the two is never read off the errors.
 
     Parameters
     ----------
@@ -130,19 +129,20 @@ def choose_threshold(
     binary = available == len(units) if grouped is None else not grouped
     needed = units_needed(max_error, level)
     order = np.argsort(-confidence, kind="stable")
-    ranked, wrong, unit_of = confidence[order], ~correct[order].astype(bool), units[order]
-    _, first_seen = np.unique(unit_of, return_index=True)
+    ranked, wrong = confidence[order], ~correct[order].astype(bool)
+    # Numbered by the place in the order in which they are bet on.
+    place_of = seeded_order(available)[np.unique(units, return_inverse=True)[1][order]]
+    _, first_seen = np.unique(place_of, return_index=True)
     first_seen.sort()
     chosen: tuple[float, float, int, int, int] | None = None
     more: int | None = max(0, needed - available)
     for count in _sequence(needed, available):
         lowest = ranked[first_seen[count - 1]]
         n = int(np.searchsorted(-ranked, -lowest, side="right"))
-        _, index = np.unique(unit_of[:n], return_inverse=True)
-        losses = np.bincount(index, wrong[:n]) / np.bincount(index)
-        highest = error_bound(losses, level, binary)
+        losses = _losses(place_of[:n], wrong[:n])
+        highest = error_bound(losses, level) if binary else betting_bound(losses, max_error, level)
         if highest > max_error:
-            more = _more_units(losses, available, max_error, level)
+            more = _more_units(losses, available, max_error, level, binary)
             break
         chosen = (float(lowest), highest, n, int(wrong[:n].sum()), len(losses))
     threshold, bound, accepted, errors, used = chosen or (None, None, 0, 0, 0)
@@ -187,13 +187,28 @@ def choose_class_thresholds(
     return promises
 
 
-def _more_units(losses: np.ndarray, available: int, max_error: float, level: float) -> int | None:
-    """Estimated number of further units that certify losses like these, by Hoeffding's bound."""
+def _more_units(
+    losses: np.ndarray, available: int, max_error: float, level: float, binary: bool
+) -> int | None:
+    """Estimated number of further units that certify losses like these."""
     mean = float(np.mean(losses))
-    if mean >= max_error:
+    if not binary:
+        wanted: float | None = units_to_certify(losses, max_error, level)
+    elif mean >= max_error:
+        wanted = None
+    else:
+        # Hoeffding's bound is near the exact one, and has no steps.
+        wanted = math.log(1 / (1 - level)) / relative_entropy(mean, max_error)
+    if wanted is None:
         return None
-    wanted = math.log(1 / (1 - level)) / _relative_entropy(mean, max_error)
     return max(1, math.ceil(available * (wanted / len(losses) - 1)))
+
+
+def _losses(place_of: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Parts (u,) of wrong images of each unit that has some, in the order of their places."""
+    images = np.bincount(place_of)
+    seen = images > 0
+    return np.bincount(place_of, wrong)[seen] / images[seen]
 
 
 def _sequence(needed: int, available: int) -> list[int]:
@@ -203,9 +218,3 @@ def _sequence(needed: int, available: int) -> list[int]:
         counts.append(math.ceil(count))
         count *= _STEP
     return sorted({*counts, available}) if needed <= available else []
-
-
-def _relative_entropy(p: float, q: float) -> float:
-    """Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
-    first = p * math.log(p / q) if p > 0 else 0.0
-    return first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0)

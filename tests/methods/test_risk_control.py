@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusterkit.methods.betting import betting_bound
 from clusterkit.methods.risk_control import (
     choose_class_thresholds,
     choose_threshold,
@@ -17,25 +18,20 @@ from clusterkit.methods.risk_control import (
 def test_bound_is_clopper_pearsons(errors, extra, level):
     n = errors + extra
     losses = np.r_[np.ones(errors), np.zeros(extra)]
-    bound = error_bound(losses, level, binary=True)
+    bound = error_bound(losses, level)
     from scipy.stats import binom
 
     # The bound is the error rate at which so few errors have probability 1 - level.
     assert binom.cdf(errors, n, bound) == pytest.approx(1 - level, abs=1e-6)
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0.55, 0.99))
-def test_bound_of_fractions_lies_above_their_mean(losses, level):
-    bound = error_bound(np.array(losses), level, binary=False)
-    assert np.mean(losses) - 1e-9 <= bound <= 1
-
-
 def test_needed_units():
     for error in (0.02, 0.05, 0.1, 0.2):
         n = units_needed(error, 0.9)
-        for binary in (False, True):
-            bounds = [error_bound(np.zeros(count), 0.9, binary) for count in (n, n - 1)]
-            assert bounds[0] <= error < bounds[1]
+        for bound in (error_bound(np.zeros(n), 0.9), betting_bound(np.zeros(n), error, 0.9)):
+            assert bound <= error
+        few = np.zeros(n - 1)
+        assert error_bound(few, 0.9) > error < betting_bound(few, error, 0.9)
 
 
 @pytest.mark.parametrize("max_error", [0.05, 0.1])
