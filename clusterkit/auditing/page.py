@@ -138,6 +138,10 @@ class Summary:
         Images of the whole batch by status.
     promise : str
         The promise, in words.
+    ladder : list of (error, could be labelled, labels that it takes)
+        What could be promised at other errors; empty: no need, or it is certified.
+    ladder_notes : list of str
+        What a reader must know of it.
     certificate : str
         What `certify` found, in words; "": nobody has checked the labels.
     certificate_page : str
@@ -177,6 +181,8 @@ class Summary:
     warnings: list[str]
     fingerprint: str = ""
     fingerprint_before: str = ""
+    ladder: list[tuple[str, str, str]] = field(default_factory=list)
+    ladder_notes: list[str] = field(default_factory=list)
     certificate: str = ""
     certificate_page: str = ""
     assignments: str = ""

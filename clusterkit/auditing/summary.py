@@ -14,6 +14,7 @@ from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.known_images import OPEN, clusters_fingerprint, open_members
 from clusterkit.formats.run import Run
 from clusterkit.formats.run_info import describe_test
+from clusterkit.inference.ladder import ladder_notes, ladder_rows
 from clusterkit.methods.calibration import Calibration
 
 
@@ -95,6 +96,8 @@ def summarise(
         counts={s: int(counts.get(s, 0)) for s in STATUSES if s != "reviewed" or s in counts},
         promise=batch.promise,
         certificate="" if batch.certificate is None else batch.certificate.words,
+        ladder=ladder_rows(batch.record) if batch.certificate is None else [],
+        ladder_notes=ladder_notes(batch.record) if batch.certificate is None else [],
         threshold=batch.threshold,
         held_out=_held_out(run, batch, metrics),
         checks=checks.rows(),

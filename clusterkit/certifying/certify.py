@@ -227,7 +227,8 @@ def _replace(
     promise: dict[str, Any] = {}
     if record.certified:
         # What had been promised was about other labels than those that are assigned now.
-        promise = {"promise": None, "promise_text": record.statement}
+        promise = {"promise": None, "promise_text": record.statement,
+                   "ladder": [], "certify_answers": None}  # fmt: skip
     values = replace(
         batch.record,
         status={s: int(counts.get(s, 0)) for s in STATUSES},

@@ -23,6 +23,8 @@ from clusterkit.errors import ClusterkitError, ConfigError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from clusterkit.formats.assignment_record import AssignmentRecord
+
 
 @click.command()
 @click.argument("unlabeled", type=click.Path(path_type=Path))
@@ -103,6 +105,7 @@ def assign(
         *(f"failed     {text}" for text in LeftOut.of_record(record.not_read).sentences()),
         *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
+        *_ladder_lines(record),
         *(f"note       {remark}" for remark in record.remarks),
         *(_ask_lines(questions, kept) if ask else []),
         f"next       {_next_command(loaded.path, result.path)}",
@@ -118,6 +121,15 @@ def _next_command(run: Path, written: Path) -> str:
         return shown
     return (f"{shown} --assignments {quote(str(written))} "
             f"--out {quote(str(written.parent / 'audit'))}")  # fmt: skip
+
+
+def _ladder_lines(record: "AssignmentRecord") -> list[str]:
+    """Return what could be promised at other errors, a line each; none where no need is."""
+    from clusterkit.inference.ladder import ladder_notes, ladder_rows
+
+    rows = [f"at most {error:>4} wrong: {could}{'; ' * bool(more)}{more}"
+            for error, could, more in ladder_rows(record)]  # fmt: skip
+    return [f"ladder     {text}" for text in [*rows, *ladder_notes(record)]]
 
 
 def _ask_lines(questions: list[dict], kept: list[dict]) -> list[str]:

@@ -44,6 +44,27 @@ class PromiseRecord(JsonRecord):
 
 
 @dataclass(frozen=True)
+class LadderStep(JsonRecord):
+    """What could be promised at another error.
+
+    Attributes
+    ----------
+    max_error : float
+    assigned : int
+        Images of this batch that would be assigned.
+    more : int or None
+        As of a promise: further labelled units with which more could be; None: errors are too many.
+    unit : str
+        Unit of `more`: group or image.
+    """
+
+    max_error: float | None = None
+    assigned: int | None = None
+    more: int | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
 class ClassShares(JsonRecord):
     """Share of each class: among labelled images, and as estimated of the batch."""
 
@@ -109,6 +130,12 @@ class AssignmentRecord(JsonRecord):
         None: everything is assigned, and nothing promised.
     promise_text : str
         The promise in words.
+    ladder : list of LadderStep
+        Where nothing can be promised at the error asked for: what could be at others. Each step is
+        at the level by itself, not all together.
+    certify_answers : int or None
+        Beside a ladder: answers after which `certify` certifies the whole batch at the error asked
+        for, if none is wrong.
     confidence : float
         Of the promise and of label sets.
     label_sets : LabelSetRecord
@@ -169,12 +196,14 @@ class AssignmentRecord(JsonRecord):
     link_roots: list[Any] = field(default_factory=list)
     features: FeatureRecord | None = None
     certificate: CertificateRecord | None = None
+    ladder: list[LadderStep] = field(default_factory=list)
+    certify_answers: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; features and a certificate only where there are some."""
+        """Return plain values; features, a certificate and a ladder only where there are some."""
         values = super().to_dict()
-        for name in ("features", "certificate"):
-            if values[name] is None:
+        for name in ("features", "certificate", "ladder", "certify_answers"):
+            if values[name] is None or values[name] == []:
                 del values[name]
         return values
 

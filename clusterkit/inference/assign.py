@@ -36,6 +36,7 @@ from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
+from clusterkit.inference.ladder import ladder_of
 from clusterkit.inference.predictor import Predictor
 from clusterkit.inference.promise_text import picture_remarks, promise_text, remarks
 from clusterkit.inference.rows import build_table
@@ -295,6 +296,7 @@ def _record(
         ),
         promise=rule.record(),
         promise_text=promise_text(rule),
+        **ladder_of(rule, table, evidence),
         confidence=rule.config.assign.confidence,
         label_sets=rule.label_set_record(),
         untestable_classes=[c for c, few in zip(run.classes, rule.untestable, strict=True) if few],
