@@ -98,7 +98,8 @@ def ladder_notes(record: AssignmentRecord) -> list[str]:
     level = "" if record.confidence is None else f"{100 * record.confidence:.3g}% "
     notes = [
         f"Each line is {level}sure by itself, if its error is the one you need: then ask for it by "
-        "--max-error. The lines are not that sure together, and the one that looks best is less."
+        "--max-error. The lines are not that sure together, and one that is picked because it "
+        "looks best is less sure."
     ]
     if record.certify_answers:
         notes.append(

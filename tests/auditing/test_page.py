@@ -74,6 +74,18 @@ def test_one_plot_answers_and_the_others_are_folded(tmp_path):
     assert "<img" not in write_page(tmp_path, [card()], plots=[]).read_text().partition("<main>")[0]
 
 
+def test_what_could_be_promised_is_a_table_above_the_counts(tmp_path):
+    steps = [("5%", "none", "about 12 more labelled <groups>"), ("20%", "14 images", "")]
+    page = write_page(tmp_path, [card()], ladder=steps, ladder_notes=["each & by itself"])
+    html = page.read_text(encoding="utf-8")
+    table, after = html[html.index('<table class="ladder">') :].split("</table>", 1)
+    cells = re.findall(r'<t[dh](?: scope="row")?>(.*?)</t[dh]>', table)
+    assert cells == ["5%", "none", "about 12 more labelled &lt;groups&gt;", "20%", "14 images", ""]
+    assert "each &amp; by itself" in after.split('<div class="bar"')[0]
+    without = write_page(tmp_path, [card()]).read_text(encoding="utf-8")
+    assert '<table class="ladder">' not in without
+
+
 def test_json_round_trip():
     values = {"a": HOSTILE, "b": "\u2028\u2029"}
     text = str(script_json(values))
