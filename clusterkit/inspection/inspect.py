@@ -28,6 +28,14 @@ from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
+from clusterkit.inspection.to_label import (
+    TO_LABEL,
+    TO_LABEL_COLUMNS,
+    ToLabel,
+    check_ask,
+    check_no_answers,
+    images_to_label,
+)
 from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress, with_bar
 
@@ -39,6 +47,7 @@ _MARKS = {
     "index.html": GENERATOR,
     "findings.csv": ",".join(COLUMNS),
     "summary.json": '"made_by": "clusterkit inspect"',
+    TO_LABEL: ",".join(TO_LABEL_COLUMNS),
 }
 
 _CARD_COLUMNS = ("image", "kind", "severity", "label", "detail")
@@ -56,11 +65,14 @@ class Inspection(Shown):
         Counts, and findings by kind; plain values.
     page : Path or None
         ``index.html``, if it was written.
+    to_label : DataFrame or None
+        The images to label first, as of `to_label.csv`; None: it was not asked.
     """
 
     findings: pd.DataFrame
     summary: dict[str, Any]
     page: Path | None
+    to_label: pd.DataFrame | None = None
 
     def card(self) -> ResultCard:
         """Return what is shown of it in a notebook or at a prompt."""
@@ -86,6 +98,7 @@ def inspect(
     config: Config | None = None,
     run: Path | str | None = None,
     out: Path | str | None = None,
+    ask: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Inspection:
@@ -102,6 +115,9 @@ def inspect(
         held out some of these images.
     out : path or None
         Folder for ``findings.csv``, ``summary.json`` and the page; None: nothing is written.
+    ask : int or None
+        Name so many images to label first, also in ``to_label.csv``; `config.model` says by which
+        encoder. Fewer are named where the others are copies. None: nothing is embedded.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``label_column="finding"``
@@ -121,24 +137,39 @@ def inspect(
     out = None if out is None else _check_out(Path(out), source)
     left_out, remarks = LeftOut(), Remarks()
     rows, twice = _read(source, config, progress, left_out, remarks)
+    if ask is not None:
+        check_ask(rows, ask)
+        if out is not None:
+            check_no_answers(out)
     rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
     suspects, note = label_suspects(scanned.rows, run)
     found = find_all(scanned, same, suspects, twice)
     table = with_left_out(to_table(scanned, found), left_out, len(found))
+    first = None if ask is None else images_to_label(scanned, same, ask, source, config, progress)
     summary = {
         "made_by": "clusterkit inspect",
         **count_all(scanned.rows, remarks.sentences),
         "left_out": left_out.to_dict(),
         "findings": _by_kind(table),
         "label_errors": note,
+        **_to_label_summary(first),
         "seconds": round(time.monotonic() - began, 1),
     }
+    named = None if first is None else first.table
     if out is None:
-        return Inspection(table, summary, None)
-    page = _write(out, table, summary, lambda: render_page(out, scanned, found, summary, config))
-    return Inspection(table, summary, page)
+        return Inspection(table, summary, None, named)
+    page = _write(out, table, summary, first,
+                  lambda: render_page(out, scanned, found, summary, config))  # fmt: skip
+    return Inspection(table, summary, page, named)
+
+
+def _to_label_summary(first: ToLabel | None) -> dict[str, Any]:
+    if first is None:
+        return {}
+    images = first.table["image"].tolist()
+    return {"to_label": {"images": len(images), "root": first.root, "first": images[:10]}}
 
 
 def _read(
@@ -229,7 +260,11 @@ def _head(path: Path) -> str:
 
 
 def _write(
-    out: Path, table: pd.DataFrame, summary: dict[str, Any], render: Callable[[], Path]
+    out: Path,
+    table: pd.DataFrame,
+    summary: dict[str, Any],
+    first: ToLabel | None,
+    render: Callable[[], Path],
 ) -> Path:
     safe = table.copy()
     for column in ("image", "label", "group", "split", "detail"):
@@ -239,4 +274,6 @@ def _write(
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "findings.csv", csv, mark=True)
         write_json(out / "summary.json", summary)
+        if first is not None:
+            write_text(out / TO_LABEL, first.csv(), mark=True)
         return render()
