@@ -55,9 +55,10 @@ def typiclust(points: np.ndarray, groups: np.ndarray, count: int, seed: int) -> 
     chosen = []
     for own in range(count):
         rows = np.flatnonzero(cluster == own)
-        near = NearestNeighbors(n_neighbors=min(_TYPICAL + 1, len(rows))).fit(points[rows])
-        chosen.append(rows[near.kneighbors()[0].mean(axis=1).argmin()] if len(rows) > 1
-                      else rows[0])  # fmt: skip
+        if len(rows) > 1:
+            near = NearestNeighbors(n_neighbors=min(_TYPICAL, len(rows) - 1)).fit(points[rows])
+            rows = rows[near.kneighbors()[0].mean(axis=1).argsort(kind="stable")]
+        chosen.append(rows[0])
     return np.array(chosen)
 
 
@@ -92,7 +93,7 @@ WAYS: dict[str, Way] = {
 def errors(images: Features, ways: list[str], ks: list[int], draw: int) -> list[dict]:
     """Return one row a way and k: the error (the mean of several for random images)."""
     manifest = images.manifest.reset_index(drop=True)
-    pool, test = halves(manifest, draw)
+    pool, test = map(np.array, halves(manifest, draw))
     features, labels = images.views[0].numpy(), images.labels
     chains = images.backbone.encoder.chains
     scale = shrunk_variance(images.views[0][pool].var(dim=0), chains, 0.5).sqrt().numpy() + 1e-3

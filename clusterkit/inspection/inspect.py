@@ -157,11 +157,11 @@ def inspect(
         **_to_label_summary(first),
         "seconds": round(time.monotonic() - began, 1),
     }
-    named = None if first is None else first.table
+    named, places = (None, []) if first is None else (first.table, first.places)
     if out is None:
         return Inspection(table, summary, None, named)
     page = _write(out, table, summary, first,
-                  lambda: render_page(out, scanned, found, summary, config))  # fmt: skip
+                  lambda: render_page(out, scanned, found, summary, config, places))  # fmt: skip
     return Inspection(table, summary, page, named)
 
 
