@@ -33,7 +33,6 @@ from clusterkit.inspection.to_label import (
     TO_LABEL_COLUMNS,
     ToLabel,
     check_ask,
-    check_no_answers,
     images_to_label,
 )
 from clusterkit.output import check_writable, writing
@@ -138,38 +137,24 @@ def inspect(
     left_out, remarks = LeftOut(), Remarks()
     rows, twice = _read(source, config, progress, left_out, remarks)
     if ask is not None:
-        check_ask(rows, ask)
-        if out is not None:
-            check_no_answers(out)
-    rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
+        check_ask(rows, ask, out)
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
     suspects, note = label_suspects(scanned.rows, run)
     found = find_all(scanned, same, suspects, twice)
     table = with_left_out(to_table(scanned, found), left_out, len(found))
     first = None if ask is None else images_to_label(scanned, same, ask, source, config, progress)
-    summary = {
-        "made_by": "clusterkit inspect",
-        **count_all(scanned.rows, remarks.sentences),
-        "left_out": left_out.to_dict(),
-        "findings": _by_kind(table),
-        "label_errors": note,
-        **_to_label_summary(first),
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    summary: dict[str, Any] = {
+        "made_by": "clusterkit inspect", **count_all(scanned.rows, remarks.sentences),
+        "left_out": left_out.to_dict(), "findings": _by_kind(table), "label_errors": note,
+    }  # fmt: skip
+    if first is not None:
+        summary["to_label"] = first.summary()
+    summary["seconds"] = round(time.monotonic() - began, 1)
     named, places = (None, []) if first is None else (first.table, first.places)
-    if out is None:
-        return Inspection(table, summary, None, named)
-    page = _write(out, table, summary, first,
-                  lambda: render_page(out, scanned, found, summary, config, places))  # fmt: skip
+    page = None if out is None else _write(out, table, summary, first,
+        lambda: render_page(out, scanned, found, summary, config, places))  # fmt: skip
     return Inspection(table, summary, page, named)
-
-
-def _to_label_summary(first: ToLabel | None) -> dict[str, Any]:
-    if first is None:
-        return {}
-    images = first.table["image"].tolist()
-    return {"to_label": {"images": len(images), "root": first.root, "first": images[:10]}}
 
 
 def _read(
@@ -188,11 +173,14 @@ def _read(
     data = config.data
     labels = data.label_column != type(data)().label_column or bool(data.label_columns)
     try:
-        return _merge(read_rows(source, config, progress, labels, left_out, remarks))
+        listed = read_rows(source, config, progress, labels, left_out, remarks)
     except SplitFoldersError as error:
         remarks.add(f"fit stops here: {error}")
         asked = override(config, data__split_folders=True)
-        return _merge(read_rows(source, asked, progress, labels, left_out, remarks))
+        listed = read_rows(source, asked, progress, labels, left_out, remarks)
+    rows, twice = _merge(listed)
+    rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
+    return rows, twice
 
 
 def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,11 @@ class ToLabel:
     places: list[int]
     root: str
 
+    def summary(self) -> dict[str, Any]:
+        """Return plain values: how many, the root, and the first ten."""
+        images = self.table["image"].tolist()
+        return {"images": len(images), "root": self.root, "first": images[:10]}
+
     def csv(self) -> str:
         """Return the text of ``to_label.csv``."""
         safe = self.table.copy()
@@ -52,8 +58,8 @@ class ToLabel:
         return safe.to_csv(index=False, lineterminator="\n")
 
 
-def check_ask(rows: pd.DataFrame, ask: int) -> None:
-    """Raise a `DataError` where so many images cannot be asked about."""
+def check_ask(rows: pd.DataFrame, ask: int, out: Path | None) -> None:
+    """Raise a `DataError` where so many cannot be asked about, or labels would be lost in `out`."""
     unlabelled = int(rows["label"].isna().sum())
     if type(ask) is not int or ask < 1:
         raise DataError(f"--ask {ask}: give how many images to name, 1 or more")
@@ -63,9 +69,11 @@ def check_ask(rows: pd.DataFrame, ask: int) -> None:
     if ask > unlabelled:
         raise DataError(f"--ask {ask}: only {unlabelled} images have no label; ask for at most "
                         f"{unlabelled}")  # fmt: skip
+    if out is not None:
+        _check_no_answers(out)
 
 
-def check_no_answers(out: Path) -> None:
+def _check_no_answers(out: Path) -> None:
     """Raise a `DataError` where a ``to_label.csv`` holds labels that a person has filled in."""
     path = out / TO_LABEL
     if not path.exists():

@@ -85,9 +85,9 @@ def choose_first(
         Rows in the order of asking, n ≤ count: fewer where no other picture is left.
     """
     open_ = ~labelled & ~np.isin(pictures, pictures[labelled & (pictures >= 0)])
-    chosen = list[int]()
     if not open_.any():
-        return np.array(chosen, dtype=int)
+        return np.zeros(0, dtype=int)
+    chosen = list[int]()
     cluster, distance = _clusters(points, count + int(labelled.sum()), seed)
     taken = np.bincount(cluster[labelled], minlength=cluster.max() + 1)
     size = np.bincount(cluster)
@@ -100,8 +100,7 @@ def choose_first(
         rows = members[own][open_[members[own]]]
         near = rows[: max(1, int(len(rows) * _NEAR_CENTRE))]
         visits = [used[groups[row]] for row in near]
-        best = int(near[int(np.argmin(visits))])
-        chosen.append(best)
+        chosen.append(best := int(near[int(np.argmin(visits))]))
         taken[own] += 1
         if groups[best] != "":
             used[groups[best]] += 1

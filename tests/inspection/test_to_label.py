@@ -125,7 +125,7 @@ def test_nothing_can_be_read(tmp_path):
 
 def test_the_command_prints_all_of_them(data):
     options = ["--backbone", "squeezenet1_0", "--weights", "none", "--size", "64"]
-    called = CliRunner().invoke(cli, ["inspect", str(data / "in.csv"), "--ask", "9", *options])  # fmt: skip
+    called = CliRunner().invoke(cli, ["inspect", str(data / "in.csv"), "--ask", "9", *options])
     assert "label      9 images first" in called.output
     assert sum(".png" in line for line in called.output.splitlines() if line[:2] == "  ") == 9
 
