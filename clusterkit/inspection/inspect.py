@@ -144,13 +144,8 @@ def inspect(
     found = find_all(scanned, same, suspects, twice)
     table = with_left_out(to_table(scanned, found), left_out, len(found))
     first = None if ask is None else images_to_label(scanned, same, ask, source, config, progress)
-    summary: dict[str, Any] = {
-        "made_by": "clusterkit inspect", **count_all(scanned.rows, remarks.sentences),
-        "left_out": left_out.to_dict(), "findings": _by_kind(table), "label_errors": note,
-    }  # fmt: skip
-    if first is not None:
-        summary["to_label"] = first.summary()
-    summary["seconds"] = round(time.monotonic() - began, 1)
+    counts = count_all(scanned.rows, remarks.sentences) | {"left_out": left_out.to_dict()}
+    summary = _summary(counts, table, note, first, time.monotonic() - began)
     named, places = (None, []) if first is None else (first.table, first.places)
     page = None if out is None else _write(out, table, summary, first,
         lambda: render_page(out, scanned, found, summary, config, places))  # fmt: skip
@@ -206,6 +201,20 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
                 # Whichever row came first, a value counts before none.
                 rows.at[place[which], column] = several[0]
     return rows, sorted(twice, key=lambda found: found.rows)
+
+
+def _summary(
+    counts: dict[str, Any], table: pd.DataFrame, note: str, first: ToLabel | None, seconds: float
+) -> dict[str, Any]:
+    asked = {} if first is None else {"to_label": first.summary()}
+    return {
+        "made_by": "clusterkit inspect",
+        **counts,
+        "findings": _by_kind(table),
+        "label_errors": note,
+        **asked,
+        "seconds": round(seconds, 1),
+    }
 
 
 def _by_kind(table: pd.DataFrame) -> dict[str, Any]:
