@@ -171,7 +171,7 @@ _TAKES = {
     "assign": ("", "assign", "data"),
     "audit": ("", "audit"),
     "embed": ("", "data", "image", "model"),
-    "inspect": ("", "data", "image"),
+    "inspect": ("", "data", "image", "model"),
     "similar": ("",),
     "similar_groups": ("", "data"),
 }

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def render_page(
     found: list[tuple[FindingKind, Finding]],
     summary: dict[str, Any],
     config: Config,
+    to_label: Sequence[int] = (),
 ) -> Path:
     """Write ``index.html`` and its thumbnails into `out`, and return the page's path.
 
@@ -85,8 +87,12 @@ def render_page(
         As from `find_all`; at most 100 findings of a kind and 12 pictures of each are shown.
     summary : dict
         See `Inspection.summary`.
+    to_label : sequence of int
+        Positions of the images to label first; at most 100 are shown.
     """
     thumbs = _Thumbs(out, scan, config)
+    first = [_picture(scan, place, f"number {number}", None, thumbs)
+             for number, place in enumerate(to_label[:_FINDINGS], start=1)]  # fmt: skip
     sections = [section for kind in KINDS for severity in ("problem", "note")
                 if (section := _section(scan, found, kind, severity, thumbs))]  # fmt: skip
     shown = frozenset(strip["number"] for section in sections for strip in section["strips"])
@@ -98,6 +104,8 @@ def render_page(
     html = environment.get_template("index.html").render(
         summary=summary,
         sections=sections,
+        first=first,
+        to_label=len(to_label),
         left_out=LeftOut.of_record(summary["left_out"]).sentences(),
         left_out_kind=LEFT_OUT,
         absent=[kind for kind in KINDS if kind.name not in summary["findings"]],

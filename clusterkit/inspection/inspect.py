@@ -28,6 +28,13 @@ from clusterkit.inspection.findings_page import GENERATOR, render_page
 from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
+from clusterkit.inspection.to_label import (
+    TO_LABEL,
+    TO_LABEL_COLUMNS,
+    ToLabel,
+    check_ask,
+    images_to_label,
+)
 from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress, with_bar
 
@@ -39,6 +46,7 @@ _MARKS = {
     "index.html": GENERATOR,
     "findings.csv": ",".join(COLUMNS),
     "summary.json": '"made_by": "clusterkit inspect"',
+    TO_LABEL: ",".join(TO_LABEL_COLUMNS),
 }
 
 _CARD_COLUMNS = ("image", "kind", "severity", "label", "detail")
@@ -56,11 +64,14 @@ class Inspection(Shown):
         Counts, and findings by kind; plain values.
     page : Path or None
         ``index.html``, if it was written.
+    to_label : DataFrame or None
+        The images to label first, as of `to_label.csv`; None: it was not asked.
     """
 
     findings: pd.DataFrame
     summary: dict[str, Any]
     page: Path | None
+    to_label: pd.DataFrame | None = None
 
     def card(self) -> ResultCard:
         """Return what is shown of it in a notebook or at a prompt."""
@@ -86,6 +97,7 @@ def inspect(
     config: Config | None = None,
     run: Path | str | None = None,
     out: Path | str | None = None,
+    ask: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Inspection:
@@ -102,6 +114,9 @@ def inspect(
         held out some of these images.
     out : path or None
         Folder for ``findings.csv``, ``summary.json`` and the page; None: nothing is written.
+    ask : int or None
+        Name so many images to label first, also in ``to_label.csv``; `config.model` says by which
+        encoder. Fewer are named where the others are copies. None: nothing is embedded.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``label_column="finding"``
@@ -121,24 +136,20 @@ def inspect(
     out = None if out is None else _check_out(Path(out), source)
     left_out, remarks = LeftOut(), Remarks()
     rows, twice = _read(source, config, progress, left_out, remarks)
-    rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
+    if ask is not None:
+        check_ask(rows, ask, out)
     scanned = scan(rows, config, progress)
     same = find_same(scanned, progress)
     suspects, note = label_suspects(scanned.rows, run)
     found = find_all(scanned, same, suspects, twice)
     table = with_left_out(to_table(scanned, found), left_out, len(found))
-    summary = {
-        "made_by": "clusterkit inspect",
-        **count_all(scanned.rows, remarks.sentences),
-        "left_out": left_out.to_dict(),
-        "findings": _by_kind(table),
-        "label_errors": note,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    if out is None:
-        return Inspection(table, summary, None)
-    page = _write(out, table, summary, lambda: render_page(out, scanned, found, summary, config))
-    return Inspection(table, summary, page)
+    first = None if ask is None else images_to_label(scanned, same, ask, source, config, progress)
+    counts = count_all(scanned.rows, remarks.sentences) | {"left_out": left_out.to_dict()}
+    summary = _summary(counts, table, note, first, time.monotonic() - began)
+    named, places = (None, []) if first is None else (first.table, first.places)
+    page = None if out is None else _write(out, table, summary, first,
+        lambda: render_page(out, scanned, found, summary, config, places))  # fmt: skip
+    return Inspection(table, summary, page, named)
 
 
 def _read(
@@ -157,11 +168,14 @@ def _read(
     data = config.data
     labels = data.label_column != type(data)().label_column or bool(data.label_columns)
     try:
-        return _merge(read_rows(source, config, progress, labels, left_out, remarks))
+        listed = read_rows(source, config, progress, labels, left_out, remarks)
     except SplitFoldersError as error:
         remarks.add(f"fit stops here: {error}")
         asked = override(config, data__split_folders=True)
-        return _merge(read_rows(source, asked, progress, labels, left_out, remarks))
+        listed = read_rows(source, asked, progress, labels, left_out, remarks)
+    rows, twice = _merge(listed)
+    rows["refused"] = [remarks.refused.get(path, "") for path in rows["path"]]
+    return rows, twice
 
 
 def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
@@ -187,6 +201,20 @@ def _merge(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
                 # Whichever row came first, a value counts before none.
                 rows.at[place[which], column] = several[0]
     return rows, sorted(twice, key=lambda found: found.rows)
+
+
+def _summary(
+    counts: dict[str, Any], table: pd.DataFrame, note: str, first: ToLabel | None, seconds: float
+) -> dict[str, Any]:
+    asked = {} if first is None else {"to_label": first.summary()}
+    return {
+        "made_by": "clusterkit inspect",
+        **counts,
+        "findings": _by_kind(table),
+        "label_errors": note,
+        **asked,
+        "seconds": round(seconds, 1),
+    }
 
 
 def _by_kind(table: pd.DataFrame) -> dict[str, Any]:
@@ -229,7 +257,11 @@ def _head(path: Path) -> str:
 
 
 def _write(
-    out: Path, table: pd.DataFrame, summary: dict[str, Any], render: Callable[[], Path]
+    out: Path,
+    table: pd.DataFrame,
+    summary: dict[str, Any],
+    first: ToLabel | None,
+    render: Callable[[], Path],
 ) -> Path:
     safe = table.copy()
     for column in ("image", "label", "group", "split", "detail"):
@@ -239,4 +271,6 @@ def _write(
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "findings.csv", csv, mark=True)
         write_json(out / "summary.json", summary)
+        if first is not None:
+            write_text(out / TO_LABEL, first.csv(), mark=True)
         return render()
