@@ -7,7 +7,7 @@ the rest, whose labels nobody looks at before the end.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from clusterkit.encoders.registry import load_backbone
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
+from clusterkit.methods.transduction import refine
 from clusterkit.models.networks import Embeddings, Networks, embed_all
 from clusterkit.progress import silent
 from clusterkit.training.crossfit import Learned, cross_fit, held_out_folds
@@ -136,6 +137,28 @@ class Features:
         views, of_pool = self.views[:, labelled], None if pool is None else self.views[0, pool]
         strategy = FrozenFeatures.given(data, views, of_pool, folds, config, self.backbone)
         return cross_fit(data, self.appearance[labelled], strategy, folds, config, silent)
+
+
+def refined_rest(
+    learned: Learned, features: torch.Tensor
+) -> tuple[np.ndarray, Calibration, bool]:
+    """Return what `score_rest` does with the batch's images helping each other, as in `assign`.
+
+    Also returns whether held-out labels gained by it.
+    """
+    calibration, batch = learned.calibration, Embeddings(features, features)
+    scores, _, gate = learned.scorer.compare(batch, calibration.fusion)
+    probs, used = calibration.fusion.probs(scores, gate), False
+    if not calibration.within_groups:
+        held_out = learned.embeddings.siamese[calibration.rows]
+        points = np.concatenate([learned.scorer.reduction(part) for part in (held_out, features)])
+        both = np.concatenate([calibration.probs, probs])
+        found, both, _ = refine(points, both, calibration.labels, calibration.units)
+        n, used = len(calibration.labels), found is not None
+        calibration, probs = replace(calibration, probs=both[:n]), both[n:]
+    prior = estimate_prior(probs, calibration.prior, calibration.n_units)
+    shifted = apply_prior(probs, calibration.prior, prior)
+    return shifted, calibration.with_prior(prior), used
 
 
 def score_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:

@@ -243,6 +243,9 @@ class EngineConfig:
 class AssignConfig:
     """The promise and the batch.
 
+    With `transduction` the images of a batch help to label each other, where held-out labels gain:
+    another batch may then label an image otherwise.
+
     `per_class` makes the promise for each assigned class, all at once. `batch_size` and `workers`
     (processes) are chosen by the device where they are none.
     """
@@ -259,6 +262,10 @@ class AssignConfig:
     per_class: Annotated[
         bool, Doc("Promise it for each assigned class, all at once, not for all together.")
     ] = False
+    transduction: Annotated[
+        Literal["auto", "off"],
+        Doc("Images of a batch help to label each other: auto where held-out labels gain by it."),
+    ] = "auto"
     batch_size: Annotated[
         int | None, Range(1, 4096), Doc("Images per batch; none: by the device.")
     ] = None

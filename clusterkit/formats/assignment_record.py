@@ -1,7 +1,8 @@
 """`assignments.json`: what `assign` promised, counted and was called with."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.feature_record import FeatureRecord
@@ -115,6 +116,45 @@ class ClusterSummary(JsonRecord):
 
 
 @dataclass(frozen=True)
+class TransductionRecord(JsonRecord):
+    """Whether the images of the batch helped to label each other; see `methods.transduction`.
+
+    Attributes
+    ----------
+    used : bool
+    why : str
+        In words.
+    gain : float
+        Mean log-probability of the true class of held-out units with it, less that without.
+    images, apart : int
+        Images of the batch that took part, and those that did not.
+    share : float
+        Part of its probabilities that an image took from its neighbours in each round.
+    weights : list of float
+        Of its own and of the spread probabilities.
+    confidence : list of float, right : list of bool
+        Of the held-out images afterwards, under the batch's class shares.
+    """
+
+    used: bool | None = None
+    why: str | None = None
+    gain: float | None = None
+    images: int | None = None
+    apart: int | None = None
+    share: float | None = None
+    weights: list[float] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+
+    def with_held_out(self, confidence: Iterable[float], right: Iterable[bool]) -> Self:
+        """Return the record with what became of the held-out images; unchanged if not `used`."""
+        if not self.used:
+            return self
+        return replace(self, confidence=[round(float(c), 6) for c in confidence],
+                       right=[bool(r) for r in right])  # fmt: skip
+
+
+@dataclass(frozen=True)
 class AssignmentRecord(JsonRecord):
     """The values of `assignments.json`; None and empty: it does not say.
 
@@ -162,6 +202,7 @@ class AssignmentRecord(JsonRecord):
         Likewise rows that are failed because images of their type are not read.
     link_roots : list of str
         Folders that links among the images may lead into, relative as `input_root`.
+    transduction : TransductionRecord
     features : FeatureRecord or None
         Features that the images were labelled by, where the run has no encoder.
     certificate : CertificateRecord or None
@@ -194,6 +235,7 @@ class AssignmentRecord(JsonRecord):
     not_read: dict[str, dict[str, int]] = field(default_factory=dict)
     # As `input_root`.
     link_roots: list[Any] = field(default_factory=list)
+    transduction: TransductionRecord = field(default_factory=TransductionRecord)
     features: FeatureRecord | None = None
     certificate: CertificateRecord | None = None
     ladder: list[LadderStep] = field(default_factory=list)

@@ -38,8 +38,14 @@ from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.ladder import ladder_of
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.promise_text import picture_remarks, promise_text, remarks
-from clusterkit.inference.rows import build_table
+from clusterkit.inference.promise_text import (
+    picture_remarks,
+    promise_text,
+    remarks,
+    transduction_remarks,
+)
+from clusterkit.inference.rows import build_table, group_names
+from clusterkit.inference.transduce import transduce
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.models.networks import choose_device
 from clusterkit.output import check_writable, writing
@@ -140,9 +146,7 @@ def assign(
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress, given)
         evidence = journal.evidence()
-        rule = DecisionRule.of(run, config, evidence)
-        table = build_table(inputs, evidence, rule)
-        record = _record(run, source, out, table, rule, evidence)
+        table, record = _decide(run, source, out, config, inputs, evidence)
         how: dict[str, Any] = {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         record = replace(record, **how, **left_out)
         record = _with_features(record, run, given, evidence)
@@ -269,6 +273,19 @@ def _write(
 def _root_of(source: Path, config: Config) -> Path:
     """Folder that the images of an input are relative to."""
     return Path(config.data.images or source.parent) if source.is_file() else source
+
+
+def _decide(
+    run: Run, source: Path, out: Path, config: Config, inputs: pd.DataFrame, evidence: Evidence
+) -> tuple[pd.DataFrame, AssignmentRecord]:
+    """Return the rows of a batch, and what `assignments.json` says of them."""
+    found = transduce(run, config, evidence, group_names(inputs))
+    rule = DecisionRule.of(run, config, found.evidence, found.calibration)
+    table = build_table(inputs, found.evidence, rule)
+    record = _record(run, source, out, table, rule, found.evidence)
+    remarks = [*record.remarks, *transduction_remarks(found.record)]
+    held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
+    return table, replace(record, remarks=remarks, transduction=held_out)
 
 
 def _record(

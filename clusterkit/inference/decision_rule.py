@@ -52,9 +52,19 @@ class DecisionRule:
     novelty_p: np.ndarray
 
     @classmethod
-    def of(cls, run: Run, config: Config, evidence: Evidence) -> "DecisionRule":
-        """Choose thresholds for one batch, under the error that the config allows."""
-        calibration = Calibration.from_dict(run.calibration)
+    def of(
+        cls, run: Run, config: Config, evidence: Evidence, calibration: Calibration
+    ) -> "DecisionRule":
+        """Choose thresholds for one batch, under the error that the config allows.
+
+        Parameters
+        ----------
+        run : Run
+        config : Config
+        evidence : Evidence (N)
+        calibration : Calibration
+            Its probabilities are made as those of the evidence are; see `transduce`.
+        """
         novelty_p = _novelty_p(evidence, calibration)
         prior = calibration.prior
         if config.engine.label_shift:

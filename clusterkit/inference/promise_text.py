@@ -3,7 +3,7 @@
 import numpy as np
 
 from clusterkit.data.splits import why_within_groups
-from clusterkit.formats.assignment_record import LabelSetRecord
+from clusterkit.formats.assignment_record import LabelSetRecord, TransductionRecord
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.methods.risk_control import Promise
 
@@ -74,6 +74,15 @@ def picture_remarks(unseen: int, images: int, labelled: int) -> list[str]:
     elif unseen:
         found.append("Of those, novelty is told by features alone.")
     return found
+
+
+def transduction_remarks(record: TransductionRecord) -> list[str]:
+    """Return a sentence on labels that rest on the other images of the batch; none: none do."""
+    if not record.used:
+        return []
+    return [f"{record.images:,} images of this batch helped to label each other, as held-out "
+            "labels gained by it: in another batch an image may get another label. With "
+            "assign.transduction = 'off' none depends on the others."]  # fmt: skip
 
 
 def _sets_text(rule: DecisionRule, sets: LabelSetRecord) -> str:

@@ -36,7 +36,7 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
     DataFrame with the contract's columns, and the elements to keep.
     """
     n = len(inputs)
-    groups = np.array([g if isinstance(g, str) else "" for g in inputs["group"]], dtype=object)
+    groups = group_names(inputs)
     found = decide(evidence, groups, rule)
     columns: dict[str, Any] = {
         c: np.empty(n, dtype=float if c in NUMBERS else object) for c in COLUMNS
@@ -50,6 +50,11 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
             columns[name][rows] = values
     kept = [c for c in inputs if c not in ("image", "path", "group", "frame")]
     return pd.DataFrame(columns | {c: inputs[c].to_numpy() for c in kept})
+
+
+def group_names(inputs: pd.DataFrame) -> np.ndarray:
+    """Return the group (N,) str of each row of an input; "": it has none."""
+    return np.array([g if isinstance(g, str) else "" for g in inputs["group"]], dtype=object)
 
 
 def _whole(numbers: np.ndarray, given: np.ndarray) -> pd.arrays.IntegerArray:
@@ -77,8 +82,10 @@ class _RowBuilder:
         probs, best = self.rule.probs(part["probs"]), self.found.best[rows]
         each, first = np.arange(len(probs)), part["classifier"].argmax(axis=1)
         nearest, fusion = part["nearest"], self.rule.calibration.fusion
+        # Its neighbours in the batch may speak for a class that the gate has left out.
+        gated = part["gate"][each, best]
         with np.errstate(over="ignore"):
-            similarity = fusion.similarity(part["pooled"][each, best])
+            similarity = fusion.similarity(np.where(gated, part["pooled"][each, best], 0.0))
             nearest_similarity = fusion.similarity(part["nearest_logit"])
         compared = nearest >= 0
         sets = label_sets(probs, self.rule.set_thresholds)
@@ -94,7 +101,7 @@ class _RowBuilder:
             "label_set": self._join(sets),
             "classifier_label": self.classes[first],
             "classifier_probability": part["classifier"][each, first].astype(float),
-            "similarity": np.where(compared, similarity, np.nan),
+            "similarity": np.where(compared & gated, similarity, np.nan),
             "gate": self._join(part["gate"]),
             "nearest_image": np.where(compared, self.names[nearest], ""),
             "nearest_label": np.where(compared, self.labels[nearest], ""),

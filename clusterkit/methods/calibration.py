@@ -16,12 +16,11 @@ from clusterkit.methods.risk_control import (
     choose_threshold,
     no_promise,
 )
+from clusterkit.methods.unit_likelihood import unit_log_likelihood, unit_weights
 from clusterkit.models.forward import BFLOAT16
 
 # Equal-mass bins of the expected calibration error.
 _BINS = 15
-
-_LEAST_PROB = 1e-6
 
 # Held-out units from which on they choose the inputs of the fusion.
 _LEAST_UNITS = 10
@@ -144,7 +143,7 @@ class Calibration:
     @property
     def log_likelihood(self) -> float:
         """Mean log-probability of the true class, each unit counting once."""
-        return float(_unit_log_likelihood(self.probs, self.labels, self.units).mean())
+        return float(unit_log_likelihood(self.probs, self.labels, self.units).mean())
 
     def with_prior(self, prior: np.ndarray) -> "Calibration":
         """Return the record under the class proportions `prior` (K,); see `apply_prior`."""
@@ -251,7 +250,7 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
     voted = not np.isnan(held_out.fitted.vote).all()
     tried = {name: crossed(inputs, held_out.fitted) for name, inputs in INPUTS.items()
              if voted or 2 not in inputs}  # fmt: skip
-    fit = {k: _unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
+    fit = {k: unit_log_likelihood(v[0], labels, held_out.units) for k, v in tried.items()}
     best = _choose(fit)
     probs, gate = tried[best]
     precision = Precision()
@@ -286,15 +285,9 @@ def clearly_likelier(first: Calibration, second: Calibration) -> bool:
     if not len(common):
         return False
     units = first.units[rows]
-    fits = [_unit_log_likelihood(c.probs[places], c.labels[places], units)
+    fits = [unit_log_likelihood(c.probs[places], c.labels[places], units)
             for c, places in ((first, rows), (second, others))]  # fmt: skip
     return _is_sure(fits[0] - fits[1])
-
-
-def unit_weights(units: np.ndarray) -> np.ndarray:
-    """Weights (N,) by which each unit counts once, however many images it has."""
-    _, index, counts = np.unique(units, return_inverse=True, return_counts=True)
-    return 1.0 / counts[index]
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -341,10 +334,3 @@ def _is_sure(gain: np.ndarray) -> bool:
     """Return True where ten units (U,) or more gain by more than a standard error."""
     n = len(gain)
     return n >= _LEAST_UNITS and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(n))
-
-
-def _unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Mean log-probability (U,) of the true class within each unit."""
-    log_true = np.log(np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB))
-    _, index = np.unique(units, return_inverse=True)
-    return np.bincount(index, log_true) / np.bincount(index)

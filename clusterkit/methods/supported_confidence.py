@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from clusterkit.methods.calibration import Calibration, unit_weights
+from clusterkit.methods.calibration import Calibration
+from clusterkit.methods.unit_likelihood import unit_weights
 
 
 class SupportedConfidence:

@@ -19,7 +19,8 @@ from clusterkit.formats.run import Run
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.rows import build_table
+from clusterkit.inference.rows import build_table, group_names
+from clusterkit.inference.transduce import transduce
 from clusterkit.inference.workers import batch_size_of, compute
 from clusterkit.methods.proportions import share_interval
 from clusterkit.models.networks import choose_device
@@ -129,9 +130,10 @@ def _label(
         parts[number] = evidence
         progress("test", min(len(parts) * size, len(refs)), len(refs))
     joined = {name: np.concatenate([parts[i][name] for i in sorted(parts)]) for name in parts[0]}
-    evidence_of_all = Evidence(joined)
-    rule = DecisionRule.of(own, config, evidence_of_all)
-    return build_table(rows[["image", "path", "group", "frame"]], evidence_of_all, rule)
+    inputs = rows[["image", "path", "group", "frame"]]
+    found = transduce(own, config, Evidence(joined), group_names(inputs))
+    rule = DecisionRule.of(own, config, found.evidence, found.calibration)
+    return build_table(inputs, found.evidence, rule)
 
 
 def _figures(run: Run, rows: pd.DataFrame, table: pd.DataFrame, config: Config) -> dict[str, Any]:

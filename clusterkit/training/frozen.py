@@ -11,7 +11,7 @@ from clusterkit.config import AugmentConfig, Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.encoders.backbone import Backbone
 from clusterkit.inference.scorer import Reduction
-from clusterkit.methods.calibration import unit_weights
+from clusterkit.methods.unit_likelihood import unit_weights
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import Progress, within

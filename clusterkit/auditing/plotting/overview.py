@@ -56,13 +56,18 @@ def draw_plots(
     # A threshold is one on confidence as this batch's proportions make it.
     shares = batch.shares(run.classes)
     shifted = calibration if shares is None else calibration.with_prior(shares)
+    confidence, right = shifted.confidence, shifted.correct
+    transduced = batch.record.transduction
+    if transduced.used and len(transduced.confidence) == len(transduced.right):
+        # As this batch's neighbours left them.
+        confidence, right = np.array(transduced.confidence), np.array(transduced.right, dtype=bool)
     by_class, by_group = accuracy_tables(run, calibration)
     return [
         _by_key(by_class, "class", out),
         _confusion(run, calibration, out),
         *([_by_key(by_group, "group", out)] if len(by_group) else []),
-        _risk(shifted, batch, out),
-        _reliability(shifted, out),
+        _risk(confidence, right, batch, out),
+        _reliability(confidence, right, out),
         _map(run, batch, features or {}, (by_class, by_group), out),
         _counts(run, batch, out),
     ]
@@ -112,8 +117,9 @@ def _by_key(table: pd.DataFrame, what: str, out: Path) -> tuple[str, str]:
     )
 
 
-def _risk(shifted: Calibration, batch: AuditBatch, out: Path) -> tuple[str, str]:
-    confidence, correct = shifted.confidence, shifted.correct
+def _risk(
+    confidence: np.ndarray, correct: np.ndarray, batch: AuditBatch, out: Path
+) -> tuple[str, str]:
     threshold, max_error = batch.threshold, batch.max_error
     risk_coverage_plot(confidence, correct, out / "plots" / "risk-coverage.svg", threshold,
                        max_error)  # fmt: skip
@@ -131,8 +137,7 @@ def _risk(shifted: Calibration, batch: AuditBatch, out: Path) -> tuple[str, str]
     return "plots/risk-coverage.svg", text
 
 
-def _reliability(shifted: Calibration, out: Path) -> tuple[str, str]:
-    confidence, correct = shifted.confidence, shifted.correct
+def _reliability(confidence: np.ndarray, correct: np.ndarray, out: Path) -> tuple[str, str]:
     reliability_plot(confidence, correct, out / "plots" / "reliability.svg")
     text = "Held-out images: confidence against how often it was right, with 95% Wilson intervals."
     if len(confidence):
