@@ -2,8 +2,8 @@
 
 For each set and redraw (`benchmarks.protocol`, seeds from 1000): learn from k labelled images a
 class with the rest as the unlabelled pool, choose the threshold for each promised error E as
-`assign` does, and look at the true error of what it would assign. A violation is a redraw whose
-true error is above E; at confidence C there may be one in 1 / (1 − C) redraws. The error is the
+`assign` does (images of the rest help each other where held-out labels gain by it), and look at the
+true error of what it would assign. A violation is a redraw whose true error is above E; at confidence C there may be one in 1 / (1 − C) redraws. The error is the
 promised one: the mean over groups where there are groups. Self-training is off for time: it
 would choose its images by the same thresholds. Where a draw has too few groups to promise
 anything, nothing is learned, because nothing would be assigned.
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.peers import oracle_coverage
-from benchmarks.protocol import SETS, Features, data_folder, draw, score_rest, weights_file
+from benchmarks.protocol import SETS, Features, data_folder, draw, refined_rest, weights_file
 from clusterkit import read_manifest
 from clusterkit.config import Config, override
 from clusterkit.data.splits import units_of
@@ -38,13 +38,14 @@ def redraw(features: Features, k: int, seed: int) -> list[dict]:
         return [{"E": error, "units": units, "coverage": 0.0, "error": 0.0, "group_error": 0.0}
                 for error in ERRORS]  # fmt: skip
     learned = features.learn(labelled, rest, override(Config(), train__self_training=0))
-    probs, calibration, _ = score_rest(learned, features.views[0, rest])
+    probs, calibration, used = refined_rest(learned, features.views[0, rest])
     truth, confidence = features.labels[rest], probs.max(axis=1)
     right, rows = probs.argmax(axis=1) == truth, np.arange(len(truth))
     groups = units_of(features.manifest.iloc[rest].reset_index(drop=True))
     entry = class_set_thresholds(calibration.true_prob, calibration.labels, probs.shape[1], LEVEL)
     shared = {
         "units": units,
+        "transduction": used,
         "accuracy": right.mean(),
         "calibration_error": calibration_error(confidence, right),
         "set_coverage": label_sets(probs, entry)[rows, truth].mean(),

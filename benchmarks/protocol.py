@@ -139,9 +139,7 @@ class Features:
         return cross_fit(data, self.appearance[labelled], strategy, folds, config, silent)
 
 
-def refined_rest(
-    learned: Learned, features: torch.Tensor
-) -> tuple[np.ndarray, Calibration, bool]:
+def refined_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, bool]:
     """Return what `score_rest` does with the batch's images helping each other, as in `assign`.
 
     Also returns whether held-out labels gained by it.

@@ -112,7 +112,7 @@ def _apart(run: Run, evidence: Evidence, groups: np.ndarray) -> np.ndarray:
     """Return which images (N,) take no part."""
     known = set(files_of(run.manifest["image_id"]))
     labelled = set(run.manifest["group"].dropna()) - {""}
-    apart = pd.Series(groups).isin(labelled).to_numpy(dtype=bool)
+    apart = np.array(pd.Series(groups, dtype=object).isin(labelled), dtype=bool)
     for rows, part in evidence.parts("ids", "errors", "near", "probs", "reduced"):
         same = files_of(pd.Series(part["ids"])).isin(known).to_numpy(dtype=bool)
         whole = np.isfinite(part["probs"]).all(axis=1) & np.isfinite(part["reduced"]).all(axis=1)
