@@ -1,0 +1,158 @@
+"""Transduction in `assign`: what takes part, what it changes, and that nothing else does."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clusterkit import Run, assign
+from clusterkit.config import Config, override
+from clusterkit.formats.assignment_record import AssignmentRecord
+from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.transduce import transduce
+from clusterkit.methods.calibration import Calibration
+
+
+@pytest.fixture(scope="module")
+def neighbourly(run):
+    """The run, with held-out images that lie in tight groups and a classifier that is unsure."""
+    found = Run.load(run.path)
+    held = found.calibration["held_out"]
+    labels, k = np.asarray(held["labels"]), len(found.classes)
+    rng = np.random.default_rng(0)
+    said = np.where(rng.random(len(labels)) < 0.7, labels, rng.integers(0, k, len(labels)))
+    held["probs"] = (0.7 * np.eye(k)[said] + 0.3 / k).tolist()
+    # Each is a unit: a test of what neighbours do, not of patients.
+    held["units"] = list(range(len(labels)))
+    features = found.gallery["features"]
+    centre, axes = found.gallery["centre"], found.gallery["projection"]
+    spread = np.eye(axes.shape[1])[np.asarray(found.labels)] * 10
+    spread += rng.normal(0, 1, spread.shape)
+    inverse = np.linalg.pinv(axes.numpy())
+    moved = features.numpy() * 0 + centre.numpy() + spread @ inverse
+    found.gallery["features"] = features.new_tensor(moved)
+    return found
+
+
+def evidence_of(run, n, seed=1, **changes):
+    """Evidence on n images in the same groups."""
+    rng = np.random.default_rng(seed)
+    k, axes = len(run.classes), run.gallery["projection"].shape[1]
+    labels = rng.integers(0, k, n)
+    said = np.where(rng.random(n) < 0.7, labels, rng.integers(0, k, n))
+    arrays = {
+        "ids": np.array([f"{i:016x}" for i in range(n)], dtype=object),
+        "errors": np.array([""] * n, dtype=object),
+        "near": np.full(n, -1),
+        "probs": (0.7 * np.eye(k)[said] + 0.3 / k).astype(np.float32),
+        "reduced": (np.eye(axes)[labels] * 10 + rng.normal(0, 1, (n, axes))).astype(np.float32),
+    }
+    return Evidence(arrays | changes), labels
+
+
+def probs_of(found):
+    return np.concatenate([part["probs"] for _, part in found.evidence.parts("probs")])
+
+
+def test_neighbours_mend_labels_and_the_record_says_so(neighbourly):
+    evidence, labels = evidence_of(neighbourly, 200)
+    found = transduce(neighbourly, Config(), evidence, np.array([""] * 200))
+    assert found.record.used
+    assert found.record.images == 200
+    before = probs_of(transduce(neighbourly, off(), evidence, np.array([""] * 200)))
+    wrong = [(p.argmax(axis=1) != labels).mean() for p in (before, probs_of(found))]
+    assert wrong[1] < 0.75 * wrong[0]
+
+
+def off():
+    return override(Config(), assign__transduction="off")
+
+
+def test_known_images_take_no_part(neighbourly):
+    """Copies, images of labelled patients and unreadable ones tell the others nothing."""
+    n = 60
+    ids = np.array([f"{i:016x}" for i in range(n)], dtype=object)
+    near, errors = np.full(n, -1), np.array([""] * n, dtype=object)
+    groups = np.array([""] * n, dtype=object)
+    ids[0] = neighbourly.manifest["image_id"].iloc[0]
+    near[1], errors[2] = 0, "broken"
+    groups[3] = neighbourly.manifest["group"].dropna().iloc[0]
+    changed = {"ids": ids, "near": near, "errors": errors}
+    evidence, _ = evidence_of(neighbourly, n, **changed)
+    found = transduce(neighbourly, Config(), evidence, groups)
+    assert (found.record.images, found.record.apart) == (n - 4, 4)
+    # Whatever the four are said to be, nobody else's label hangs on it.
+    arrays = {name: part[name] for name in ("probs", "reduced")
+              for _, part in evidence.parts("probs", "reduced")}  # fmt: skip
+    arrays["probs"] = arrays["probs"].copy()
+    arrays["probs"][:4] = np.eye(len(neighbourly.classes))[0]
+    other, _ = evidence_of(neighbourly, n, **changed, **arrays)
+    again = transduce(neighbourly, Config(), other, groups)
+    np.testing.assert_array_equal(probs_of(found)[4:], probs_of(again)[4:])
+    np.testing.assert_array_equal(found.calibration.probs, again.calibration.probs)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_tiny_batches(neighbourly, n):
+    evidence, _ = evidence_of(neighbourly, n)
+    found = transduce(neighbourly, Config(), evidence, np.array([""] * n))
+    assert np.isfinite(probs_of(found)).all()
+    np.testing.assert_allclose(probs_of(found).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_images_that_are_all_copies_or_not_numbers(neighbourly):
+    axes, k = neighbourly.gallery["projection"].shape[1], len(neighbourly.classes)
+    evidence, _ = evidence_of(neighbourly, 30, reduced=np.zeros((30, axes), dtype=np.float32))
+    found = transduce(neighbourly, Config(), evidence, np.array([""] * 30))
+    assert np.isfinite(probs_of(found)).all()
+    reduced = np.full((30, axes), np.nan, dtype=np.float32)
+    evidence, _ = evidence_of(neighbourly, 30, reduced=reduced)
+    found = transduce(neighbourly, Config(), evidence, np.array([""] * 30))
+    assert found.record.images in (0, None)
+    assert probs_of(found).shape == (30, k)
+
+
+def test_off_and_within_groups_change_nothing(neighbourly):
+    evidence, _ = evidence_of(neighbourly, 20)
+    plain = Calibration.from_dict(neighbourly.calibration)
+    found = transduce(neighbourly, off(), evidence, np.array([""] * 20))
+    assert found.evidence is evidence
+    np.testing.assert_array_equal(found.calibration.probs, plain.probs)
+    assert (found.record.used, found.record.why) == (False, "off in the settings")
+    neighbourly.calibration["within_groups"] = True
+    try:
+        found = transduce(neighbourly, Config(), evidence, np.array([""] * 20))
+    finally:
+        del neighbourly.calibration["within_groups"]
+    assert not found.record.used
+
+
+def test_assign_says_what_it_did(run, sample, config, tmp_path):
+    labels = {}
+    for name in ("auto", "off"):
+        settings = override(config, assign__transduction=name)
+        out = tmp_path / f"{name}.csv"
+        record = assign(run, sample / "unlabeled.csv", config=settings, out=out).record
+        written = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+        assert written["transduction"]["used"] is record.transduction.used
+        assert AssignmentRecord.from_dict(written).transduction == record.transduction
+        said = any("assign.transduction = 'off'" in text for text in record.remarks)
+        assert said is bool(record.transduction.used)
+        labels[name] = pd.read_csv(out)
+    assert record.transduction.why == "off in the settings"
+    assert list(labels["auto"]["image"]) == list(labels["off"]["image"])
+
+
+def test_off_labels_do_not_depend_on_the_batch(run, sample, config, tmp_path):
+    settings = override(config, assign__transduction="off", engine__label_shift=False)
+    whole = assign(run, sample / "unlabeled.csv", config=settings, out=tmp_path / "a.csv").table
+    row = whole[whole["status"] != "failed"].iloc[0]
+    alone = tmp_path / "one" / row["image"].rsplit("/", 1)[-1]
+    alone.parent.mkdir()
+    source = next(p for p in sample.rglob(alone.name))
+    shutil.copy(source, alone)
+    one = assign(run, alone, config=settings, out=tmp_path / "b.csv").table.iloc[0]
+    assert one["predicted_label"] == row["predicted_label"]
+    assert one["confidence"] == pytest.approx(row["confidence"], abs=1e-6)
