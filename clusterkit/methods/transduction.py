@@ -111,13 +111,16 @@ def refine(
     mean = _mean_of_neighbours(points)
     alone = _crossed(probs[:n], probs[:n], labels, units, 0.0)
     before = max(unit_log_likelihood(known, labels, units).mean() for known in (probs[:n], alone))
-    tried = []
+    best: tuple[float, float, np.ndarray, np.ndarray] | None = None
     for share in SHARES:
         spread = _spread(mean, probs, share)
         crossed = _crossed(probs[:n], spread[:n], labels, units, share)
         gain = float(unit_log_likelihood(crossed, labels, units).mean() - before)
-        tried.append((gain, share, spread, crossed))
-    gain, share, spread, crossed = max(tried, key=lambda one: one[0])
+        # Of all images there is one array at a time, beside the best.
+        if best is None or gain > best[0]:
+            best = gain, share, spread, crossed
+    assert best is not None
+    gain, share, spread, crossed = best
     if gain <= 0:
         return None, probs, gain
     found = _fit(probs[:n], spread[:n], labels, units, share)

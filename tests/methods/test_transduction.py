@@ -25,7 +25,11 @@ def shuffled_points(points, seed):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(1, 30), st.integers(2, 5), st.sampled_from(SHARES), st.integers(0, 99), st.booleans()
+    st.integers(1, 30),
+    st.integers(2, 5),
+    st.sampled_from(SHARES),
+    st.integers(0, 99),
+    st.booleans(),
 )
 def test_spread_probabilities_are_probabilities(n, k, share, seed, copies):
     rng = np.random.default_rng(seed)
