@@ -132,8 +132,9 @@ def test_one_image_gone(sample, settings, files, given, tmp_path):
                    features=files[1]).table  # fmt: skip
     assert table["status"][4] == "failed"
     assert "other bytes" in table["reason"][4]
-    # Shares of the classes, and with them confidences, are those of another batch.
-    seen = ["image", "image_id", "classifier_label", "classifier_probability", "gate", "similarity",
+    # Shares of the classes and neighbours, and with them labels and confidences, are those of
+    # another batch.
+    seen = ["image", "image_id", "classifier_label", "classifier_probability", "gate",
             "nearest_image", "nearest_similarity"]  # fmt: skip
     same_labels(table[seen].drop(4).round(6), other[seen].drop(4))
 

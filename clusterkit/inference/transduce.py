@@ -79,7 +79,9 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
     points, probs = _nodes(run, calibration, evidence, apart)
     refinement, refined, gain = refine(points, probs, calibration.labels, calibration.units)
     if refinement is None:
-        record = TransductionRecord(used=False, why="held-out labels did not gain by it", gain=gain)
+        record = TransductionRecord(
+            used=False, why="held-out labels did not clearly gain by it", gain=gain
+        )
         return Transduced(evidence, calibration, record)
     n = len(calibration.labels)
     record = TransductionRecord(

@@ -83,9 +83,10 @@ def refine(
 
     Each share of `SHARES` is tried: the weights of the refinement are fitted on some of the
     labelled units and scored on the others. The likeliest is taken if the mean log-probability of
-    the true class, each unit counting once, is higher than without neighbours: than that of the
-    probabilities as they are, and with weights that were fitted to them alone (such weights make
-    them more or less sure, which is no news of the neighbours).
+    the true class, each unit counting once, is higher by more than a standard error (Breiman et
+    al. 1984) than without neighbours: than that of the probabilities as they are, and with weights
+    that were fitted to them alone (such weights make them more or less sure, which is no news of
+    the neighbours).
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def refine(
     Returns
     -------
     refinement : Refinement or None
-        None: held-out labels do not gain, or are of one unit alone.
+        None: held-out labels do not clearly gain, or are of one unit alone.
     refined : (n + M, K) float
         Of labelled images by weights that were fitted on other units; `probs` with None.
     gain : float
@@ -110,18 +111,20 @@ def refine(
         return None, probs, 0.0
     mean = _mean_of_neighbours(points)
     alone = _crossed(probs[:n], probs[:n], labels, units, 0.0)
-    before = max(unit_log_likelihood(known, labels, units).mean() for known in (probs[:n], alone))
-    best: tuple[float, float, np.ndarray, np.ndarray] | None = None
+    plain = [unit_log_likelihood(known, labels, units) for known in (probs[:n], alone)]
+    before = max(plain, key=lambda values: float(values.mean()))
+    best: tuple[np.ndarray, float, np.ndarray, np.ndarray] | None = None
     for share in SHARES:
         spread = _spread(mean, probs, share)
         crossed = _crossed(probs[:n], spread[:n], labels, units, share)
-        gain = float(unit_log_likelihood(crossed, labels, units).mean() - before)
+        gains = unit_log_likelihood(crossed, labels, units) - before
         # Of all images there is one array at a time, beside the best.
-        if best is None or gain > best[0]:
-            best = gain, share, spread, crossed
+        if best is None or gains.mean() > best[0].mean():
+            best = gains, share, spread, crossed
     assert best is not None
-    gain, share, spread, crossed = best
-    if gain <= 0:
+    gains, share, spread, crossed = best
+    gain = float(gains.mean())
+    if gain <= gains.std(ddof=1) / np.sqrt(len(gains)):
         return None, probs, gain
     found = _fit(probs[:n], spread[:n], labels, units, share)
     return found, np.concatenate([crossed, found(probs[n:], spread[n:])]), gain
