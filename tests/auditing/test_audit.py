@@ -88,7 +88,7 @@ def test_the_large_view_has_copies_of_the_pixels(page):
             continue
         for path in [card["full"], *(match["full"] for match in card["matches"])]:
             with Image.open(page.parent / path) as picture:
-                # The sample's images have 48 pixels a side, some 38: copied as they are, without loss.
+                # The sample's have 48 pixels a side, some 38: copied as they are, without loss.
                 assert picture.size in ((48, 48), (38, 38))
                 assert picture.format == "PNG"
 
