@@ -137,31 +137,11 @@ def fit_fusion(
     inputs : tuple of int
         Those of classifier (0), similarity (1) and neighbours (2) that may have a weight.
     """
-    # Here, as wherever only fit needs it: these imports would hold up assign's first batch.
-    from scipy.optimize import minimize
-
     weight = np.ones(len(labels)) if weight is None else weight
     temperature = _fit_temperature(scores.logits, labels, weight)
     terms = _terms(scores, temperature)[list(inputs)]
-    rows = np.arange(len(labels))
     start = np.array([_start(i, inputs) for i in inputs])
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        log_probs = log_softmax(np.tensordot(weights, terms, axes=1))
-        residual = -np.exp(log_probs)
-        residual[rows, labels] += 1
-        gain = np.einsum("n,nk,ink->i", weight, residual, terms)
-        pull = weights - start
-        value = _PRIOR_UNITS * pull @ pull - weight @ log_probs[rows, labels]
-        return value, 2 * _PRIOR_UNITS * pull - gain
-
-    found = minimize(
-        loss,
-        x0=start + 0.05,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(_LEAST_WEIGHT, 20)] * len(inputs),
-    ).x
+    found = fit_logit_weights(terms, labels, weight, start, start + 0.05)
     weights = [0.0, 0.0, 0.0]
     for place, value in zip(inputs, found, strict=True):
         weights[place] = float(value)
@@ -170,6 +150,41 @@ def fit_fusion(
     return Fusion(
         temperature, (classifier, similarity, neighbours), slope, offset, gate_mass, gate_max
     )
+
+
+def fit_logit_weights(
+    terms: np.ndarray, labels: np.ndarray, weight: np.ndarray, centre: np.ndarray, x0: np.ndarray
+) -> np.ndarray:
+    """Weights (I,) of a conditional logit (McFadden 1974), by penalised maximum likelihood.
+
+    Parameters
+    ----------
+    terms : (I, N, K) float
+        Of each input, image and class.
+    labels : (N,) int in [0, K)
+    weight : (N,) float > 0
+        Of the images.
+    centre : (I,) float
+        Weights that a quadratic penalty, as strong as ten units, holds them at.
+    x0 : (I,) float
+        Where the search starts.
+    """
+    # Here, as wherever only fit needs it: these imports would hold up assign's first batch.
+    from scipy.optimize import minimize
+
+    rows = np.arange(len(labels))
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        log_probs = log_softmax(np.tensordot(weights, terms, axes=1))
+        residual = -np.exp(log_probs)
+        residual[rows, labels] += 1
+        gain = np.einsum("n,nk,ink->i", weight, residual, terms)
+        pull = weights - centre
+        value = _PRIOR_UNITS * pull @ pull - weight @ log_probs[rows, labels]
+        return value, 2 * _PRIOR_UNITS * pull - gain
+
+    bounds = [(_LEAST_WEIGHT, 20)] * len(centre)
+    return minimize(loss, x0=x0, jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def _start(index: int, inputs: tuple[int, ...]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterkit.methods.fusion import log_softmax
+from clusterkit.methods.fusion import fit_logit_weights, log_softmax
 from clusterkit.methods.label_propagation import unit_length
 from clusterkit.methods.prediction_sets import unit_parts
 from clusterkit.methods.unit_likelihood import unit_log_likelihood, unit_weights
@@ -28,8 +28,7 @@ _ROUNDS = 60
 # No probability is evidence beyond this.
 _LEAST_PROB = 1e-4
 
-# How strongly the weights are held at the mean of both, in held-out units.
-_PRIOR_UNITS = 10.0
+# Weights before any held-out image is seen: the mean of both.
 _START = np.array([0.5, 0.5])
 
 
@@ -170,20 +169,8 @@ def _fit(
     probs: np.ndarray, spread: np.ndarray, labels: np.ndarray, units: np.ndarray, share: float
 ) -> Refinement:
     """Fit the weights by penalised maximum likelihood, each unit counting once."""
-    from scipy.optimize import minimize
-
-    terms, weight, rows = _terms(probs, spread), unit_weights(units), np.arange(len(labels))
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        log_probs = log_softmax(np.tensordot(weights, terms, axes=1))
-        residual = -np.exp(log_probs)
-        residual[rows, labels] += 1
-        pull = weights - _START
-        value = _PRIOR_UNITS * pull @ pull - weight @ log_probs[rows, labels]
-        return value, 2 * _PRIOR_UNITS * pull - np.einsum("n,nk,ink->i", weight, residual, terms)
-
-    bounds = [(1e-2, 20)] * 2
-    own, taken = minimize(loss, x0=_START, jac=True, method="L-BFGS-B", bounds=bounds).x
+    terms, weight = _terms(probs, spread), unit_weights(units)
+    own, taken = fit_logit_weights(terms, labels, weight, _START, _START)
     return Refinement(share, float(own), float(taken))
 
 
