@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
 from clusterkit.methods.fusion import Fusion
 
@@ -39,13 +40,17 @@ class FoldModels:
 
     @classmethod
     def of(
-        cls, heads: Sequence[nn.Module], number: np.ndarray, rows: np.ndarray, logits: np.ndarray
+        cls,
+        heads: Sequence[nn.Module],
+        number: np.ndarray,
+        rows: np.ndarray,
+        logits: np.ndarray,
     ) -> "FoldModels":
         """Take heads of standardisation and one linear layer (`create_linear_head`).
 
         Parameters
         ----------
-        heads : F modules, (B, D) → (B, K)
+        heads : F of them, (B, D) → (B, K)
         number : (N,) int
         rows : (n,) int, logits : (n, K) float
             Of the measured images.
@@ -60,10 +65,22 @@ class FoldModels:
 
     @classmethod
     def stored_in(cls, run: Run) -> "FoldModels | None":
-        """Return what a run keeps; None: it is of an older version, or fine-tuned in each fold."""
+        """Return what a run keeps; None: it is of an older version, or fine-tuned in each fold.
+
+        Raises
+        ------
+        RunError
+            The tensors do not fit the run or each other.
+        """
         stored = run.part_of_gallery(PART)
         if not stored:
             return None
+        images, depth = run.gallery["features"].shape
+        folds, classes = len(stored.get("bias", ())), len(run.classes)
+        wanted = {"weight": (folds, classes, depth if folds else 0), "bias": (folds, classes),
+                  "number": (images,), "logits": (images, classes)}  # fmt: skip
+        if wanted != {name: tuple(values.shape) for name, values in stored.items()}:
+            raise RunError(f"run {run.path} is damaged (gallery.safetensors: {PART}); fit it again")
         number, logits = stored["number"].numpy(), stored["logits"].numpy()
         return cls(stored["weight"], stored["bias"], number, logits)
 
@@ -87,7 +104,6 @@ class FoldModels:
 
 
 def _as_one_layer(head: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    norm, linear = head[0], head[1]
-    scale = (norm.running_var + norm.eps).rsqrt()
-    weight = (linear.weight * scale).detach().cpu().float()
-    return weight, (linear.bias.detach().cpu() - weight @ norm.running_mean.cpu()).float()
+    state = {name: values.detach().cpu() for name, values in head.state_dict().items()}
+    weight = state["1.weight"] * (state["0.running_var"] + nn.BatchNorm1d(1).eps).rsqrt()
+    return weight, state["1.bias"] - weight @ state["0.running_mean"]

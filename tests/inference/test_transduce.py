@@ -10,6 +10,7 @@ import pytest
 
 from clusterkit import Run, assign
 from clusterkit.config import Config, override
+from clusterkit.errors import RunError
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.fold_models import FoldModels
@@ -138,6 +139,15 @@ def test_a_run_without_classifiers_of_its_folds_says_so(neighbourly):
     found = transduce(old, Config(), evidence, np.array([""] * 20))
     assert (found.record.used, found.evidence) == (False, evidence)
     assert "older version" in found.record.why
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "number", "logits"])
+def test_a_run_whose_classifiers_of_folds_do_not_fit_is_damaged(neighbourly, name):
+    bad = dict(neighbourly.gallery)
+    bad[f"folds.{name}"] = bad[f"folds.{name}"][:-1]
+    evidence, _ = evidence_of(neighbourly, 20)
+    with pytest.raises(RunError, match="fit it again"):
+        transduce(replace(neighbourly, gallery=bad), Config(), evidence, np.array([""] * 20))
 
 
 def test_classifiers_of_folds_say_what_held_out_images_were_told(run):
