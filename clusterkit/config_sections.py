@@ -163,8 +163,8 @@ class ModelConfig:
 class TrainConfig:
     """Training of the two models.
 
-    `pool` is the most unlabelled images that are learned from; `self_training` is in how many rounds
-    their predicted labels join, 0: never.
+    `pool` is the most unlabelled images that are learned from; `self_training` is in how many
+    rounds their predicted labels join, 0: never.
     `cache_mb` is how many mebibytes of decoded training images stay in memory; more of them go
     to a temporary file (a 224-pixel image takes 0.14).
 

@@ -138,7 +138,8 @@ class LinearHeadFit:
         weights : (n,) float
             Of the samples.
         """
-        weight, bias = np.zeros((len(self._prior), self._scaled.shape[1])), np.zeros(len(self._prior))
+        n_classes = len(self._prior)
+        weight, bias = np.zeros((n_classes, self._scaled.shape[1])), np.zeros(n_classes)
         threads = 1 if len(rows) < _FEW else threads_allowed()
         with threadpool_limits(threads, "blas"):
             for added in self._encoders:

@@ -17,7 +17,7 @@ from clusterkit.training.strategy import RefitsClassifier
 
 Record = dict[str, int | str]
 
-# More of the pool teach hardly more, and fitting takes more than twice as long for twice as many.
+# Fitting takes more than twice as long for twice as many.
 _MOST = 2000
 
 # Held-out units from which on their mean decides.
@@ -73,7 +73,7 @@ def self_train(
     if not _gains(better.calibration, fitted.calibration):
         return fitted, {"rounds": 0, "why": "held-out labels did not gain by it", "joined": 0}
     few = better.calibration.n_units < _FEW_UNITS
-    why = "too few held-out groups to tell, and none clearly lost" if few else "held-out labels gained"
+    why = "held-out labels did not clearly lose by it" if few else "held-out labels gained"
     return better, {"rounds": rounds, "why": why, "joined": joined}
 
 
@@ -107,7 +107,7 @@ def _taught(
     calibration: Calibration,
     shares: list[float],
 ) -> tuple[Fold, int]:
-    """Return the fold with the classifier of the last round, and how many images it learned from."""
+    """Return the fold with its last classifier, and how many images that learned from."""
     few, scorer, rows = take_rows(pool, candidates), fold.scorer, candidates[:0]
     networks = scorer.networks
     refit = strategy.classifier_refits(networks, fold.train, candidates)
