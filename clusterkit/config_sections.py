@@ -163,7 +163,8 @@ class ModelConfig:
 class TrainConfig:
     """Training of the two models.
 
-    `pool` is the most unlabelled images that are learned from, `self_training` the most rounds.
+    `pool` is the most unlabelled images that are learned from; `self_training` is in how many
+    rounds their predicted labels join, 0: never.
     `cache_mb` is how many mebibytes of decoded training images stay in memory; more of them go
     to a temporary file (a 224-pixel image takes 0.14).
 
@@ -201,7 +202,7 @@ class TrainConfig:
     pool: Annotated[
         int, Range(0, 1_000_000), Doc("Most unlabelled images that are learned from.")
     ] = 5000
-    self_training: Annotated[int, Range(0, 100), Doc("Most rounds of self-training.")] = 3
+    self_training: Annotated[int, Range(0, 100), Doc("Rounds of self-training; 0: none.")] = 4
     cache_mb: Annotated[
         int,
         Range(0, 10_000_000),

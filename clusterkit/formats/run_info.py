@@ -78,7 +78,7 @@ class TrainingDecisions(JsonRecord):
     pool : int
         Unlabelled images that were learned from.
     self_training : dict
-        ``rounds``, and why no more.
+        ``rounds`` that were kept (all or none), ``why``, and how many images ``joined``.
     """
 
     views: str = ""

@@ -12,6 +12,7 @@ import numpy as np
 from clusterkit.methods.fusion import log_softmax
 from clusterkit.methods.label_propagation import unit_length
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
+from clusterkit.methods.pseudo_labels import choose_balanced
 
 # Neighbours of an image, and the part of its probabilities that it takes from them.
 NEIGHBOURS = 10
@@ -24,7 +25,7 @@ _SPREADS = 60
 _TAUGHT = (0.2, 0.4, 0.6, 0.8)
 _INVERSE_L2 = 0.2
 
-# A student of more images than these learns from so many, evenly drawn: it has 64 inputs.
+# Of more images a student learns from so many, evenly drawn: it has 64 inputs.
 _MOST_TAUGHT = 20_000
 
 # No probability is evidence beyond this.
@@ -97,10 +98,13 @@ def student_probs(
 
     scaled = points / np.maximum(points.std(axis=0), 1e-6)
     known, free = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    free = free[:: max(1, -(-len(free) // _MOST_TAUGHT))]
     classes, joined = probs.shape[1], probs
     for part in _TAUGHT if len(free) else ():
         shares = estimate_prior(joined[free], prior, units)
-        taken, said = surest(apply_prior(joined[free], prior, shares), shares, part)
+        under = apply_prior(joined[free], prior, shares)
+        taken = choose_balanced(under, shares, part)
+        said = under[taken].argmax(axis=1)
         rows, targets = np.r_[known, free[taken]], np.r_[labels[known], said]
         if len(np.unique(targets)) < classes:
             return probs
@@ -111,34 +115,6 @@ def student_probs(
         student = model.predict_proba(scaled)
         joined = geometric_mean(probs, student)
     return student if len(free) else probs
-
-
-def surest(
-    probs: np.ndarray, shares: np.ndarray, part: float, most: int = _MOST_TAUGHT
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and classes of the surest points: of each predicted class its share of a part.
-
-    Parameters
-    ----------
-    probs : (N, K) float
-    shares : (K,) float, sum to 1
-    part : float in (0, 1]
-        Of the N points that are wanted; a class that fewer are called has fewer.
-    most : int
-        Of more points, so many are taken, evenly over the order of their confidence.
-
-    >>> surest(np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]), np.array([0.5, 0.5]), 0.7)
-    (array([0, 2]), array([0, 1]))
-    """
-    said, confidence = probs.argmax(axis=1), probs.max(axis=1)
-    taken = []
-    for label, share in enumerate(shares):
-        called = np.flatnonzero(said == label)
-        order = called[np.argsort(-confidence[called], kind="stable")]
-        kept = order[: round(part * share * len(probs))]
-        taken.append(kept[:: max(1, -(-len(kept) // max(1, round(most * share))))])
-    rows = np.concatenate(taken)
-    return rows, said[rows]
 
 
 def geometric_mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -17,9 +17,9 @@ from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_pa
 from clusterkit.progress import Progress, within
 from clusterkit.training.fold import fit_reduction
 from clusterkit.training.history import History
-from clusterkit.training.linear import fit_linear_head
+from clusterkit.training.linear import LinearHeadFit, fit_linear_head
 from clusterkit.training.pair_head import fit_pair_head
-from clusterkit.training.strategy import TrainingSet
+from clusterkit.training.strategy import Refit, TrainingSet
 
 # Mirror images, and how many of `flipped_views` each choice takes: the fewest first.
 _ALL = AugmentConfig(flip_horizontal=True, flip_vertical=True)
@@ -139,7 +139,7 @@ class FrozenFeatures:
         """Fit both heads on `rows`; nothing is validated, for no epoch is chosen."""
         config, train = self.config, self.config.train
         torch.manual_seed(config.seed)
-        classifier = self._fit_classifier(rows)
+        classifier = self._classifier_fit(rows)()
         siamese = fit_pair_head(
             self.features[:, rows],
             self.labelled.labels[rows],
@@ -153,14 +153,13 @@ class FrozenFeatures:
         networks = Networks(self.backbone.encoder, classifier, siamese, None, self.precision)
         return networks.to(config.device)
 
-    def refit_classifier(
-        self, networks: Networks, rows: np.ndarray, chosen: np.ndarray, labels: np.ndarray
-    ) -> Networks:
-        """Fit the linear head anew with some of the pool (m,) under the labels given."""
-        if self.pool is None:
-            return networks
-        head = self._fit_classifier(rows, (self.pool[chosen], labels))
-        return replace(networks, classifier_head=head)
+    def classifier_refits(
+        self, networks: Networks, rows: np.ndarray, candidates: np.ndarray
+    ) -> Refit:
+        """Fit the linear head anew with some of `candidates` under the labels given."""
+        pool = None if self.pool is None else self.pool[candidates]
+        fit = self._classifier_fit(rows, pool)
+        return lambda chosen, labels: replace(networks, classifier_head=fit(chosen, labels))
 
     def embed(self, networks: Networks) -> Embeddings:
         """Features of the labelled images, not mirrored: the same for all networks."""
@@ -180,13 +179,11 @@ class FrozenFeatures:
             self.features[0], self.pool, self.backbone.encoder.chains, self.config.seed
         )
 
-    def _fit_classifier(
-        self, rows: np.ndarray, extra: tuple[torch.Tensor, np.ndarray] | None = None
-    ) -> torch.nn.Sequential:
+    def _classifier_fit(self, rows: np.ndarray, pool: torch.Tensor | None = None) -> LinearHeadFit:
         data, chains = self.labelled, self.backbone.encoder.chains
-        return fit_linear_head(
+        return LinearHeadFit(
             self.features[:, rows], data.labels[rows], data.prior, chains, self.config.train.C,
-            extra, data.trust[rows],
+            pool, data.trust[rows],
         )  # fmt: skip
 
 

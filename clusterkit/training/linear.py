@@ -62,77 +62,112 @@ def fit_linear_head(
     -------
     head : (B, D) → (B, K) logits.
     """
-    features = views.flatten(0, 1).numpy()
-    targets = np.tile(labels, len(views))
-    mean, var = features.mean(0), features.var(0)
-    weights = _class_weights(targets, prior, None if trust is None else np.tile(trust, len(views)))
-    if extra is not None and len(extra[1]):
-        features = np.concatenate([features, extra[0].numpy()])
-        # Together they count as much as the labelled images do: a person's labels lead.
-        scale = min(1.0, len(targets) / len(extra[1]))
-        weights = np.r_[weights, scale * _class_weights(extra[1], prior)]
-        targets = np.r_[targets, extra[1]]
-    head = create_linear_head(features.shape[1], len(prior))
-    var = shrunk_variance(torch.from_numpy(var), chains, HEAD_SHRINKAGE).numpy()
-    scaled = (features - mean) / np.sqrt(var + nn.BatchNorm1d(1).eps)
-    weight, bias = _mean_regression(scaled, targets, weights, len(prior), chains, inverse_l2)
-    parameters = {"0.running_mean": mean, "0.running_var": var, "1.weight": weight, "1.bias": bias}
-    tensors = {name: torch.from_numpy(values) for name, values in parameters.items()}
-    head.load_state_dict(head.state_dict() | tensors)
-    return head.eval()
+    if extra is None or not len(extra[1]):
+        return LinearHeadFit(views, labels, prior, chains, inverse_l2, None, trust)()
+    fit = LinearHeadFit(views, labels, prior, chains, inverse_l2, extra[0], trust)
+    return fit(np.arange(len(extra[1])), extra[1])
 
 
-def _mean_regression(
-    scaled: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    n_classes: int,
-    chains: list[list[int]],
-    inverse_l2: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean weights (K, D) and biases (K,) over the encoders, of one regression per depth.
+class LinearHeadFit:
+    """Fits of a head on the same images, each with others of a pool; see `fit_linear_head`.
+
+    The products of images with each other take most of the time. They are the same for all fits.
 
     Parameters
     ----------
-    scaled : (n, D) float
-        Standardised features.
-    targets : (n,) int
-    weights : (n,) float
-        Of the samples.
+    views, labels, prior, chains, inverse_l2, trust
+        See `fit_linear_head`.
+    pool : (M, D) float32 Tensor or None
+        Images that may join.
     """
-    weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
-    encoders = added_columns(chains) if chains else [[[slice(0, scaled.shape[1])]]]
-    for added in encoders:
-        of_one = _mean_over_depths(scaled, targets, weights, n_classes, added, inverse_l2)
-        weight += of_one[0] / len(encoders)
-        bias += of_one[1] / len(encoders)
-    return weight, bias
 
+    def __init__(
+        self,
+        views: torch.Tensor,
+        labels: np.ndarray,
+        prior: np.ndarray,
+        chains: list[list[int]],
+        inverse_l2: float,
+        pool: torch.Tensor | None,
+        trust: np.ndarray | None,
+    ) -> None:
+        features = views.flatten(0, 1).numpy()
+        mean, var = features.mean(0), features.var(0)
+        self._targets = np.tile(labels, len(views))
+        trusts = None if trust is None else np.tile(trust, len(views))
+        self._weights = _class_weights(self._targets, prior, trusts)
+        self._prior, self._inverse_l2, self._joined = prior, inverse_l2, pool is not None
+        if pool is not None:
+            features = np.concatenate([features, pool.numpy()])
+        var = shrunk_variance(torch.from_numpy(var), chains, HEAD_SHRINKAGE).numpy()
+        self._statistics = mean, var
+        self._scaled = (features - mean) / np.sqrt(var + nn.BatchNorm1d(1).eps)
+        width = features.shape[1]
+        self._encoders = added_columns(chains) if chains else [[[slice(0, width)]]]
+        # Of all images with each other in the columns that a depth adds; kept for the next fit.
+        self._products: dict[int, np.ndarray] = {}
 
-def _mean_over_depths(
-    scaled: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    n_classes: int,
-    added: list[list[slice]],
-    inverse_l2: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean weights (K, D) and biases (K,) of one encoder; `added` is of `added_columns`."""
-    weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
-    used: list[slice] = []
-    waiting: list[slice] = []
-    products: np.ndarray | None = None
-    with threadpool_limits(1 if len(scaled) < _FEW else threads_allowed(), "blas"):
+    def __call__(
+        self, chosen: np.ndarray | None = None, labels: np.ndarray | None = None
+    ) -> nn.Sequential:
+        """Fit with rows `chosen` (m,) of the pool under `labels` (m,); None: with none of it."""
+        rows, targets, weights = np.arange(len(self._targets)), self._targets, self._weights
+        if chosen is not None and labels is not None and len(chosen):
+            # Together they count as much as the labelled images do: a person's labels lead.
+            scale = min(1.0, len(targets) / len(labels))
+            weights = np.r_[weights, scale * _class_weights(labels, self._prior)]
+            rows, targets = np.r_[rows, len(rows) + chosen], np.r_[targets, labels]
+        weight, bias = self._mean_regression(rows, targets, weights)
+        mean, var = self._statistics
+        head = create_linear_head(len(mean), len(self._prior))
+        values = {"0.running_mean": mean, "0.running_var": var, "1.weight": weight, "1.bias": bias}
+        tensors = {name: torch.from_numpy(value) for name, value in values.items()}
+        head.load_state_dict(head.state_dict() | tensors)
+        return head.eval()
+
+    def _mean_regression(
+        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean weights (K, D) and biases (K,) over the encoders, of a regression per depth.
+
+        Parameters
+        ----------
+        rows : (n,) int
+            Of the standardised features.
+        targets : (n,) int
+        weights : (n,) float
+            Of the samples.
+        """
+        n_classes = len(self._prior)
+        weight, bias = np.zeros((n_classes, self._scaled.shape[1])), np.zeros(n_classes)
+        threads = 1 if len(rows) < _FEW else threads_allowed()
+        with threadpool_limits(threads, "blas"):
+            for added in self._encoders:
+                of_one = self._mean_over_depths(rows, targets, weights, added)
+                weight += of_one[0] / len(self._encoders)
+                bias += of_one[1] / len(self._encoders)
+        return weight, bias
+
+    def _mean_over_depths(
+        self, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray, added: list[list[slice]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean weights (K, D) and biases (K,) of one encoder; see `added_columns`."""
+        n_classes, n = len(self._prior), len(rows)
+        scaled = self._scaled if n == len(self._scaled) else self._scaled[rows]
+        weight, bias = np.zeros((n_classes, scaled.shape[1])), np.zeros(n_classes)
+        used: list[slice] = []
+        waiting: list[list[slice]] = []
+        products: np.ndarray | None = None
         for more in added:
-            used, waiting = used + more, waiting + more
+            used, waiting = used + more, [*waiting, more]
             # Of more images than features there may be too many for all their products.
-            if len(scaled) < sum(part.stop - part.start for part in used):
-                products = np.zeros((len(scaled), len(scaled))) if products is None else products
-                for part in waiting:
-                    products += scaled[:, part] @ scaled[:, part].T
+            if n < sum(part.stop - part.start for part in used):
+                products = np.zeros((n, n)) if products is None else products
+                for parts in waiting:
+                    products += self._products_of(parts, rows)
                 waiting = []
             rotated, of_images = _row_space(scaled, used, products)
-            model = LogisticRegression(C=inverse_l2, max_iter=5000)
+            model = LogisticRegression(C=self._inverse_l2, max_iter=5000)
             model.fit(rotated, targets, sample_weight=weights)
             own, shift = _all_classes(model, n_classes)
             bias += shift / len(added)
@@ -142,7 +177,18 @@ def _mean_over_depths(
             shares = (of_images(own) / len(added)).astype(np.float32)
             for part in used:
                 weight[:, part] += shares @ scaled[:, part]
-    return weight, bias
+        return weight, bias
+
+    def _products_of(self, parts: list[slice], rows: np.ndarray) -> np.ndarray:
+        """Products (n, n) of images with each other in some columns."""
+        key = parts[0].start
+        found = self._products.get(key)
+        if found is None:
+            found = sum(self._scaled[:, part] @ self._scaled[:, part].T for part in parts)
+            if not self._joined:
+                return found
+            self._products[key] = found
+        return found if len(rows) == len(found) else found[np.ix_(rows, rows)]
 
 
 def added_columns(chains: list[list[int]]) -> list[list[list[slice]]]:

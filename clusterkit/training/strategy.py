@@ -1,5 +1,6 @@
 """The interface of a training strategy, and the data that all strategies train from."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -105,11 +106,17 @@ class Strategy(Protocol):
         """Return the one reduction of all models' features; None: each model has its own."""
 
 
+Refit = Callable[[np.ndarray, np.ndarray], Networks]
+
+
 @runtime_checkable
 class RefitsClassifier(Protocol):
     """A strategy whose classifier can be fitted anew with images of the pool."""
 
-    def refit_classifier(
-        self, networks: Networks, rows: np.ndarray, chosen: np.ndarray, labels: np.ndarray
-    ) -> Networks:
-        """Return networks with a classifier of `rows` and of the pool's `chosen` (m,) `labels`."""
+    def classifier_refits(
+        self, networks: Networks, rows: np.ndarray, candidates: np.ndarray
+    ) -> Refit:
+        """Return a function that refits the classifier of networks that were trained on `rows`.
+
+        Of `candidates` (M,), rows of the pool, it gets which (m,) join, and under which labels.
+        """

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clusterkit.methods.batch_graph import Graph, geometric_mean, student_probs, surest
+from clusterkit.methods.batch_graph import Graph, geometric_mean, student_probs
 
 
 @settings(max_examples=40, deadline=None)
@@ -23,26 +23,6 @@ def test_spread_probabilities_are_probabilities(n, k, seed, copies):
 def test_an_image_alone_keeps_its_probabilities():
     probs = np.array([[0.2, 0.8]])
     np.testing.assert_array_equal(Graph(np.ones((1, 3))).spread(probs), probs)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 200), st.integers(1, 6), st.integers(0, 99), st.floats(0.01, 1),
-       st.integers(1, 50))  # fmt: skip
-def test_the_surest_of_each_class_are_taken(n, k, seed, part, most):
-    rng = np.random.default_rng(seed)
-    probs, shares = rng.dirichlet(np.ones(k), n), rng.dirichlet(np.ones(k))
-    rows, said = surest(probs, shares, part, n + 1)
-    assert len(set(rows.tolist())) == len(rows)
-    np.testing.assert_array_equal(said, probs[rows].argmax(axis=1))
-    for label in range(k):
-        called = np.flatnonzero(probs.argmax(axis=1) == label)
-        taken, left = rows[said == label], np.setdiff1d(called, rows)
-        assert len(taken) == min(len(called), round(part * shares[label] * n))
-        if len(taken) and len(left):
-            assert probs[taken, label].min() >= probs[left, label].max()
-    fewer, _ = surest(probs, shares, part, most)
-    assert set(fewer.tolist()) <= set(rows.tolist())
-    assert len(fewer) <= 2 * most + k
 
 
 def test_a_student_learns_what_the_surest_have_in_common():
