@@ -20,6 +20,7 @@ from clusterkit.data.labelled import Labelled, load_labelled
 from clusterkit.data.splits import units_of
 from clusterkit.encoders.backbone import Backbone
 from clusterkit.encoders.registry import load_backbone
+from clusterkit.inference.transduce import labelled_nodes
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
@@ -144,14 +145,21 @@ def refined_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, 
 
     Also returns whether held-out labels gained by it.
     """
-    calibration, batch = learned.calibration, Embeddings(features, features)
-    scores, _, gate = learned.scorer.compare(batch, calibration.fusion)
+    calibration, models = learned.calibration, learned.fold_models
+    scorer, embeddings = learned.scorer, learned.embeddings
+    scores, _, gate = scorer.compare(Embeddings(features, features), calibration.fusion)
     probs, used = calibration.fusion.probs(scores, gate), False
-    if not calibration.within_groups:
-        held_out = learned.embeddings.siamese[calibration.rows]
-        points = np.concatenate([learned.scorer.reduction(part) for part in (held_out, features)])
-        both = np.concatenate([calibration.probs, probs])
-        found, both, _ = refine(points, both, calibration.labels, calibration.units)
+    if models is not None and not calibration.within_groups:
+        whole = calibration.fusion.classifier_probs(scores.logits)
+        folds = models.probs(features, calibration.fusion).astype(float)
+        points = [scorer.reduction(part) for part in (embeddings.siamese, features)]
+        found, both, _ = refine(
+            np.concatenate(points),
+            labelled_nodes(calibration, models, scorer.gallery.labels),
+            lambda fold: whole if fold < 0 or not folds.shape[1] else folds[:, fold],
+            np.concatenate([calibration.probs, probs]),
+            calibration.prior,
+        )
         n, used = len(calibration.labels), found is not None
         calibration, probs = replace(calibration, probs=both[:n]), both[n:]
     prior = estimate_prior(probs, calibration.prior, calibration.n_units)

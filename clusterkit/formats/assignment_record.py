@@ -125,13 +125,11 @@ class TransductionRecord(JsonRecord):
     why : str
         In words.
     gain : float
-        Mean log-probability of the true class of held-out units with it, less that without.
+        By how much it lowers the Brier score (0 to 2) of held-out units.
     images, apart : int
         Images of the batch that took part, and those that did not.
-    share : float
-        Part of its probabilities that an image took from its neighbours in each round.
     weights : list of float
-        Of its own and of the spread probabilities.
+        Of an image's own probabilities, the student's, and those of its neighbours.
     confidence : list of float, right : list of bool
         Of the held-out images afterwards, under the batch's class shares.
     """
@@ -141,7 +139,6 @@ class TransductionRecord(JsonRecord):
     gain: float | None = None
     images: int | None = None
     apart: int | None = None
-    share: float | None = None
     weights: list[float] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)

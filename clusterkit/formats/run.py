@@ -58,8 +58,9 @@ class Run(Shown):
         ``features`` (E, D) and ``signatures`` (E, SIGNATURE) of the labelled images in the order
         of `manifest`, ``exemplar`` (E,) 1 where compared with,
         ``projection`` (D, P) and ``centre`` (D,) of the reduction for clusters, ``novelty.*``
-        (`NoveltyModel`); with a pool also ``neighbours.*`` (`Neighbourhood`). Format 3 has
-        ``appearance`` (E, 27) instead of ``novelty.*``.
+        (`NoveltyModel`), ``folds.*`` (`FoldModels`; older runs have none); with a pool also
+        ``neighbours.*`` (`Neighbourhood`). Format 3 has ``appearance`` (E, 27) instead of
+        ``novelty.*``.
     calibration : dict
         `calibration.json`; see `methods.calibration.Calibration.from_dict`.
     history : DataFrame

@@ -58,7 +58,7 @@ _OUT = "--out FILE.csv"
 _CARD_COLUMNS = ("image", "status", "predicted_label", "confidence", "label_set", "reason")
 
 # Counts up with what a journal keeps of an image: an older one is not gone on with.
-_EVIDENCE = 2
+_EVIDENCE = 3
 
 
 @dataclass(frozen=True, repr=False)

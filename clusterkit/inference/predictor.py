@@ -7,6 +7,7 @@ from clusterkit.config import Config
 from clusterkit.data.duplicates.index import NearIndex
 from clusterkit.data.loading import ImageBatch
 from clusterkit.formats.run import Run
+from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.gallery import Gallery
 from clusterkit.inference.scorer import Reduction, Scorer
 from clusterkit.methods.calibration import Calibration
@@ -48,7 +49,7 @@ class Predictor:
         on_gpu = self.device.type == "cuda"
         self._copying = torch.cuda.Stream(self.device) if on_gpu else None
         self.near = NearIndex(stored["signatures"].numpy())
-        self.novelty = _novelty(run)
+        self.novelty, self.folds = _novelty(run), FoldModels.stored_in(run)
 
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K).
@@ -79,9 +80,11 @@ class Predictor:
         return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **arrays}
 
     def _score(self, embeddings: Embeddings, appearance: np.ndarray) -> dict[str, np.ndarray]:
-        return score_batch(
-            self.scorer, self.calibration.fusion, self.novelty, embeddings, appearance
-        )
+        fusion = self.calibration.fusion
+        found = score_batch(self.scorer, fusion, self.novelty, embeddings, appearance)
+        if self.folds is not None:
+            found["of_folds"] = self.folds.probs(embeddings.classifier, fusion)
+        return found
 
     def _sent(self, images: np.ndarray) -> torch.Tensor:
         """Return images (B, S, S, 3) uint8 on the device; a GPU copies beside what it computes."""

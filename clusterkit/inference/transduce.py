@@ -11,9 +11,10 @@ from clusterkit.data.frames import files_of
 from clusterkit.formats.assignment_record import TransductionRecord
 from clusterkit.formats.run import Run
 from clusterkit.inference.evidence import Evidence, Part
+from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.calibration import Calibration
-from clusterkit.methods.transduction import Refinement, refine
+from clusterkit.methods.transduction import LabelledNodes, Refinement, refine
 
 # Images of a batch from which on their neighbours would take too long to find.
 _MOST = 100_000
@@ -71,40 +72,92 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
     groups : (N,) str
         "" where there is none.
     """
-    calibration = Calibration.from_dict(run.calibration)
+    calibration, models = Calibration.from_dict(run.calibration), FoldModels.stored_in(run)
     apart = _apart(run, evidence, groups)
-    why = _why_not(config, calibration, len(apart) - int(apart.sum()))
-    if why:
+    why = _why_not(config, calibration, models, len(apart) - int(apart.sum()))
+    if why or models is None:
         return Transduced(evidence, calibration, TransductionRecord(used=False, why=why))
-    points, probs = _nodes(run, calibration, evidence, apart)
-    refinement, refined, gain = refine(points, probs, calibration.labels, calibration.units)
+    batch = _Batch(run, evidence, apart, calibration)
+    labelled = labelled_nodes(calibration, models, run.labels)
+    refinement, refined, gain = refine(
+        batch.points(), labelled, batch.of_fold, batch.own(), calibration.prior
+    )
     if refinement is None:
-        record = TransductionRecord(
-            used=False, why="held-out labels did not clearly gain by it", gain=gain
-        )
+        record = TransductionRecord(used=False, why="held-out labels did not gain by it", gain=gain)
         return Transduced(evidence, calibration, record)
-    n = len(calibration.labels)
+    h = len(calibration.labels)
     record = TransductionRecord(
         used=True,
         why="held-out labels gained by it",
         gain=gain,
-        images=len(points) - n,
+        images=len(refined) - h,
         apart=int(apart.sum()),
-        share=refinement.share,
-        weights=[refinement.own, refinement.spread],
+        weights=refinement.weights.tolist(),
     )
-    of_batch = _with_those_apart(evidence, apart, refined[n:], refinement)
+    of_batch = _with_those_apart(evidence, apart, refined[h:], refinement)
     return Transduced(
-        RefinedEvidence(evidence, of_batch), replace(calibration, probs=refined[:n]), record
+        RefinedEvidence(evidence, of_batch), replace(calibration, probs=refined[:h]), record
     )
 
 
-def _why_not(config: Config, calibration: Calibration, images: int) -> str:
+def labelled_nodes(
+    calibration: Calibration, models: FoldModels, labels: np.ndarray
+) -> LabelledNodes:
+    """Return the labelled images, of classes `labels` (N,), as nodes of a batch's graph."""
+    return LabelledNodes(
+        labels=labels,
+        folds=models.number,
+        probs=calibration.fusion.classifier_probs(models.logits),
+        rows=calibration.rows,
+        units=calibration.units,
+    )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The images of a batch that take part, beside the labelled ones of a run."""
+
+    run: Run
+    evidence: Evidence
+    apart: np.ndarray
+    calibration: Calibration
+
+    def points(self) -> np.ndarray:
+        """Return reduced features of the labelled images, then of the batch."""
+        labelled = Reduction.stored_in(self.run)(self.run.gallery["features"])
+        return np.concatenate([labelled, self._of_batch("reduced")])
+
+    def own(self) -> np.ndarray:
+        """Return probabilities of the held-out images, then of the batch."""
+        return np.concatenate([self.calibration.probs, self._of_batch("probs").astype(float)])
+
+    def of_fold(self, fold: int) -> np.ndarray:
+        """Return probabilities of the batch by a fold's classifier; -1: by that of all labels."""
+        # With one fold its classifier is the run's.
+        if fold < 0 or not len(self.run.gallery["folds.bias"]):
+            return self._of_batch("classifier").astype(float)
+        return self._of_batch("of_folds", fold).astype(float)
+
+    def _of_batch(self, name: str, fold: int | None = None) -> np.ndarray:
+        parts = []
+        for rows, part in self.evidence.parts(name):
+            values = part[name] if fold is None else part[name][:, fold]
+            parts.append(values[~self.apart[rows]])
+        return np.concatenate(parts)
+
+
+def _why_not(
+    config: Config, calibration: Calibration, models: FoldModels | None, images: int
+) -> str:
     """Return why nothing is tried; "": it is."""
     if config.assign.transduction == "off":
         return "off in the settings"
     if calibration.within_groups:
         return "no whole group was held out to measure by"
+    if models is None:
+        return "the run keeps no classifiers of its folds: fine-tuned in each, or an older version"
+    if images < 2:
+        return "there are no two images that could help each other"
     if images > _MOST:
         return f"the batch has more than {_MOST:,} images"
     return ""
@@ -122,24 +175,12 @@ def _apart(run: Run, evidence: Evidence, groups: np.ndarray) -> np.ndarray:
     return apart
 
 
-def _nodes(
-    run: Run, calibration: Calibration, evidence: Evidence, apart: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return points and probabilities of the held-out images, then of the batch's."""
-    held_out = Reduction.stored_in(run)(run.gallery["features"][calibration.rows])
-    points, probs = [held_out], [calibration.probs]
-    for rows, part in evidence.parts("reduced", "probs"):
-        points.append(part["reduced"][~apart[rows]])
-        probs.append(part["probs"][~apart[rows]].astype(float))
-    return np.concatenate(points), np.concatenate(probs)
-
-
 def _with_those_apart(
     evidence: Evidence, apart: np.ndarray, refined: np.ndarray, refinement: Refinement
 ) -> np.ndarray:
-    """Return probabilities (N, K) float32 of all: who took no part has no neighbours but itself."""
+    """Return probabilities (N, K) float32 of all: who took no part is its own neighbour."""
     probs = np.empty((len(apart), refined.shape[1]), dtype=np.float32)
     for rows, part in evidence.parts("probs"):
-        probs[rows] = refinement(part["probs"], part["probs"])
+        probs[rows] = refinement(part["probs"], part["probs"], part["probs"])
     probs[~apart] = refined
     return probs

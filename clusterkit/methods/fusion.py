@@ -138,7 +138,7 @@ def fit_fusion(
         Those of classifier (0), similarity (1) and neighbours (2) that may have a weight.
     """
     weight = np.ones(len(labels)) if weight is None else weight
-    temperature = _fit_temperature(scores.logits, labels, weight)
+    temperature = fit_temperature(scores.logits, labels, weight)
     terms = _terms(scores, temperature)[list(inputs)]
     start = np.array([_start(i, inputs) for i in inputs])
     found = fit_logit_weights(terms, labels, weight, start, start + 0.05)
@@ -212,7 +212,7 @@ def _terms(scores: Scores, temperature: float) -> np.ndarray:
     return np.stack([log_probs, pooled, np.where(alone, log_probs, vote)])
 
 
-def _fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, weight: np.ndarray) -> float:
     """Temperature of the highest likelihood, under a normal prior on its logarithm."""
     from scipy.optimize import minimize_scalar
 

@@ -1,178 +1,196 @@
 """Transduction: the images of a batch help to label each other.
 
 A classifier of few labels draws its border through the midst of images that lie close together. In
-a batch, neighbours tell: the class probabilities of all images are spread over the graph of their
-nearest neighbours (Zhou et al., "Learning with local and global consistency", 2004). Held-out
-labelled images are nodes of this graph like any other, with the probabilities that models gave
-them which had not learned from them; their labels take no part. So what is measured on them
-afterwards holds for the batch too (joint adaptation as if unlabelled: arXiv 2506.17503).
+a batch two more opinions can be had, a student's and the neighbours': see `batch_graph`.
+
+What a batch says is drawn from a classifier, and the classifier of all labels knows those of the
+held-out images: by way of the batch it would tell them. So each fold asks the batch anew, by its
+own classifier, and its held-out images take part as if unlabelled (arXiv 2506.17503).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from clusterkit.methods.fusion import fit_logit_weights, log_softmax
-from clusterkit.methods.label_propagation import unit_length
+from clusterkit.methods.batch_graph import Graph, log_probs
+from clusterkit.methods.fusion import fit_logit_weights, fit_temperature, log_softmax
 from clusterkit.methods.prediction_sets import unit_parts
-from clusterkit.methods.unit_likelihood import unit_log_likelihood, unit_weights
+from clusterkit.methods.unit_likelihood import unit_brier_score, unit_weights
 
-# Neighbours of an image, and the parts of its probabilities that it may take from them.
-NEIGHBOURS = 10
-SHARES = (0.5, 0.7, 0.85)
-
-# After these what is still on its way is below 0.85 ** 60, a ten-thousandth.
-_ROUNDS = 60
-
-# No probability is evidence beyond this.
-_LEAST_PROB = 1e-4
-
-# Weights before any held-out image is seen: the mean of both.
-_START = np.array([0.5, 0.5])
+# Weights of an image's own probabilities, the student's and the spread ones, before any held-out
+# image is seen: as sure as their mean.
+_START = np.array([0.25, 0.25, 0.5])
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """Class probabilities from those of an image itself and those of its neighbours.
+    """Class probabilities from those of an image itself, of the student, and of its neighbours.
 
-    ``P(c) ∝ p_c ** own · s_c ** spread``, a conditional logit as `fusion.Fusion` is.
+    ``P(c) ∝ p_c ** own · t_c ** student · s_c ** spread``, a conditional logit as `fusion.Fusion`.
 
     Attributes
     ----------
-    share : float in (0, 1)
-        Part of its probabilities that an image took from its neighbours in each round.
-    own, spread : float > 0
+    own, student, spread : float > 0
     """
 
-    share: float
     own: float
+    student: float
     spread: float
 
-    def __call__(self, probs: np.ndarray, spread: np.ndarray) -> np.ndarray:
-        """Return probabilities (N, K), given an image's own and the spread ones (N, K)."""
-        joined = np.tensordot([self.own, self.spread], _terms(probs, spread), axes=1)
-        return np.exp(log_softmax(joined))
+    @property
+    def weights(self) -> np.ndarray:
+        """(3,) float: own, student, spread."""
+        return np.array([self.own, self.student, self.spread])
+
+    def __call__(self, probs: np.ndarray, student: np.ndarray, spread: np.ndarray) -> np.ndarray:
+        """Return probabilities (N, K), given the three opinions (N, K)."""
+        return _joined(self.weights, log_probs(probs, student, spread))
 
 
-def spread_probs(points: np.ndarray, probs: np.ndarray, share: float) -> np.ndarray:
-    """Spread class probabilities over a graph of nearest neighbours.
+@dataclass(frozen=True)
+class LabelledNodes:
+    """n labelled images among the nodes of the graph, h of them measured.
 
-    Each image is joined with its `NEIGHBOURS` nearest, and with those that it is one of the
-    nearest of. In each round it keeps ``1 − share`` of its own and takes `share` of their mean.
-
-    Parameters
+    Attributes
     ----------
-    points : (N, P) float
-        Compared by their direction.
-    probs : (N, K) float, rows sum to 1
-    share : float in (0, 1)
-
-    Returns
-    -------
-    (N, K) float, rows sum to 1; `probs` themselves where there is one image only.
+    labels : (n,) int in [0, K)
+    folds : (n,) int
+        Whose classifier has not learned from them; -1: all have.
+    probs : (n, K) float
+        By that classifier; NaN rows: of those that are not measured.
+    rows : (h,) int
+        Those that are measured.
+    units : (h,) int
+        See `calibration.HeldOut`.
     """
-    return _spread(_mean_of_neighbours(points), probs, share) if len(points) > 1 else probs.copy()
+
+    labels: np.ndarray
+    folds: np.ndarray
+    probs: np.ndarray
+    rows: np.ndarray
+    units: np.ndarray
 
 
 def refine(
-    points: np.ndarray, probs: np.ndarray, labels: np.ndarray, units: np.ndarray
+    points: np.ndarray,
+    labelled: LabelledNodes,
+    of_batch: Callable[[int], np.ndarray],
+    own: np.ndarray,
+    prior: np.ndarray,
 ) -> tuple[Refinement | None, np.ndarray, float]:
-    """Spread probabilities over labelled images and a batch, if held-out labels gain by it.
+    """Let labelled images and a batch refine each other's probabilities, if held-out labels gain.
 
-    Each share of `SHARES` is tried: the weights of the refinement are fitted on some of the
-    labelled units and scored on the others. The likeliest is taken if the mean log-probability of
-    the true class, each unit counting once, is higher by more than a standard error (Breiman et
-    al. 1984) than without neighbours: than that of the probabilities as they are, and with weights
-    that were fitted to them alone (such weights make them more or less sure, which is no news of
-    the neighbours).
+    They gain if the Brier score of held-out images, each unit counting once, is lower with the
+    refinement: than that of their probabilities as they are, and than with a temperature fitted to
+    these alone (which makes them more or less sure, and is no news of the batch). The weights were
+    fitted on other units, and the opinions formed without their labels. This score has bounds: one
+    image that was called wrong for sure does not decide, as it would by likelihood.
 
     Parameters
     ----------
     points : (n + M, P) float
-        First of the n labelled images, then of the batch.
-    probs : (n + M, K) float, rows sum to 1
-        Under the same class proportions; of labelled images by models that had not seen them.
-    labels, units : (n,) int
-        See `calibration.HeldOut`.
+        First of the labelled images, then of the batch.
+    labelled : LabelledNodes of n images, h of them measured
+    of_batch : callable
+        From a fold to the probabilities (M, K) of the batch by its classifier; from -1 to those
+        by the classifier of all labels.
+    own : (h + M, K) float, rows sum to 1
+        Probabilities of the measured images, by models that had not seen them, and of the batch.
+    prior : (K,) float
+        Class shares that all these are under.
 
     Returns
     -------
     refinement : Refinement or None
-        None: held-out labels do not clearly gain, or are of one unit alone.
-    refined : (n + M, K) float
-        Of labelled images by weights that were fitted on other units; `probs` with None.
+        None: held-out labels do not gain.
+    refined : (h + M, K) float
+        Of measured images by weights that were fitted on other units; `own` with None.
     gain : float
-        Of the mean log-likelihood per unit, as measured; 0 where nothing could be.
+        Of the Brier score in [0, 2], as measured.
     """
-    n = len(labels)
-    if len(np.unique(units)) < 2 or len(points) < 3:
-        return None, probs, 0.0
-    mean = _mean_of_neighbours(points)
-    alone = _crossed(probs[:n], probs[:n], labels, units, 0.0)
-    plain = [unit_log_likelihood(known, labels, units) for known in (probs[:n], alone)]
-    before = max(plain, key=lambda values: float(values.mean()))
-    best: tuple[np.ndarray, float, np.ndarray, np.ndarray] | None = None
-    for share in SHARES:
-        spread = _spread(mean, probs, share)
-        crossed = _crossed(probs[:n], spread[:n], labels, units, share)
-        gains = unit_log_likelihood(crossed, labels, units) - before
-        # Of all images there is one array at a time, beside the best.
-        if best is None or gains.mean() > best[0].mean():
-            best = gains, share, spread, crossed
-    assert best is not None
-    gains, share, spread, crossed = best
-    gain = float(gains.mean())
-    if gain <= gains.std(ddof=1) / np.sqrt(len(gains)):
-        return None, probs, gain
-    found = _fit(probs[:n], spread[:n], labels, units, share)
-    return found, np.concatenate([crossed, found(probs[n:], spread[n:])]), gain
+    h, n = len(labelled.rows), len(labelled.labels)
+    labels, units = labelled.labels[labelled.rows], labelled.units
+    if own.shape[1] < 2 or not h or len(points) < n + 2:
+        return None, own, 0.0
+    graph, counted = Graph(points), len(np.unique(units))
+
+    def opinions(fold: int) -> list[np.ndarray]:
+        probs, known = _seen_by(fold, labelled, of_batch(fold))
+        return list(graph.opinions(probs, known, prior, counted))
+
+    told = np.empty((2, h, own.shape[1]))
+    folds = labelled.folds[labelled.rows]
+    for fold in np.unique(folds):
+        places = np.flatnonzero(folds == fold)
+        told[:, places] = [said[labelled.rows[places]] for said in opinions(fold)]
+    terms = log_probs(own[:h], *told)
+    parts = folds if len(np.unique(folds)) > 1 else unit_parts(units)
+    refined = _crossed(terms, labels, units, parts, fit_weights)
+    rescaled = _crossed(terms[:1], labels, units, parts, _fit_scale)
+    scores = [unit_brier_score(p, labels, units).mean() for p in (refined, own[:h], rescaled)]
+    gain = float(min(scores[1:]) - scores[0])
+    if gain <= 0:
+        return None, own, gain
+    found = Refinement(*fit_weights(terms, labels, units).tolist())
+    said = [opinion[n:] for opinion in opinions(-1)]
+    return found, np.concatenate([refined, found(own[h:], *said)]), gain
 
 
-def _mean_of_neighbours(points: np.ndarray) -> Any:
-    """Return the sparse matrix (N, N) by which each image takes the mean of its neighbours."""
-    # Slow to import.
-    from scipy.sparse import csr_matrix, diags
-    from sklearn.neighbors import NearestNeighbors
+def _seen_by(
+    fold: int, labelled: LabelledNodes, batch: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities (n + M, K) and known classes (n + M,) as the model of a fold has them.
 
-    points, n = unit_length(points), len(points)
-    width = min(NEIGHBOURS, n - 1)
-    finder = NearestNeighbors(n_neighbors=width, algorithm="brute").fit(points)
-    # Without queries no image is its own neighbour, even beside copies of it.
-    index = finder.kneighbors(return_distance=False)
-    rows = np.repeat(np.arange(n), width)
-    edges = csr_matrix((np.ones(n * width), (rows, index.ravel())), shape=(n, n))
-    joined = edges.maximum(edges.T)
-    return diags(1 / np.asarray(joined.sum(axis=1)).ravel()) @ joined
-
-
-def _spread(mean: Any, probs: np.ndarray, share: float) -> np.ndarray:
-    spread = probs
-    for _ in range(_ROUNDS):
-        spread = (1 - share) * probs + share * (mean @ spread)
-    return spread
+    Fold -1 is the model of all labels.
+    """
+    out = (labelled.folds == fold) & (fold >= 0)
+    classes = batch.shape[1]
+    # Of the others the labels are known; what is not measured is not known to anybody.
+    of_labelled = np.full((len(out), classes), 1 / classes)
+    measured = out & np.isfinite(labelled.probs).all(axis=1)
+    of_labelled[measured] = labelled.probs[measured]
+    known = np.r_[np.where(out, -1, labelled.labels), np.full(len(batch), -1)]
+    return np.concatenate([of_labelled, batch]), known
 
 
 def _crossed(
-    probs: np.ndarray, spread: np.ndarray, labels: np.ndarray, units: np.ndarray, share: float
+    terms: np.ndarray,
+    labels: np.ndarray,
+    units: np.ndarray,
+    parts: np.ndarray,
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Return refined probabilities (n, K), by weights that were fitted on other units."""
-    parts, refined = unit_parts(units), np.empty_like(probs, dtype=float)
+    """Return probabilities (h, K) of terms (I, h, K) by weights fitted on the other parts."""
+    refined = np.empty(terms.shape[1:])
     for part in np.unique(parts):
         test = parts == part
-        fitted = _fit(probs[~test], spread[~test], labels[~test], units[~test], share)
-        refined[test] = fitted(probs[test], spread[test])
+        others = terms[:, ~test], labels[~test], units[~test]
+        refined[test] = _joined(fit(*others), terms[:, test])
     return refined
 
 
-def _fit(
-    probs: np.ndarray, spread: np.ndarray, labels: np.ndarray, units: np.ndarray, share: float
-) -> Refinement:
-    """Fit the weights by penalised maximum likelihood, each unit counting once."""
-    terms, weight = _terms(probs, spread), unit_weights(units)
-    own, taken = fit_logit_weights(terms, labels, weight, _START, _START)
-    return Refinement(share, float(own), float(taken))
+def fit_weights(terms: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Return weights (3,) of opinions: by penalised likelihood, then as sure as labels bear out.
+
+    Parameters
+    ----------
+    terms : (3, h, K) float
+        Log-probabilities.
+    labels, units : (h,) int
+        None at all: the weights are those that are held before any image is seen.
+    """
+    if not len(labels):
+        return _START
+    weights = fit_logit_weights(terms, labels, unit_weights(units), _START, _START)
+    return weights * _fit_scale(np.tensordot(weights, terms, axes=1)[None], labels, units)
 
 
-def _terms(probs: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(np.stack([probs, spread]).astype(float), _LEAST_PROB))
+def _fit_scale(terms: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    if not len(labels):
+        return np.ones(1)
+    return np.array([1 / fit_temperature(terms[0], labels, unit_weights(units))])
+
+
+def _joined(weights: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    return np.exp(log_softmax(np.tensordot(weights, terms, axes=1)))

@@ -22,3 +22,16 @@ def unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray
     log_true = np.log(np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB))
     _, index = np.unique(units, return_inverse=True)
     return np.bincount(index, log_true) / np.bincount(index)
+
+
+def unit_brier_score(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Mean Brier score (U,) in [0, 2] within each unit, over all classes (Brier 1950).
+
+    Parameters
+    ----------
+    probs : (N, K) float, rows sum to 1
+    labels, units : (N,) int
+    """
+    score = ((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1)
+    _, index = np.unique(units, return_inverse=True)
+    return np.bincount(index, score) / np.bincount(index)

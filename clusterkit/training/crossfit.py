@@ -11,6 +11,7 @@ from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.splits import NOTHING_TO_HOLD_OUT, given_valid, make_folds, split_labelled
 from clusterkit.errors import DataError
+from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.scorer import Scorer
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.networks import Embeddings
@@ -34,6 +35,8 @@ class Learned:
     embeddings : Embeddings
         Of the labelled images.
     calibration : Calibration
+    fold_models : FoldModels or None
+        None: each fold has an encoder of its own, or the features are not of the classifier alone.
     decisions : dict
         Choices that held-out labels made (views, inputs, self-training), and the pool's size.
     history : list of dict
@@ -43,6 +46,7 @@ class Learned:
     scorer: Scorer
     embeddings: Embeddings
     calibration: Calibration
+    fold_models: FoldModels | None = None
     decisions: dict[str, Any] = field(default_factory=dict)
     history: list[Row] = field(default_factory=list)
 
@@ -138,7 +142,8 @@ def cross_fit(
         "self_training": record,
     }
     rows = [row for history in histories for row in history.rows]
-    return Learned(final.scorer, final.embeddings, fitted.calibration, decisions, rows)
+    models = _fold_models(fitted, folds, strategy)
+    return Learned(final.scorer, final.embeddings, fitted.calibration, models, decisions, rows)
 
 
 def _train_all(
@@ -158,12 +163,13 @@ def _train_all(
         splits.append(("all", everything, everything[:0]))
     reduction = strategy.shared_reduction()
     again = isinstance(strategy, RefitsClassifier) and config.train.self_training
-    kept, held_out, histories = [], [], []
+    kept, held_out, heads, histories = [], [], [], []
     for number, (name, train, test) in enumerate(splits):
         model = train_fold(strategy, train, test, data, reduction, History(name), config)
         histories.append(model.history)
         if number < n_folds:
             held_out.append(model.held_out(number, data, appearance))
+            heads.append(model.scorer.networks.classifier_head)
             # With thousands of features each is as large as all images: self-training needs them.
             if again and model.pool is not None:
                 kept.append(model if n_folds == 1 else model.only_measured())
@@ -171,4 +177,13 @@ def _train_all(
         if number + 1 < len(splits):
             # Before the next one is made, not after.
             del model
-    return CrossFit.measured(model, kept, held_out, data, config.engine), histories
+    return CrossFit.measured(model, kept, held_out, heads, data, config.engine), histories
+
+
+def _fold_models(fitted: CrossFit, folds: np.ndarray, strategy: Strategy) -> FoldModels | None:
+    """Return the classifiers of the folds, where they are told apart by their heads alone."""
+    single = folds.max() == 0
+    if not single and not isinstance(strategy, RefitsClassifier):
+        return None
+    heads = [] if single else fitted.heads
+    return FoldModels.of(heads, folds, fitted.calibration.rows, fitted.logits)

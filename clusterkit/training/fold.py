@@ -109,11 +109,17 @@ class CrossFit:
     folds : list of Fold
         Empty where they have been measured and nobody needs them again.
     calibration : Calibration
+    logits : (n, K) float
+        Of the held-out images, in the order of the calibration.
+    heads : list of Module
+        Classifiers of the folds; empty with one fold.
     """
 
     final: Fold
     folds: list[Fold]
     calibration: Calibration
+    logits: np.ndarray
+    heads: list[torch.nn.Module]
 
     @classmethod
     def measured(
@@ -121,13 +127,15 @@ class CrossFit:
         final: Fold,
         folds: list[Fold],
         held_out: list[HeldOut],
+        heads: list[torch.nn.Module],
         data: Labelled,
         engine: EngineConfig,
     ) -> "CrossFit":
-        """Calibrate on what each fold has held out."""
+        """Calibrate on what each fold, with its classifier of `heads`, has held out."""
         joined = HeldOut.joined(held_out)
         calibration = calibrate(joined, data.prior, engine.gate_mass, engine.gate_max)
-        return cls(final, folds, replace(calibration, within_groups=data.within_groups))
+        calibration = replace(calibration, within_groups=data.within_groups)
+        return cls(final, folds, calibration, joined.scores.logits, heads)
 
     @classmethod
     def calibrated(
@@ -140,7 +148,8 @@ class CrossFit:
     ) -> "CrossFit":
         """Calibrate on the test images of all folds."""
         parts = [fold.held_out(number, data, appearance) for number, fold in enumerate(folds)]
-        return cls.measured(final, folds, parts, data, engine)
+        heads = [fold.scorer.networks.classifier_head for fold in folds]
+        return cls.measured(final, folds, parts, heads, data, engine)
 
 
 def train_fold(

@@ -18,6 +18,7 @@ from clusterkit.data.splits import units_of
 from clusterkit.data.written_names import relative_folder
 from clusterkit.encoders.backbone import Backbone
 from clusterkit.formats.run_info import FORMAT, DataSummary, RunInfo, TrainingDecisions
+from clusterkit.inference.fold_models import PART
 from clusterkit.methods.novelty import NoveltyModel
 from clusterkit.reviewing import Applied
 
@@ -49,6 +50,9 @@ def gallery_tensors(
         "projection": scorer.reduction.projection,
     }
     tensors |= {f"novelty.{name}": values for name, values in novelty.to_tensors().items()}
+    if learned.fold_models is not None:
+        of_folds = learned.fold_models.to_tensors()
+        tensors |= {f"{PART}.{name}": values for name, values in of_folds.items()}
     if scorer.neighbours is not None:
         for name, values in vars(scorer.neighbours).items():
             tensors[f"neighbours.{name}"] = torch.from_numpy(values)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ import pytest
 
 from clusterkit import Run, assign
 from clusterkit.config import Config, override
+from clusterkit.errors import RunError
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.transduce import transduce
 from clusterkit.methods.calibration import Calibration
 
@@ -24,6 +27,9 @@ def neighbourly(run):
     rng = np.random.default_rng(0)
     said = np.where(rng.random(len(labels)) < 0.7, labels, rng.integers(0, k, len(labels)))
     held["probs"] = (0.7 * np.eye(k)[said] + 0.3 / k).tolist()
+    of_folds = found.gallery["folds.logits"]
+    rows = np.asarray(held["rows"])
+    of_folds[rows] = of_folds.new_tensor(np.log(held["probs"]))
     # Each is a unit: a test of what neighbours do, not of patients.
     held["units"] = list(range(len(labels)))
     features = found.gallery["features"]
@@ -42,11 +48,15 @@ def evidence_of(run, n, seed=1, **changes):
     k, axes = len(run.classes), run.gallery["projection"].shape[1]
     labels = rng.integers(0, k, n)
     said = np.where(rng.random(n) < 0.7, labels, rng.integers(0, k, n))
+    probs = (0.7 * np.eye(k)[said] + 0.3 / k).astype(np.float32)
+    folds = len(run.gallery["folds.bias"])
     arrays = {
         "ids": np.array([f"{i:016x}" for i in range(n)], dtype=object),
         "errors": np.array([""] * n, dtype=object),
         "near": np.full(n, -1),
-        "probs": (0.7 * np.eye(k)[said] + 0.3 / k).astype(np.float32),
+        "probs": probs,
+        "classifier": probs,
+        "of_folds": np.repeat(probs[:, None], folds, axis=1).astype(np.float16),
         "reduced": (np.eye(axes)[labels] * 10 + rng.normal(0, 1, (n, axes))).astype(np.float32),
     }
     return Evidence(arrays | changes), labels
@@ -84,10 +94,10 @@ def test_known_images_take_no_part(neighbourly):
     found = transduce(neighbourly, Config(), evidence, groups)
     assert (found.record.images, found.record.apart) == (n - 4, 4)
     # Whatever the four are said to be, nobody else's label hangs on it.
-    arrays = {name: part[name] for name in ("probs", "reduced")
-              for _, part in evidence.parts("probs", "reduced")}  # fmt: skip
-    arrays["probs"] = arrays["probs"].copy()
-    arrays["probs"][:4] = np.eye(len(neighbourly.classes))[0]
+    names = ("probs", "reduced", "classifier", "of_folds")
+    arrays = {name: part[name].copy() for name in names for _, part in evidence.parts(*names)}
+    for name in ("probs", "classifier", "of_folds"):
+        arrays[name][:4] = np.eye(len(neighbourly.classes))[0]
     other, _ = evidence_of(neighbourly, n, **changed, **arrays)
     again = transduce(neighbourly, Config(), other, groups)
     np.testing.assert_array_equal(probs_of(found)[4:], probs_of(again)[4:])
@@ -112,6 +122,43 @@ def test_images_that_are_all_copies_or_not_numbers(neighbourly):
     found = transduce(neighbourly, Config(), evidence, np.array([""] * 30))
     assert found.record.images in (0, None)
     assert probs_of(found).shape == (30, k)
+
+
+def test_one_image_keeps_its_label(neighbourly):
+    evidence, _ = evidence_of(neighbourly, 1)
+    found = transduce(neighbourly, Config(), evidence, np.array([""]))
+    assert found.evidence is evidence
+    assert "no two images" in found.record.why
+
+
+def test_a_run_without_classifiers_of_its_folds_says_so(neighbourly):
+    old = replace(neighbourly, gallery={
+        name: values for name, values in neighbourly.gallery.items() if "folds." not in name
+    })  # fmt: skip
+    evidence, _ = evidence_of(neighbourly, 20)
+    found = transduce(old, Config(), evidence, np.array([""] * 20))
+    assert (found.record.used, found.evidence) == (False, evidence)
+    assert "older version" in found.record.why
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "number", "logits"])
+def test_a_run_whose_classifiers_of_folds_do_not_fit_is_damaged(neighbourly, name):
+    bad = dict(neighbourly.gallery)
+    bad[f"folds.{name}"] = bad[f"folds.{name}"][:-1]
+    evidence, _ = evidence_of(neighbourly, 20)
+    with pytest.raises(RunError, match="fit it again"):
+        transduce(replace(neighbourly, gallery=bad), Config(), evidence, np.array([""] * 20))
+
+
+def test_classifiers_of_folds_say_what_held_out_images_were_told(run):
+    """What the journal keeps of an image is what its fold's model said of a held-out one."""
+    models = FoldModels.stored_in(run)
+    fusion = Calibration.from_dict(run.calibration).fusion
+    rows = np.asarray(run.calibration["held_out"]["rows"])
+    said = models.probs(run.gallery["features"][rows], fusion)
+    assert said.shape == (len(rows), 3, len(run.classes))
+    own = said[np.arange(len(rows)), models.number[rows]]
+    np.testing.assert_allclose(own, fusion.classifier_probs(models.logits[rows]), atol=2e-3)
 
 
 def test_off_and_within_groups_change_nothing(neighbourly):
