@@ -45,6 +45,10 @@ class Lapse:
 
     rate: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"lapse {self.rate} is no rate")
+
     @classmethod
     def fitted(cls, probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> "Lapse":
         """Fit the rate to held-out images: the mean of its posterior, each unit counting once.
