@@ -23,7 +23,7 @@ from benchmarks.protocol import SETS, Features, data_folder, draw, refined_rest,
 from clusterkit import read_manifest
 from clusterkit.config import Config, override
 from clusterkit.data.splits import units_of
-from clusterkit.methods.calibration import calibration_error
+from clusterkit.methods.calibration_error import calibration_error
 from clusterkit.methods.prediction_sets import class_set_thresholds, label_sets
 from clusterkit.methods.risk_control import units_needed
 

@@ -24,6 +24,7 @@ from clusterkit.inference.transduce import labelled_nodes
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fusion import Scores
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
+from clusterkit.methods.lapse import Lapse
 from clusterkit.methods.transduction import refine
 from clusterkit.models.networks import Embeddings, Networks, embed_all
 from clusterkit.progress import silent
@@ -161,17 +162,19 @@ def refined_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, 
             calibration.prior,
         )
         n, used = len(calibration.labels), found is not None
-        calibration, probs = replace(calibration, probs=both[:n]), both[n:]
+        lapse = Lapse.fitted(both[:n], calibration.labels, calibration.units)
+        calibration, probs = replace(calibration, probs=both[:n], lapse=lapse), both[n:]
+    probs = calibration.lapse(probs)
     prior = estimate_prior(probs, calibration.prior, calibration.n_units)
     shifted = apply_prior(probs, calibration.prior, prior)
-    return shifted, calibration.with_prior(prior), used
+    return shifted, calibration.lapsed().with_prior(prior), used
 
 
 def score_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:
     """Return probabilities (N, K) of a batch as `assign` gives them, and its calibration."""
     calibration, batch = learned.calibration, Embeddings(features, features)
     scores, _, gate = learned.scorer.compare(batch, calibration.fusion)
-    probs = calibration.fusion.probs(scores, gate)
+    probs = calibration.lapse(calibration.fusion.probs(scores, gate))
     prior = estimate_prior(probs, calibration.prior, calibration.n_units)
     shifted = apply_prior(probs, calibration.prior, prior)
-    return shifted, calibration.with_prior(prior), scores
+    return shifted, calibration.lapsed().with_prior(prior), scores

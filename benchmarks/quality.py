@@ -24,7 +24,7 @@ from benchmarks.peers import METHODS, oracle_coverage, predict
 from benchmarks.protocol import SETS, Features, data_folder, draw, weights_file
 from clusterkit import assign, fit, read_manifest
 from clusterkit.config import config_from_dict
-from clusterkit.methods.calibration import calibration_error
+from clusterkit.methods.calibration_error import calibration_error, top_bin_error
 
 ERROR = 0.05
 
@@ -77,6 +77,7 @@ def _figures(right: np.ndarray, confidence: np.ndarray) -> dict:
         "accuracy": float(right.mean()),
         "oracle_coverage": oracle_coverage(confidence, right, ERROR),
         "calibration_error": calibration_error(confidence, right),
+        "top_calibration_error": top_bin_error(confidence, right),
     }
 
 
@@ -154,8 +155,8 @@ def summarise(table: pd.DataFrame) -> dict:
         for method in cell.index[cell.index.str.startswith("clusterkit/")]:
             ours = cell.loc[method]
             kept = ["accuracy", "classifier", "nearest", "oracle_coverage", "coverage",
-                    "assigned_error", "calibration_error", "set_coverage", "gate_recall",
-                    "novel", "fit_s", "assign_s"]  # fmt: skip
+                    "assigned_error", "calibration_error", "top_calibration_error",
+                    "set_coverage", "gate_recall", "novel", "fit_s", "assign_s"]  # fmt: skip
             row[method] = ours[kept].to_dict()
             for kind in ("last", "all"):
                 error = 1 - row[f"best_{kind}_accuracy"]
@@ -171,9 +172,10 @@ def summarise(table: pd.DataFrame) -> dict:
             "worst_accuracy_gap_last": float(
                 min(c[method]["accuracy"] - c["best_last_accuracy"] for c in ours)
             ),
-            "mean_calibration_error": float(np.mean([c["calibration_error"] for c in enough]))
-            if enough
-            else None,
+            **{
+                f"mean_{name}": float(np.mean([c[name] for c in enough])) if enough else None
+                for name in ("calibration_error", "top_calibration_error")
+            },
         }
     return summary
 

@@ -26,7 +26,7 @@ from benchmarks.protocol import (
 )
 from clusterkit import read_manifest
 from clusterkit.config import Config
-from clusterkit.methods.calibration import calibration_error
+from clusterkit.methods.calibration_error import calibration_error, top_bin_error
 
 
 def main() -> None:
@@ -52,16 +52,16 @@ def measure(features: Features, k: int, seed: int, options: argparse.Namespace) 
     batch, truth = features.views[0, rest], features.labels[rest]
     plain, _, _ = score_rest(learned, batch)
     refined, _, used = refined_rest(learned, batch)
-    right = refined.argmax(axis=1) == truth
+    right, before = refined.argmax(axis=1) == truth, plain.argmax(axis=1) == truth
     return {
         "units": learned.calibration.n_units,
-        "without": float((plain.argmax(axis=1) != truth).mean()),
+        "without": float((~before).mean()),
         "with": float((~right).mean()),
         "used": used,
-        "calibration_error_without": calibration_error(
-            plain.max(axis=1), plain.argmax(axis=1) == truth
-        ),
+        "calibration_error_without": calibration_error(plain.max(axis=1), before),
         "calibration_error_with": calibration_error(refined.max(axis=1), right),
+        "top_calibration_error_without": top_bin_error(plain.max(axis=1), before),
+        "top_calibration_error_with": top_bin_error(refined.max(axis=1), right),
     }
 
 

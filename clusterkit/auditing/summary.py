@@ -46,7 +46,7 @@ def measure(run: Run, calibration: Calibration) -> dict[str, Any]:
         "classes": run.classes,
         "confusion": confusion.tolist(),
         "risk_coverage": {
-            "confidence": calibration.confidence[order].round(6).tolist(),
+            "confidence": calibration.lapsed().confidence[order].round(6).tolist(),
             "coverage": ((np.arange(n) + 1) / max(1, n)).round(6).tolist(),
             "error": (wrong / np.arange(1, n + 1)).round(6).tolist(),
         },
@@ -169,7 +169,8 @@ def _held_out(run: Run, batch: AuditBatch, metrics: dict[str, Any]) -> list[tupl
          f"average; {run.config.assign.confidence:.0%} is asked for"
          + (", for these groups only" if metrics["within_groups"] else "")),
         ("Calibration error", _points(metrics["expected_calibration_error"]),
-         "mean gap between how sure it was and how often it was right"),
+         "mean gap between how sure it was and how often it was right; among the surest fifteenth "
+         f"{_points(metrics['top_calibration_error'])}"),
     ]  # fmt: skip
 
 

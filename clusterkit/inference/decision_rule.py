@@ -13,6 +13,7 @@ from clusterkit.inference.evidence import Evidence
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_shift import apply_prior, estimate_prior_of
+from clusterkit.methods.lapse import Lapse
 from clusterkit.methods.novelty import novelty_p_values, untestable_classes
 from clusterkit.methods.prediction_sets import (
     class_set_thresholds,
@@ -32,7 +33,7 @@ class DecisionRule:
     run : Run
     config : Config
     calibration : Calibration
-        Under the batch's class proportions.
+        With lapses, under the batch's class proportions.
     prior : (K,) float
         Those proportions, as estimated; the labelled ones where `label_shift` is off.
     promises : list of Promise
@@ -41,6 +42,8 @@ class DecisionRule:
         Probability at which each class enters a label set.
     novelty_p : (N,) float
         Of the batch's rows, see `methods.novelty.novelty_p_values`: the proportions rest on them.
+    lapse : Lapse
+        Of the calibration, before proportions are changed.
     """
 
     run: Run
@@ -50,6 +53,7 @@ class DecisionRule:
     promises: list[Promise]
     set_thresholds: np.ndarray
     novelty_p: np.ndarray
+    lapse: Lapse
 
     @classmethod
     def of(
@@ -65,10 +69,11 @@ class DecisionRule:
         calibration : Calibration
             Its probabilities are made as those of the evidence are; see `transduce`.
         """
+        lapse, calibration = calibration.lapse, calibration.lapsed()
         novelty_p = _novelty_p(evidence, calibration)
         prior = calibration.prior
         if config.engine.label_shift:
-            prior = _estimated(evidence, novelty_p, calibration, config)
+            prior = _estimated(evidence, novelty_p, calibration, lapse, config)
         calibration = calibration.with_prior(prior)
         error, level = config.assign.max_error, config.assign.confidence
         promises: list[Promise] = []
@@ -79,7 +84,7 @@ class DecisionRule:
         entry = class_set_thresholds(
             calibration.true_prob, calibration.labels, len(run.classes), level
         )
-        return cls(run, config, calibration, prior, promises, entry, novelty_p)
+        return cls(run, config, calibration, prior, promises, entry, novelty_p, lapse)
 
     @property
     def max_error(self) -> float:
@@ -130,7 +135,8 @@ class DecisionRule:
 
     def probs(self, fused: np.ndarray) -> np.ndarray:
         """Turn fused probabilities (N, K) into those under the batch's class proportions."""
-        return apply_prior(fused.astype(float), self.calibration.prior, self.prior)
+        lapsed = self.lapse(fused.astype(float))
+        return apply_prior(lapsed, self.calibration.prior, self.prior)
 
     def label_set_record(self) -> LabelSetRecord:
         """Return how label sets were made, for `assignments.json`."""
@@ -170,7 +176,11 @@ def _novelty_p(evidence: Evidence, calibration: Calibration) -> np.ndarray:
 
 
 def _estimated(
-    evidence: Evidence, novelty_p: np.ndarray, calibration: Calibration, config: Config
+    evidence: Evidence,
+    novelty_p: np.ndarray,
+    calibration: Calibration,
+    lapse: Lapse,
+    config: Config,
 ) -> np.ndarray:
     """Estimate the class proportions of the images that are of known classes.
 
@@ -187,6 +197,6 @@ def _estimated(
 
     def parts() -> Iterator[np.ndarray]:
         for rows, part in evidence.parts("probs"):
-            yield part["probs"][counted[rows]].astype(float)
+            yield lapse(part["probs"][counted[rows]].astype(float))
 
     return estimate_prior_of(parts, calibration.prior, calibration.n_units)

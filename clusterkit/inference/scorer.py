@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from clusterkit.config import EngineConfig
+from clusterkit.errors import DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.gallery import Comparison, Gallery
 from clusterkit.methods.fusion import Fusion, Scores
@@ -41,11 +42,21 @@ class Reduction:
         """Find the axes of features (N, D), from a sample where there are many.
 
         See `shrunk_variance` for `chains`.
+
+        Raises
+        ------
+        DataError
+            All images have the same features.
         """
         from sklearn.decomposition import PCA
 
         rng = np.random.default_rng(seed)
         values = features.numpy()
+        if (values == values[0]).all():
+            raise DataError(
+                f"all {len(values)} images have the same features, by which no class can be told "
+                "from another; give images that differ, or other features"
+            )
         if len(values) > _REDUCED_FROM:
             values = values[rng.choice(len(values), _REDUCED_FROM, replace=False)]
         variance = torch.from_numpy(values.var(axis=0))

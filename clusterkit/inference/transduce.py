@@ -14,6 +14,7 @@ from clusterkit.inference.evidence import Evidence, Part
 from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.calibration import Calibration
+from clusterkit.methods.lapse import Lapse
 from clusterkit.methods.transduction import LabelledNodes, Refinement, refine
 
 # Images of a batch from which on their neighbours would take too long to find.
@@ -95,9 +96,9 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
         weights=refinement.weights.tolist(),
     )
     of_batch = _with_those_apart(evidence, apart, refined[h:], refinement)
-    return Transduced(
-        RefinedEvidence(evidence, of_batch), replace(calibration, probs=refined[:h]), record
-    )
+    lapse = Lapse.fitted(refined[:h], calibration.labels, calibration.units)
+    calibration = replace(calibration, probs=refined[:h], lapse=lapse)
+    return Transduced(RefinedEvidence(evidence, of_batch), calibration, record)
 
 
 def labelled_nodes(

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from clusterkit.errors import RunError
+from clusterkit.methods.calibration_error import calibration_error, top_bin_error
 from clusterkit.methods.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.methods.label_shift import apply_prior
+from clusterkit.methods.lapse import Lapse, crossed_lapse
 from clusterkit.methods.precision import Precision
 from clusterkit.methods.prediction_sets import crossed_coverage, unit_parts
 from clusterkit.methods.risk_control import (
@@ -18,9 +20,6 @@ from clusterkit.methods.risk_control import (
 )
 from clusterkit.methods.unit_likelihood import unit_log_likelihood, unit_weights
 from clusterkit.models.forward import BFLOAT16
-
-# Equal-mass bins of the expected calibration error.
-_BINS = 15
 
 # Held-out units from which on they choose the inputs of the fusion.
 _LEAST_UNITS = 10
@@ -88,7 +87,7 @@ class Calibration:
     prior : (K,) float
         Proportions of the classes among all labels.
     probs : (N, K) float
-        Of the held-out images, from fusions fitted on other units.
+        Of the held-out images, from fusions fitted on other units; without lapses.
     novelty : (N, S) float
         Novelty scores, see `methods.novelty`.
     labels, units, rows : (N,) int
@@ -100,6 +99,8 @@ class Calibration:
     within_groups : bool
         Models had learned from other images of the same groups (patients): what is measured is
         about these groups alone, and nothing is promised.
+    lapse : Lapse
+        Fitted to `probs`; see `lapsed`.
     """
 
     fusion: Fusion
@@ -114,6 +115,7 @@ class Calibration:
     gated: np.ndarray
     precision: Precision = field(default_factory=Precision)
     within_groups: bool = False
+    lapse: Lapse = field(default_factory=Lapse)
 
     @property
     def confidence(self) -> np.ndarray:
@@ -145,6 +147,13 @@ class Calibration:
         """Mean log-probability of the true class, each unit counting once."""
         return float(unit_log_likelihood(self.probs, self.labels, self.units).mean())
 
+    def lapsed(self) -> "Calibration":
+        """Return the record with lapses, as rows have them; before proportions are changed.
+
+        One rate for all, and the one that new images get: thresholds then lie where they lay.
+        """
+        return replace(self, probs=self.lapse(self.probs), lapse=Lapse())
+
     def with_prior(self, prior: np.ndarray) -> "Calibration":
         """Return the record under the class proportions `prior` (K,); see `apply_prior`."""
         return replace(self, probs=apply_prior(self.probs, self.prior, prior))
@@ -167,8 +176,14 @@ class Calibration:
     def metrics(self, level: float) -> dict[str, Any]:
         """Return measures on the held-out images as plain values; label sets at `level`.
 
-        The Brier score is that of the predicted class (Brier 1950).
+        The Brier score is that of the predicted class (Brier 1950). It and calibration errors are
+        measured with lapse rates that were fitted on other units.
         """
+        measured = self
+        if self.lapse.rate:
+            crossed = crossed_lapse(self.probs, self.labels, self.units)
+            measured = replace(self, probs=crossed)
+        confidence, correct = measured.confidence, self.correct
         coverage, size = crossed_coverage(self.probs, self.labels, self.units, level)
         return {
             "held_out_images": len(self.labels),
@@ -176,8 +191,9 @@ class Calibration:
             "within_groups": self.within_groups,
             "accuracy": float(self.correct.mean()),
             "gate_recall": float(self.gated.mean()),
-            "expected_calibration_error": calibration_error(self.confidence, self.correct),
-            "brier_score": float(np.mean((self.confidence - self.correct) ** 2)),
+            "expected_calibration_error": calibration_error(confidence, correct),
+            "top_calibration_error": top_bin_error(confidence, correct),
+            "brier_score": float(np.mean((confidence - correct) ** 2)),
             "label_set_coverage": coverage,
             "label_set_size": size,
             "log_likelihood": self.log_likelihood,
@@ -187,12 +203,13 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for `calibration.json`."""
-        plain = ("fusion", "chosen", "inputs", "precision", "within_groups")
+        plain = ("fusion", "chosen", "inputs", "precision", "within_groups", "lapse")
         arrays = {k: np.asarray(v).tolist() for k, v in vars(self).items() if k not in plain}
         chosen: dict[str, Any] = {"chosen": self.chosen, "inputs": self.inputs}
         if self.within_groups:
             chosen["within_groups"] = True
-        return {"fusion": self.fusion.to_dict(), **chosen, "held_out": arrays}
+        fitted = {"fusion": self.fusion.to_dict(), "lapse": self.lapse.rate}
+        return {**fitted, **chosen, "held_out": arrays}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
@@ -208,7 +225,9 @@ class Calibration:
             fusion = values["fusion"] | {"weights": tuple(values["fusion"]["weights"])}
             found |= {"chosen": values["chosen"], "inputs": values["inputs"]}
             found["within_groups"] = bool(values.get("within_groups", False))
-            return cls(fusion=Fusion(**fusion), **found)
+            # Of runs of before, nothing lapses.
+            lapse = Lapse(float(values.get("lapse", 0.0)))
+            return cls(fusion=Fusion(**fusion), lapse=lapse, **found)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RunError(
                 f"the run's calibration.json is damaged ({error!r}); fit the run again"
@@ -272,6 +291,7 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
         rows=held_out.rows,
         gated=gate[rows, labels],
         precision=precision,
+        lapse=Lapse.fitted(probs, labels, held_out.units),
     )
 
 
@@ -288,25 +308,6 @@ def clearly_likelier(first: Calibration, second: Calibration) -> bool:
     fits = [unit_log_likelihood(c.probs[places], c.labels[places], units)
             for c, places in ((first, rows), (second, others))]  # fmt: skip
     return _is_sure(fits[0] - fits[1])
-
-
-def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Expected calibration error in [0, 1] over equal-mass bins.
-
-    Nguyen and O'Connor 2015 (arXiv 1508.05154).
-
-    Parameters
-    ----------
-    confidence : (N,) float in [0, 1]
-    correct : (N,) bool
-
-    >>> calibration_error(np.array([0.5, 0.5]), np.array([True, False]))
-    0.0
-    """
-    order = np.argsort(confidence, kind="stable")
-    bins = np.array_split(order, min(_BINS, max(1, len(order) // 2)))
-    gaps = [len(b) * abs(confidence[b].mean() - correct[b].mean()) for b in bins if len(b)]
-    return float(sum(gaps) / max(1, len(order)))
 
 
 def _parts(held_out: HeldOut) -> np.ndarray:

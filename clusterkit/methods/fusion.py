@@ -16,6 +16,10 @@ _PRIOR_UNITS = 10.0
 # confidence may drop to that of a guess, but which class is likeliest must not become arbitrary.
 _LEAST_WEIGHT = 1e-2
 
+# Part of the classifier's probability that classes outside the gate keep. All of it makes what is
+# clear less sure than it is right; none at all makes it sure.
+_OUTSIDE = 0.5
+
 # No vote of a few neighbours is evidence beyond this.
 _LEAST_VOTE = 0.01
 
@@ -75,6 +79,10 @@ class Fusion:
         many pairs of same and other classes.
     gate_mass, gate_max
         See `gate_classes`.
+    outside : float in [0, 1]
+        Part of the classifier's probability that a class outside the gate keeps: the gate is an
+        opinion, not knowledge. 0 in runs of before; there an image with one class in its gate was
+        of it for sure.
     """
 
     temperature: float
@@ -83,6 +91,7 @@ class Fusion:
     offset: float
     gate_mass: float
     gate_max: int
+    outside: float = 0.0
 
     def classifier_probs(self, logits: np.ndarray) -> np.ndarray:
         """Temperature-scaled class probabilities (N, K) of logits (N, K)."""
@@ -93,9 +102,16 @@ class Fusion:
         return gate_classes(self.classifier_probs(logits), self.gate_mass, self.gate_max)
 
     def probs(self, scores: Scores, gate: np.ndarray) -> np.ndarray:
-        """Fused class probabilities (N, K); 0 outside the gate, rows sum to 1."""
+        """Fused class probabilities (N, K), rows sum to 1.
+
+        Outside the gate those of the classifier, times `outside`; the likeliest is inside.
+        """
         joined = np.tensordot(self.weights, _terms(scores, self.temperature), axes=1)
-        return np.exp(log_softmax(np.where(gate, joined, -np.inf)))
+        inside = np.exp(log_softmax(np.where(gate, joined, -np.inf)))
+        if not self.outside:
+            return inside
+        kept = np.where(gate, 0.0, self.outside * self.classifier_probs(scores.logits))
+        return (1 - kept.sum(axis=1, keepdims=True)) * inside + kept
 
     def similarity(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated similarities in [0, 1] of Siamese logits of any shape (Platt 1999)."""
@@ -148,8 +164,9 @@ def fit_fusion(
     classifier, similarity, neighbours = weights
     slope, offset = _fit_similarity(scores.pooled, labels, weight)
     return Fusion(
-        temperature, (classifier, similarity, neighbours), slope, offset, gate_mass, gate_max
-    )
+        temperature, (classifier, similarity, neighbours), slope, offset, gate_mass, gate_max,
+        _OUTSIDE,
+    )  # fmt: skip
 
 
 def fit_logit_weights(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from clusterkit.methods.calibration import HeldOut, calibrate
+from clusterkit.errors import RunError
+from clusterkit.methods.calibration import Calibration, HeldOut, calibrate
 from clusterkit.methods.fusion import Scores
+from clusterkit.methods.lapse import Lapse
 
 
 def scored(seed: int, n: int, signal: str) -> HeldOut:
@@ -92,3 +94,48 @@ def test_fusion_is_fitted_in_float32_and_the_promise_measured_as_assign_computes
     assert both.fusion == alone.fusion
     assert (both.chosen, both.inputs) == (alone.chosen, alone.inputs)
     assert 0 < np.abs(both.probs - alone.probs).max() < 0.5
+
+
+def test_lapses_change_no_label_no_order_and_no_threshold():
+    calibration = calibrate(scored(1, 200, "logits"), np.full(3, 1 / 3), 0.95, 3)
+    lapsed = calibration.lapsed()
+    assert 0 < calibration.lapse.rate < 0.05
+    np.testing.assert_array_equal(lapsed.predicted, calibration.predicted)
+    np.testing.assert_array_equal(np.argsort(lapsed.confidence), np.argsort(calibration.confidence))
+    first, second = (c.promise(0.3, 0.9) for c in (calibration, lapsed))
+    assert (first.accepted, first.errors) == (second.accepted, second.errors)
+    assert second.threshold == pytest.approx(calibration.lapse(np.array([[first.threshold]]))[0, 0],
+                                             abs=calibration.lapse.rate)  # fmt: skip
+    # Once is enough.
+    np.testing.assert_array_equal(lapsed.lapsed().probs, lapsed.probs)
+
+
+def test_runs_of_before_lapse_not():
+    calibration = calibrate(scored(2, 60, "logits"), np.full(3, 1 / 3), 0.95, 3)
+    values = calibration.to_dict()
+    again = Calibration.from_dict(values)
+    assert (again.lapse, again.fusion) == (calibration.lapse, calibration.fusion)
+    del values["lapse"], values["fusion"]["outside"]
+    old = Calibration.from_dict(values)
+    assert (old.lapse, old.fusion.outside) == (Lapse(0.0), 0.0)
+    np.testing.assert_array_equal(old.lapsed().probs, old.probs)
+    assert 0 <= old.metrics(0.9)["top_calibration_error"] <= 1
+    for damaged in (-0.1, 2, "much", float("nan")):
+        with pytest.raises(RunError, match=r"calibration\.json"):
+            Calibration.from_dict(values | {"lapse": damaged})
+
+
+def test_the_surest_are_no_surer_than_they_are_right():
+    """A classifier that is surer than it is right, and a gate with one class for most images."""
+    rng, k = np.random.default_rng(3), 4
+    gaps = []
+    for _ in range(5):
+        labels = rng.integers(0, k, 2000)
+        seen = np.where(rng.random(2000) < 0.06, rng.integers(0, k, 2000), labels)
+        logits = 9.0 * np.eye(k)[seen] + rng.normal(size=(2000, k))
+        scores = Scores(logits, rng.normal(size=(2000, k)), np.full((2000, k), np.nan))
+        rows = np.arange(2000)
+        held_out = HeldOut(rows, scores, np.zeros((2000, 2)), labels, rows, rows % 5)
+        gaps.append(calibrate(held_out, np.full(k, 1 / k), 0.95, 5).metrics(0.9))
+    assert np.mean([g["top_calibration_error"] for g in gaps]) < 0.04
+    assert np.mean([g["expected_calibration_error"] for g in gaps]) < 0.04

@@ -1,5 +1,7 @@
 """Fusion: probabilities from classifier, similarity and neighbours."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def test_fusion_uses_what_tells_and_ignores_noise():
 
 @settings(deadline=None)
 @given(st.integers(0, 1000))
-def test_fused_probabilities_stay_inside_the_gate(seed):
+def test_the_gate_is_an_opinion_and_the_likeliest_class_is_inside(seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, 60)
     logits, pooled = rng.normal(size=(60, 4)), rng.normal(size=(60, 4))
@@ -38,4 +40,10 @@ def test_fused_probabilities_stay_inside_the_gate(seed):
     gate = fusion.gate(logits)
     probs = fusion.probs(Scores(logits, np.where(gate, pooled, -np.inf), vote), gate)
     assert np.allclose(probs.sum(1), 1)
-    assert (probs[~gate] == 0).all()
+    out = ~gate
+    np.testing.assert_allclose(probs[out], 0.5 * fusion.classifier_probs(logits)[out])
+    assert gate[np.arange(60), probs.argmax(1)].all()
+    # Runs of before know of no opinion but the gate's.
+    before = replace(fusion, outside=0.0).probs(Scores(logits, pooled, vote), gate)
+    assert (before[out] == 0).all()
+    np.testing.assert_array_equal(before.argmax(1), probs.argmax(1))

@@ -55,7 +55,8 @@ def draw_plots(
     (out / "plots").mkdir(parents=True, exist_ok=True)
     # A threshold is one on confidence as this batch's proportions make it.
     shares = batch.shares(run.classes)
-    shifted = calibration if shares is None else calibration.with_prior(shares)
+    lapsed = calibration.lapsed()
+    shifted = lapsed if shares is None else lapsed.with_prior(shares)
     confidence, right = shifted.confidence, shifted.correct
     transduced = batch.record.transduction
     if transduced.used and len(transduced.confidence) == len(transduced.right):
