@@ -113,18 +113,9 @@ def refine(
     labels, units = labelled.labels[labelled.rows], labelled.units
     if own.shape[1] < 2 or not h or len(points) < n + 2:
         return None, own, 0.0
-    graph, counted = Graph(points), len(np.unique(units))
-
-    def opinions(fold: int) -> list[np.ndarray]:
-        probs, known = _seen_by(fold, labelled, of_batch(fold))
-        return list(graph.opinions(probs, known, prior, counted))
-
-    told = np.empty((2, h, own.shape[1]))
+    asked = _Asked(Graph(points), labelled, of_batch, prior)
+    terms = log_probs(own[:h], *asked.of_held_out())
     folds = labelled.folds[labelled.rows]
-    for fold in np.unique(folds):
-        places = np.flatnonzero(folds == fold)
-        told[:, places] = [said[labelled.rows[places]] for said in opinions(fold)]
-    terms = log_probs(own[:h], *told)
     parts = folds if len(np.unique(folds)) > 1 else unit_parts(units)
     refined = _crossed(terms, labels, units, parts, fit_weights)
     rescaled = _crossed(terms[:1], labels, units, parts, _fit_scale)
@@ -133,8 +124,33 @@ def refine(
     if gain <= 0:
         return None, own, gain
     found = Refinement(*fit_weights(terms, labels, units).tolist())
-    said = [opinion[n:] for opinion in opinions(-1)]
+    said = (opinion[n:] for opinion in asked.opinions(-1))
     return found, np.concatenate([refined, found(own[h:], *said)]), gain
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a student and the neighbours say, asked by the classifier of each fold."""
+
+    graph: Graph
+    labelled: LabelledNodes
+    of_batch: Callable[[int], np.ndarray]
+    prior: np.ndarray
+
+    def opinions(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return opinions (n + M, K) on all nodes, as a fold's model knows them; -1: of all."""
+        probs, known = _seen_by(fold, self.labelled, self.of_batch(fold))
+        units = len(np.unique(self.labelled.units))
+        return self.graph.opinions(probs, known, self.prior, units)
+
+    def of_held_out(self) -> np.ndarray:
+        """Return opinions (2, h, K) on the measured images, each as its own fold's model has it."""
+        rows = self.labelled.rows
+        folds, told = self.labelled.folds[rows], np.empty((2, len(rows), len(self.prior)))
+        for fold in np.unique(folds):
+            places = np.flatnonzero(folds == fold)
+            told[:, places] = [said[rows[places]] for said in self.opinions(fold)]
+        return told
 
 
 def _seen_by(
