@@ -80,9 +80,9 @@ def transduction_remarks(record: TransductionRecord) -> list[str]:
     """Return a sentence on labels that rest on the other images of the batch; none: none do."""
     if not record.used:
         return []
-    return [f"{record.images:,} images of this batch helped to label each other, as held-out "
-            "labels gained by it: in another batch an image may get another label. With "
-            "assign.transduction = 'off' none depends on the others."]  # fmt: skip
+    return [f"{record.images:,} images of this batch helped to label each other ({record.why}): in "
+            "another batch an image may get another label. With assign.transduction = 'off' none "
+            "depends on the others."]  # fmt: skip
 
 
 def _sets_text(rule: DecisionRule, sets: LabelSetRecord) -> str:

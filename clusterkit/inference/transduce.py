@@ -80,17 +80,16 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
         return Transduced(evidence, calibration, TransductionRecord(used=False, why=why))
     batch = _Batch(run, evidence, apart, calibration)
     labelled = labelled_nodes(calibration, models, run.labels)
-    refinement, refined, gain = refine(
-        batch.points(), labelled, batch.of_fold, batch.own(), calibration.prior
-    )
+    found = refine(batch.points(), labelled, batch.of_fold, batch.own(), calibration.prior)
+    refinement, refined, verdict = found
     if refinement is None:
-        record = TransductionRecord(used=False, why="held-out labels did not gain by it", gain=gain)
+        record = TransductionRecord(used=False, why=verdict.why, gain=verdict.gain)
         return Transduced(evidence, calibration, record)
     h = len(calibration.labels)
     record = TransductionRecord(
         used=True,
-        why="held-out labels gained by it",
-        gain=gain,
+        why=verdict.why,
+        gain=verdict.gain,
         images=len(refined) - h,
         apart=int(apart.sum()),
         weights=refinement.weights.tolist(),

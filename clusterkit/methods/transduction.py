@@ -10,11 +10,13 @@ own classifier, and its held-out images take part as if unlabelled (arXiv 2506.1
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from clusterkit.methods.batch_graph import Graph, log_probs
 from clusterkit.methods.fusion import fit_logit_weights, fit_temperature, log_softmax
+from clusterkit.methods.held_out_verdict import HeldOutVerdict, verdict
 from clusterkit.methods.prediction_sets import unit_parts
 from clusterkit.methods.unit_likelihood import unit_brier_score, unit_weights
 
@@ -48,6 +50,25 @@ class Refinement:
         return _joined(self.weights, log_probs(probs, student, spread))
 
 
+class Refined(NamedTuple):
+    """What `refine` found.
+
+    Attributes
+    ----------
+    refinement : Refinement or None
+        None: held-out labels speak against one.
+    probs : (h + M, K) float
+        Of measured images by weights that were fitted on other units, then of the batch; as they
+        were where there is no refinement.
+    verdict : HeldOutVerdict
+        Of the Brier score in [0, 2].
+    """
+
+    refinement: Refinement | None
+    probs: np.ndarray
+    verdict: HeldOutVerdict
+
+
 @dataclass(frozen=True)
 class LabelledNodes:
     """n labelled images among the nodes of the graph, h of them measured.
@@ -78,14 +99,15 @@ def refine(
     of_batch: Callable[[int], np.ndarray],
     own: np.ndarray,
     prior: np.ndarray,
-) -> tuple[Refinement | None, np.ndarray, float]:
+) -> Refined:
     """Let labelled images and a batch refine each other's probabilities, if held-out labels gain.
 
     They gain if the Brier score of held-out images, each unit counting once, is lower with the
     refinement: than that of their probabilities as they are, and than with a temperature fitted to
     these alone (which makes them more or less sure, and is no news of the batch). The weights were
     fitted on other units, and the opinions formed without their labels. This score has bounds: one
-    image that was called wrong for sure does not decide, as it would by likelihood.
+    image that was called wrong for sure does not decide, as it would by likelihood. Few units are
+    judged as `verdict` says.
 
     Parameters
     ----------
@@ -99,33 +121,24 @@ def refine(
         Probabilities of the measured images, by models that had not seen them, and of the batch.
     prior : (K,) float
         Class shares that all these are under.
-
-    Returns
-    -------
-    refinement : Refinement or None
-        None: held-out labels do not gain.
-    refined : (h + M, K) float
-        Of measured images by weights that were fitted on other units; `own` with None.
-    gain : float
-        Of the Brier score in [0, 2], as measured.
     """
     h, n = len(labelled.rows), len(labelled.labels)
     labels, units = labelled.labels[labelled.rows], labelled.units
     if own.shape[1] < 2 or not h or len(points) < n + 2:
-        return None, own, 0.0
+        return Refined(None, own, HeldOutVerdict(False, "there is nothing to measure by", 0.0))
     asked = _Asked(Graph(points), labelled, of_batch, prior)
     terms = log_probs(own[:h], *asked.of_held_out())
     folds = labelled.folds[labelled.rows]
     parts = folds if len(np.unique(folds)) > 1 else unit_parts(units)
     refined = _crossed(terms, labels, units, parts, fit_weights)
     rescaled = _crossed(terms[:1], labels, units, parts, _fit_scale)
-    scores = [unit_brier_score(p, labels, units).mean() for p in (refined, own[:h], rescaled)]
-    gain = float(min(scores[1:]) - scores[0])
-    if gain <= 0:
-        return None, own, gain
-    found = Refinement(*fit_weights(terms, labels, units).tolist())
+    scores = [unit_brier_score(p, labels, units) for p in (refined, own[:h], rescaled)]
+    found = verdict(min(scores[1:], key=np.mean) - scores[0])
+    if not found.taken:
+        return Refined(None, own, found)
+    fitted = Refinement(*fit_weights(terms, labels, units).tolist())
     said = (opinion[n:] for opinion in asked.opinions(-1))
-    return found, np.concatenate([refined, found(own[h:], *said)]), gain
+    return Refined(fitted, np.concatenate([refined, fitted(own[h:], *said)]), found)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from scipy.stats import t
 
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
 from clusterkit.inference.scorer import Scorer
 from clusterkit.methods.calibration import Calibration
+from clusterkit.methods.held_out_verdict import verdict
 from clusterkit.methods.label_shift import apply_prior, estimate_prior
 from clusterkit.methods.pseudo_labels import choose_balanced
 from clusterkit.methods.unit_likelihood import unit_brier_score
@@ -19,9 +19,6 @@ Record = dict[str, int | str]
 
 # Fitting takes more than twice as long for twice as many.
 _MOST = 2000
-
-# Held-out units from which on their mean decides.
-_FEW_UNITS = 10
 
 
 def self_train(
@@ -70,11 +67,10 @@ def self_train(
     if not joined:
         return fitted, {"rounds": 0, "why": "there are too few unlabelled images", "joined": 0}
     better = CrossFit.calibrated(folds[-1], folds[:-1], data, appearance, config.engine)
-    if not _gains(better.calibration, fitted.calibration):
-        return fitted, {"rounds": 0, "why": "held-out labels did not gain by it", "joined": 0}
-    few = better.calibration.n_units < _FEW_UNITS
-    why = "held-out labels did not clearly lose by it" if few else "held-out labels gained"
-    return better, {"rounds": rounds, "why": why, "joined": joined}
+    found = verdict(_gains(better.calibration, fitted.calibration))
+    if not found.taken:
+        return fitted, {"rounds": 0, "why": found.why, "joined": 0}
+    return better, {"rounds": rounds, "why": found.why, "joined": joined}
 
 
 def pseudo_labels(
@@ -119,19 +115,10 @@ def _taught(
     return fold.with_classifier(networks), len(rows)
 
 
-def _gains(better: Calibration, before: Calibration) -> bool:
-    """Whether held-out units have a lower Brier score, or are too few to tell.
+def _gains(better: Calibration, before: Calibration) -> np.ndarray:
+    """Return by how much the Brier score of each held-out unit is lower (U,).
 
-    The score is bounded, so that one image that is confidently wrong does not decide. Of fewer
-    than ten units luck decides more than the method: only a clear loss counts (one-sided t-test
-    at 5%; Student 1908), and a single unit says nothing.
+    It has bounds, so that one image that is confidently wrong does not decide.
     """
-    gain = -np.subtract(*(
-        unit_brier_score(c.probs, c.labels, c.units) for c in (better, before)
-    ))  # fmt: skip
-    n = len(gain)
-    if n >= _FEW_UNITS:
-        return bool(gain.mean() > 0)
-    if n < 2:
-        return True
-    return bool(gain.mean() >= -t.ppf(0.95, n - 1) * gain.std(ddof=1) / np.sqrt(n))
+    after, first = (unit_brier_score(c.probs, c.labels, c.units) for c in (better, before))
+    return first - after

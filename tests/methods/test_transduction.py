@@ -38,9 +38,9 @@ class Crowd:
 
 def test_images_of_one_kind_mend_each_others_labels():
     crowd = Crowd(0, 200, 400)
-    found, refined, gain = crowd.refine()
+    found, refined, said = crowd.refine()
     assert found is not None
-    assert gain > 0
+    assert said.gain > 0
     truth = crowd.labels[200:]
     before = (crowd.own[200:].argmax(axis=1) != truth).mean()
     assert (refined[200:].argmax(axis=1) != truth).mean() < before / 4

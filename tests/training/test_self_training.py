@@ -84,7 +84,7 @@ def test_held_out_labels_gain_and_the_record_says_so(backbone):
     alone, _ = fit_blobs(backbone, 0.1, train__self_training=0)
     joined, _ = fit_blobs(backbone, 0.1)
     record = joined.decisions["self_training"]
-    assert record == {"rounds": 4, "why": "held-out labels gained", "joined": 160}
+    assert record == {"rounds": 4, "why": "held-out labels gained by it", "joined": 160}
     assert joined.calibration.log_likelihood > alone.calibration.log_likelihood
     assert alone.decisions["self_training"]["rounds"] == 0
 
