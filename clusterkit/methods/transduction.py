@@ -56,7 +56,7 @@ class Refined(NamedTuple):
     Attributes
     ----------
     refinement : Refinement or None
-        None: held-out labels speak against one.
+        None: held-out labels do not gain by one.
     probs : (h + M, K) float
         Of measured images by weights that were fitted on other units, then of the batch; as they
         were where there is no refinement.
@@ -106,8 +106,7 @@ def refine(
     refinement: than that of their probabilities as they are, and than with a temperature fitted to
     these alone (which makes them more or less sure, and is no news of the batch). The weights were
     fitted on other units, and the opinions formed without their labels. This score has bounds: one
-    image that was called wrong for sure does not decide, as it would by likelihood. Few units are
-    judged as `verdict` says.
+    image that was called wrong for sure does not decide, as it would by likelihood.
 
     Parameters
     ----------
