@@ -4,10 +4,9 @@ For each set and redraw (`benchmarks.protocol`, seeds from 1000): learn from k l
 class with the rest as the unlabelled pool, choose the threshold for each promised error E as
 `assign` does (images of the rest help each other where held-out labels gain by it), and look at
 the true error of what it would assign. A violation is a redraw whose true error is above E; at
-confidence C there may be one in 1 / (1 − C) redraws. The error is the
-promised one: the mean over groups where there are groups. Self-training is off for time: it
-would choose its images by the same thresholds. Where a draw has too few groups to promise
-anything, nothing is learned, because nothing would be assigned.
+confidence C there may be one in 1 / (1 − C) redraws. The error is the promised one: the mean over
+groups where there are groups. Self-training is off for time. Where a draw has too few groups to
+promise anything, nothing is learned, because nothing would be assigned.
 
     CLUSTERKIT_DATA=… python -m benchmarks.promise --out promise.csv --redraws 200
 """

@@ -79,7 +79,8 @@ class FoldModels:
         folds, classes = len(stored.get("bias", ())), len(run.classes)
         wanted = {"weight": (folds, classes, depth if folds else 0), "bias": (folds, classes),
                   "number": (images,), "logits": (images, classes)}  # fmt: skip
-        if wanted != {name: tuple(values.shape) for name, values in stored.items()}:
+        fits = wanted == {name: tuple(values.shape) for name, values in stored.items()}
+        if not fits or not np.isin(stored["number"].numpy(), np.arange(-1, max(1, folds))).all():
             raise RunError(f"run {run.path} is damaged (gallery.safetensors: {PART}); fit it again")
         number, logits = stored["number"].numpy(), stored["logits"].numpy()
         return cls(stored["weight"], stored["bias"], number, logits)

@@ -13,15 +13,12 @@ from clusterkit.methods.fusion import Fusion, Scores
 from clusterkit.methods.k_center import choose_exemplars
 from clusterkit.methods.label_propagation import Neighbourhood
 from clusterkit.models.networks import Embeddings, Networks
-from clusterkit.models.scaling import shrunk_variance
+from clusterkit.models.scaling import distance_scale
 from clusterkit.models.siamese import FactoredSiamese
 
 # Reduced dimensions for neighbours and clusters, and images that they are found from.
 _REDUCED = 64
 _REDUCED_FROM = 2000
-
-# See `shrunk_variance`. Distances add up all channels, where a regression can leave some out.
-_SHRINKAGE = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Reduction:
             values = values[rng.choice(len(values), _REDUCED_FROM, replace=False)]
         variance = torch.from_numpy(values.var(axis=0))
         centre = values.mean(axis=0)
-        scale = shrunk_variance(variance, chains, _SHRINKAGE).sqrt().numpy() + 1e-3
+        scale = distance_scale(variance, chains)
         count = min(_REDUCED, *values.shape)
         fitted = PCA(count, svd_solver="randomized", random_state=seed)
         axes = fitted.fit((values - centre) / scale).components_.T / scale[:, None]

@@ -74,8 +74,9 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
         "" where there is none.
     """
     calibration, models = Calibration.from_dict(run.calibration), FoldModels.stored_in(run)
-    apart = _apart(run, evidence, groups)
-    why = _why_not(config, calibration, models, len(apart) - int(apart.sum()))
+    why = _why_never(config, calibration, models)
+    apart = np.ones(0, dtype=bool) if why else _apart(run, evidence, groups)
+    why = why or _why_not_here(len(apart) - int(apart.sum()))
     if why or models is None:
         return Transduced(evidence, calibration, TransductionRecord(used=False, why=why))
     batch = _Batch(run, evidence, apart, calibration)
@@ -146,16 +147,19 @@ class _Batch:
         return np.concatenate(parts)
 
 
-def _why_not(
-    config: Config, calibration: Calibration, models: FoldModels | None, images: int
-) -> str:
-    """Return why nothing is tried; "": it is."""
+def _why_never(config: Config, calibration: Calibration, models: FoldModels | None) -> str:
+    """Return why nothing is tried with any batch; "": it is."""
     if config.assign.transduction == "off":
         return "off in the settings"
     if calibration.within_groups:
         return "no whole group was held out to measure by"
     if models is None:
         return "the run keeps no classifiers of its folds: fine-tuned in each, or an older version"
+    return ""
+
+
+def _why_not_here(images: int) -> str:
+    """Return why nothing is tried with so many images; "": it is."""
     if images < 2:
         return "there are no two images that could help each other"
     if images > _MOST:

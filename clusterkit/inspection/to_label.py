@@ -22,9 +22,6 @@ from clusterkit.progress import Progress
 TO_LABEL = "to_label.csv"
 TO_LABEL_COLUMNS = ["image", "frame", "image_id", "label", "group", "order"]
 
-# See `shrunk_variance`; as for the neighbours and clusters of a run.
-_SHRINKAGE = 0.5
-
 
 @dataclass(frozen=True)
 class ToLabel:
@@ -137,7 +134,7 @@ def _embedded(
     from clusterkit.models.expected_input import as_expected
     from clusterkit.models.forward import FLOAT32, batch_for_threads
     from clusterkit.models.networks import Networks, choose_device, embed
-    from clusterkit.models.scaling import shrunk_variance
+    from clusterkit.models.scaling import distance_scale
 
     device = choose_device(config.device)
     with torch.random.fork_rng(devices=[]):
@@ -158,7 +155,7 @@ def _embedded(
         raise DataError("--ask: none of the images can be read, so none can be named")
     features = np.concatenate(parts)
     variance = torch.from_numpy(features.var(axis=0))
-    scale = shrunk_variance(variance, backbone.encoder.chains, _SHRINKAGE).sqrt().numpy() + 1e-3
+    scale = distance_scale(variance, backbone.encoder.chains)
     return features, scale, places[np.concatenate(read)]
 
 

@@ -11,7 +11,7 @@ from clusterkit.methods.fusion import INPUTS, Fusion, Scores, fit_fusion
 from clusterkit.methods.label_shift import apply_prior
 from clusterkit.methods.lapse import Lapse, crossed_lapse
 from clusterkit.methods.precision import Precision
-from clusterkit.methods.prediction_sets import crossed_coverage, unit_parts
+from clusterkit.methods.prediction_sets import crossed_coverage, crossing_parts
 from clusterkit.methods.risk_control import (
     Promise,
     choose_class_thresholds,
@@ -251,7 +251,8 @@ def calibrate(held_out: HeldOut, prior: np.ndarray, gate_mass: float, gate_max: 
     gate_mass, gate_max
         See `gate_classes`.
     """
-    parts, weight = _parts(held_out), unit_weights(held_out.units)
+    parts = crossing_parts(held_out.folds, held_out.units)
+    weight = unit_weights(held_out.units)
     labels, rows = held_out.labels, np.arange(len(held_out.labels))
 
     def crossed(inputs: tuple[int, ...], scores: Scores) -> tuple[np.ndarray, np.ndarray]:
@@ -308,13 +309,6 @@ def clearly_likelier(first: Calibration, second: Calibration) -> bool:
     fits = [unit_log_likelihood(c.probs[places], c.labels[places], units)
             for c, places in ((first, rows), (second, others))]  # fmt: skip
     return _is_sure(fits[0] - fits[1])
-
-
-def _parts(held_out: HeldOut) -> np.ndarray:
-    """Numbers (N,) of the parts that a fusion is cross-fitted over; units stay whole."""
-    if len(np.unique(held_out.folds)) > 1:
-        return held_out.folds
-    return unit_parts(held_out.units)
 
 
 def _choose(fit: dict[str, np.ndarray]) -> str:

@@ -5,6 +5,8 @@ from collections import Counter
 
 import numpy as np
 
+from clusterkit.methods.label_propagation import unit_length
+
 # So many directions, all of one length, tell images apart; more of them are mostly noise.
 _DIRECTIONS = 16
 _FITTED_ON = 5000
@@ -44,9 +46,7 @@ def whitened_directions(features: np.ndarray, scale: np.ndarray, seed: int) -> n
     # A direction that all images share is rounding alone.
     real = fitted.explained_variance_ > 1e-6 * fitted.explained_variance_[0]
     axes = fitted.components_[real] / np.sqrt(fitted.explained_variance_[real])[:, None]
-    points = (scaled - centre) @ axes.T
-    length = np.linalg.norm(points, axis=1, keepdims=True)
-    return (points / np.maximum(length, 1e-12)).astype(np.float32)
+    return unit_length((scaled - centre) @ axes.T)
 
 
 def choose_first(

@@ -133,6 +133,11 @@ def crossed_coverage(
     return float(sets[rows, labels].mean()), float(sets.sum(axis=1).mean())
 
 
+def crossing_parts(folds: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Part numbers (N,) that weights are cross-fitted over: the folds, or with one `unit_parts`."""
+    return folds if len(np.unique(folds)) > 1 else unit_parts(units)
+
+
 def unit_parts(units: np.ndarray) -> np.ndarray:
     """Part numbers (N,) in [0, 5): units dealt into five parts, each whole."""
     return np.unique(units, return_inverse=True)[1] % _PARTS

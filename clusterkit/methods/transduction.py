@@ -17,7 +17,7 @@ import numpy as np
 from clusterkit.methods.batch_graph import Graph, log_probs
 from clusterkit.methods.fusion import fit_logit_weights, fit_temperature, log_softmax
 from clusterkit.methods.held_out_verdict import HeldOutVerdict, verdict
-from clusterkit.methods.prediction_sets import unit_parts
+from clusterkit.methods.prediction_sets import crossing_parts
 from clusterkit.methods.unit_likelihood import unit_brier_score, unit_weights
 
 # Weights of an image's own probabilities, the student's and the spread ones, before any held-out
@@ -127,8 +127,7 @@ def refine(
         return Refined(None, own, HeldOutVerdict(False, "there is nothing to measure by", 0.0))
     asked = _Asked(Graph(points), labelled, of_batch, prior)
     terms = log_probs(own[:h], *asked.of_held_out())
-    folds = labelled.folds[labelled.rows]
-    parts = folds if len(np.unique(folds)) > 1 else unit_parts(units)
+    parts = crossing_parts(labelled.folds[labelled.rows], units)
     refined = _crossed(terms, labels, units, parts, fit_weights)
     rescaled = _crossed(terms[:1], labels, units, parts, _fit_scale)
     scores = [unit_brier_score(p, labels, units) for p in (refined, own[:h], rescaled)]

@@ -20,8 +20,7 @@ def unit_log_likelihood(probs: np.ndarray, labels: np.ndarray, units: np.ndarray
     labels, units : (N,) int
     """
     log_true = np.log(np.maximum(probs[np.arange(len(labels)), labels], _LEAST_PROB))
-    _, index = np.unique(units, return_inverse=True)
-    return np.bincount(index, log_true) / np.bincount(index)
+    return _unit_means(log_true, units)
 
 
 def unit_brier_score(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
@@ -33,5 +32,9 @@ def unit_brier_score(probs: np.ndarray, labels: np.ndarray, units: np.ndarray) -
     labels, units : (N,) int
     """
     score = ((probs - np.eye(probs.shape[1])[labels]) ** 2).sum(axis=1)
+    return _unit_means(score, units)
+
+
+def _unit_means(values: np.ndarray, units: np.ndarray) -> np.ndarray:
     _, index = np.unique(units, return_inverse=True)
-    return np.bincount(index, score) / np.bincount(index)
+    return np.bincount(index, values) / np.bincount(index)

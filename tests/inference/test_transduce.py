@@ -150,6 +150,16 @@ def test_a_run_whose_classifiers_of_folds_do_not_fit_is_damaged(neighbourly, nam
         transduce(replace(neighbourly, gallery=bad), Config(), evidence, np.array([""] * 20))
 
 
+@pytest.mark.parametrize("number", [-2, 3])
+def test_a_fold_that_is_not_there_is_damage(neighbourly, number):
+    numbers = neighbourly.gallery["folds.number"].clone()
+    numbers[0] = number
+    bad = neighbourly.gallery | {"folds.number": numbers}
+    evidence, _ = evidence_of(neighbourly, 20)
+    with pytest.raises(RunError, match="fit it again"):
+        transduce(replace(neighbourly, gallery=bad), Config(), evidence, np.array([""] * 20))
+
+
 def test_classifiers_of_folds_say_what_held_out_images_were_told(run):
     """What the journal keeps of an image is what its fold's model said of a held-out one."""
     models = FoldModels.stored_in(run)
