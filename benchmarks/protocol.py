@@ -164,17 +164,18 @@ def refined_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, 
         n, used = len(calibration.labels), found is not None
         lapse = Lapse.fitted(both[:n], calibration.labels, calibration.units)
         calibration, probs = replace(calibration, probs=both[:n], lapse=lapse), both[n:]
-    probs = calibration.lapse(probs)
-    prior = estimate_prior(probs, calibration.prior, calibration.n_units)
-    shifted = apply_prior(probs, calibration.prior, prior)
-    return shifted, calibration.lapsed().with_prior(prior), used
+    return *_shifted(probs, calibration), used
 
 
 def score_rest(learned: Learned, features: torch.Tensor) -> tuple[np.ndarray, Calibration, Scores]:
     """Return probabilities (N, K) of a batch as `assign` gives them, and its calibration."""
     calibration, batch = learned.calibration, Embeddings(features, features)
     scores, _, gate = learned.scorer.compare(batch, calibration.fusion)
-    probs = calibration.lapse(calibration.fusion.probs(scores, gate))
+    return *_shifted(calibration.fusion.probs(scores, gate), calibration), scores
+
+
+def _shifted(probs: np.ndarray, calibration: Calibration) -> tuple[np.ndarray, Calibration]:
+    """Return what `assign` makes of the fused probabilities (N, K) of a whole batch."""
+    probs = calibration.lapse(probs)
     prior = estimate_prior(probs, calibration.prior, calibration.n_units)
-    shifted = apply_prior(probs, calibration.prior, prior)
-    return shifted, calibration.lapsed().with_prior(prior), scores
+    return apply_prior(probs, calibration.prior, prior), calibration.lapsed().with_prior(prior)
