@@ -27,6 +27,7 @@ from clusterkit.config import config_from_dict
 from clusterkit.methods.calibration_error import calibration_error, top_bin_error
 
 ERROR = 0.05
+CALIBRATION = ("calibration_error", "top_calibration_error", "calibration_noise")
 
 
 def main() -> None:
@@ -78,6 +79,7 @@ def _figures(right: np.ndarray, confidence: np.ndarray) -> dict:
         "oracle_coverage": oracle_coverage(confidence, right, ERROR),
         "calibration_error": calibration_error(confidence, right),
         "top_calibration_error": top_bin_error(confidence, right),
+        "calibration_noise": calibration_noise(confidence),
     }
 
 
@@ -138,6 +140,18 @@ def _clusterkit(
     }
 
 
+def calibration_noise(confidence: np.ndarray, draws: int = 100) -> float:
+    """Return the mean calibration error in [0, 1] of labels that are right as often as is said.
+
+    No score can be expected to have less on as many images (n,).
+    """
+    rng = np.random.default_rng(0)
+    return float(np.mean([
+        calibration_error(confidence, rng.random(len(confidence)) < confidence)
+        for _ in range(draws)
+    ]))  # fmt: skip
+
+
 def summarise(table: pd.DataFrame) -> dict:
     """Return the figures of issue 4 from the rows of `quality.csv`."""
     means = table.groupby(["set", "k", "method"]).mean(numeric_only=True)
@@ -155,8 +169,8 @@ def summarise(table: pd.DataFrame) -> dict:
         for method in cell.index[cell.index.str.startswith("clusterkit/")]:
             ours = cell.loc[method]
             kept = ["accuracy", "classifier", "nearest", "oracle_coverage", "coverage",
-                    "assigned_error", "calibration_error", "top_calibration_error",
-                    "set_coverage", "gate_recall", "novel", "fit_s", "assign_s"]  # fmt: skip
+                    "assigned_error", *CALIBRATION, "set_coverage",
+                    "gate_recall", "novel", "fit_s", "assign_s"]  # fmt: skip
             row[method] = ours[kept].to_dict()
             for kind in ("last", "all"):
                 error = 1 - row[f"best_{kind}_accuracy"]
@@ -174,7 +188,7 @@ def summarise(table: pd.DataFrame) -> dict:
             ),
             **{
                 f"mean_{name}": float(np.mean([c[name] for c in enough])) if enough else None
-                for name in ("calibration_error", "top_calibration_error")
+                for name in CALIBRATION
             },
         }
     return summary
