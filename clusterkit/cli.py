@@ -13,6 +13,7 @@ from clusterkit.commands.certify_command import certify
 from clusterkit.commands.demo_command import demo
 from clusterkit.commands.doctor_command import doctor
 from clusterkit.commands.embed_command import embed
+from clusterkit.commands.exit_codes import exit_code_of, line_of
 from clusterkit.commands.export_command import export
 from clusterkit.commands.fit_command import fit
 from clusterkit.commands.inspect_command import inspect
@@ -58,31 +59,17 @@ def run_command(arguments: list[str]) -> int:
         > 1
     )
     try:
-        cli(arguments, standalone_mode=False, prog_name="clusterkit")
-    except click.exceptions.Abort:
+        cli(arguments, standalone_mode=False, prog_name="clusterkit", obj=arguments)
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
         click.echo(RESUME, err=True)
-        return 130
-    except KeyboardInterrupt:
-        click.echo(RESUME, err=True)
-        return 130
+        return exit_code_of(error)
     except click.ClickException as error:
         error.show()
-        return error.exit_code
-    except ClusterkitError as error:
-        if detailed:
-            raise
-        click.echo("error: " + " ".join(str(error).split()), err=True)
-        return 1
+        return exit_code_of(error)
     except Exception as error:
         if detailed:
             raise
-        what = " ".join(_described(error).split())
-        click.echo(f"error: {what}; -v -v shows where", err=True)
-        return 1
+        where = "" if isinstance(error, ClusterkitError) else "; -v -v shows where"
+        click.echo(f"error: {line_of(error)}{where}", err=True)
+        return exit_code_of(error)
     return 0
-
-
-def _described(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"

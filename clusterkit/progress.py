@@ -50,14 +50,17 @@ class Bar:
     ----------
     shown : bool
         False: nothing is.
+    also : Progress
+        Is told the same.
     """
 
-    def __init__(self, shown: bool) -> None:
-        self.shown, self.stage = shown, ""
+    def __init__(self, shown: bool, also: Progress = silent) -> None:
+        self.shown, self.also, self.stage = shown, also, ""
         self.bar: tqdm[Any] | None = None
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Take note of it."""
+        self.also(stage, done, total)
         if not self.shown:
             return
         # A stage comes again for another fold: it has a speed of its own.

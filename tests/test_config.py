@@ -138,8 +138,8 @@ FUNCTIONS = {"fit": "fit", "assign": "assign", "audit": "audit", "embed": "embed
 
 # Of the terminal alone: what is printed, shown or exited with, and what is not in this version.
 ONLY_COMMAND = {
-    "config_file", "as_json", "quiet", "verbose", "help", "strict", "ask", "engine", "address",
-    "serve", "port", "data", "unlabeled",
+    "config_file", "as_json", "log_json", "quiet", "verbose", "help", "strict", "ask", "engine",
+    "address", "serve", "port", "data", "unlabeled",
 }  # fmt: skip
 # `audit --image` is `sheet`'s, `similar --outcomes` is `similar_groups`'.
 ELSEWHERE = {("audit", "image"), ("similar", "outcomes")}

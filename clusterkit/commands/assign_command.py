@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from clusterkit.formats.assignment_record import AssignmentRecord
 
+# Reasons of failed images that are printed.
+_REASONS = 5
+
 
 @click.command()
 @click.argument("unlabeled", type=click.Path(path_type=Path))
@@ -102,6 +105,7 @@ def assign(
         f"written    {result.path}: {record.images} images, "
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
+        *_failed_lines(record.failures),
         *(f"failed     {text}" for text in LeftOut.of_record(record.not_read).sentences()),
         *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
@@ -112,6 +116,14 @@ def assign(
     ])  # fmt: skip
     if strict and status["failed"]:
         raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _failed_lines(failures: dict[str, int]) -> list[str]:
+    """Return the most frequent reasons, a line each."""
+    most = list(failures.items())[:_REASONS]
+    lines = [f"failed     {n} x {reason}" for reason, n in most]
+    more = sum(failures.values()) - sum(n for _, n in most)
+    return lines + [f"failed     {more} x for other reasons: see the column reason"] * bool(more)
 
 
 def _next_command(run: Path, written: Path) -> str:

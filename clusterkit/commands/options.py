@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clusterkit.commands.event_log import EventLog
+from clusterkit.commands.exit_codes import exit_code_of, line_of
 from clusterkit.config import (
     Config,
     Setting,
@@ -20,7 +23,7 @@ from clusterkit.config import (
     read_toml,
     settings,
 )
-from clusterkit.progress import Bar
+from clusterkit.progress import Bar, Progress, silent
 
 if TYPE_CHECKING:
     from clusterkit.data.left_out import LeftOut
@@ -118,7 +121,7 @@ class CommonOptions:
         loaded = Run.load(run or find_run())
         keys = [] if self.named else laid_over_keys(self.values)
         # A file that lies in the folder is taken unasked: it is said which of its keys count.
-        if keys and logging.getLogger("clusterkit").isEnabledFor(logging.WARNING):
+        if keys and not _is_quiet():
             click.echo(f"note: {self.file}: laid over the run's settings: {', '.join(keys)}",
                        err=True)  # fmt: skip
         config = with_file(loaded.config, self.values, str(self.file))
@@ -139,6 +142,12 @@ def common(function: Command) -> Command:
     @config_option("--device", key="device", help="auto, cpu, cuda, cuda:N or mps")
     @click.option("--seed", type=int, help="Same seed and data: same result.")
     @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+    @click.option(
+        "--log-json",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Append what happens, one JSON object a line.",
+    )
     @click.option("-q", "--quiet", is_flag=True, help="Errors only, and with --json the summary.")
     @click.option("-v", "--verbose", count=True, help="Say more; twice: tracebacks.")
     @wraps(function)
@@ -147,19 +156,46 @@ def common(function: Command) -> Command:
         device: str | None,
         seed: int | None,
         as_json: bool,
+        log_json: Path | None,
         quiet: bool,
         verbose: int,
         **kwargs: Any,
     ) -> None:
         set_up(quiet, verbose)
-        bar = Bar(not quiet and sys.stderr.isatty())
-        options = CommonOptions.read(config_file, device, seed, bar, as_json)
-        try:
-            function(common=options, **kwargs)
-        finally:
-            bar.close()
+        with _logged(log_json) as progress:
+            bar = Bar(not quiet and sys.stderr.isatty(), progress)
+            options = CommonOptions.read(config_file, device, seed, bar, as_json)
+            try:
+                function(common=options, **kwargs)
+            finally:
+                bar.close()
 
     return wrapped  # fmt: skip
+
+
+@contextmanager
+def _logged(path: Path | None) -> Iterator[Progress]:
+    """Keep a log of the command while the block runs, where it is asked for."""
+    if path is None:
+        yield silent
+        return
+    context = click.get_current_context()
+    events = EventLog(path, context.info_name or "", context.obj or [])
+    logger = logging.getLogger("clusterkit")
+    # The file has all messages, whatever is said on the terminal.
+    for handler in logger.handlers:
+        handler.setLevel(logger.level)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(events)
+    try:
+        yield events.progress
+    except BaseException as error:
+        events.end(exit_code_of(error), line_of(error))
+        raise
+    else:
+        events.end(0)
+    finally:
+        logger.removeHandler(events)
 
 
 def run_option(function: Command) -> Command:
@@ -200,12 +236,18 @@ def left_out_lines(left_out: "LeftOut") -> list[str]:
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:
     """Print the summary of a command; under --quiet only where JSON is asked for by name."""
-    context = click.get_current_context(silent=True)
-    quiet = context is not None and context.params.get("quiet")
+    for handler in logging.getLogger("clusterkit").handlers:
+        if isinstance(handler, EventLog):
+            handler.say("summary", summary=summary)
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False))
-    elif not quiet:
+    elif not _is_quiet():
         click.echo("\n".join(lines))
+
+
+def _is_quiet() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("quiet"))
 
 
 def set_up(quiet: bool, verbose: int) -> None:

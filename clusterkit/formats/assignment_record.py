@@ -160,6 +160,8 @@ class AssignmentRecord(JsonRecord):
     images : int
     status : dict of str to int
         Images of each status.
+    failures : dict of str to int
+        Why images failed, and how many: the most frequent reason first.
     assigned_by_class : dict of str to int
     clusters, near_duplicates : int
     class_shares : ClassShares
@@ -208,6 +210,7 @@ class AssignmentRecord(JsonRecord):
 
     images: int | None = None
     status: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
     assigned_by_class: dict[str, int] = field(default_factory=dict)
     clusters: int | None = None
     near_duplicates: int | None = None

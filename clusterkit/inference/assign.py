@@ -300,10 +300,12 @@ def _record(
     root = _root_of(Path(source), rule.config)
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
+    failed = table["reason"][table["status"] == "failed"]
     near = (table["duplicate_of"] != "") & (table["status"] != "duplicate")
     return AssignmentRecord(
         images=len(table),
         status={s: int(counts.get(s, 0)) for s in STATUSES},
+        failures={str(reason): n for reason, n in failed.value_counts().items()},
         assigned_by_class={c: int((labels == c).sum()) for c in run.classes},
         clusters=int(table["cluster"].nunique()),
         near_duplicates=int(near.sum()),

@@ -139,9 +139,9 @@ def test_assignments_json_is_the_record(assignment):
     values = json.loads(text)
     assert assignment.summary == values
     assert list(assignment.summary) == [
-        "images", "status", "assigned_by_class", "clusters", "near_duplicates", "class_shares",
-        "promise", "promise_text", "confidence", "label_sets", "untestable_classes", "remarks",
-        "run", "input_root", "device", "versions", "cluster_summaries", "fingerprint",
+        "images", "status", "failures", "assigned_by_class", "clusters", "near_duplicates",
+        "class_shares", "promise", "promise_text", "confidence", "label_sets", "untestable_classes",
+        "remarks", "run", "input_root", "device", "versions", "cluster_summaries", "fingerprint",
         "resumed_batches", "seconds", "images_per_second", "left_out", "not_read", "link_roots",
         "transduction", "ladder", "certify_answers",
     ]  # fmt: skip
