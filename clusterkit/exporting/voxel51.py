@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from clusterkit.errors import ConfigError, DataError, shown
 from clusterkit.exporting.output_folder import Names
@@ -36,6 +36,7 @@ from clusterkit.formats.fiftyone_answers import (
 from clusterkit.formats.fiftyone_database import ABOUT, FORMAT, RUN, about, fiftyone_database
 from clusterkit.formats.fiftyone_dataset import PREFIX
 from clusterkit.formats.known_images import clusters_fingerprint
+from clusterkit.formats.locking import acquire
 from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
@@ -140,9 +141,9 @@ def add_dataset(batch: ExportBatch, folder: Path, out: Path, copy: bool, name: s
 @contextmanager
 def _alone(out: Path, name: str) -> Iterator[None]:
     """Let one process at a time write a dataset and its folder."""
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    place = out.with_name(f".{out.name}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock = acquire(place, timeout=0)
     except Timeout as error:
         raise ConfigError(f"another process writes the dataset '{shown(name)}' now; wait for it, "
                           "then run the same command again") from error  # fmt: skip
@@ -151,7 +152,7 @@ def _alone(out: Path, name: str) -> Iterator[None]:
     finally:
         lock.release()
         with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
+            place.unlink(missing_ok=True)
 
 
 def _make(fo: Any, batch: ExportBatch, samples: list[SampleToWrite], name: str) -> list[str]:

@@ -47,7 +47,7 @@ from clusterkit.inference.promise_text import (
 from clusterkit.inference.rows import build_table, group_names
 from clusterkit.inference.transduce import transduce
 from clusterkit.inference.workers import batch_size_of, compute
-from clusterkit.models.networks import choose_device
+from clusterkit.models.networks import choose_device, processor_of
 from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress, with_bar
 
@@ -239,6 +239,7 @@ def _key(
         "run": run.info.id,
         "inputs": listed.hexdigest(),
         "device": str(choose_device(config.device)),
+        "processor": processor_of(choose_device(config.device)),
         "batch_size": batch_size_of(config, choose_device(config.device)),
         "pool_top": run.config.engine.pool_top,
         "evidence": _EVIDENCE,

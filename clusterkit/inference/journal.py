@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import time
 import zlib
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 
 from clusterkit.errors import RunError
+from clusterkit.formats.locking import SOFT, acquire
 from clusterkit.inference.evidence import Evidence, Part
 from clusterkit.methods.summation import PART
+
+log = logging.getLogger("clusterkit")
 
 # Seconds of work that a power failure may cost; waiting for the disk after each batch costs more.
 _SYNC = 2.0
@@ -25,7 +29,7 @@ _SYNC = 2.0
 _LOCK = "lock"
 
 # All that a journal's folder holds.
-_FILES = (_LOCK, "key", "rows", "batches")
+_FILES = (_LOCK, _LOCK + SOFT, "key", "rows", "batches")
 
 # Names of others' that come and go in it: a network drive's for a file that is deleted while open,
 # and filelock's for finding out whether the drive has locks, where a file needs a name.
@@ -83,8 +87,9 @@ class Journal:
         text = json.dumps(key, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
         marker = self.folder / "key"
-        if fresh or not marker.is_file() or marker.read_bytes() != self.fingerprint.encode():
-            self._empty()
+        known = marker.is_file() and marker.read_bytes() == self.fingerprint.encode()
+        if fresh or not known:
+            self._begin_anew(marker.is_file() and not fresh)
             marker.write_text(self.fingerprint)
         self._rows = open(self.folder / "rows", "a+b")  # noqa: SIM115
         self._batches = open(self.folder / "batches", "a+b")  # noqa: SIM115
@@ -151,9 +156,19 @@ class Journal:
         with suppress(OSError):
             self.folder.rmdir()
 
+    def _begin_anew(self, unasked: bool) -> None:
+        with suppress(OSError):
+            if unasked and (self.folder / "batches").stat().st_size:
+                log.warning(
+                    "%s: what an interrupted assign left is of other images, another run, version, "
+                    "batch size or processor; begun anew",
+                    self.folder,
+                )
+        self._empty()
+
     def _empty(self) -> None:
         for name in _FILES:
-            if name != _LOCK:
+            if not name.startswith(_LOCK):
                 (self.folder / name).unlink(missing_ok=True)
         for probe in self.folder.glob(f"{_PASSING[1]}*"):
             # One that was killed between making it and taking it away left it.
@@ -184,7 +199,7 @@ class Journal:
         self._batches.truncate(start)
 
 
-def _locked(folder: Path, out: Path) -> FileLock:
+def _locked(folder: Path, out: Path) -> BaseFileLock:
     """Make a folder, and hold the lock on a file in it until it is released or this ends."""
     while True:
         try:
@@ -195,9 +210,8 @@ def _locked(folder: Path, out: Path) -> FileLock:
                 continue
             raise RunError(f"{folder} is in the way; move it, or give another --out") from error
         _check_own(folder)
-        lock = FileLock(folder / _LOCK, thread_local=False)
         try:
-            lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
+            return acquire(folder / _LOCK, _PATIENCE, _PATIENCE / 4)
         except (FileNotFoundError, FileExistsError):
             # Another process was done and took the folder away just now.
             continue
@@ -205,7 +219,6 @@ def _locked(folder: Path, out: Path) -> FileLock:
             raise RunError(
                 f"another clusterkit is writing {out}; wait for it or give another --out"
             ) from error
-        return lock
 
 
 def _check_own(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Networks of a run, and embedding: pixels to pooled features."""
 
+import platform
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -208,3 +209,11 @@ def choose_device(name: str) -> torch.device:
             f"device '{name}' cannot be used here; give auto, cpu, cuda, cuda:N or mps"
         ) from error
     return device
+
+
+def processor_of(device: torch.device) -> str:
+    """Return the kind of processor that a device is: others round sums otherwise."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capability = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else device.type
+    return f"{platform.machine()} {capability}"

@@ -142,3 +142,22 @@ def test_evidence_in_memory_comes_in_parts(monkeypatch):
     parts = list(Evidence({"a": numbers, "b": np.zeros(10)}).parts("a"))
     assert [rows for rows, _ in parts] == [slice(0, 4), slice(4, 8), slice(8, 10)]
     assert np.array_equal(np.concatenate([part["a"] for _, part in parts]), numbers)
+
+
+def test_what_is_begun_anew_is_said_and_only_that(tmp_path, caplog):
+    def opened(key: int, fresh: bool = False) -> Journal:
+        return Journal(tmp_path / "a.csv", {"run": key}, fresh)
+
+    opened(1).close()
+    first = opened(2)
+    first.write(0, {"probs": np.zeros((2, 3))})
+    first.close()
+    opened(2).close()
+    assert caplog.text == ""
+    anew = opened(3)
+    assert anew.done() == set()
+    anew.write(0, {"probs": np.zeros((2, 3))})
+    anew.close()
+    assert caplog.text.count("begun anew") == 1
+    opened(4, fresh=True).remove()
+    assert caplog.text.count("begun anew") == 1
