@@ -5,6 +5,7 @@ import torch
 
 from clusterkit.config import Config
 from clusterkit.data.labelled import Labelled
+from clusterkit.data.splits import units_of
 from clusterkit.inference.scorer import Scorer
 from clusterkit.methods.calibration import Calibration
 from clusterkit.methods.held_out_verdict import verdict
@@ -67,7 +68,7 @@ def self_train(
     if not joined:
         return fitted, {"rounds": 0, "why": "there are too few unlabelled images", "joined": 0}
     better = CrossFit.calibrated(folds[-1], folds[:-1], data, appearance, config.engine)
-    found = verdict(_gains(better.calibration, fitted.calibration), lenient=True)
+    found = verdict(_gains(better.calibration, fitted.calibration, data), lenient=True)
     if not found.taken:
         return fitted, {"rounds": 0, "why": found.why, "joined": 0}
     return better, {"rounds": rounds, "why": found.why, "joined": joined}
@@ -115,10 +116,13 @@ def _taught(
     return fold.with_classifier(networks), len(rows)
 
 
-def _gains(better: Calibration, before: Calibration) -> np.ndarray:
+def _gains(better: Calibration, before: Calibration, data: Labelled) -> np.ndarray:
     """Return by how much the Brier score of each held-out unit is lower (U,).
 
-    It has bounds, so that one image that is confidently wrong does not decide.
+    It has bounds, so that one image that is confidently wrong does not decide. Where images of a
+    patient are on both sides, patients are the units all the same: a step that helps new ones
+    tells nothing about those that are known, and they are too few to count as many.
     """
-    after, first = (unit_brier_score(c.probs, c.labels, c.units) for c in (better, before))
+    units = units_of(data.rows)[better.rows] if data.within_groups else better.units
+    after, first = (unit_brier_score(c.probs, c.labels, units) for c in (better, before))
     return first - after

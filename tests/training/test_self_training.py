@@ -10,6 +10,7 @@ import torch
 from clusterkit.config import Config, override
 from clusterkit.data.labelled import Labelled
 from clusterkit.encoders.registry import load_backbone
+from clusterkit.methods.held_out_verdict import verdict
 from clusterkit.progress import silent
 from clusterkit.training.crossfit import cross_fit, held_out_folds
 from clusterkit.training.frozen import FrozenFeatures
@@ -37,15 +38,19 @@ class Watched(FrozenFeatures):
         return watched
 
 
-def learn(backbone, features, labels, pool, groups=None, **settings) -> tuple:
-    """Learn as `fit` does on frozen weights; returns what was learned and what was seen."""
+def learn(backbone, features, labels, pool, groups=None, patients=None, **settings) -> tuple:
+    """Learn as `fit` does on frozen weights; returns what was learned and what was seen.
+
+    With `patients` images of one are on both sides, as where classes lie within patients.
+    """
     n = len(labels)
     names = np.array(["a", "b", "c"])[labels]
     rows = pd.DataFrame({"image": [f"{i:03}.png" for i in range(n)], "split": None,
-                         "image_id": [f"{i:016x}" for i in range(n)], "group": None,
+                         "image_id": [f"{i:016x}" for i in range(n)], "group": patients,
                          "label": names})  # fmt: skip
     units = np.arange(n) if groups is None else groups
-    data = Labelled(rows, np.zeros((n, 1, 1, 3), np.uint8), labels, units, sorted(set(names)))
+    data = Labelled(rows, np.zeros((n, 1, 1, 3), np.uint8), labels, units, sorted(set(names)),
+                    within_groups=patients is not None)  # fmt: skip
     config = override(Config(), **{"device": "cpu", "augment__views": "allowed",
                                    "train__siamese_epochs": 1, **settings})  # fmt: skip
     folds, _ = held_out_folds(data, config, "head")
@@ -87,6 +92,22 @@ def test_held_out_labels_gain_and_the_record_says_so(backbone):
     assert record == {"rounds": 4, "why": "held-out labels gained by it", "joined": 160}
     assert joined.calibration.log_likelihood > alone.calibration.log_likelihood
     assert alone.decisions["self_training"]["rounds"] == 0
+
+
+def test_images_of_patients_that_are_known_do_not_count_as_patients(backbone, monkeypatch):
+    """Measured within patients, new ones are not looked at: 12 images of 2 are no 12 units."""
+    judged = []
+
+    def watched(gains, lenient):
+        judged.append(len(gains))
+        return verdict(gains, lenient)
+
+    monkeypatch.setattr("clusterkit.training.self_training.verdict", watched)
+    features, labels = blobs(40, 2 * sum(backbone.encoder.depths), 0.1, 3)
+    known, pool, patients = features[:12], features[12:], [f"P{i % 2}" for i in range(12)]
+    learn(backbone, known, labels[:12], pool, patients=patients)
+    learn(backbone, known, labels[:12], pool)
+    assert judged == [2, 12]
 
 
 @pytest.mark.slow
