@@ -13,12 +13,14 @@ from clusterkit.encoders.backbone import Backbone
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.unit_likelihood import unit_weights
 from clusterkit.models.forward import FLOAT32
-from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import Progress, within
+from clusterkit.training.cached_features import embed_kept, encoding
 from clusterkit.training.fold import fit_reduction
 from clusterkit.training.history import History
 from clusterkit.training.linear import LinearHeadFit, fit_linear_head
 from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.pool import embed_pool
 from clusterkit.training.strategy import Refit, TrainingSet
 
 # Mirror images, and how many of `flipped_views` each choice takes: the fewest first.
@@ -83,20 +85,17 @@ class FrozenFeatures:
         """
         labelled, device = training_set.labelled, config.device
         features = training_set.features.views(allowed_views(config))
-        encoder = training_set.backbone.encoder
-        networks = Networks(encoder, torch.nn.Identity(), torch.nn.Sequential(), None, precision)
-        networks.to(device)
-        pool = None
-        if training_set.pool:
-            found = embed_paths(
-                networks, training_set.pool, config.image, device, within(progress, "embed pool")
-            )
-            pool = None if found is None else found.classifier
+        journal = training_set.journal
+        networks = encoding(training_set.backbone.encoder, device, precision)
+        found = embed_pool(
+            networks, training_set.pool, config, within(progress, "embed pool"), journal
+        )
+        pool = None if found is None else found.classifier
         strategy = cls.given(labelled, features, pool, folds, config, training_set.backbone)
         if precision == FLOAT32:
             return strategy
-        own = embed_all(networks, labelled.images, device, progress=within(progress, "embed"))
-        return replace(strategy, for_assign=own.siamese, precision=precision)
+        own = embed_kept(networks, labelled.images, device, within(progress, "embed"), journal)
+        return replace(strategy, for_assign=own, precision=precision)
 
     @classmethod
     def given(
