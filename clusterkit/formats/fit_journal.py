@@ -229,7 +229,7 @@ class FitJournal(KeepsNothing):
         found = hashlib.sha256(self._fingerprint + name.encode())
         for key, tensor in sorted((tensors | {"": about}).items()):
             found.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            found.update(tensor.reshape(-1).view(torch.uint8).numpy())
+            found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         return found.digest()
 
 

@@ -91,7 +91,7 @@ class RunReservation:
             Whether the folder of an interrupted fit holds what this one can go on from.
         """
         for folder in sorted(_RUNS.glob(f"*{_ENDING}")):
-            run = folder.with_name(folder.name.removesuffix(_ENDING))
+            run = _run_of(folder)
             if is_mine(folder) and not os.path.lexists(run) and (lock := _locked(folder)):
                 return cls(run, lock, [])
         made = _make_parents(_RUNS / "run")
@@ -145,6 +145,18 @@ def check_runs() -> None:
     check_writable(_RUNS, OPTION, folder=True)
 
 
+def remove_done(parent: Path) -> None:
+    """Remove the journals in a folder whose runs are whole: their fits were killed just then."""
+    for folder in parent.glob(f"*{_ENDING}"):
+        run = _run_of(folder)
+        # What is somebody's, or cannot be locked or removed, stays.
+        with suppress(RunError, OutputError, OSError):
+            if (run / "run.json").is_file() and (folder / _LOCK).is_file():
+                lock = _locked(folder)
+                if lock is not None:
+                    RunReservation(run, lock, []).remove()
+
+
 def journal_of(run: Path) -> Path:
     """Return the folder beside a run to come.
 
@@ -152,6 +164,10 @@ def journal_of(run: Path) -> Path:
     'runs/cells.journal'
     """
     return run.with_name(run.name + _ENDING)
+
+
+def _run_of(folder: Path) -> Path:
+    return folder.with_name(folder.name.removesuffix(_ENDING))
 
 
 def _resolved(run: Path) -> Path:

@@ -81,7 +81,7 @@ def embed_kept(
 
 def pixels_digest(images: np.ndarray) -> str:
     """Return 16 hex digits of the SHA-256 of images (N, S, S, 3) uint8."""
-    return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()[:16]
 
 
 def encoding(encoder: Encoder, device: str, precision: str = FLOAT32) -> Networks:

@@ -79,5 +79,5 @@ def _digest_of_weights(encoder: torch.nn.Module) -> str:
     for name, tensor in sorted(encoder.state_dict().items()):
         values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(values.numpy())
+        found.update(values.numpy().data)
     return found.hexdigest()
