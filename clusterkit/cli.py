@@ -21,6 +21,7 @@ from clusterkit.commands.similar_command import similar
 from clusterkit.errors import ClusterkitError
 
 RESUME = "interrupted; an interrupted assign resumes when the same command is given again"
+RESUME_FIT = "interrupted; give the same command again, and fit goes on from what it had done"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,11 +60,9 @@ def run_command(arguments: list[str]) -> int:
     )
     try:
         cli(arguments, standalone_mode=False, prog_name="clusterkit")
-    except click.exceptions.Abort:
-        click.echo(RESUME, err=True)
-        return 130
-    except KeyboardInterrupt:
-        click.echo(RESUME, err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        named = next((a for a in arguments if a in cli.commands), "")
+        click.echo(RESUME_FIT if named == "fit" else RESUME, err=True)
         return 130
     except click.ClickException as error:
         error.show()

@@ -51,6 +51,8 @@ class KeepEpochs(Callback):
         smooth.val, smooth.count = tensors["smooth_loss"], values["batches"]
         if values["scaler"]:
             self.learn.scaler.load_state_dict(values["scaler"])
+        # The loader finds that out when it is first asked, and draws random numbers for it.
+        _ = self.dls.n_inp
         states = Piece(part_of(tensors, "random"), values["random"])
         restore_random_states(states, self.dls.device, *_generators(self.dls))
 
