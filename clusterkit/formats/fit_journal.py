@@ -17,9 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from clusterkit.errors import ConfigError, DataError, WeightsError
 from clusterkit.formats.atomic import replacing
-from clusterkit.formats.run_reservation import OPTION, RunReservation, check_runs
+from clusterkit.formats.run_reservation import OPTION, RunReservation, check_runs, remove_left
 from clusterkit.formats.unfinished_runs import remove_unfinished
 from clusterkit.output import write_reason, writing
 
@@ -99,16 +98,10 @@ class FitJournal(KeepsNothing):
     @classmethod
     @contextmanager
     def reserved(cls, run: Path | None) -> "Iterator[FitJournal]":
-        """Yield a journal that is gone when the block ends, and kept where it is interrupted.
-
-        It is gone too where the data or the settings are wrong: with others it is of no use.
-        """
+        """Yield a journal that is gone when the block ends, and kept where it is interrupted."""
         journal = cls(run)
         try:
             yield journal
-        except (ConfigError, DataError, WeightsError):
-            journal.remove()
-            raise
         except BaseException:
             journal.close()
             raise
@@ -136,6 +129,7 @@ class FitJournal(KeepsNothing):
             self._place = RunReservation.under_runs(self._is_of_key)
         with writing(self.place.folder, OPTION):
             remove_unfinished(self.place.run)
+            remove_left(self.place.run.parent, _is_empty)
             self._take_over(fresh)
 
     def load(self, name: str) -> Piece | None:
@@ -181,10 +175,10 @@ class FitJournal(KeepsNothing):
         """Let the reservation go and keep the pieces; without any nothing is left."""
         if self._place is None:
             return
-        if any(self._place.folder.glob(f"*{_PIECE}")):
-            self._place.release()
-        else:
+        if _is_empty(self._place.folder):
             self._place.remove()
+        else:
+            self._place.release()
 
     def remove(self) -> None:
         """Let the reservation go and delete the pieces."""
@@ -194,7 +188,7 @@ class FitJournal(KeepsNothing):
     def _take_over(self, fresh: bool) -> None:
         """Throw away what is of another key."""
         folder = self.place.folder
-        pieces = any(folder.glob(f"*{_PIECE}"))
+        pieces = not _is_empty(folder)
         if not fresh and self._is_of_key(folder):
             if pieces:
                 log.warning("going on with an interrupted fit: what %s holds is not computed "
@@ -231,6 +225,10 @@ class FitJournal(KeepsNothing):
             found.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
         return found.digest()
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.glob(f"*{_PIECE}"))
 
 
 def _bytes(data: bytes) -> torch.Tensor:

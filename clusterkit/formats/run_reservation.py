@@ -4,6 +4,7 @@ import datetime as dt
 import errno
 import os
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -30,6 +31,9 @@ _PASSING = (".nfs", ".filelock-probe-")
 
 # Seconds that a lock is waited for: a process that is done may be removing its folder just now.
 _PATIENCE = 0.2
+
+# Seconds after which nothing can be just being made any more.
+_ABANDONED = 3600.0
 
 # What a drive without locks answers where filelock has no answer of its own.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
@@ -145,13 +149,24 @@ def check_runs() -> None:
     check_writable(_RUNS, OPTION, folder=True)
 
 
-def remove_done(parent: Path) -> None:
-    """Remove the journals in a folder whose runs are whole: their fits were killed just then."""
+def remove_left(parent: Path, is_empty: Callable[[Path], bool]) -> None:
+    """Remove the journals in a folder that killed fits left and nobody can go on from.
+
+    Parameters
+    ----------
+    parent : Path
+    is_empty : callable
+        Whether nothing is kept in a journal.
+    """
     for folder in parent.glob(f"*{_ENDING}"):
         run = _run_of(folder)
         # What is somebody's, or cannot be locked or removed, stays.
         with suppress(RunError, OutputError, OSError):
-            if (run / "run.json").is_file() and (folder / _LOCK).is_file():
+            if not (folder / _LOCK).is_file():
+                continue
+            # One that is just being made holds nothing yet.
+            old = time.time() - folder.stat().st_mtime > _ABANDONED
+            if (run / "run.json").is_file() or (old and is_empty(folder)):
                 lock = _locked(folder)
                 if lock is not None:
                     RunReservation(run, lock, []).remove()

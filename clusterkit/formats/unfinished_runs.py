@@ -1,11 +1,10 @@
-"""What killed fits left beside runs: half of a run under a temporary name, a journal after it."""
+"""What killed fits left of runs half written: folders under temporary names beside their places."""
 
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from clusterkit.formats.atomic import final_name, is_abandoned
-from clusterkit.formats.run_reservation import remove_done
 
 # All that a run's folder holds when it is renamed.
 _FILES = {
@@ -15,7 +14,7 @@ _FILES = {
 
 
 def remove_unfinished(run: Path) -> None:
-    """Remove the half-written folders beside a run that is reserved, and journals of whole runs.
+    """Remove the half-written folders beside a run that is reserved.
 
     Parameters
     ----------
@@ -30,7 +29,6 @@ def remove_unfinished(run: Path) -> None:
                 continue
             if name == run.name or is_abandoned(folder):
                 shutil.rmtree(folder)
-    remove_done(run.parent)
 
 
 def _holds_a_run(folder: Path) -> bool:
