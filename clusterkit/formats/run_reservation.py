@@ -104,7 +104,7 @@ class RunReservation:
             run = _RUNS / (stamp if number == 1 else f"{stamp}-{number}")
             # Whoever makes the folder has the name.
             with writing(run, OPTION), suppress(FileExistsError):
-                journal_of(run).mkdir()
+                journal_of(run).mkdir(parents=True)
                 if lock := _locked(journal_of(run)):
                     found = cls(run, lock, made)
                     if not os.path.lexists(run):
@@ -213,7 +213,7 @@ def _locked(folder: Path) -> FileLock | None:
     """Make a folder, and hold the lock on a file in it; None: another process does."""
     while True:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
             if not os.path.lexists(folder):
                 # It was there, and whoever was done with it has just taken it away.

@@ -86,8 +86,8 @@ def head(sample, config, tmp_path_factory):
 
 
 def tuned(sample, config, folder, **more):
-    own = override(config, train__strategy="finetune", train__epochs=3, train__folds=1,
-                   train__siamese_epochs=3, augment__flip_horizontal=True, **more)  # fmt: skip
+    own = override(config, train__strategy="finetune", train__epochs=3, train__siamese_epochs=3,
+                   augment__flip_horizontal=True, **more)  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keep_epochs, "LARGEST_SHARE", 1e9)
         yield Case(folder, sample / "labels.csv", own)
@@ -95,7 +95,7 @@ def tuned(sample, config, folder, **more):
 
 @pytest.fixture(scope="module")
 def shared(sample, config, tmp_path_factory):
-    yield from tuned(sample, config, tmp_path_factory.mktemp("shared"))
+    yield from tuned(sample, config, tmp_path_factory.mktemp("shared"), train__folds=1)
 
 
 @pytest.fixture(scope="module")
