@@ -145,7 +145,7 @@ def test_fine_tuning_goes_on_after_its_last_epoch(shared):
 @pytest.mark.slow
 def test_fine_tuning_goes_on_from_any_moment(separate):
     calls, rng = separate.progress.seen, random.Random(1)
-    for number in range(6):
+    for number in range(3):
         for cut in sorted(rng.sample(range(1, len(calls)), 2)):
             stage = calls[cut]
             # What was done before is reported once: later calls of a stage may not come.
@@ -301,7 +301,7 @@ def test_killed_at_any_moment(request, name):
     started = time.monotonic()
     assert killed_at(case, "timed", 1000)
     longest = time.monotonic() - started
-    for number in range(4):
+    for number in range(3):
         run = f"k{number}"
         for _ in range(rng.randint(1, 3)):
             if killed_at(case, run, rng.uniform(0.1, longest)) or (case.folder / run).exists():
