@@ -11,6 +11,7 @@ import time
 
 import pandas as pd
 import pytest
+import torch
 
 from clusterkit import Run, fit
 from clusterkit.cli import RESUME_FIT
@@ -140,6 +141,21 @@ def test_fine_tuning_goes_on_after_its_last_epoch(shared):
     # Two of three epochs were kept, and a network that is trained is not trained again.
     assert shared.stop("a", "embed", 1) == ["classifier-0.safetensors"]
     assert "fine-tune" not in shared.go_on("a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_fine_tuning_in_half_precision_goes_on(
+    sample, config, tmp_path_factory, monkeypatch, dtype
+):
+    """As a GPU trains: with float16 the scale of the gradients is a part of what is kept."""
+    for module in ("callbacks", "learners"):
+        monkeypatch.setattr(f"clusterkit.training.{module}.half_precision", lambda device: dtype)
+    folder = tmp_path_factory.mktemp("half")
+    for case in tuned(sample, config, folder, train__folds=1):
+        batches = case.progress.seen.count("fine-tune") - 1
+        assert case.stop("a", "fine-tune", batches) == ["classifier-0-epoch.safetensors"]
+        case.go_on("a")
 
 
 @pytest.mark.slow
