@@ -22,6 +22,7 @@ from clusterkit.commands.similar_command import similar
 from clusterkit.errors import ClusterkitError
 
 RESUME = "interrupted; an interrupted assign resumes when the same command is given again"
+RESUME_FIT = "interrupted; give the same command again, and fit goes on from what it had done"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +62,8 @@ def run_command(arguments: list[str]) -> int:
     try:
         cli(arguments, standalone_mode=False, prog_name="clusterkit", obj=arguments)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
-        click.echo(RESUME, err=True)
+        named = next((a for a in arguments if a in cli.commands), "")
+        click.echo(RESUME_FIT if named == "fit" else RESUME, err=True)
         return exit_code_of(error)
     except click.ClickException as error:
         error.show()

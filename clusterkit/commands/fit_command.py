@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where to write the run; default a new folder under ./runs.",
 )
+@click.option("--fresh", is_flag=True, help="Do not go on with an interrupted fit.")
 @common
 def fit(
     common: CommonOptions,
@@ -66,6 +67,7 @@ def fit(
     reviews: tuple[Path, ...],
     reviews_of: tuple[Path, ...],
     features: tuple[Path, ...],
+    fresh: bool,
     **options: Any,
 ) -> None:
     """Learn from labelled images and write a run.
@@ -91,7 +93,7 @@ def fit(
         train__epochs=options["epochs"],
     )
     result = fit_run(data, config=config, run=run, reviews=reviews, reviews_of=reviews_of,
-                     features=features, progress=common.bar)  # fmt: skip
+                     features=features, fresh=fresh, progress=common.bar)  # fmt: skip
     common.bar.close()
     info, metrics = result.info, result.info.metrics
     summary = {

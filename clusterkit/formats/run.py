@@ -245,7 +245,7 @@ def find_run(folder: Path = Path("runs"), holding: str = "run.json") -> Path:
     RunError
         There is none.
     """
-    found = sorted(folder.glob("*/run.json"), key=lambda p: (p.stat().st_mtime, p.as_posix()))
+    found = sorted(folder.glob("[!.]*/run.json"), key=lambda p: (p.stat().st_mtime, p.as_posix()))
     found = [path.parent for path in found if (path.parent / holding).is_file()]
     if not found:
         what = "" if holding == "run.json" else f" with an {holding}"

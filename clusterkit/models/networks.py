@@ -1,6 +1,7 @@
 """Networks of a run, and embedding: pixels to pooled features."""
 
 import platform
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,23 +165,51 @@ def embed_paths(
     how: ImageConfig,
     device: torch.device | str,
     progress: StageProgress | None = None,
+    known: Mapping[int, Embeddings | None] | None = None,
+    keep: Callable[[int, Embeddings | None], None] | None = None,
 ) -> Embeddings | None:
     """Read and encode images batch by batch; those that cannot be read are left out.
+
+    Parameters
+    ----------
+    networks : Networks
+    refs : list of ImageRef
+    how : ImageConfig
+    device : device
+    progress : callable or None
+        Called with (done, total) in images.
+    known : dict or None
+        What was found before of batches of `batch_for_threads` images, by their numbers.
+    keep : callable or None
+        Called with (number, what was found) of each other batch; None: none of it can be read.
 
     Returns
     -------
     Embeddings or None
         Of the images that can be read, in order; None: none can be read.
     """
-    parts, done = [], 0
-    for batch in load_batches(refs, how, batch_for_threads(), workers_for(refs)):
-        readable = batch.errors == ""
+    parts, size = dict(known or {}), batch_for_threads()
+    done = sum(len(refs[number * size : (number + 1) * size]) for number in parts)
+    if progress and done:
+        progress(done, len(refs))
+    if done == len(refs):
+        return _join_readable(parts)
+    for batch in load_batches(refs, how, size, workers_for(refs), set(parts)):
+        readable, found = batch.errors == "", None
         if readable.any():
-            parts.append(embed(networks, batch.images[readable], device))
+            found = embed(networks, batch.images[readable], device)
+        parts[batch.number] = found
+        if keep:
+            keep(batch.number, found)
         done += len(batch.ids)
         if progress:
             progress(done, len(refs))
-    return _join(parts) if parts else None
+    return _join_readable(parts)
+
+
+def _join_readable(parts: dict[int, Embeddings | None]) -> Embeddings | None:
+    found = [part for _, part in sorted(parts.items()) if part is not None]
+    return _join(found) if found else None
 
 
 def _join(parts: list[Embeddings]) -> Embeddings:

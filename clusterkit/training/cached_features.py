@@ -1,11 +1,16 @@
 """Features of the encoder that training starts from, computed once."""
 
+import hashlib
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
 
 from clusterkit.config import AugmentConfig
 from clusterkit.encoders.encoder import Encoder
+from clusterkit.formats.fit_journal import KeepsNothing
+from clusterkit.models.forward import FLOAT32, batch_for_threads
 from clusterkit.models.networks import Networks, embed_all
 from clusterkit.progress import StageProgress
 from clusterkit.training.views import flipped_views
@@ -20,6 +25,7 @@ def embed_views(
     augment: AugmentConfig,
     device: str,
     progress: StageProgress,
+    journal: KeepsNothing | None = None,
 ) -> torch.Tensor:
     """Return pooled features (V, N, D) of images and of all mirror images that are allowed.
 
@@ -31,19 +37,67 @@ def embed_views(
     device : str
     progress : callable
         Called with (done, total) in images; each mirror image counts as one.
+    journal : KeepsNothing or None
+        Keeps them, where the encoder is the one that training starts from.
 
     Returns
     -------
     Views in the order of `flipped_views`, float32, on the CPU.
     """
-    networks = Networks(encoder, nn.Identity(), nn.Sequential()).to(device)
+    networks, journal = encoding(encoder, device), journal or KeepsNothing()
     parts, views = [], len(flipped_views(images[:1], augment))
     for start in range(0, len(images), _CHUNK):
-        chunk = flipped_views(images[start : start + _CHUNK], augment)
-        found = [embed_all(networks, view, device).siamese for view in chunk]
-        parts.append(torch.stack(found))
+        chunk = images[start : start + _CHUNK]
+        name = f"views-{augment.flip_horizontal:d}{augment.flip_vertical:d}-{pixels_digest(chunk)}"
+        parts.append(journal.tensor(name, partial(_embed_chunk, networks, chunk, augment, device)))
         progress(views * min(start + _CHUNK, len(images)), views * len(images))
     return torch.cat(parts, dim=1)
+
+
+def embed_kept(
+    networks: Networks,
+    images: np.ndarray,
+    device: str,
+    progress: StageProgress,
+    journal: KeepsNothing,
+) -> torch.Tensor:
+    """Return pooled features (N, D) of images (N, S, S, 3) in the networks' own precision.
+
+    Parameters
+    ----------
+    networks : Networks
+        With the encoder that training starts from.
+    images, device, progress, journal
+        See `embed_views`.
+    """
+    parts, size = [], _CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size]
+        name = f"{networks.precision}-{pixels_digest(chunk)}"
+        parts.append(journal.tensor(name, partial(_embed_plain, networks, chunk, device)))
+        progress(min(start + size, len(images)), len(images))
+    return torch.cat(parts)
+
+
+def pixels_digest(images: np.ndarray) -> str:
+    """Return 16 hex digits of the SHA-256 of images (N, S, S, 3) uint8."""
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()[:16]
+
+
+def encoding(encoder: Encoder, device: str, precision: str = FLOAT32) -> Networks:
+    """Return networks that encode and do nothing else."""
+    return Networks(encoder, nn.Identity(), nn.Sequential(), None, precision).to(device)
+
+
+def _embed_chunk(
+    networks: Networks, images: np.ndarray, augment: AugmentConfig, device: str
+) -> torch.Tensor:
+    views = flipped_views(images, augment)
+    return torch.stack([_embed_plain(networks, view, device) for view in views])
+
+
+def _embed_plain(networks: Networks, images: np.ndarray, device: str) -> torch.Tensor:
+    return embed_all(networks, images, device).siamese
 
 
 class CachedFeatures:
@@ -60,6 +114,8 @@ class CachedFeatures:
     device : str
     progress : callable
         See `embed_views`.
+    journal : KeepsNothing or None
+        Keeps them.
     """
 
     def __init__(
@@ -68,14 +124,15 @@ class CachedFeatures:
         images: np.ndarray,
         device: str,
         progress: StageProgress,
+        journal: KeepsNothing | None = None,
     ) -> None:
         self.encoder, self.images, self.device = encoder, images, device
-        self.progress = progress
+        self.progress, self.journal = progress, journal or KeepsNothing()
         self._views: dict[tuple[bool, bool], torch.Tensor] = {}
 
     def taking(self, kept: np.ndarray, images: np.ndarray) -> "CachedFeatures":
         """Return those of a mask (N,) bool of the images, which are given too."""
-        other = CachedFeatures(self.encoder, images, self.device, self.progress)
+        other = CachedFeatures(self.encoder, images, self.device, self.progress, self.journal)
         other._views = {key: found[:, kept] for key, found in self._views.items()}
         return other
 
@@ -88,6 +145,7 @@ class CachedFeatures:
             if whole is not None and key != (False, True):
                 self._views[key] = whole[: 1 + key[0]]
             else:
-                found = embed_views(self.encoder, self.images, augment, self.device, self.progress)
-                self._views[key] = found
+                self._views[key] = embed_views(
+                    self.encoder, self.images, augment, self.device, self.progress, self.journal
+                )
         return self._views[key]

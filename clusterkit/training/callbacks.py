@@ -126,6 +126,15 @@ class KeepBest(Callback):
             self.model.load_state_dict(self.state)
             self.state = None
 
+    def kept(self) -> tuple[dict[str, torch.Tensor], list[float]]:
+        """Return the weights of the best epoch, and what decides how long to wait for a better."""
+        return self.state or {}, [self.best, self.since]
+
+    def restore(self, state: dict[str, torch.Tensor], values: list[float]) -> None:
+        """Go on where `kept` was called."""
+        self.state = state or None
+        self.best, self.since = values[0], int(values[1])
+
     def _keep(self, loss: float) -> None:
         if loss < self.best:
             self.best, self.since = loss, 0
@@ -136,15 +145,15 @@ class KeepBest(Callback):
 
 
 class CountImages(Callback):
-    """Calls `progress` with (images trained on, images in all)."""
+    """Calls `progress` with (images trained on, images in all); epochs may be done before."""
 
-    def __init__(self, progress: StageProgress) -> None:
+    def __init__(self, progress: StageProgress, epochs_done: int = 0) -> None:
         # `progress` would hide the learner's callback of that name.
-        self.notify = progress
+        self.notify, self.epochs_done = progress, epochs_done
 
     def before_fit(self) -> None:
-        """Count from nothing."""
-        self.done = 0
+        """Count from what was done before."""
+        self.done = self.epochs_done * len(self.dls.train) * self.dls.train.bs
 
     def after_batch(self) -> None:
         """Count a batch that trained."""

@@ -10,14 +10,17 @@ import torch
 from clusterkit.config import Config
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.forward import FLOAT32
+from clusterkit.models.heads import create_head
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import Progress, within
 from clusterkit.training.cached_features import embed_views
 from clusterkit.training.fastai_names import set_seed
 from clusterkit.training.history import History
+from clusterkit.training.kept_heads import kept_head
 from clusterkit.training.learners import finetune_classifier, finetune_siamese
 from clusterkit.training.loaders import TrainingSplit
 from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.stage_journal import StageJournal
 from clusterkit.training.stopping import keep_back
 from clusterkit.training.strategy import TrainingSet
 
@@ -60,8 +63,8 @@ class FineTuning:
         split = self._split(rows, valid)
         encoder = self._fresh_encoder()
         head = finetune_classifier(
-            encoder, split, len(data.classes), config, config.train.epochs or _EPOCHS, history,
-            within(self.progress, "fine-tune"),
+            encoder, split, len(data.classes), config, config.train.epochs or _EPOCHS,
+            self._stage("classifier", history), within(self.progress, "fine-tune"),
         )  # fmt: skip
         siamese, own = self._train_siamese(encoder, split, rows, history)
         return Networks(encoder, head, siamese, own, self.precision).to(config.device)
@@ -111,19 +114,30 @@ class FineTuning:
 
         Else the head is fitted on features of the classifier's fine-tuned encoder.
         """
-        config, data, train = self.config, self.training_set.labelled, self.config.train
+        config, train = self.config, self.config.train
         if config.model.encoder == "separate":
             own = self._fresh_encoder()
             epochs = _SIAMESE_EPOCHS[self.training_set.backbone.pretrained]
             head = finetune_siamese(
-                own, split, config, train.siamese_epochs or epochs, history,
-                within(self.progress, "fine-tune Siamese"),
+                own, split, config, train.siamese_epochs or epochs,
+                self._stage("siamese", history), within(self.progress, "fine-tune Siamese"),
             )  # fmt: skip
             return head, own
+        head = kept_head(
+            self.training_set.journal, f"pairs-finetune-{history.fold}",
+            partial(create_head, 4 * shared.channels, 1),
+            partial(self._fit_pair_head, shared, rows, history), history,
+        )  # fmt: skip
+        return head, None
+
+    def _fit_pair_head(
+        self, shared: Encoder, rows: np.ndarray, history: History
+    ) -> torch.nn.Sequential:
+        config, data, train = self.config, self.training_set.labelled, self.config.train
         views = embed_views(
             shared, data.images, config.augment, config.device, within(self.progress, "embed")
         )
-        head = fit_pair_head(
+        return fit_pair_head(
             views[:, rows],
             data.labels[rows],
             shared.chains,
@@ -133,4 +147,6 @@ class FineTuning:
             config.seed,
             partial(history.add, "siamese"),
         )
-        return head, None
+
+    def _stage(self, name: str, history: History) -> StageJournal:
+        return StageJournal(self.training_set.journal, f"{name}-{history.fold}", history)

@@ -1,10 +1,8 @@
 """`fit`: from labelled images to a run."""
 
-import datetime as dt
 import logging
-import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +28,16 @@ from clusterkit.data.written_names import relative_folder
 from clusterkit.encoders.backbone import FEATURES, Backbone, EncoderRecord
 from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import load_backbone
-from clusterkit.errors import RunError
 from clusterkit.formats.feature_record import FeatureRecord
+from clusterkit.formats.fit_journal import FitJournal
 from clusterkit.formats.named_assignments import named_for_each
 from clusterkit.formats.run import Run
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.expected_input import as_expected
 from clusterkit.models.networks import choose_device
-from clusterkit.output import check_writable
 from clusterkit.progress import Progress, silent, with_bar
 from clusterkit.reviewing import Applied, apply_reviews
+from clusterkit.training.fit_key import fit_key
 from clusterkit.training.run_record import gallery_tensors, review_record, run_info
 
 if TYPE_CHECKING:
@@ -62,6 +60,7 @@ def fit(
     reviews: Sequence[Path | str] = (),
     reviews_of: Sequence[Path | str] | Path | str | None = None,
     features: Sequence[Path | str] | Path | str = (),
+    fresh: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Run:
@@ -74,13 +73,16 @@ def fit(
         whose file names hold labels (`config.data.label_pattern`).
     config : Config or None
     run : path or None
-        Where to write; None: a new folder under ``runs/``.
+        Where to write; None: a new folder under ``runs/``. Beside it, in ``<run>.journal``, is what
+        an interrupted call goes on from.
     reviews : sequence of path
         Files of reviews, whose verdicts become labels (see `apply_reviews`); later files win.
     reviews_of : path, sequence of path or None
         The run (or CSV) that they are about, or one for each; None: see `folder_of_reviews`.
     features : path or sequence of path
         Files of features (see `data.features`) in the place of an encoder.
+    fresh : bool
+        Do not go on with an interrupted fit of the same data and settings.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``size=96``, ``backbone="resnet34"``
@@ -92,28 +94,74 @@ def fit(
     Raises
     ------
     ClusterkitError
-        The data, configuration or weights cannot be used; nothing is written then.
+        The data, configuration or weights cannot be used, or another process writes this run;
+        nothing is written then.
     """
+    given, progress = with_settings(config or Config(), settings, "fit"), progress or silent
+    with FitJournal.reserved(None if run is None else Path(run)) as journal:
+        said = _Said.of(source, given, features)
+        result = _learn(said, reviews, reviews_of, journal, fresh, progress)
+        result.save()
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What a caller of `fit` said, read.
+
+    Attributes
+    ----------
+    source : Path
+    given : Config
+        As it was given.
+    config : Config
+        With a device that is there.
+    table : FeatureTable or None
+    names : LabelMap
+    left_out : LeftOut
+        Gets the files that are no images.
+    """
+
+    source: Path
+    given: Config
+    config: Config
+    table: FeatureTable | None
+    names: LabelMap
+    left_out: LeftOut
+
+    @classmethod
+    def of(
+        cls, source: Path | str | None, given: Config, features: Sequence[Path | str] | Path | str
+    ) -> "_Said":
+        config = override(given, device=str(choose_device(given.device)))
+        source = Path(source or config.data.source or default_source())
+        names = read_label_map(config.data.label_map)
+        table = read_features(features) if features else None
+        return cls(source, given, config, table, names, LeftOut())
+
+
+def _learn(
+    said: _Said,
+    reviews: Sequence[Path | str],
+    reviews_of: Sequence[Path | str] | Path | str | None,
+    journal: FitJournal,
+    fresh: bool,
+    progress: Progress,
+) -> Run:
+    """Return the run, not yet written; what takes long is kept in the journal on the way."""
     from clusterkit.training.final_test import with_test
 
-    given, progress = with_settings(config or Config(), settings, "fit"), progress or silent
-    config = override(given, device=str(choose_device(given.device)))
-    path = _free_path(run)
-    source = Path(source or config.data.source or default_source())
-    names, left_out = read_label_map(config.data.label_map), LeftOut()
-    table = read_features(features) if features else None
-    applied, test = _read_reviewed(source, reviews, reviews_of, config, progress, names, left_out,
-                                   table)  # fmt: skip
+    config, table = said.config, said.table
+    applied, test = _read_reviewed(said, reviews, reviews_of, progress)
     # Random weights are part of the result, so the seed has to stand before them.
     torch.manual_seed(config.seed)
     backbone = _backbone(config, table)
     config = as_expected(config, backbone)
-    given = replace(given, image=config.image)
-    data, training = _train(applied, backbone, config, progress, table)
-    result = _create_run(path, source, given, applied, data, backbone, training, names, left_out)
-    result = with_test(_with_features(result, table), test, config, progress, table)
-    result.save()
-    return result
+    said = replace(said, config=config, given=replace(said.given, image=config.image))
+    journal.begin(fit_key(applied.manifest, config, backbone, table), fresh)
+    data, training = _train(applied, backbone, said, journal, progress)
+    run = _create_run(journal.place.run, said, applied, data, backbone, training)
+    return with_test(_with_features(run, table), test, config, progress, table)
 
 
 def _with_features(run: Run, table: FeatureTable | None) -> Run:
@@ -123,11 +171,7 @@ def _with_features(run: Run, table: FeatureTable | None) -> Run:
 
 
 def _train(
-    applied: Applied,
-    backbone: Backbone,
-    config: Config,
-    progress: Progress,
-    table: FeatureTable | None,
+    applied: Applied, backbone: Backbone, said: _Said, journal: FitJournal, progress: Progress
 ) -> tuple[Labelled, "Training"]:
     """Train, and say in the summary of the reviews what became of them."""
     from clusterkit.training.doubted import without_doubted
@@ -135,8 +179,9 @@ def _train(
     from clusterkit.training.strategy import TrainingSet
     from clusterkit.training.strategy_choice import train_best
 
+    config, table = said.config, said.table
     data = load_labelled(applied.manifest, config, progress, table)
-    chosen = TrainingSet.of(applied.manifest, data, backbone, config, progress, table)
+    chosen = TrainingSet.of(applied.manifest, data, backbone, config, progress, table, journal)
     chosen, doubted = without_doubted(chosen, config)
     training = train_best(chosen, config, progress)
     if applied.summary:
@@ -156,21 +201,18 @@ def _backbone(config: Config, table: FeatureTable | None) -> Backbone:
 
 
 def _read_reviewed(
-    source: Path,
+    said: _Said,
     reviews: Sequence[Path | str],
     reviews_of: Sequence[Path | str] | Path | str | None,
-    config: Config,
     progress: Progress,
-    names: LabelMap,
-    left_out: LeftOut,
-    table: FeatureTable | None,
 ) -> tuple[Applied, pd.DataFrame]:
     """Read the manifest, put the reviews into it, and take the test images out of it."""
     if isinstance(reviews, str | Path):
         reviews = [reviews]
     # Before the images are read.
     named_for_each(reviews, reviews_of)
-    manifest = read_manifest(source, config, progress, left_out, names, table)
+    source, config, names, table = said.source, said.config, said.names, said.table
+    manifest = read_manifest(source, config, progress, said.left_out, names, table)
     root, elsewhere = data_root(source, config.data), config.data.unlabeled
     unlabeled = data_root(Path(elsewhere), DataConfig()) if elsewhere else None
     applied = apply_reviews(manifest, list(reviews), root, unlabeled, names, table, reviews_of)
@@ -185,16 +227,14 @@ def _read_reviewed(
 
 def _create_run(
     path: Path,
-    source: Path,
-    config: Config,
+    said: _Said,
     applied: Applied,
     data: Labelled,
     backbone: Backbone,
     training: "Training",
-    names: LabelMap,
-    left_out: LeftOut,
 ) -> Run:
-    learned, root = training.learned, data_root(source, config.data)
+    source, config, learned = said.source, said.given, training.learned
+    root = data_root(source, config.data)
     info = {
         "strategy": training.strategy,
         "strategy_reason": training.reason,
@@ -205,9 +245,9 @@ def _create_run(
         "unlabelled": int(applied.manifest["label"].isna().sum()),
         "roots": [relative_folder(r, path) for r in [root, *applied.roots]],
         "link_roots": LinkRules.of(config.data, source).recorded(path),
-        "left_out": left_out.to_dict(),
+        "left_out": said.left_out.to_dict(),
         "reviews": review_record(applied, path),
-        "renamed": names.names,
+        "renamed": said.names.names,
     }
     return Run(
         path=path,
@@ -233,18 +273,3 @@ def _warn_of_few_held_out(calibration: Calibration, data: Labelled) -> None:
         log.warning("only %d labelled images%s could be held out: confidence is little more than "
                     "a guess until more are labelled (nothing is promised from fewer than the "
                     "error asks for)", images, of)  # fmt: skip
-
-
-def _free_path(run: Path | str | None) -> Path:
-    if run is None:
-        stamp = dt.datetime.now().strftime("%Y%m%d-%H%M%S")
-        path, n = Path("runs") / stamp, 1
-        while path.exists():
-            n += 1
-            path = Path("runs") / f"{stamp}-{n}"
-    else:
-        path = Path(run)
-        if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path} exists and is not an empty folder; give another --run")
-    check_writable(path, "--run DIR", folder=True)
-    return path

@@ -31,10 +31,11 @@ from clusterkit.training.fastai_names import (
     params,
 )
 from clusterkit.training.head_warmup import warm_up_head
-from clusterkit.training.history import History
+from clusterkit.training.keep_epochs import KeepEpochs
 from clusterkit.training.loaders import TrainingSplit, create_loaders
 from clusterkit.training.pair_head import fit_pair_head
 from clusterkit.training.pairs import AllPairsLoss, draw_pairs, join_all
+from clusterkit.training.stage_journal import StageJournal, at_rest
 
 # Pairs are made of features, so that many per validation image cost nothing.
 _PAIRS_PER_IMAGE = 8
@@ -93,7 +94,7 @@ def finetune_classifier(
     n_classes: int,
     config: Config,
     epochs: int,
-    history: History,
+    stage: StageJournal,
     progress: StageProgress,
 ) -> nn.Sequential:
     """Train encoder (in place) and head on images; returns the head.
@@ -106,8 +107,8 @@ def finetune_classifier(
     config : Config
     epochs : int
         At most so many: see `KeepBest`.
-    history : History
-        Gets the losses.
+    stage : StageJournal
+        Gets the losses, and keeps what was trained.
     progress : callable
         Called with (images trained on, images in all).
 
@@ -116,13 +117,16 @@ def finetune_classifier(
     head : (B, 2C) → (B, K) logits.
     """
     head, train = create_head(2 * encoder.channels, n_classes), config.train
+    model = _FineTuned(encoder, head)
+    if stage.load_outcome(model, config.device):
+        return head
     loss = LabelSmoothingCrossEntropyFlat(eps=train.label_smoothing)
     if data.features is not None:
         features, labels = data.features[:, data.train], data.labels[data.train]
         warm_up_head(head, features, labels, loss, train.lr, train.weight_decay)
     objective = _Objective("classifier", loss, _class_metrics(head, loss, data.labels[data.valid]))
-    _fit(_FineTuned(encoder, head), data, objective, epochs, config, history, progress)
-    return head.eval()
+    _fit(model, data, objective, epochs, config, stage, progress)
+    return head
 
 
 def finetune_siamese(
@@ -130,7 +134,7 @@ def finetune_siamese(
     data: TrainingSplit,
     config: Config,
     epochs: int,
-    history: History,
+    stage: StageJournal,
     progress: StageProgress,
 ) -> nn.Sequential:
     """Train the Siamese model's own encoder (in place) and head on all pairs of each batch.
@@ -140,25 +144,26 @@ def finetune_siamese(
 
     Parameters
     ----------
-    encoder, data, config, epochs, history, progress
+    encoder, data, config, epochs, stage, progress
         See `finetune_classifier`.
 
     Returns
     -------
     head : (B, 4C) pairs as `pair_features` joins them → (B, 1) logits.
     """
-    train = config.train
-    if data.features is None:
-        head = create_head(4 * encoder.channels, 1)
-    else:
+    head, train = create_head(4 * encoder.channels, 1), config.train
+    if stage.load_outcome(_FineTuned(encoder, head, join_all), config.device):
+        return head
+    if data.features is not None:
         features, labels = data.features[:, data.train], data.labels[data.train]
         head = fit_pair_head(
             features, labels, encoder.chains, epochs, train.lr, train.weight_decay, config.seed
         )
     metrics = _pair_metrics(head, data.labels[data.valid], config.seed)
     objective = _Objective("siamese", AllPairsLoss(), metrics)
-    _fit(_FineTuned(encoder, head, join_all), data, objective, epochs, config, history, progress)
-    return head.eval()
+    model = _FineTuned(encoder, head, join_all)
+    _fit(model, data, objective, epochs, config, stage, progress)
+    return head
 
 
 def siamese_splitter(model: nn.Module) -> list[list[nn.Parameter]]:
@@ -215,7 +220,7 @@ def _fit(
     objective: _Objective,
     epochs: int,
     config: Config,
-    history: History,
+    stage: StageJournal,
     progress: StageProgress,
 ) -> None:
     pairs = objective.stage == "siamese"
@@ -224,15 +229,17 @@ def _fit(
         _validation(model, loaders, objective.metrics),
         epochs,
         data.early_stopping,
-        partial(history.add, objective.stage),
+        partial(stage.history.add, objective.stage),
     )
+    epochs_kept = KeepEpochs(stage, keep)
+    first = epochs_kept.epochs_done
     learner = Learner(
         loaders,
         model,
         loss_func=objective.loss,
         wd=config.train.weight_decay,
         splitter=siamese_splitter,
-        cbs=[ChannelsLast(), keep, CountImages(progress)],
+        cbs=[ChannelsLast(), keep, epochs_kept, CountImages(progress, first)],
     )
     if half_precision(loaders.device) is not None:
         learner.add_cb(HalfPrecision(loaders.device))
@@ -241,5 +248,6 @@ def _fit(
     with learner.no_bar(), learner.no_logging():
         rates = rate if data.features is None else slice(rate / 100, rate)
         with fastai_quiet():
-            learner.fit_one_cycle(epochs, rates)
-    model.to("cpu").to(memory_format=torch.contiguous_format).eval()
+            learner.fit_one_cycle(epochs, rates, start_epoch=first)
+    at_rest(model)
+    stage.keep_outcome(model, config.device)

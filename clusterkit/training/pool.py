@@ -1,5 +1,8 @@
 """The pool: unlabelled images that `fit` may learn from."""
 
+import hashlib
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -8,6 +11,10 @@ from clusterkit.data.duplicates.index import match
 from clusterkit.data.frames import files_of
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import ImageRef, image_refs, read_signatures
+from clusterkit.formats.fit_journal import KeepsNothing
+from clusterkit.models.forward import batch_for_threads
+from clusterkit.models.networks import Embeddings, Networks, embed_paths
+from clusterkit.progress import StageProgress
 
 
 def choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[ImageRef]:
@@ -46,3 +53,46 @@ def pool_rows(manifest: pd.DataFrame, data: Labelled, config: Config) -> pd.Data
         return rows
     near, _ = match(read_signatures(image_refs(rows), config.image), data.signatures)
     return rows[near < 0]
+
+
+def embed_pool(
+    networks: Networks,
+    refs: list[ImageRef],
+    config: Config,
+    progress: StageProgress,
+    journal: KeepsNothing,
+) -> Embeddings | None:
+    """Return features of the readable images of a pool; None: there are none.
+
+    Parameters
+    ----------
+    networks : Networks
+        With the encoder that training starts from, for both models.
+    refs : list of (path, frame)
+    config : Config
+        With a device that is there.
+    progress : callable
+        Called with (done, total) in images.
+    journal : KeepsNothing
+        Keeps them, batch by batch.
+    """
+    if not refs:
+        return None
+    size = batch_for_threads()
+    names = [_name_of(refs[i : i + size], networks.precision) for i in range(0, len(refs), size)]
+
+    def keep(number: int, found: Embeddings | None) -> None:
+        journal.keep(names[number], {} if found is None else {"features": found.classifier})
+
+    known: dict[int, Embeddings | None] = {}
+    for number, name in enumerate(names):
+        if (piece := journal.load(name)) is not None:
+            found = piece.tensors.get("features")
+            known[number] = None if found is None else Embeddings(found, found)
+    return embed_paths(networks, refs, config.image, config.device, progress, known, keep)
+
+
+def _name_of(refs: list[ImageRef], precision: str) -> str:
+    """Return a name for the features of a batch; the journal's key knows what is in the files."""
+    listed = json.dumps(refs).encode(errors="surrogatepass")
+    return f"pool-{precision}-{hashlib.sha256(listed).hexdigest()[:16]}"

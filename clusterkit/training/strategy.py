@@ -1,7 +1,7 @@
 """The interface of a training strategy, and the data that all strategies train from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,6 +12,7 @@ from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import ImageRef, image_refs
 from clusterkit.encoders.backbone import Backbone
+from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.inference.scorer import Reduction
 from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import Progress, within
@@ -36,6 +37,8 @@ class TrainingSet:
         Of the backbone and the labelled images, shared by all strategies and folds.
     given : GivenSet or None
         Features that are given in the place of the backbone's.
+    journal : KeepsNothing
+        Where what takes long is kept.
     """
 
     labelled: Labelled
@@ -43,6 +46,7 @@ class TrainingSet:
     backbone: Backbone
     features: CachedFeatures
     given: GivenSet | None = None
+    journal: KeepsNothing = field(default_factory=KeepsNothing)
 
     @classmethod
     def of(
@@ -53,20 +57,22 @@ class TrainingSet:
         config: Config,
         progress: Progress,
         table: FeatureTable | None = None,
+        journal: KeepsNothing | None = None,
     ) -> "TrainingSet":
         """Choose the pool among the unlabelled rows of a manifest; `config.device` is there.
 
         With a table, rows of the manifest and of `labelled` have their `vector` in it.
         """
         pool = pool_rows(manifest, labelled, config)
+        journal = journal or KeepsNothing()
         features = CachedFeatures(
-            backbone.encoder, labelled.images, config.device, within(progress, "embed")
+            backbone.encoder, labelled.images, config.device, within(progress, "embed"), journal
         )
         given = None
         if table is not None:
             vectors = (rows["vector"].to_numpy(int) for rows in (labelled.rows, pool))
             given = GivenSet.of(table, *vectors)
-        return cls(labelled, image_refs(pool), backbone, features, given)
+        return cls(labelled, image_refs(pool), backbone, features, given, journal)
 
     def taking(self, kept: np.ndarray) -> "TrainingSet":
         """Return the set with the labelled images of a mask (N,) bool alone."""

@@ -139,7 +139,8 @@ def _strategy(
     data, given = training_set.labelled, training_set.given
     if given is not None:
         views = given.views(allowed_views(config))
-        return FrozenFeatures.given(data, views, given.pool, folds, config, training_set.backbone)
+        return FrozenFeatures.given(data, views, given.pool, folds, config, training_set.backbone,
+                                    training_set.journal)  # fmt: skip
     if name == "head":
         return FrozenFeatures.encoded(training_set, folds, config, precision, progress)
     # It imports fastai, which takes seconds.

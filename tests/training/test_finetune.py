@@ -8,10 +8,12 @@ import torch
 from clusterkit import Run, assign, fit
 from clusterkit.config import config_from_dict, override
 from clusterkit.encoders.registry import load_backbone
+from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.models.heads import pool
 from clusterkit.training.history import History
 from clusterkit.training.learners import finetune_classifier
 from clusterkit.training.loaders import TrainingSplit
+from clusterkit.training.stage_journal import StageJournal
 
 # What a network holds beside its layers.
 BESIDE = {
@@ -49,6 +51,7 @@ def test_all_that_maps_depend_on_is_trained(name):
     before = {key: value.detach().clone() for key, value in encoder.named_parameters()}
     data = TrainingSplit(images, np.array([0, 1, 0, 1]), np.arange(4), np.arange(0))
     config = config_from_dict({"device": "cpu", "train": {"batch_size": 2}})
-    finetune_classifier(encoder, data, 2, config, 1, History(), lambda done, total: None)
+    stage = StageJournal(KeepsNothing(), "classifier-0", History())
+    finetune_classifier(encoder, data, 2, config, 1, stage, lambda done, total: None)
     moved = {k for k, value in encoder.named_parameters() if not torch.equal(value, before[k])}
     assert moved == needed

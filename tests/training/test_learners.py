@@ -5,10 +5,12 @@ import torch
 
 from clusterkit.config import config_from_dict
 from clusterkit.encoders.encoder import EncoderInput
+from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.training.history import History
 from clusterkit.training.learners import finetune_siamese
 from clusterkit.training.loaders import TrainingSplit
 from clusterkit.training.pairs import join_all, pair_weights
+from clusterkit.training.stage_journal import StageJournal
 from tests.training.features import features_of
 
 
@@ -31,7 +33,8 @@ def test_siamese_model_learns_pairs_of_images_that_it_has_not_seen():
     encoder, seen = _Small(), []
     data = TrainingSplit(images, labels, np.arange(90), np.arange(90, 120), True)
     history = History()
-    head = finetune_siamese(encoder, data, config, 10, history, lambda *step: seen.append(step))
+    stage = StageJournal(KeepsNothing(), "siamese-0", history)
+    head = finetune_siamese(encoder, data, config, 10, stage, lambda *step: seen.append(step))
     assert max(row["valid_accuracy"] for row in history.rows) > 0.9
     assert seen[-1][0] == seen[-1][1]
     # Each image once an epoch, not once for each of its pairs.
