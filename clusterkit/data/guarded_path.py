@@ -1,6 +1,7 @@
 """Paths that are checked again when they are opened."""
 
 import os
+import stat
 from io import BufferedReader
 
 from clusterkit.errors import ImageError
@@ -56,6 +57,25 @@ def check_opened(path: object, file: BufferedReader | None = None) -> None:
         same = False
     if not same or not is_inside(real, path.roots):
         raise ImageError("it was a link inside the data when it was listed, and now leads out")
+
+
+def open_regular(path: os.PathLike | str) -> BufferedReader:
+    """Open a file to read its bytes; what is no file by now, a pipe perhaps, blocks nobody.
+
+    Raises
+    ------
+    ImageError
+        It is a pipe, a device or a folder.
+    OSError
+        As `open` does.
+    """
+    # Whoever opens a pipe waits for its other end, unless he says that he does not.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ImageError("not a regular file")
+    return file
 
 
 def is_inside(real: str, roots: tuple[str, ...]) -> bool:

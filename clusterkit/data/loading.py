@@ -4,6 +4,7 @@ import logging
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import APPEARANCE, measure_appearance
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
-from clusterkit.data.imageio.read import decode, reasons, seen_by_model
+from clusterkit.data.imageio.failures import reason_of
+from clusterkit.data.imageio.read import decode, seen_by_model
 from clusterkit.data.processes import (
     drawn,
     give_way,
@@ -64,8 +66,8 @@ class ImageBatch:
     appearance: np.ndarray
 
 
-# Of one image: itself (S, S, 3), its id, why it could not be read, and its signature.
-_Read = tuple[np.ndarray, str, str, np.ndarray]
+# Of one image: itself (S, S, 3), its id, why it could not be read, signature and appearance.
+_Read = tuple[np.ndarray, str, str, np.ndarray, np.ndarray]
 
 # Of the images of a slice: themselves, ids, reasons, signatures and appearance.
 _Slice = tuple[torch.Tensor | np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
@@ -76,21 +78,36 @@ class _Images(Dataset[_Read]):
 
     def __init__(self, refs: list[ImageRef], how: ImageConfig) -> None:
         self.refs, self.how = refs, how
+        self.blank = _blank(how.pixels)
 
     def __len__(self) -> int:
         return len(self.refs)
 
     def __getitem__(self, index: int) -> _Read:
-        size, identity = self.how.pixels, ""
-        path, frame = self.refs[index]
+        data, identity = b"", ""
+        # All that is done to one image stands in here, so that nothing about it stops a batch.
         try:
-            data, identity = read_identified(path, frame)
-            with reasons(data):
-                image = decode(data, size, self.how, int(frame or 0))
-                return seen_by_model(image, self.how), identity, "", signature(image)
-        except ImageError as error:
-            blank = np.zeros((size, size, 3), dtype=np.uint8)
-            return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)
+            data, identity = read_identified(*self.refs[index])
+            return self._seen(data, identity, self.refs[index][1])
+        except BaseException as error:
+            black, own, appearance = self.blank
+            return black, identity, reason_of(error, data), own, appearance
+
+    def _seen(self, data: bytes, identity: str, frame: str | None) -> _Read:
+        image = decode(data, self.how.pixels, self.how, int(frame or 0))
+        pixels, own = seen_by_model(image, self.how), signature(image)
+        appearance = measure_appearance(pixels[np.newaxis])[0]
+        for part, blank in zip((pixels, own, appearance), self.blank, strict=True):
+            if part.shape != blank.shape or part.dtype != blank.dtype:
+                raise ImageError(f"read as {part.dtype} of shape {part.shape}, which is no picture")
+        return pixels, str(identity), "", own, appearance
+
+
+@lru_cache(maxsize=1)
+def _blank(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, signature and appearance of what could not be read."""
+    black = np.zeros((1, size, size, 3), dtype=np.uint8)
+    return black[0], np.zeros(SIGNATURE, dtype=np.int8), measure_appearance(black)[0]
 
 
 def image_refs(rows: pd.DataFrame) -> list[ImageRef]:
@@ -185,11 +202,8 @@ def _collate(rows: list[_Read]) -> _Slice:
 
 
 def _collate_arrays(rows: list[_Read]) -> _Slice:
-    images = np.stack([image for image, _, _, _ in rows])
-    ids = tuple(identity for _, identity, _, _ in rows)
-    errors = tuple(error for _, _, error, _ in rows)
-    signatures = np.stack([signature for _, _, _, signature in rows])
-    return images, ids, errors, signatures, measure_appearance(images)
+    images, ids, errors, signatures, appearance = zip(*rows, strict=True)
+    return np.stack(images), ids, errors, np.stack(signatures), np.stack(appearance)
 
 
 def unread_batches(

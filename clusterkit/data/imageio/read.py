@@ -8,17 +8,15 @@ settings, which a run keeps.
 import io
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.guarded_path import check_opened
+from clusterkit.data.guarded_path import check_opened, open_regular
 from clusterkit.data.imageio import dicom, png, slides, tiff
-from clusterkit.data.imageio.films import film_of_bytes
+from clusterkit.data.imageio.failures import MAX_PIXELS, reasons
 from clusterkit.data.imageio.greys import to_bytes, window_of
 from clusterkit.data.imageio.image_formats import pillow_formats
 from clusterkit.data.imageio.transparency import has_alpha, lay_over
@@ -26,9 +24,6 @@ from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
 
-# Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
-# Just below Pillow's own limit (178,956,970), which would speak first and say less.
-MAX_PIXELS = 178_000_000
 MAX_BYTES = 2_000_000_000
 
 _TURNS = {
@@ -62,7 +57,7 @@ def read_bytes(path: Path | str) -> bytes:
             raise ImageError("not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(f"larger than {MAX_BYTES:,} bytes")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             check_opened(given, file)
             return file.read()
     except MemoryError as error:
@@ -119,40 +114,6 @@ def decode(
         if 0 in image.size:
             raise ImageError(f"an image of {image.width}x{image.height} has no pixels")
         return image
-
-
-@contextmanager
-def reasons(data: bytes) -> Iterator[None]:
-    """Make an `ImageError` of whatever is raised while an image of these bytes is worked on.
-
-    The many readers raise anything on damaged files, failed assertions and struct.error among
-    them; one bad image must never stop a batch.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(_unknown(data)) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {MAX_PIXELS:,} pixels: save a smaller copy") from error
-    except MemoryError as error:
-        raise ImageError("too large for the memory") from error
-    except Exception as error:
-        # Of DICOM, a library's words may quote the header.
-        reason = " ".join(str(error).split())[:120]
-        if not reason or dicom.is_dicom(data[:132]):
-            reason = type(error).__name__
-        raise ImageError(f"damaged or truncated image: {reason}") from error
-
-
-def _unknown(data: bytes) -> str:
-    """Reason for bytes that Pillow does not know."""
-    if film := film_of_bytes(data[:16]):
-        return film
-    if data[344:348] in (b"n+1\0", b"ni1\0"):
-        return "a NIfTI volume, which is not read: save its slices as images or DICOM"
-    return "not an image that Pillow can read"
 
 
 def load_image(
