@@ -4,7 +4,23 @@ import os
 import stat
 from io import BufferedReader
 
-from clusterkit.errors import ImageError
+from clusterkit.errors import DataError, ImageError
+
+LEADS_OUT = "a path that leads out of the data root, and is not followed (--images)"
+
+
+class RefusedPathError(DataError):
+    """A row of a table names a file in a way that is not followed.
+
+    Attributes
+    ----------
+    reason : str
+        Why, in words without the folders of this machine: they stand in a table.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class GuardedPath(str):
@@ -17,14 +33,19 @@ class GuardedPath(str):
         link on the way may have been changed since it was listed. Empty: anywhere.
     reason : str
         Why it is not read at all; "": it is.
+    refused : bool
+        For the way in which a table names it, not for its type.
     """
 
     roots: tuple[str, ...]
     reason: str
+    refused: bool
 
-    def __new__(cls, path: str, roots: tuple[str, ...] = (), reason: str = "") -> "GuardedPath":
+    def __new__(
+        cls, path: str, roots: tuple[str, ...] = (), reason: str = "", refused: bool = False
+    ) -> "GuardedPath":
         new = super().__new__(cls, path)
-        new.roots, new.reason = roots, reason
+        new.roots, new.reason, new.refused = roots, reason, refused
         return new
 
 
