@@ -17,7 +17,7 @@ from clusterkit.config import Config
 from clusterkit.data.guarded_path import check_opened, open_regular
 from clusterkit.data.image_types import maybe_dicom
 from clusterkit.data.imageio import dicom, slides, tiff
-from clusterkit.data.imageio.failures import MAX_PIXELS
+from clusterkit.data.imageio.budget import MAX_PIXELS
 from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.left_out import LeftOut

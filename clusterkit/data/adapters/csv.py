@@ -89,8 +89,8 @@ class CsvAdapter:
             if own is None or own not in names:
                 out[name] = None
                 continue
-            cells = self._column(names, lines, own)
-            out[name] = [cell.replace("\0", "").strip() or None for cell in cells]
+            texts = self._column(names, lines, own)
+            out[name] = [text.replace("\0", "").strip() or None for text in texts]
         if self.labels and config.label_columns:
             cells = [self._column(names, lines, column) for column in config.label_columns]
             out["label"] = one_hot_labels(config.label_columns, cells, str(self.source), numbers)

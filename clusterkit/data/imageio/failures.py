@@ -6,12 +6,9 @@ from contextlib import contextmanager
 from PIL import Image, UnidentifiedImageError
 
 from clusterkit.data.imageio import dicom
+from clusterkit.data.imageio.budget import MAX_PIXELS
 from clusterkit.data.imageio.films import film_of_bytes
 from clusterkit.errors import ImageError, shown
-
-# Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
-# Just below Pillow's own limit (178,956,970), which would speak first and say less.
-MAX_PIXELS = 178_000_000
 
 # Characters: a reason is a cell of a table.
 _LONGEST, _QUOTED = 200, 120

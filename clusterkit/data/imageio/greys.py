@@ -14,6 +14,9 @@ from clusterkit.config import PRESETS, ImageConfig
 # Scaled in parts of so many values, so that the floats stay small.
 _PART = 4_000_000
 
+# More values than this are scaled by a table of all that there may be.
+_TABLE = 2**18
+
 # Pixels that may be hot or dead, at either end: so many, or one in so many where that is more.
 _FEW, _ONE_IN = 5, 50_000
 
@@ -130,12 +133,24 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Infinities stand at the ends of the range; a missing value (NaN) counts as the lowest.
     """
+    if values.dtype in (np.uint16, np.int16) and values.ndim > 1 and values.size > _TABLE:
+        return _looked_up(values, low, high)
     out = np.empty(values.shape, dtype=np.uint8)
     flat, grey = values.reshape(-1), out.reshape(-1)
     for start in range(0, flat.size, _PART):
         part = slice(start, start + _PART)
         exact = np.nan_to_num(flat[part].astype(np.float64), nan=low, posinf=high, neginf=low)
         grey[part] = np.round((np.clip(exact, low, high) - low) / (high - low) * 255)
+    return out
+
+
+def _looked_up(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values of 16 bits scaled as `scale` does: each value once, then by looking it up."""
+    every = np.arange(2**16, dtype=np.uint16)
+    table = scale(every.view(values.dtype), low, high)
+    out = np.empty(values.shape, dtype=np.uint8)
+    for row in range(len(values)):
+        out[row] = table[values[row].view(np.uint16)]
     return out
 
 

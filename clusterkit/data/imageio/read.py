@@ -16,28 +16,15 @@ from PIL import ExifTags, Image, ImageOps
 from clusterkit.config import ImageConfig
 from clusterkit.data.guarded_path import check_opened, open_regular
 from clusterkit.data.imageio import dicom, png, slides, tiff
-from clusterkit.data.imageio.failures import MAX_PIXELS, reasons
-from clusterkit.data.imageio.greys import to_bytes, window_of
+from clusterkit.data.imageio.budget import MAX_PIXELS, check_decoding, check_pixels
+from clusterkit.data.imageio.conversion import rgb_of_values, shrunk, upright_rgb
+from clusterkit.data.imageio.failures import reasons
 from clusterkit.data.imageio.image_formats import pillow_formats
-from clusterkit.data.imageio.transparency import has_alpha, lay_over
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
 
 MAX_BYTES = 2_000_000_000
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Modes with more than 8 bits a channel; Pillow's own conversion cuts them off at 255.
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -106,7 +93,7 @@ def decode(
         warnings.simplefilter("ignore")
         if dicom.is_dicom(data[:132]):
             image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
-            image = _shrunk(image, size).convert("RGB")
+            image = shrunk(image, size).convert("RGB")
         else:
             image = _decode(data, size, how, frame)
             # A comment or a name in a file's own words must not reach a thumbnail.
@@ -198,7 +185,7 @@ def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Imag
         data, page = _choose_page(data, frame)
         values = tiff.read_deep(data, page, MAX_PIXELS, how.channels)
         if values is not None:
-            return _deep(values, size, how)
+            return rgb_of_values(values, size, how)
     elif frame:
         raise ImageError(f"frame {frame} does not exist: the file has one image, frame 0")
     try:
@@ -227,51 +214,16 @@ def _choose_page(data: bytes, frame: int) -> tuple[bytes, int]:
 def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.Image:
     """RGB image of what Pillow reads."""
     with Image.open(io.BytesIO(data), formats=pillow_formats()) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels: "
-                             "save a smaller copy")  # fmt: skip
+        full = image.size
+        check_pixels(*full, MAX_PIXELS)
         if page:
             image.seek(page)
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
         if image.format == "PNG" and image.tile and image.tile[0].args == "RGB;16B":
-            return _deep(png.colour_values(data, image), size, how)
+            return rgb_of_values(png.colour_values(data), size, how)
+        check_decoding(image, data, full)
         image.load()
-        return _to_rgb(_upright(_shrunk(image, size)), how)
-
-
-def _shrunk(image: Image.Image, size: int | None) -> Image.Image:
-    """Image shrunk by a whole factor (box average) where it is far larger, before it is copied."""
-    factor = min(image.size) // (2 * size) if size else 1
-    if factor < 2 or image.mode not in ("L", "RGB"):
-        return image
-    return image.reduce(factor)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Image turned as its EXIF orientation says."""
-    # ImageOps.exif_transpose also writes the EXIF block anew, which fails on a damaged one
-    # and would lose an image whose pixels are whole.
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 0))
-    except Exception:
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in _DEEP:
-        return _deep(np.asarray(image), None, how)
-    return lay_over(image, how) if has_alpha(image) else image.convert("RGB")
-
-
-def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
-    """RGB image of values (H, W) or (H, W, 3) of any type."""
-    if values.dtype == np.uint8:
-        return _shrunk(Image.fromarray(values), size).convert("RGB")
-    # A window is in the units of a grey scanner; colours have no such units.
-    window = window_of(how.window) if values.ndim == 2 else None
-    image = Image.fromarray(to_bytes(values, window, how.percentiles, values.dtype.kind == "f"))
-    return _shrunk(image, size).convert("RGB")
+        # An icon may hold a picture of another size than it says.
+        check_pixels(*image.size, MAX_PIXELS)
+        return upright_rgb(image, size, how)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clusterkit.data.imageio.budget import check_work
 from clusterkit.errors import ImageError
 
 if TYPE_CHECKING:
@@ -136,9 +137,10 @@ def _check_size(part: "TiffPage", kind: np.dtype, max_pixels: int) -> None:
         raise ImageError(f"a TIFF of {part.imagewidth}x{part.imagelength} has no pixels")
     if part.imagedepth > 1:
         raise ImageError(f"a TIFF of depth {part.imagedepth} is no picture")
-    size = pixels * part.samplesperpixel * kind.itemsize
-    if size > max_pixels * 8:
-        raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
+    # The values, those of the channels that are shown, and greys or colours of 8 bits.
+    stored = part.samplesperpixel * kind.itemsize
+    shown = min(3, part.samplesperpixel) * (kind.itemsize * (stored > kind.itemsize) + 1)
+    check_work(part.imagewidth, part.imagelength, stored + shown + 1, f"TIFF ({kind})")
     if 0 in part.databytecounts:
         raise ImageError("damaged or truncated TIFF: a part of it is empty")
 
@@ -190,7 +192,8 @@ def _values(part: "TiffPage", chosen: list[int] | None) -> np.ndarray:
         values = values[..., 0] if values.shape[-1] == 1 else values
     if part.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         # ~v turns the order round without leaving the type; -v does it for floats.
-        values = ~values if values.dtype.kind in "iu" else -values
+        turn = np.invert if values.dtype.kind in "iu" else np.negative
+        values = turn(values, out=values)
     return values
 
 
