@@ -16,6 +16,9 @@ MAX_PIXELS = 178_000_000
 # Bytes that an image may take beside what the process holds anyway.
 MAX_WORK = 900_000_000
 
+# Pixels of a side: whoever resizes it holds several numbers for each of them.
+_LONGEST = 4_000_000
+
 # Pixels that are decoded in all passes over one JPEG: a small one may ask for thousands.
 _MOST_PASSED = 4_000_000_000
 
@@ -56,6 +59,8 @@ def check_work(width: int, height: int, per_pixel: float, what: str) -> None:
     ------
     ImageError
     """
+    if max(width, height) > _LONGEST:
+        raise ImageError(f"{width}x{height}: a side of more than {_LONGEST:,} pixels is no picture")
     work = width * height * per_pixel
     if work > MAX_WORK:
         raise ImageError(f"{width}x{height} pixels of {what} take {work / 1e6:,.0f} MB to decode, "

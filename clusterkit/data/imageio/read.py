@@ -9,6 +9,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -25,6 +26,9 @@ from clusterkit.errors import ImageError
 log = logging.getLogger("clusterkit")
 
 MAX_BYTES = 2_000_000_000
+
+# The last TIFF of several pages: its bytes, and where they are. Its pages follow each other.
+_last: list[Any] = []
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -180,16 +184,16 @@ def seen_by_model(image: Image.Image, how: ImageConfig) -> np.ndarray:
 
 
 def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Image.Image:
-    page = 0
+    offset = None
     if data[:4] in tiff.MAGIC:
-        data, page = _choose_page(data, frame)
-        values = tiff.read_deep(data, page, MAX_PIXELS, how.channels)
+        offset = _choose_page(data, frame)
+        values = tiff.read_deep(data, offset, MAX_PIXELS, how.channels)
         if values is not None:
             return rgb_of_values(values, size, how)
     elif frame:
         raise ImageError(f"frame {frame} does not exist: the file has one image, frame 0")
     try:
-        return _open(data, size, how, page)
+        return _open(data, size, how, offset)
     except (ImageError, Image.DecompressionBombError, MemoryError):
         raise
     except Exception:
@@ -199,25 +203,30 @@ def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Imag
         if len(plain) == len(data):
             raise
         # A profile or a text that Pillow refuses is no reason: the pixels are whole, or fail.
-        return _open(plain, size, how, page)
+        return _open(plain, size, how)
 
 
-def _choose_page(data: bytes, frame: int) -> tuple[bytes, int]:
-    """TIFF and the number of the page in it that is a frame."""
-    level = slides.find_level(data, MAX_PIXELS)
-    pages = tiff.list_pages(data) if level is None else [0]
+def _choose_page(data: bytes, frame: int) -> int:
+    """Place in a TIFF of the directory of the page that is a frame."""
+    if not _last or _last[0] is not data:
+        level = slides.find_level(data, MAX_PIXELS)
+        _last[:] = [data, tiff.list_pages(data) if level is None else [level]]
+    pages = _last[1]
+    if len(pages) == 1:
+        _last.clear()
     if frame >= len(pages):
         raise ImageError(f"page {frame} does not exist: the file has {len(pages)}, from 0")
-    return (data, pages[frame]) if level is None else (slides.begin_at(data, level), 0)
+    return pages[frame]
 
 
-def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.Image:
-    """RGB image of what Pillow reads."""
-    with Image.open(io.BytesIO(data), formats=pillow_formats()) as image:
+def _open(
+    data: bytes, size: int | None, how: ImageConfig, offset: int | None = None
+) -> Image.Image:
+    """RGB image of what Pillow reads; of a TIFF, the page at an offset."""
+    file = io.BytesIO(data) if offset is None else slides.BeginningAt(data, offset)
+    with Image.open(file, formats=pillow_formats()) as image:
         full = image.size
         check_pixels(*full, MAX_PIXELS)
-        if page:
-            image.seek(page)
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
         if image.format == "PNG" and image.tile and image.tile[0].args == "RGB;16B":
