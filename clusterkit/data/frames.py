@@ -18,6 +18,7 @@ from clusterkit.data.guarded_path import check_opened, open_regular
 from clusterkit.data.image_types import maybe_dicom
 from clusterkit.data.imageio import dicom, slides, tiff
 from clusterkit.data.imageio.budget import MAX_PIXELS
+from clusterkit.data.imageio.dicom.frame_count import SIZES, frames_held
 from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.left_out import LeftOut
@@ -249,7 +250,7 @@ def _tiff_header(path: Path) -> Header | None:
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     names = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "SOPClassUID",
-             "ImageType", "TransferSyntaxUID"]  # fmt: skip
+             "ImageType", "TransferSyntaxUID", *SIZES]  # fmt: skip
     found = dicom.read_elements(path, MAX_BYTES, [*names, *tags])
     if found is None:
         return None
@@ -258,8 +259,9 @@ def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
     # A film is one row, which fails and says why.
     believed = believed and not film_of_syntax(found["TransferSyntaxUID"])
+    n_frames = frames_held(path, found, n_frames) if believed else 1
     return Header(
-        frames=n_frames if believed else None,
+        frames=n_frames if n_frames > 1 else None,
         origin=Origin(*(found[name] for name in names[:3])),
         tags={tag: found[tag] for tag in tags},
         sop_class=found["SOPClassUID"],

@@ -24,6 +24,7 @@ from clusterkit.data.processes import (
     shared_memory_room,
     start_method,
 )
+from clusterkit.data.time_limit import SECONDS, time_limit
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -87,8 +88,9 @@ class _Images(Dataset[_Read]):
         data, identity = b"", ""
         # All that is done to one image stands in here, so that nothing about it stops a batch.
         try:
-            data, identity = read_identified(*self.refs[index])
-            return self._seen(data, identity, self.refs[index][1])
+            with time_limit(SECONDS):
+                data, identity = read_identified(*self.refs[index])
+                return self._seen(data, identity, self.refs[index][1])
         except BaseException as error:
             black, own, appearance = self.blank
             return black, identity, reason_of(error, data), own, appearance

@@ -20,6 +20,7 @@ from clusterkit.data.imageio.failures import reason_of
 from clusterkit.data.imageio.read import MAX_BYTES, decode
 from clusterkit.data.imageio.transparency import is_transparent
 from clusterkit.data.processes import reading_processes, start_method
+from clusterkit.data.time_limit import SECONDS, time_limit
 from clusterkit.inspection.text import text_glyphs
 from clusterkit.progress import Progress
 
@@ -142,8 +143,9 @@ def image_facts(path: str, frame: str | None, config: Config) -> tuple[Facts, np
     """
     data, identity = b"", ""
     try:
-        data, identity = read_identified(path, frame)
-        return _facts_of(data, identity, frame, config)
+        with time_limit(SECONDS):
+            data, identity = read_identified(path, frame)
+            return _facts_of(data, identity, frame, config)
     except BaseException as error:
         facts = Facts(image_id=identity, error=reason_of(error, data))
         return facts, np.zeros(SIGNATURE, dtype=np.int8)

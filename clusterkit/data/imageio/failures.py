@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from clusterkit.data.imageio import dicom
 from clusterkit.data.imageio.budget import MAX_PIXELS
 from clusterkit.data.imageio.films import film_of_bytes
+from clusterkit.data.time_limit import SECONDS, TimeUpError
 from clusterkit.errors import ImageError, shown
 
 # Characters: a reason is a cell of a table.
@@ -32,6 +33,8 @@ def reason_of(error: BaseException, data: bytes = b"") -> str:
     BaseException
         The same error, where it is none of a reader's but an order to stop, such as Ctrl-C.
     """
+    if isinstance(error, TimeUpError):
+        return f"takes more than {SECONDS:.0f} s of processor time to read"
     # A plug-in in Rust panics on damaged data, and its panic is no Exception.
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         raise error
