@@ -9,12 +9,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from clusterkit.config import ImageConfig
+from clusterkit.data.imageio.bands import BAND
 from clusterkit.data.imageio.budget import bytes_of, check_work, fits
 from clusterkit.data.imageio.greys import to_bytes, window_of
 from clusterkit.data.imageio.transparency import has_alpha, lay_over
-
-# Pixels of a band.
-_BAND = 4_000_000
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -111,7 +109,7 @@ def _in_bands(
 ) -> Image.Image:
     """RGB image that `convert` makes of one, shrunk by a factor, a few rows at a time."""
     width, height = image.size
-    rows = max(1, _BAND // (width * factor)) * factor
+    rows = max(1, BAND // (width * factor)) * factor
     if rows >= height:
         whole = convert(image)
         return whole.reduce(factor) if factor > 1 else whole

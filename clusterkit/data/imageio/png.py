@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clusterkit.data.imageio.bands import BAND
 from clusterkit.data.imageio.budget import check_work
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
 # Bytes a pixel of 16-bit colours: the values, and what is decoded of them at a time.
 _OF_COLOURS = 10
-
-# Pixels that are turned to values at a time.
-_BAND = 4_000_000
 
 # All that a picture is made of; the other chunks are notes: profiles, texts, times.
 _PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
@@ -46,7 +44,7 @@ def colour_values(data: bytes) -> np.ndarray:
 
 
 def _bands(image: Image.Image) -> Iterator[slice]:
-    step = max(1, _BAND // image.width)
+    step = max(1, BAND // image.width)
     return (slice(top, min(image.height, top + step)) for top in range(0, image.height, step))
 
 
