@@ -13,6 +13,11 @@ SECONDS = 30.0
 _AGAIN = 1.0
 
 
+# A step in C that is not done by then ends its process, where that is only a worker.
+_LAST = 3.0
+_ends_process: list[bool] = []
+
+
 class TimeUpError(BaseException):
     """Time is up. No Exception, which a reader that expects damage would pass over."""
 
@@ -22,7 +27,8 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Stop what takes longer than so many seconds of processor time.
 
     Only the main thread of a process can be stopped, on Linux and macOS, and only between two
-    steps of Python: one step in a decoder in C is waited for. Elsewhere nothing is stopped, and
+    steps of Python: one step in a decoder in C is waited for, or ends a worker; see
+    `end_process_too`. Elsewhere nothing is stopped, and
     where somebody else uses the signal (SIGVTALRM), it is left to them.
 
     Raises
@@ -35,6 +41,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
     signal.signal(signal.SIGVTALRM, _stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds, _AGAIN)
+    if _ends_process:
+        signal.setitimer(signal.ITIMER_PROF, _LAST * seconds)
     try:
         yield
     finally:
@@ -42,10 +50,16 @@ def time_limit(seconds: float) -> Iterator[None]:
             pass
 
 
+def end_process_too() -> None:
+    """Let this process, a worker, be ended where a step of its work takes three times too long."""
+    _ends_process[:] = [True]
+
+
 def _disarmed() -> bool:
     """Take the timer away; False: time was up in the middle of that."""
     try:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     except TimeUpError:
         return False
