@@ -14,7 +14,7 @@ _AGAIN = 1.0
 
 
 # A step in C that is not done by then ends its process, where that is only a worker.
-_LAST = 3.0
+TIMES_IN_C = 3.0
 _ends_process: list[bool] = []
 
 
@@ -42,7 +42,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     signal.signal(signal.SIGVTALRM, _stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds, _AGAIN)
     if _ends_process:
-        signal.setitimer(signal.ITIMER_PROF, _LAST * seconds)
+        signal.setitimer(signal.ITIMER_PROF, TIMES_IN_C * seconds)
     try:
         yield
     finally:

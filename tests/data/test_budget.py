@@ -102,7 +102,7 @@ def test_a_jpeg_of_many_passes_is_refused(monkeypatch):
     buffer = io.BytesIO()
     Image.new("RGB", (400, 400)).save(buffer, "JPEG", progressive=True)
     decode(buffer.getvalue())
-    monkeypatch.setattr(budget, "_MOST_PASSED", 400 * 400 * 3)
+    monkeypatch.setattr(budget, "MOST_PASSED", 400 * 400 * 3)
     with pytest.raises(ImageError, match="passes is too much to decode"):
         decode(buffer.getvalue())
 
@@ -150,7 +150,7 @@ def test_a_table_scales_as_the_formula(kind, low, width, seed):
     values = np.random.default_rng(seed).integers(ends.min, ends.max, (40, 30), kind, endpoint=True)
     plain = greys.scale(values, low, low + width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(greys, "_TABLE", 1)
+        patch.setattr(greys, "TABLE", 1)
         np.testing.assert_array_equal(greys.scale(values, low, low + width), plain)
 
 
@@ -278,7 +278,7 @@ def test_a_monster_fails_alone(tmp_path, monkeypatch):
 def test_a_label_pattern_without_end_is_an_error(tmp_path, monkeypatch):
     from clusterkit.data.adapters import pattern
 
-    monkeypatch.setattr(pattern, "_SECONDS", 0.3)
+    monkeypatch.setattr(pattern, "SECONDS_OF_ALL", 0.3)
     (tmp_path / ("a" * 60 + ".png")).touch()
     with pytest.raises(ConfigError, match=r"takes too long, e\.g\. on 'aaaa") as error:
         read_manifest(tmp_path, DataConfig(label_pattern=r"^((?:a+)+)+_x"))

@@ -16,7 +16,7 @@ from clusterkit.errors import ConfigError, DataError, shown
 log = logging.getLogger("clusterkit")
 
 # Seconds of processor time for all names, and for each of them.
-_SECONDS, _A_NAME = 5.0, 0.0001
+SECONDS_OF_ALL, _A_NAME = 5.0, 0.0001
 
 
 class PatternAdapter:
@@ -83,7 +83,7 @@ class PatternAdapter:
         """Match the names of files, which a pattern of nested repeats may take years to do."""
         matches: list[re.Match[str] | None] = []
         try:
-            with time_limit(_SECONDS + _A_NAME * len(images)):
+            with time_limit(SECONDS_OF_ALL + _A_NAME * len(images)):
                 for image in images:
                     matches.append(self.pattern.match(image.rsplit("/", 1)[-1]))
         except TimeUpError:

@@ -20,7 +20,7 @@ MAX_WORK = 900_000_000
 _LONGEST = 4_000_000
 
 # Pixels that are decoded in all passes over one JPEG: a small one may ask for thousands.
-_MOST_PASSED = 4_000_000_000
+MOST_PASSED = 4_000_000_000
 
 # Bytes of a pixel in Pillow's memory; of other modes four.
 _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
@@ -99,7 +99,7 @@ def check_decoding(image: Image.Image, data: bytes, full: tuple[int, int]) -> No
     scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 0
     if scans < 2:
         return
-    if full[0] * full[1] * scans > _MOST_PASSED:
+    if full[0] * full[1] * scans > MOST_PASSED:
         raise ImageError(f"a JPEG of {full[0]}x{full[1]} pixels in {scans} passes is too much to "
                          "decode: save it anew")  # fmt: skip
     # In several passes, all coefficients are held, of two bytes each, and at full size.

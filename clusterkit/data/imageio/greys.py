@@ -15,7 +15,7 @@ from clusterkit.config import PRESETS, ImageConfig
 _PART = 4_000_000
 
 # More values than this are scaled by a table of all that there may be.
-_TABLE = 2**18
+TABLE = 2**18
 
 # Pixels that may be hot or dead, at either end: so many, or one in so many where that is more.
 _FEW, _ONE_IN = 5, 50_000
@@ -133,7 +133,7 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Infinities stand at the ends of the range; a missing value (NaN) counts as the lowest.
     """
-    if values.dtype in (np.uint16, np.int16) and values.ndim > 1 and values.size > _TABLE:
+    if values.dtype in (np.uint16, np.int16) and values.ndim > 1 and values.size > TABLE:
         return _looked_up(values, low, high)
     out = np.empty(values.shape, dtype=np.uint8)
     flat, grey = values.reshape(-1), out.reshape(-1)
