@@ -65,13 +65,23 @@ def shrunk(image: Image.Image, size: int | None) -> Image.Image:
 
 
 def rgb_of_values(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
-    """RGB image of values (H, W) or (H, W, 3) of any type."""
+    """RGB image of values (H, W) or (H, W, 3) of any type.
+
+    Raises
+    ------
+    ImageError
+        It would take too much memory.
+    """
     if values.dtype == np.uint8:
         return shrunk(Image.fromarray(values), size).convert("RGB")
     # A window is in the units of a grey scanner; colours have no such units.
     window = window_of(how.window) if values.ndim == 2 else None
     image = Image.fromarray(to_bytes(values, window, how.percentiles, values.dtype.kind == "f"))
-    return shrunk(image, size).convert("RGB")
+    image = shrunk(image, size)
+    if image.size == values.shape[1::-1]:
+        held = (values.itemsize + 1) * values[0, 0].size + _OF_RGB
+        check_work(*image.size, held, f"{values.dtype} values")
+    return image.convert("RGB")
 
 
 def _factor(image: Image.Image, size: int | None) -> int:

@@ -10,6 +10,7 @@ of values is kept: nothing wraps around.
 import numpy as np
 
 from clusterkit.config import PRESETS, ImageConfig
+from clusterkit.data.imageio.bands import by_rows
 
 # Scaled in parts of so many values, so that the floats stay small.
 _PART = 4_000_000
@@ -148,10 +149,7 @@ def _looked_up(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Values of 16 bits scaled as `scale` does: each value once, then by looking it up."""
     every = np.arange(2**16, dtype=np.uint16)
     table = scale(every.view(values.dtype), low, high)
-    out = np.empty(values.shape, dtype=np.uint8)
-    for row in range(len(values)):
-        out[row] = table[values[row].view(np.uint16)]
-    return out
+    return by_rows(values, lambda part: table[part.view(np.uint16)])
 
 
 def to_bytes(
