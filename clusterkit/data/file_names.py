@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from shlex import quote
 from urllib.parse import unquote
 
+from clusterkit.data.guarded_path import LEADS_OUT, RefusedPathError
 from clusterkit.data.image_types import DICOM_ENDINGS, image_extensions
-from clusterkit.errors import DataError, shown
+from clusterkit.errors import shown
 
 log = logging.getLogger("clusterkit")
 
@@ -24,7 +25,12 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 Where = Callable[[int], str]
 
 
-def relative_names(root: Path, written: Sequence[str], where: Where) -> list[str]:
+def relative_names(
+    root: Path,
+    written: Sequence[str],
+    where: Where,
+    refused: dict[int, RefusedPathError] | None = None,
+) -> list[str]:
     """Names of files relative to their root, with forward slashes.
 
     Slashes of either kind, absolute paths, ``file:`` addresses and ``..`` are allowed as long as
@@ -37,11 +43,13 @@ def relative_names(root: Path, written: Sequence[str], where: Where) -> list[str
         The cells.
     where : callable
         Words for the place of a row's number.
+    refused : dict or None
+        Takes, by the number of its row, why a name is not followed; the name is then "".
 
     Raises
     ------
-    DataError
-        A name is an address, or leads out of the root.
+    RefusedPathError
+        A name is an address, or leads out of the root, and `refused` is None.
     """
     names = []
     for row, cell in enumerate(written):
@@ -52,14 +60,23 @@ def relative_names(root: Path, written: Sequence[str], where: Where) -> list[str
             continue
         if image.lower().startswith("file://"):
             image = unquote(re.sub("^//localhost/", "/", image[5:].replace("///", "/", 1)))
+        error, name = None, None
         if _ADDRESS.match(image):
-            raise DataError(f"{where(row)}: '{shown(cell)}' is an address, and addresses are not "
-                            "read; download the images first and name their files")  # fmt: skip
-        name = PurePosixPath(image).as_posix() if _stays(image) else _below(root, image)
-        if name is None:
-            raise DataError(f"{where(row)}: image path '{image}' leaves the data root {root}; "
-                            + _advice(root, image, written))  # fmt: skip
-        names.append(name)
+            said = "is an address, and addresses are not read; download the images first and name"
+            error = RefusedPathError(f"{where(row)}: '{shown(cell)}' {said} their files",
+                                     "an address, and addresses are not read")  # fmt: skip
+        else:
+            name = PurePosixPath(image).as_posix() if _stays(image) else _below(root, image)
+        if error is None and name is None:
+            # The advice looks at all rows: it is given once.
+            advice = "" if refused else "; " + _advice(root, image, written)
+            said = f"{where(row)}: image path '{image}' leaves the data root {root}{advice}"
+            error = RefusedPathError(said, LEADS_OUT)
+        if error is not None:
+            if refused is None:
+                raise error
+            refused[row] = error
+        names.append(name or "")
     return names
 
 
@@ -165,7 +182,7 @@ class FileFinder:
 
         Raises
         ------
-        DataError
+        RefusedPathError
             Several files may be meant.
         """
         folder, found = str(self.root), []
@@ -232,6 +249,6 @@ def _folded(name: str) -> str:
 
 def _only(names: list[str], name: str, where: str, advice: str) -> str | None:
     if len(names) > 1:
-        raise DataError(f"{where}: '{shown(name)}' may be '{shown(names[0])}' or "
-                        f"'{shown(names[1])}'; {advice}")  # fmt: skip
+        said = f"'{shown(name)}' may be '{shown(names[0])}' or '{shown(names[1])}'; {advice}"
+        raise RefusedPathError(f"{where}: {said}", said)
     return names[0] if names else None

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from clusterkit.data.guarded_path import is_inside
+from clusterkit.data.guarded_path import LEADS_OUT, RefusedPathError, is_inside
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
 from clusterkit.data.written_names import true_name
-from clusterkit.errors import DataError
 
 
 def find_images(root: Path, left_out: LeftOut | None = None) -> list[str]:
@@ -44,23 +43,27 @@ class ImageFolder:
 
         Raises
         ------
-        DataError
+        RefusedPathError
             The path is empty, absolute, or leads out of the root, by `..` or by a link.
         """
         relative = PurePosixPath(image.replace("\\", "/"))
         drive = len(image) > 1 and image[1] == ":"
         if not image or "\0" in image:
-            raise DataError(f"{where}: empty or impossible image path {image!r}")
+            raise RefusedPathError(f"{where}: empty or impossible image path {image!r}",
+                                   "empty or impossible path")  # fmt: skip
         if relative.is_absolute() or drive or ".." in relative.parts:
-            raise DataError(
+            raise RefusedPathError(
                 f"{where}: image path '{image}' leaves the data root {self.root}; "
-                "use paths relative to it, or name their root with --images"
+                "use paths relative to it, or name their root with --images",
+                LEADS_OUT,
             )
         path = _named_file(self.root, relative)
         if not self._holds(path):
-            raise DataError(f"{where}: image path '{image}' is a link that leaves the data root "
-                            f"{self.root}; give the folder that it leads to with --link-root"
-                            )  # fmt: skip
+            raise RefusedPathError(
+                f"{where}: image path '{image}' is a link that leaves the data root {self.root}; "
+                "give the folder that it leads to with --link-root",
+                "a link that leads out of the data root, and is not followed (--link-root)",
+            )
         return path
 
     @cached_property

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.guarded_path import check_opened
+from clusterkit.data.guarded_path import check_opened, open_regular
 from clusterkit.data.image_types import maybe_dicom
 from clusterkit.data.imageio import dicom, slides, tiff
+from clusterkit.data.imageio.budget import MAX_PIXELS
+from clusterkit.data.imageio.dicom.frame_count import SIZES, frames_held
 from clusterkit.data.imageio.films import film_of_syntax
-from clusterkit.data.imageio.read import MAX_BYTES, MAX_PIXELS
+from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import file_numbers, with_written_text
@@ -26,7 +28,7 @@ from clusterkit.data.patient_pictures import say_slides, take_pictures
 from clusterkit.data.patients import Origin, take_patients
 from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
 from clusterkit.data.remarks import Remarks
-from clusterkit.errors import DataError, ImageError
+from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
@@ -80,12 +82,12 @@ def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
         if not os.path.isfile(path):
             return None
         # By what is in it: a DICOM file may be called anything.
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(132)
+        with open_regular(path) as file:
+            head = file.raw.read(132)
         if head[:4] in tiff.MAGIC:
             return _tiff_header(Path(path))
         return _dicom_header(Path(path), tags) if dicom.is_dicom(head) else None
-    except (ImageError, OSError):
+    except Exception:
         return None
 
 
@@ -179,7 +181,7 @@ def resolve_uids(root: Path, images: list[str]) -> list[str]:
         if maybe_dicom(name):
             try:
                 header = dicom.read_elements(Path(path), MAX_BYTES, ["SOPInstanceUID"])
-            except (ImageError, OSError):
+            except Exception:
                 continue
             uid = header["SOPInstanceUID"] if header else ""
             if uid in wanted and uid in found:
@@ -248,7 +250,7 @@ def _tiff_header(path: Path) -> Header | None:
 
 def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     names = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "SOPClassUID",
-             "ImageType", "TransferSyntaxUID"]  # fmt: skip
+             "ImageType", "TransferSyntaxUID", *SIZES]  # fmt: skip
     found = dicom.read_elements(path, MAX_BYTES, [*names, *tags])
     if found is None:
         return None
@@ -257,8 +259,9 @@ def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
     believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
     # A film is one row, which fails and says why.
     believed = believed and not film_of_syntax(found["TransferSyntaxUID"])
+    n_frames = frames_held(path, found, n_frames) if believed else 1
     return Header(
-        frames=n_frames if believed else None,
+        frames=n_frames if n_frames > 1 else None,
         origin=Origin(*(found[name] for name in names[:3])),
         tags={tag: found[tag] for tag in tags},
         sop_class=found["SOPClassUID"],

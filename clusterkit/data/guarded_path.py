@@ -1,9 +1,26 @@
 """Paths that are checked again when they are opened."""
 
 import os
+import stat
 from io import BufferedReader
 
-from clusterkit.errors import ImageError
+from clusterkit.errors import DataError, ImageError
+
+LEADS_OUT = "a path that leads out of the data root, and is not followed (--images)"
+
+
+class RefusedPathError(DataError):
+    """A row of a table names a file in a way that is not followed.
+
+    Attributes
+    ----------
+    reason : str
+        Why, in words without the folders of this machine: they stand in a table.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class GuardedPath(str):
@@ -16,14 +33,19 @@ class GuardedPath(str):
         link on the way may have been changed since it was listed. Empty: anywhere.
     reason : str
         Why it is not read at all; "": it is.
+    refused : bool
+        For the way in which a table names it, not for its type.
     """
 
     roots: tuple[str, ...]
     reason: str
+    refused: bool
 
-    def __new__(cls, path: str, roots: tuple[str, ...] = (), reason: str = "") -> "GuardedPath":
+    def __new__(
+        cls, path: str, roots: tuple[str, ...] = (), reason: str = "", refused: bool = False
+    ) -> "GuardedPath":
         new = super().__new__(cls, path)
-        new.roots, new.reason = roots, reason
+        new.roots, new.reason, new.refused = roots, reason, refused
         return new
 
 
@@ -56,6 +78,25 @@ def check_opened(path: object, file: BufferedReader | None = None) -> None:
         same = False
     if not same or not is_inside(real, path.roots):
         raise ImageError("it was a link inside the data when it was listed, and now leads out")
+
+
+def open_regular(path: os.PathLike | str) -> BufferedReader:
+    """Open a file to read its bytes; what is no file by now, a pipe perhaps, blocks nobody.
+
+    Raises
+    ------
+    ImageError
+        It is a pipe, a device or a folder.
+    OSError
+        As `open` does.
+    """
+    # Whoever opens a pipe waits for its other end, unless he says that he does not.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ImageError("not a regular file")
+    return file
 
 
 def is_inside(real: str, roots: tuple[str, ...]) -> bool:

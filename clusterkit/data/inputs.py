@@ -10,7 +10,7 @@ from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.adapters.dicomdir import DicomdirAdapter
 from clusterkit.data.frames import expand
 from clusterkit.data.guarded_path import GuardedPath
-from clusterkit.data.left_out import UNREAD, LeftOut
+from clusterkit.data.left_out import REFUSED, UNREAD, LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import complete, file_numbers, sort_rows, whole_config
@@ -36,7 +36,7 @@ def read_inputs(
         Counts the files that become no row.
     unread : bool
         Images of types that are not read are rows too: a clinic gets one for every picture, with
-        the reason.
+        the reason. So are rows of a CSV whose path is not followed, unless none is.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def read_inputs(
 
 def _list_inputs(source: Path, config: DataConfig, left_out: LeftOut, unread: bool) -> pd.DataFrame:
     if CsvAdapter.accepts(source, config):
-        return CsvAdapter(source, config, labels=False).read()
+        return CsvAdapter(source, config, labels=False, keep_refused=unread).read()
     if DicomdirAdapter.accepts(source, config):
         return DicomdirAdapter(source, config).read()
     if source.is_file():
@@ -82,11 +82,11 @@ def _list_inputs(source: Path, config: DataConfig, left_out: LeftOut, unread: bo
 
 
 def not_read(rows: pd.DataFrame) -> LeftOut:
-    """Count the rows whose files are images of types that are not read."""
+    """Count the rows whose files are not read, for their type or their path."""
     found = LeftOut()
     for image, path in zip(rows["image"], rows["path"], strict=True):
         if isinstance(path, GuardedPath) and path.reason:
-            found.add(image, UNREAD)
+            found.add(image, REFUSED if path.refused else UNREAD)
     return found
 
 

@@ -17,6 +17,7 @@ _NAMED = 12
 # with what it is, it is files.
 NO_IMAGE = "are no images"
 UNREAD = "are no images that clusterkit reads"
+REFUSED = "are named by a path that is not followed"
 MISNAMED = "are images but have no such ending (.png, .jpg)"
 TEXT_LINKS = "are links that were copied as text"
 HIDDEN = "are hidden images: their names begin with a point"

@@ -1,9 +1,10 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,16 +13,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import APPEARANCE, measure_appearance
+from clusterkit.data.deadly_images import find_deadly, is_lost_worker
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
-from clusterkit.data.imageio.read import decode, reasons, seen_by_model
+from clusterkit.data.imageio.failures import reason_of
+from clusterkit.data.imageio.read import decode, seen_by_model
 from clusterkit.data.processes import (
     drawn,
     give_way,
+    let_workers_die,
     reading_processes,
     shared_memory_room,
     start_method,
 )
+from clusterkit.data.time_limit import SECONDS, end_process_too, time_limit
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -64,8 +69,8 @@ class ImageBatch:
     appearance: np.ndarray
 
 
-# Of one image: itself (S, S, 3), its id, why it could not be read, and its signature.
-_Read = tuple[np.ndarray, str, str, np.ndarray]
+# Of one image: itself (S, S, 3), its id, why it could not be read, signature and appearance.
+_Read = tuple[np.ndarray, str, str, np.ndarray, np.ndarray]
 
 # Of the images of a slice: themselves, ids, reasons, signatures and appearance.
 _Slice = tuple[torch.Tensor | np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
@@ -74,23 +79,44 @@ _Slice = tuple[torch.Tensor | np.ndarray, tuple[str, ...], tuple[str, ...], np.n
 class _Images(Dataset[_Read]):
     """Images at `refs`, decoded one by one; an unreadable one is black, with its reason."""
 
-    def __init__(self, refs: list[ImageRef], how: ImageConfig) -> None:
+    def __init__(
+        self, refs: list[ImageRef], how: ImageConfig, deadly: dict[int, str] | None = None
+    ) -> None:
         self.refs, self.how = refs, how
+        self.deadly = deadly or {}
+        self.blank = _blank(how.pixels)
 
     def __len__(self) -> int:
         return len(self.refs)
 
     def __getitem__(self, index: int) -> _Read:
-        size, identity = self.how.pixels, ""
-        path, frame = self.refs[index]
+        data, identity = b"", ""
+        # All that is done to one image stands in here, so that nothing about it stops a batch.
         try:
-            data, identity = read_identified(path, frame)
-            with reasons(data):
-                image = decode(data, size, self.how, int(frame or 0))
-                return seen_by_model(image, self.how), identity, "", signature(image)
-        except ImageError as error:
-            blank = np.zeros((size, size, 3), dtype=np.uint8)
-            return blank, identity, str(error), np.zeros(SIGNATURE, dtype=np.int8)
+            if index in self.deadly:
+                raise ImageError(self.deadly[index])
+            with time_limit(SECONDS):
+                data, identity = read_identified(*self.refs[index])
+                return self._seen(data, identity, self.refs[index][1])
+        except BaseException as error:
+            black, own, appearance = self.blank
+            return black, identity, reason_of(error, data), own, appearance
+
+    def _seen(self, data: bytes, identity: str, frame: str | None) -> _Read:
+        image = decode(data, self.how.pixels, self.how, int(frame or 0))
+        pixels, own = seen_by_model(image, self.how), signature(image)
+        appearance = measure_appearance(pixels[np.newaxis])[0]
+        for part, blank in zip((pixels, own, appearance), self.blank, strict=True):
+            if part.shape != blank.shape or part.dtype != blank.dtype:
+                raise ImageError(f"read as {part.dtype} of shape {part.shape}, which is no picture")
+        return pixels, str(identity), "", own, appearance
+
+
+@lru_cache(maxsize=1)
+def _blank(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, signature and appearance of what could not be read."""
+    black = np.zeros((1, size, size, 3), dtype=np.uint8)
+    return black[0], np.zeros(SIGNATURE, dtype=np.int8), measure_appearance(black)[0]
 
 
 def image_refs(rows: pd.DataFrame) -> list[ImageRef]:
@@ -142,16 +168,52 @@ def load_batches(
         for start in range(starts[number], end, _SLICE)
     ]
     workers = min(workers, len(slices))
-    loader = DataLoader(
-        _Images(refs, how),
-        batch_sampler=[list(rows) for _, rows in slices],
-        num_workers=workers,
-        prefetch_factor=_ahead(batch_size, workers) if workers else None,
-        collate_fn=_collate if _shared(how, batch_size, workers) else _collate_arrays,
-        worker_init_fn=_start_worker if workers else None,
-        multiprocessing_context=start_method() if workers else None,
-    )
-    return _joined([number for number, _ in slices], drawn(iter(loader)))
+    images, ahead = _Images(refs, how), _ahead(batch_size, workers) if workers else None
+
+    def begin(parts: list[range]) -> Iterator[_Slice]:
+        loader = DataLoader(
+            images,
+            batch_sampler=[list(rows) for rows in parts],
+            num_workers=workers,
+            prefetch_factor=ahead,
+            collate_fn=_collate if _shared(how, batch_size, workers) else _collate_arrays,
+            worker_init_fn=_start_worker if workers else None,
+            multiprocessing_context=start_method() if workers else None,
+        )
+        found = iter(loader)
+        let_workers_die()
+        return found
+
+    parts = [rows for _, rows in slices]
+    read = _surviving(images, parts, begin, begin(parts), workers * (1 + (ahead or 0)))
+    return _joined([number for number, _ in slices], read)
+
+
+def _surviving(
+    images: _Images,
+    parts: list[range],
+    begin: Callable[[list[range]], Iterator[_Slice]],
+    running: Iterator[_Slice],
+    underway: int,
+) -> Generator[_Slice, None, None]:
+    """Yield slices; one at which a worker ended is read again without the image that ended it.
+
+    At most `underway` slices are with the workers at a time.
+    """
+    done = 0
+    while True:
+        try:
+            with closing(drawn(running)) as found:
+                for part in found:
+                    done += 1
+                    yield part
+            return
+        except RuntimeError as error:
+            if not is_lost_worker(error):
+                raise
+        suspects = [row for rows in parts[done : done + underway] for row in rows]
+        images.deadly |= find_deadly(images.__getitem__, suspects)
+        running = begin(parts[done:])
 
 
 def _ahead(batch_size: int, workers: int) -> int:
@@ -173,9 +235,15 @@ def _shared(how: ImageConfig, batch_size: int, workers: int) -> bool:
     return room is None or room >= shared_memory(how, batch_size, workers)
 
 
+def reader_of(refs: list[ImageRef], how: ImageConfig) -> Callable[[int], object]:
+    """Reader of one image by its number, for `find_deadly`."""
+    return _Images(refs, how).__getitem__
+
+
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     give_way()
+    end_process_too()
 
 
 def _collate(rows: list[_Read]) -> _Slice:
@@ -185,11 +253,8 @@ def _collate(rows: list[_Read]) -> _Slice:
 
 
 def _collate_arrays(rows: list[_Read]) -> _Slice:
-    images = np.stack([image for image, _, _, _ in rows])
-    ids = tuple(identity for _, identity, _, _ in rows)
-    errors = tuple(error for _, _, error, _ in rows)
-    signatures = np.stack([signature for _, _, _, signature in rows])
-    return images, ids, errors, signatures, measure_appearance(images)
+    images, ids, errors, signatures, appearance = zip(*rows, strict=True)
+    return np.stack(images), ids, errors, np.stack(signatures), np.stack(appearance)
 
 
 def unread_batches(
@@ -212,9 +277,18 @@ def unread_batches(
             )
 
 
-def read_batch(refs: list[ImageRef], how: ImageConfig, number: int, batch_size: int) -> ImageBatch:
-    """Batch of the images at `refs` by its number, read in this process."""
-    images = _Images(refs, how)
+def read_batch(
+    refs: list[ImageRef],
+    how: ImageConfig,
+    number: int,
+    batch_size: int,
+    deadly: dict[int, str] | None = None,
+) -> ImageBatch:
+    """Batch of the images at `refs` by its number, read in this process.
+
+    Those that are known to end a process fail unread, with their reasons; see `deadly_images`.
+    """
+    images = _Images(refs, how, deadly)
     rows = range(number * batch_size, min((number + 1) * batch_size, len(refs)))
     return _join(number, [_collate([images[row] for row in rows])])
 

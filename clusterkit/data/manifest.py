@@ -11,13 +11,14 @@ from clusterkit.data.adapters.csv import CsvAdapter
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.frames import expand, names_of
 from clusterkit.data.identity import read_identified
+from clusterkit.data.imageio.failures import reason_of
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labels import read_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest_rows import COLUMNS, complete, file_numbers, sort_rows, whole_config
 from clusterkit.data.remarks import Remarks
-from clusterkit.errors import DataError, ImageError
+from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
@@ -215,10 +216,10 @@ def _image_ids(rows: pd.DataFrame, source: Path | None) -> list[str]:
     for image, path, frame, label in zip(*columns, strict=True):
         try:
             ids.append(read_identified(path, frame)[1])
-        except ImageError as error:
+        except Exception as error:
             ids.append("")
             if label is not None:
-                missing.append((image, str(error)))
+                missing.append((image, reason_of(error)))
     if missing and source is not None:
         raise DataError(
             f"{source}: {len(missing)} labelled images cannot be read, e.g. '{missing[0][0]}' "

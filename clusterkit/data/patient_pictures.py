@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from clusterkit.data.imageio.budget import MAX_PIXELS
 from clusterkit.data.imageio.dicom.objects import LOCALIZERS, why_no_picture
-from clusterkit.data.imageio.read import MAX_PIXELS
 from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import DataError
 

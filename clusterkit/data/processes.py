@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +56,16 @@ def give_way() -> None:
     """Lower this process's priority, where the system knows of that (Windows does not)."""
     if hasattr(os, "nice"):
         os.nice(_NICE)
+
+
+def let_workers_die() -> None:
+    """Take away what torch raises, wherever this process is just then, when a worker is gone.
+
+    In the middle of a file that is written, that would be no help; whoever waits for the worker's
+    next batch is told all the same.
+    """
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def drawn(items: Iterator[_Item]) -> Generator[_Item, None, None]:

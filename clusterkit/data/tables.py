@@ -44,20 +44,21 @@ def read_table(
     separator: str = "auto",
     wanted: Sequence[str] = (),
     option: str = "",
+    nul: bool = False,
 ) -> tuple[list[str], list[list[str]], list[int]]:
     """Column names, rows (as long as the names), and the number of each row's last line.
 
     Parameters
     ----------
     source : path
-    unit : str
-        What a row is about, for messages.
+    unit, option : str
+        For messages: what a row is about, and the option that names the separator; "": none does.
     separator : str
         As `data.separator`.
     wanted : sequence of str
         Columns that the table should have; by them the separator is told.
-    option : str
-        Option that names the separator, for messages; "": there is none.
+    nul : bool
+        Lines but the first may hold NUL characters: whoever reads a cell looks for them.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def read_table(
         with source.open(encoding=encoding_of(source), newline="") as file:
             delimiter, above = _delimiter(file, source, separator, wanted, option)
             _skip_lines(file, above)
-            reader = csv.reader(_bounded_lines(file), delimiter=delimiter, strict=True)
+            reader = csv.reader(_bounded_lines(file, nul), delimiter=delimiter, strict=True)
             for cells in reader:
                 if not (cells and cells[0].strip()) and not any(cell.strip() for cell in cells):
                     continue
@@ -169,13 +170,14 @@ class _UnfitLineError(csv.Error):
     """A line that is no text, or too long to be one."""
 
 
-def _bounded_lines(file: TextIO) -> Iterator[str]:
+def _bounded_lines(file: TextIO, nul: bool = False) -> Iterator[str]:
     """Lines of a file; one that fills the memory, or is not text, is an error before it is read."""
     read: Callable[[], str] = partial(file.readline, _LONGEST)
     # A byte-order mark may stand behind a line sep=; too.
     first = read().lstrip("\ufeff")
-    for line in chain([first] * bool(first), iter(read, "")):
-        if "\0" in line:
+    for number, line in enumerate(chain([first] * bool(first), iter(read, ""))):
+        # UTF-16 that is taken for another has them in the first line too.
+        if "\0" in line and not (nul and number):
             raise _UnfitLineError(
                 "it holds a NUL character, as UTF-16 does; save it as CSV in UTF-8"
             )

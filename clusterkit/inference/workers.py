@@ -21,9 +21,11 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 from clusterkit.config import Config
+from clusterkit.data.deadly_images import find_deadly, is_lost_worker
 from clusterkit.data.features.vector_lookup import GivenVectors
-from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch
-from clusterkit.data.processes import drawn, reading_processes, start_method
+from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch, reader_of
+from clusterkit.data.processes import drawn, let_workers_die, reading_processes, start_method
+from clusterkit.data.time_limit import end_process_too
 from clusterkit.errors import ClusterkitError
 from clusterkit.inference.predictor import Predictor
 from clusterkit.models.networks import Embeddings
@@ -105,6 +107,20 @@ def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
         with one_thread():
             yield from (work.do(index) for index in range(len(work)))
         return
+    while len(work):
+        try:
+            for found in drawn(_started(work, workers)):
+                if isinstance(found, Exception):
+                    raise found
+                work.done.add(found[0])
+                yield found
+        except RuntimeError as error:
+            if not is_lost_worker(error):
+                raise
+        work.go_on(workers * (_AHEAD + 1))
+
+
+def _started(work: "_Batches", workers: int) -> Iterator[Any]:
     loader = DataLoader(
         work,
         batch_size=None,
@@ -115,18 +131,9 @@ def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
         multiprocessing_context=start_method(),
         **_ANY_ORDER,
     )
-    try:
-        for found in drawn(iter(loader)):
-            if isinstance(found, Exception):
-                raise found
-            yield found
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error):
-            raise
-        raise ClusterkitError(
-            "a process that reads images was ended from outside, most likely for want of memory; "
-            "the same command goes on where it was, with fewer processes if assign.workers says so"
-        ) from error
+    found = iter(loader)
+    let_workers_die()
+    return found
 
 
 def _looked_up(
@@ -172,6 +179,8 @@ class _Batches(Dataset[NumberedEvidence | Exception]):
     ) -> None:
         self.predictor, self.refs, self.batch_size = predictor, refs, batch_size
         self.numbers = [i for i in range(-(-len(refs) // batch_size)) if i not in skip]
+        self.done: set[int] = set()
+        self.deadly: dict[int, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # As bytes: torch would hand each tensor over in shared memory, which a container has
@@ -195,13 +204,27 @@ class _Batches(Dataset[NumberedEvidence | Exception]):
         """Return one batch's evidence."""
         number = self.numbers[index]
         how = self.predictor.run.config.image
-        batch = read_batch(self.refs, how, number, self.batch_size)
+        batch = read_batch(self.refs, how, number, self.batch_size, self.deadly)
         return number, self.predictor.evidence(batch)
+
+    def go_on(self, underway: int) -> None:
+        """Leave what is done; if there is more, find the images at which a process has ended.
+
+        At most `underway` batches are with the workers at a time.
+        """
+        self.numbers, self.done = [n for n in self.numbers if n not in self.done], set()
+        size, total = self.batch_size, len(self.refs)
+        rows = [row for n in self.numbers[:underway]
+                for row in range(n * size, min((n + 1) * size, total))]  # fmt: skip
+        if rows:
+            read = reader_of(self.refs, self.predictor.run.config.image)
+            self.deadly |= find_deadly(read, rows)
 
 
 def _use_one_thread(_: int) -> None:
     torch.set_num_threads(1)
     threadpool_limits(1)
+    end_process_too()
 
 
 def _as_it_is(found: Any) -> Any:

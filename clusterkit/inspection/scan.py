@@ -16,10 +16,11 @@ from clusterkit.config import Config
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.dicom import read_elements
-from clusterkit.data.imageio.read import MAX_BYTES, decode, reasons
+from clusterkit.data.imageio.failures import reason_of
+from clusterkit.data.imageio.read import MAX_BYTES, decode
 from clusterkit.data.imageio.transparency import is_transparent
 from clusterkit.data.processes import reading_processes, start_method
-from clusterkit.errors import ImageError
+from clusterkit.data.time_limit import SECONDS, time_limit
 from clusterkit.inspection.text import text_glyphs
 from clusterkit.progress import Progress
 
@@ -140,15 +141,14 @@ def image_facts(path: str, frame: str | None, config: Config) -> tuple[Facts, np
     -------
     Facts, and (L,) int8: see `data.duplicates.signature`, zeros where it cannot be read.
     """
-    blank, identity = np.zeros(SIGNATURE, dtype=np.int8), ""
+    data, identity = b"", ""
     try:
-        data, identity = read_identified(path, frame)
-        with reasons(data):
+        with time_limit(SECONDS):
+            data, identity = read_identified(path, frame)
             return _facts_of(data, identity, frame, config)
-    except ImageError as error:
-        return Facts(image_id=identity, error=str(error)), blank
-    except MemoryError:
-        return Facts(image_id=identity, error="too large for the memory"), blank
+    except BaseException as error:
+        facts = Facts(image_id=identity, error=reason_of(error, data))
+        return facts, np.zeros(SIGNATURE, dtype=np.int8)
 
 
 def _facts_of(

@@ -1,8 +1,10 @@
 """Adapter of a CSV, TSV or workbook with one row per image."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -10,11 +12,14 @@ from clusterkit.config import DataConfig
 from clusterkit.data.file_names import FileFinder, relative_names, with_ending
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import resolve_uids
+from clusterkit.data.guarded_path import GuardedPath, RefusedPathError
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.one_hot import find_one_hot, one_hot_labels, one_hot_note
 from clusterkit.data.patients import group_column, unused_group_sentence
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name
+
+log = logging.getLogger("clusterkit")
 
 _ENDINGS = (".csv", ".tsv", ".txt", ".xlsx")
 _OPTION = "--separator"
@@ -28,8 +33,21 @@ class CsvAdapter:
 
     name = "csv"
 
-    def __init__(self, source: Path, config: DataConfig, labels: bool = True) -> None:
+    def __init__(
+        self, source: Path, config: DataConfig, labels: bool = True, keep_refused: bool = False
+    ) -> None:
+        """Adapt a table.
+
+        Parameters
+        ----------
+        labels : bool
+            False: it need not have a label column.
+        keep_refused : bool
+            A row whose path is not followed stays, with a path that says why; only where that is
+            so of all rows is it an error.
+        """
         self.source, self.config, self.labels = source, config, labels
+        self.keep_refused = keep_refused
         # Of each row the number of its line; and what is to be said of the table's groups.
         self.lines: list[int] = []
         self.group_remark = ""
@@ -47,11 +65,13 @@ class CsvAdapter:
         DataError
             See `read_table`, `relative_names` and `one_hot_labels`; a column or the folder of the
             images is missing, a column is there twice, or an image is a link out of that folder.
+            With `keep_refused`, names of images are errors only where all are.
         """
         config, wanted = self.config, self._wanted()
         names, lines, numbers = read_table(
-            self.source, separator=config.separator, wanted=wanted, option=_OPTION
-        )
+            self.source, separator=config.separator, wanted=wanted, option=_OPTION,
+            nul=self.keep_refused,
+        )  # fmt: skip
         self.lines = numbers
         self.group_remark = unused_group_sentence(names, lines, config.group_column)
         root = Path(config.images or self.source.parent)
@@ -69,7 +89,8 @@ class CsvAdapter:
             if own is None or own not in names:
                 out[name] = None
                 continue
-            out[name] = [cell.strip() or None for cell in self._column(names, lines, own)]
+            texts = self._column(names, lines, own)
+            out[name] = [text.replace("\0", "").strip() or None for text in texts]
         if self.labels and config.label_columns:
             cells = [self._column(names, lines, column) for column in config.label_columns]
             out["label"] = one_hot_labels(config.label_columns, cells, str(self.source), numbers)
@@ -113,20 +134,41 @@ class CsvAdapter:
         def where(row: int) -> str:
             return f"{self.source}, line {numbers[row]}"
 
-        images = relative_names(root, written, where)
+        refused: dict[int, RefusedPathError] = {}
+        images = relative_names(root, written, where, refused)
         if self.config.image_ending:
             images = [with_ending(image, self.config.image_ending) for image in images]
         images = resolve_uids(root, images)
         finder, paths = FileFinder(root), []
         folder = ImageFolder(root, tuple(map(Path, LinkRules.of(self.config).roots)))
         for row, image in enumerate(images):
-            path = folder.find(image, where(row))
-            if not os.path.lexists(path):
-                images[row] = finder.find(image, where(row))
-                path = folder.find(images[row], where(row))
-            paths.append(str(path.absolute()))
+            try:
+                path = folder.find(image, where(row))
+                if not os.path.lexists(path):
+                    images[row] = finder.find(image, where(row))
+                    path = folder.find(images[row], where(row))
+                paths.append(str(path.absolute()))
+            except RefusedPathError as error:
+                reason = refused.setdefault(row, error).reason
+                images[row] = written[row].replace("\\", "/").replace("\0", "%00")
+                paths.append(self._nowhere(written[row], reason))
+        self._judge(refused, len(written))
         finder.report()
         return images, paths
+
+    def _nowhere(self, cell: str, reason: str) -> GuardedPath:
+        # Below a file there is nothing: whoever looks for it finds none.
+        return GuardedPath(f"{self.source.absolute()}/{quote(cell, safe='')}", (), reason, True)
+
+    def _judge(self, refused: dict[int, RefusedPathError], rows: int) -> None:
+        """Raise the first refusal, unless rows are kept and some are in order."""
+        if not refused:
+            return
+        first = refused[min(refused)]
+        if not self.keep_refused or len(refused) == rows:
+            raise first
+        log.warning("no file is read for %d of %d rows, which fail, e.g. %s",
+                    len(refused), rows, first)  # fmt: skip
 
     def _column(self, names: list[str], lines: list[list[str]], column: str) -> list[str]:
         if names.count(column) > 1:

@@ -10,9 +10,13 @@ from clusterkit.config import DataConfig
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.listing import list_images
-from clusterkit.errors import ConfigError, DataError
+from clusterkit.data.time_limit import TimeUpError, time_limit
+from clusterkit.errors import ConfigError, DataError, shown
 
 log = logging.getLogger("clusterkit")
+
+# Seconds of processor time for all names, and for each of them.
+SECONDS_OF_ALL, _A_NAME = 5.0, 0.0001
 
 
 class PatternAdapter:
@@ -50,10 +54,12 @@ class PatternAdapter:
         ------
         DataError
             No name matches.
+        ConfigError
+            The pattern takes too long.
         """
         found = list_images(self.source, self.left_out, LinkRules.of(self.config, self.source))
         images = found.images
-        matches = [self.pattern.match(image.rsplit("/", 1)[-1]) for image in images]
+        matches = self._match(images)
         unmatched = [image for image, match in zip(images, matches, strict=True) if not match]
         if len(unmatched) == len(images):
             raise DataError(
@@ -72,6 +78,21 @@ class PatternAdapter:
             },
             dtype=object,
         )
+
+    def _match(self, images: list[str]) -> list[re.Match[str] | None]:
+        """Match the names of files, which a pattern of nested repeats may take years to do."""
+        matches: list[re.Match[str] | None] = []
+        try:
+            with time_limit(SECONDS_OF_ALL + _A_NAME * len(images)):
+                for image in images:
+                    matches.append(self.pattern.match(image.rsplit("/", 1)[-1]))
+        except TimeUpError:
+            name = images[min(len(matches), len(images) - 1)].rsplit("/", 1)[-1]
+            raise ConfigError(
+                f"label pattern {self.pattern.pattern!r} takes too long, e.g. on '{shown(name)}'; "
+                "write no repeats within repeats, as in (a+)+"
+            ) from None
+        return matches
 
     def _part(self, match: re.Match[str] | None, name: str, number: int | None) -> str | None:
         if match is None:

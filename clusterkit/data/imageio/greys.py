@@ -10,9 +10,13 @@ of values is kept: nothing wraps around.
 import numpy as np
 
 from clusterkit.config import PRESETS, ImageConfig
+from clusterkit.data.imageio.bands import by_rows
 
 # Scaled in parts of so many values, so that the floats stay small.
 _PART = 4_000_000
+
+# More values than this are scaled by a table of all that there may be.
+TABLE = 2**18
 
 # Pixels that may be hot or dead, at either end: so many, or one in so many where that is more.
 _FEW, _ONE_IN = 5, 50_000
@@ -130,6 +134,8 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
     Infinities stand at the ends of the range; a missing value (NaN) counts as the lowest.
     """
+    if values.dtype in (np.uint16, np.int16) and values.ndim > 1 and values.size > TABLE:
+        return _looked_up(values, low, high)
     out = np.empty(values.shape, dtype=np.uint8)
     flat, grey = values.reshape(-1), out.reshape(-1)
     for start in range(0, flat.size, _PART):
@@ -137,6 +143,13 @@ def scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
         exact = np.nan_to_num(flat[part].astype(np.float64), nan=low, posinf=high, neginf=low)
         grey[part] = np.round((np.clip(exact, low, high) - low) / (high - low) * 255)
     return out
+
+
+def _looked_up(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values of 16 bits scaled as `scale` does: each value once, then by looking it up."""
+    every = np.arange(2**16, dtype=np.uint16)
+    table = scale(every.view(values.dtype), low, high)
+    return by_rows(values, lambda part: table[part.view(np.uint16)])
 
 
 def to_bytes(

@@ -2,26 +2,50 @@
 
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from clusterkit.data.imageio.bands import BAND
+from clusterkit.data.imageio.budget import check_work
+
 MAGIC = b"\x89PNG\r\n\x1a\n"
+
+# Bytes a pixel of 16-bit colours: the values, and what is decoded of them at a time.
+_OF_COLOURS = 10
 
 # All that a picture is made of; the other chunks are notes: profiles, texts, times.
 _PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 
 
-def colour_values(data: bytes, image: Image.Image) -> np.ndarray:
-    """All 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only."""
-    image.load()
-    high = np.asarray(image).astype(np.uint16)
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-        # Read as if the bytes were in the other order, the low byte is kept.
-        again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]
-        again.load()
-        return high << 8 | np.asarray(again)
+def colour_values(data: bytes) -> np.ndarray:
+    """All 16 bits of a colour PNG, (H, W, 3): Pillow keeps the high byte of each only.
+
+    Raises
+    ------
+    ImageError
+        It would take too much memory.
+    """
+    values = np.empty(0, dtype=np.uint16)
+    # Read as if the bytes were in the other order, the low byte is kept.
+    for order in ("RGB;16B", "RGB;16L"):
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if not values.size:
+                check_work(*image.size, _OF_COLOURS, "PNG (RGB of 16 bits)")
+                values = np.zeros((image.height, image.width, 3), dtype=np.uint16)
+            image.tile = [tile._replace(args=order) for tile in image.tile]
+            image.load()
+            for rows in _bands(image):
+                values[rows] <<= 8
+                values[rows] |= np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+    return values
+
+
+def _bands(image: Image.Image) -> Iterator[slice]:
+    step = max(1, BAND // image.width)
+    return (slice(top, min(image.height, top + step)) for top in range(0, image.height, step))
 
 
 def may_be_turned(path: Path) -> bool:

@@ -8,41 +8,27 @@ settings, which a run keeps.
 import io
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from clusterkit.config import ImageConfig
-from clusterkit.data.guarded_path import check_opened
+from clusterkit.data.guarded_path import check_opened, open_regular
 from clusterkit.data.imageio import dicom, png, slides, tiff
-from clusterkit.data.imageio.films import film_of_bytes
-from clusterkit.data.imageio.greys import to_bytes, window_of
+from clusterkit.data.imageio.budget import MAX_PIXELS, check_decoding, check_pixels
+from clusterkit.data.imageio.conversion import rgb_of_values, shrunk, upright_rgb
+from clusterkit.data.imageio.failures import reasons
 from clusterkit.data.imageio.image_formats import pillow_formats
-from clusterkit.data.imageio.transparency import has_alpha, lay_over
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
 
-# Decoding needs a few bytes a pixel: beyond this a small hostile file could fill the memory.
-# Just below Pillow's own limit (178,956,970), which would speak first and say less.
-MAX_PIXELS = 178_000_000
 MAX_BYTES = 2_000_000_000
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-# Modes with more than 8 bits a channel; Pillow's own conversion cuts them off at 255.
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+# The last TIFF of several pages: its bytes, and where they are. Its pages follow each other.
+_last: list[Any] = []
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -62,7 +48,7 @@ def read_bytes(path: Path | str) -> bytes:
             raise ImageError("not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(f"larger than {MAX_BYTES:,} bytes")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             check_opened(given, file)
             return file.read()
     except MemoryError as error:
@@ -111,7 +97,7 @@ def decode(
         warnings.simplefilter("ignore")
         if dicom.is_dicom(data[:132]):
             image = dicom.read_frame(data, frame, how, MAX_PIXELS, MAX_BYTES)
-            image = _shrunk(image, size).convert("RGB")
+            image = shrunk(image, size).convert("RGB")
         else:
             image = _decode(data, size, how, frame)
             # A comment or a name in a file's own words must not reach a thumbnail.
@@ -119,40 +105,6 @@ def decode(
         if 0 in image.size:
             raise ImageError(f"an image of {image.width}x{image.height} has no pixels")
         return image
-
-
-@contextmanager
-def reasons(data: bytes) -> Iterator[None]:
-    """Make an `ImageError` of whatever is raised while an image of these bytes is worked on.
-
-    The many readers raise anything on damaged files, failed assertions and struct.error among
-    them; one bad image must never stop a batch.
-    """
-    try:
-        yield
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(_unknown(data)) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"more than {MAX_PIXELS:,} pixels: save a smaller copy") from error
-    except MemoryError as error:
-        raise ImageError("too large for the memory") from error
-    except Exception as error:
-        # Of DICOM, a library's words may quote the header.
-        reason = " ".join(str(error).split())[:120]
-        if not reason or dicom.is_dicom(data[:132]):
-            reason = type(error).__name__
-        raise ImageError(f"damaged or truncated image: {reason}") from error
-
-
-def _unknown(data: bytes) -> str:
-    """Reason for bytes that Pillow does not know."""
-    if film := film_of_bytes(data[:16]):
-        return film
-    if data[344:348] in (b"n+1\0", b"ni1\0"):
-        return "a NIfTI volume, which is not read: save its slices as images or DICOM"
-    return "not an image that Pillow can read"
 
 
 def load_image(
@@ -232,16 +184,16 @@ def seen_by_model(image: Image.Image, how: ImageConfig) -> np.ndarray:
 
 
 def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Image.Image:
-    page = 0
+    offset = None
     if data[:4] in tiff.MAGIC:
-        data, page = _choose_page(data, frame)
-        values = tiff.read_deep(data, page, MAX_PIXELS, how.channels)
+        offset = _choose_page(data, frame)
+        values = tiff.read_deep(data, offset, MAX_PIXELS, how.channels)
         if values is not None:
-            return _deep(values, size, how)
+            return rgb_of_values(values, size, how)
     elif frame:
         raise ImageError(f"frame {frame} does not exist: the file has one image, frame 0")
     try:
-        return _open(data, size, how, page)
+        return _open(data, size, how, offset)
     except (ImageError, Image.DecompressionBombError, MemoryError):
         raise
     except Exception:
@@ -251,66 +203,36 @@ def _decode(data: bytes, size: int | None, how: ImageConfig, frame: int) -> Imag
         if len(plain) == len(data):
             raise
         # A profile or a text that Pillow refuses is no reason: the pixels are whole, or fail.
-        return _open(plain, size, how, page)
+        return _open(plain, size, how)
 
 
-def _choose_page(data: bytes, frame: int) -> tuple[bytes, int]:
-    """TIFF and the number of the page in it that is a frame."""
-    level = slides.find_level(data, MAX_PIXELS)
-    pages = tiff.list_pages(data) if level is None else [0]
+def _choose_page(data: bytes, frame: int) -> int:
+    """Place in a TIFF of the directory of the page that is a frame."""
+    if not _last or _last[0] is not data:
+        level = slides.find_level(data, MAX_PIXELS)
+        _last[:] = [data, tiff.list_pages(data) if level is None else [level]]
+    pages = _last[1]
+    if len(pages) == 1:
+        _last.clear()
     if frame >= len(pages):
         raise ImageError(f"page {frame} does not exist: the file has {len(pages)}, from 0")
-    return (data, pages[frame]) if level is None else (slides.begin_at(data, level), 0)
+    return pages[frame]
 
 
-def _open(data: bytes, size: int | None, how: ImageConfig, page: int) -> Image.Image:
-    """RGB image of what Pillow reads."""
-    with Image.open(io.BytesIO(data), formats=pillow_formats()) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{image.width}x{image.height} is more than {MAX_PIXELS:,} pixels: "
-                             "save a smaller copy")  # fmt: skip
-        if page:
-            image.seek(page)
+def _open(
+    data: bytes, size: int | None, how: ImageConfig, offset: int | None = None
+) -> Image.Image:
+    """RGB image of what Pillow reads; of a TIFF, the page at an offset."""
+    file = io.BytesIO(data) if offset is None else slides.BeginningAt(data, offset)
+    with Image.open(file, formats=pillow_formats()) as image:
+        full = image.size
+        check_pixels(*full, MAX_PIXELS)
         if size is not None and image.format == "JPEG":
             image.draft("RGB", (2 * size, 2 * size))
         if image.format == "PNG" and image.tile and image.tile[0].args == "RGB;16B":
-            return _deep(png.colour_values(data, image), size, how)
+            return rgb_of_values(png.colour_values(data), size, how)
+        check_decoding(image, data, full)
         image.load()
-        return _to_rgb(_upright(_shrunk(image, size)), how)
-
-
-def _shrunk(image: Image.Image, size: int | None) -> Image.Image:
-    """Image shrunk by a whole factor (box average) where it is far larger, before it is copied."""
-    factor = min(image.size) // (2 * size) if size else 1
-    if factor < 2 or image.mode not in ("L", "RGB"):
-        return image
-    return image.reduce(factor)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Image turned as its EXIF orientation says."""
-    # ImageOps.exif_transpose also writes the EXIF block anew, which fails on a damaged one
-    # and would lose an image whose pixels are whole.
-    try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 0))
-    except Exception:
-        turn = None
-    return image if turn is None else image.transpose(turn)
-
-
-def _to_rgb(image: Image.Image, how: ImageConfig) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in _DEEP:
-        return _deep(np.asarray(image), None, how)
-    return lay_over(image, how) if has_alpha(image) else image.convert("RGB")
-
-
-def _deep(values: np.ndarray, size: int | None, how: ImageConfig) -> Image.Image:
-    """RGB image of values (H, W) or (H, W, 3) of any type."""
-    if values.dtype == np.uint8:
-        return _shrunk(Image.fromarray(values), size).convert("RGB")
-    # A window is in the units of a grey scanner; colours have no such units.
-    window = window_of(how.window) if values.ndim == 2 else None
-    image = Image.fromarray(to_bytes(values, window, how.percentiles, values.dtype.kind == "f"))
-    return _shrunk(image, size).convert("RGB")
+        # An icon may hold a picture of another size than it says.
+        check_pixels(*image.size, MAX_PIXELS)
+        return upright_rgb(image, size, how)

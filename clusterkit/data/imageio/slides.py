@@ -3,6 +3,7 @@
 Such a file is one image. The label shows a patient's name, and is never read.
 """
 
+import io
 import math
 import struct
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from mmap import mmap
 
 # Pages beyond which a file is a stack, and reduced copies of one page.
 _MOST_PAGES, _MOST_LEVELS = 64, 32
+
+# Bytes of the head of a file, which names the first page.
+_HEAD = 16
 
 _SUBFILE_TYPE, _WIDTH, _HEIGHT, _DESCRIPTION, _TILE, _SUB = 254, 256, 257, 270, 322, 330
 
@@ -50,7 +54,7 @@ def find_level(data: bytes | mmap, max_pixels: int) -> int | None:
     Returns
     -------
     int or None
-        Offset of the level's directory; see `begin_at`.
+        Offset of the level's directory; see `BeginningAt`.
     """
     try:
         first, others, below = _read(data)
@@ -68,8 +72,25 @@ def find_level(data: bytes | mmap, max_pixels: int) -> int | None:
     return chosen.offset
 
 
-def begin_at(data: bytes, offset: int) -> bytes:
-    """Contents of a TIFF file whose first page is the one of a directory at `offset`."""
+class BeginningAt(io.BytesIO):
+    """A TIFF file whose first page is the one of a directory at `offset`.
+
+    Nothing is copied, and no list of pages is walked: a file may have thousands of them.
+    """
+
+    def __init__(self, data: bytes, offset: int) -> None:
+        super().__init__(data)
+        self._head = _begin_at(data[:_HEAD], offset)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as any file; of its head, what names the first page is changed."""
+        place = self.tell()
+        found = super().read(size)
+        head = self._head[place : place + len(found)]
+        return head + found[len(head) :] if head else found
+
+
+def _begin_at(data: bytes, offset: int) -> bytes:
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     place, form = (8, order + "Q") if big else (4, order + "I")

@@ -1,13 +1,16 @@
 """TIFF files: the page list, and the depths that Pillow would wrap around or refuse."""
 
-import io
 import logging
+import lzma
 import struct
+import zlib
 from mmap import mmap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clusterkit.data.imageio.budget import check_work
+from clusterkit.data.imageio.slides import BeginningAt
 from clusterkit.errors import ImageError
 
 if TYPE_CHECKING:
@@ -26,13 +29,16 @@ _NOT_PILLOWS = (33003, 33004, 33005, 33007, 34712, 34887, 34892, 50001, 50002, 5
 _NEEDS_CODEC = ("a TIFF of type {} with a compression that needs a decoder: "
                 "pip install imagecodecs ({})")  # fmt: skip
 
+# What deflate and LZMA may inflate a byte to, and how many bytes of a part are little.
+_DEFLATE, _LZMA, _LITTLE = 1100, 8000, 100_000_000
+
 # A reduced copy of another page, as scanners and microscopes store for a quick look.
 _REDUCED = 1
 _SUBFILE_TYPE = 254
 
 
 def list_pages(data: bytes | mmap) -> list[int]:
-    """Numbers, from 0, of the pages that are images of their own.
+    """Places of the directories of the pages that are images of their own.
 
     Reduced copies (bit 0 of NewSubfileType) are left out, unless there are no other pages.
 
@@ -44,31 +50,30 @@ def list_pages(data: bytes | mmap) -> list[int]:
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     offset_type, count_type, count_size, entry = ("Q", "Q", 8, 20) if big else ("I", "H", 2, 12)
-    reduced: list[bool] = []
-    seen: set[int] = set()
+    reduced: dict[int, bool] = {}
     try:
         (offset,) = struct.unpack_from(order + offset_type, data, 8 if big else 4)
         while offset:
-            if offset in seen:
-                raise ImageError(f"the TIFF's page list runs in a circle after page {len(seen)}")
-            if len(seen) >= _MAX_PAGES:
+            if offset in reduced:
+                raise ImageError(f"the TIFF's page list runs in a circle after page {len(reduced)}")
+            if len(reduced) >= _MAX_PAGES:
                 raise ImageError(f"the TIFF has more than {_MAX_PAGES:,} pages")
-            seen.add(offset)
+            page = offset
             (count,) = struct.unpack_from(order + count_type, data, offset)
             first = offset + count_size
             end = first + count * entry
             (offset,) = struct.unpack_from(order + offset_type, data, end)
-            reduced.append(_is_reduced(data, order, first, min(count, 8), entry))
+            reduced[page] = _is_reduced(data, order, first, min(count, 8), entry)
     except (struct.error, OverflowError) as error:
         raise ImageError("damaged or truncated TIFF: its page list leads out of the file") from (
             error
         )
-    whole = [page for page, small in enumerate(reduced) if not small]
-    return whole or list(range(len(reduced)))
+    whole = [page for page, small in reduced.items() if not small]
+    return whole or list(reduced)
 
 
 def read_deep(
-    data: bytes, page: int, max_pixels: int, channels: list[int] | None = None
+    data: bytes, offset: int, max_pixels: int, channels: list[int] | None = None
 ) -> np.ndarray | None:
     """Values of a page that Pillow reads badly; None: it reads the page well.
 
@@ -79,7 +84,7 @@ def read_deep(
     ----------
     data : bytes
         The file's contents.
-    page : int
+    offset : int
         Of those in `list_pages`.
     max_pixels : int
         Beyond it a file is refused before it is decoded.
@@ -103,8 +108,8 @@ def read_deep(
     # It reports damage to the terminal; here damage is an error with its reason.
     logger.disabled = True
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            part = file.pages[page].aspage()
+        with tifffile.TiffFile(BeginningAt(data, offset)) as file:
+            part = file.pages[0].aspage()
             kind = part.dtype
             chosen = _choose_channels(part, channels)
             shallow = kind is None or (kind.kind in "bu" and part.bitspersample <= 8)
@@ -113,7 +118,8 @@ def read_deep(
                 return None
             if kind is None:
                 raise ImageError("damaged or truncated TIFF: its values are of no known type")
-            _check_size(part, kind, max_pixels)
+            _check_size(part, kind, max_pixels, chosen)
+            _check_parts(part, kind, memoryview(data))
             try:
                 return _values(part, chosen)
             except ValueError as error:
@@ -127,7 +133,9 @@ def read_deep(
         logger.disabled = False
 
 
-def _check_size(part: "TiffPage", kind: np.dtype, max_pixels: int) -> None:
+def _check_size(
+    part: "TiffPage", kind: np.dtype, max_pixels: int, chosen: list[int] | None
+) -> None:
     """Refuse a page that is too large or no picture, before it is decoded."""
     pixels = part.imagewidth * part.imagelength
     if pixels > max_pixels:
@@ -136,11 +144,29 @@ def _check_size(part: "TiffPage", kind: np.dtype, max_pixels: int) -> None:
         raise ImageError(f"a TIFF of {part.imagewidth}x{part.imagelength} has no pixels")
     if part.imagedepth > 1:
         raise ImageError(f"a TIFF of depth {part.imagedepth} is no picture")
-    size = pixels * part.samplesperpixel * kind.itemsize
-    if size > max_pixels * 8:
-        raise ImageError(f"{size:,} bytes of values are more than {max_pixels * 8:,}")
+    # The values, those of the channels that are shown, and greys or colours of 8 bits.
+    stored = part.samplesperpixel * kind.itemsize
+    shown = kind.itemsize * len(chosen or ()) + 2 * min(3, part.samplesperpixel)
+    check_work(part.imagewidth, part.imagelength, stored + shown, f"TIFF ({kind})")
     if 0 in part.databytecounts:
         raise ImageError("damaged or truncated TIFF: a part of it is empty")
+
+
+def _check_parts(part: "TiffPage", kind: np.dtype, data: memoryview) -> None:
+    """Refuse a page of which a part is inflated to more than the page holds."""
+    most = part.imagewidth * part.imagelength * part.samplesperpixel * kind.itemsize
+    if part.is_tiled:
+        # A tile may be larger than the picture.
+        most = max(most, part.tilewidth * part.tilelength * part.samplesperpixel * kind.itemsize)
+        check_work(part.tilewidth, part.tilelength, part.samplesperpixel * kind.itemsize, "a tile")
+    ratio = {8: _DEFLATE, 32946: _DEFLATE, 34925: _LZMA}.get(int(part.compression), 0)
+    for start, count in zip(part.dataoffsets, part.databytecounts, strict=False):
+        # Whatever it holds, so much is little.
+        if count * ratio <= _LITTLE:
+            continue
+        inflater = zlib.decompressobj() if ratio == _DEFLATE else lzma.LZMADecompressor()
+        if len(inflater.decompress(data[start : start + count], most + 1)) > most:
+            raise ImageError("damaged TIFF: a part of it is larger than the page")
 
 
 def _choose_channels(part: "TiffPage", wanted: list[int] | None) -> list[int] | None:
@@ -185,12 +211,14 @@ def _values(part: "TiffPage", chosen: list[int] | None) -> np.ndarray:
     if np.iscomplexobj(values):
         values = np.abs(values)
     if values.ndim == 3:
-        several = [0, 1, 2] if values.shape[-1] >= 3 else [0]
-        values = values[..., several if chosen is None else chosen]
+        # What stands side by side is not copied.
+        values = values[..., : 3 if values.shape[-1] >= 3 else 1] if chosen is None else (
+            values[..., chosen])  # fmt: skip
         values = values[..., 0] if values.shape[-1] == 1 else values
     if part.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         # ~v turns the order round without leaving the type; -v does it for floats.
-        values = ~values if values.dtype.kind in "iu" else -values
+        turn = np.invert if values.dtype.kind in "iu" else np.negative
+        values = turn(values, out=values)
     return values
 
 

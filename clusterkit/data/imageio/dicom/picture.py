@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 
 from clusterkit.config import ImageConfig
+from clusterkit.data.imageio.bands import by_rows
+from clusterkit.data.imageio.budget import check_work
 from clusterkit.data.imageio.dicom.background import padding_of
 from clusterkit.data.imageio.dicom.decimals import read_decimals
 from clusterkit.data.imageio.dicom.header import pixel_description
@@ -14,6 +16,9 @@ from clusterkit.errors import ImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+# Bytes a pixel of values whose own range is looked for, all of them at once.
+_OF_RANGE = 25
 
 # Elements that the standard allows per frame, and their sequences in the functional groups.
 _GROUPS = {
@@ -81,16 +86,21 @@ def _grey(
     """Greys (H, W) of stored values; those that are `padding` do not count for a range."""
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-    real, exact = apply_modality_lut(values, view), values.dtype.kind == "f"
+    def real(part: np.ndarray) -> np.ndarray:
+        return apply_modality_lut(part, view)
+
+    exact = values.dtype.kind == "f"
     chosen, inside = window_of(how.window), None if padding is None else ~padding
     if chosen is None and view.get("VOILUTSequence"):
-        grey = scale(apply_voi_lut(real, view), *_lut_range(view.VOILUTSequence[0]))
+        ends = _lut_range(view.VOILUTSequence[0])
+        grey = by_rows(values, lambda part: scale(apply_voi_lut(real(part), view), *ends))
     elif chosen is None and None not in (view.get("WindowCenter"), view.get("WindowWidth")):
-        grey = _windowed(view, real, exact)
+        grey = by_rows(values, lambda part: _windowed(view, real(part), exact))
     elif chosen is None and (top := _declared_top(view, values, how, inside)):
         grey = scale(values, 0, top)
     else:
-        grey = to_bytes(real, chosen, how.percentiles, exact, inside)
+        check_work(values.shape[1], values.shape[0], _OF_RANGE, "DICOM without a window")
+        grey = to_bytes(real(values), chosen, how.percentiles, exact, inside)
     return 255 - grey if view.PhotometricInterpretation == "MONOCHROME1" else grey
 
 

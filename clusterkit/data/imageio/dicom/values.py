@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clusterkit.data.imageio.bands import by_rows
+from clusterkit.data.imageio.budget import check_work
 from clusterkit.data.imageio.dicom.codestreams import check_codestream
 from clusterkit.data.imageio.dicom.header import (
     DEFLATED,
@@ -34,6 +36,9 @@ _NAMES = {
 # The pixels of these are not in the file.
 _ELSEWHERE = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204",
               "1.2.840.10008.1.2.4.205")  # fmt: skip
+
+# Bytes a pixel: the file's own, those that its decoder makes of them, and the picture.
+_OF_GREYS, _OF_COLOURS = 11, 16
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -55,11 +60,16 @@ def check_header(dataset: "Dataset", frame: int, max_pixels: int) -> None:
     rows, columns = (_whole(dataset, name) for name in ("Rows", "Columns"))
     if rows * columns > max_pixels:
         raise ImageError(f"{columns}x{rows} is more than {max_pixels:,} pixels")
+    check_work(columns, rows, _OF_GREYS if _samples(dataset) == 1 else _OF_COLOURS, "DICOM")
     if "PhotometricInterpretation" not in dataset:
         raise ImageError("no PhotometricInterpretation: what the values mean is not known")
     n_frames = frames_of(dataset)
     if frame >= n_frames:
         raise ImageError(f"frame {frame} does not exist: the file has {n_frames}, from 0")
+
+
+def _samples(dataset: "Dataset") -> object:
+    return dataset.get("SamplesPerPixel", 1)
 
 
 def _whole(dataset: "Dataset", name: str) -> int:
@@ -105,7 +115,9 @@ def _coloured(dataset: "Dataset", frame: int, coded: bytes, syntax: str) -> np.n
     if is_jpeg(syntax):
         values = _decoded(as_stored(dataset, coded, colour), 0, syntax, raw=True)
         ycc = colour.startswith("YBR")
-        return convert_color_space(values, "YBR_FULL", "RGB") if ycc else values
+        if not ycc:
+            return values
+        return by_rows(values, lambda part: convert_color_space(part, "YBR_FULL", "RGB"))
     if colour == said:
         return _decoded(dataset, frame, syntax)
     return _decoded(one_frame(dataset, coded, colour), 0, syntax)
