@@ -94,7 +94,7 @@ def export(
     status : str or sequence of str or None
         Of the rows, e.g. ``"review,novel"``, or ``"all"``; None: see `TARGETS`.
     copy : bool
-        Write the images too: copies for folders, else PNG, which shows DICOM and frames.
+        Write the images too, always as PNG: no header, and so no patient's name, goes with them.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **options
