@@ -29,7 +29,8 @@ from clusterkit.formats.named_assignments import assigned_for, named_assignments
 from clusterkit.formats.review_place import folder_of_reviews, run_of_assignments, run_of_dataset
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import Reviews, review_bytes, spread_reviews
-from clusterkit.formats.run import read_run_info, read_run_manifest
+from clusterkit.formats.run import read_run_info
+from clusterkit.formats.run_files import read_run_manifest
 from clusterkit.output import writing
 
 log = logging.getLogger("clusterkit")
