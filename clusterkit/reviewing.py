@@ -20,7 +20,7 @@ from clusterkit.data.labels import near_hint
 from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import same_table

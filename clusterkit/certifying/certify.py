@@ -35,7 +35,8 @@ from clusterkit.certifying.proof import Proof, prove
 from clusterkit.certifying.words import certify_step
 from clusterkit.data.labels import near_hint, nearest_label
 from clusterkit.encoders.checksums import sha256_of
-from clusterkit.formats.assignments import STATUSES, write_assignments
+from clusterkit.formats.assignment_pair import replace_pair, write_checked
+from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.known_images import Assigned
@@ -205,8 +206,7 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     now = time_now()
     record = record_of(proof, answers, now, batch.relative_folder)
     table = certified_table(batch.table, proof, answers)
-    partial = batch.csv.with_name(f".{batch.csv.name}.certified")
-    write_assignments(table, partial)
+    partial = write_checked(table, batch.csv)
     digests = (sha256_of(partial), sha256_of(batch.csv))
     versions = {"clusterkit": clusterkit.__version__}
     certificate = certificate_of(proof, answers, record, digests, versions)
@@ -236,5 +236,4 @@ def _replace(
         certificate=record,
         **promise,
     )
-    partial.replace(batch.csv)
-    write_json(batch.csv.with_suffix(".json"), values.to_dict())
+    replace_pair(partial, values, batch.csv)

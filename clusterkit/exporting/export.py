@@ -21,7 +21,8 @@ from clusterkit.exporting.voxel51 import (
     load_fiftyone,
 )
 from clusterkit.exporting.voxel51_samples import LABELLED
-from clusterkit.formats.assignments import STATUSES, read_assignments
+from clusterkit.formats.assignment_pair import check_pair
+from clusterkit.formats.assignments import STATUSES, read_assignments, read_record
 from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress, with_bar
@@ -150,7 +151,9 @@ def _export_table(
     """Write the rows alone: no image is opened for it."""
     load, write = TABLES[to]
     load()
-    table = read_assignments(assignments or run.path / ASSIGNMENTS)
+    csv = assignments or run.path / ASSIGNMENTS
+    table = read_assignments(csv)
+    check_pair(csv, table, read_record(csv))
     rows = table[table["status"].isin(statuses)].reset_index(drop=True)
     with new_folder(out, _about(to, run, statuses)) as folder:
         lines = write(rows, folder)

@@ -204,6 +204,8 @@ class AssignmentRecord(JsonRecord):
         Features that the images were labelled by, where the run has no encoder.
     certificate : CertificateRecord or None
         What `certify` found; None: nobody has checked the labels.
+    table : str or None
+        SHA-256 of the CSV as it was written with this record.
     """
 
     images: int | None = None
@@ -237,11 +239,12 @@ class AssignmentRecord(JsonRecord):
     certificate: CertificateRecord | None = None
     ladder: list[LadderStep] = field(default_factory=list)
     certify_answers: int | None = None
+    table: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; features, a certificate and a ladder only where there are some."""
+        """Return plain values; of features, certificate, ladder and table only what there is."""
         values = super().to_dict()
-        for name in ("features", "certificate", "ladder", "certify_answers"):
+        for name in ("features", "certificate", "ladder", "certify_answers", "table"):
             if values[name] is None or values[name] == []:
                 del values[name]
         return values

@@ -24,10 +24,10 @@ from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.written_names import relative_folder
+from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
-from clusterkit.formats.assignments import STATUSES, write_assignments
-from clusterkit.formats.atomic import write_json
+from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
@@ -265,9 +265,7 @@ def _write(
     speed = len(table) / seconds
     record = replace(record, seconds=round(seconds, 3), images_per_second=speed)
     with writing(out, _OUT):
-        write_assignments(table, out)
-        write_json(out.with_suffix(".json"), record.to_dict())
-    return record
+        return write_pair(table, record, out)
 
 
 def _root_of(source: Path, config: Config) -> Path:

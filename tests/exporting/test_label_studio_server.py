@@ -15,7 +15,7 @@ import pytest
 
 import clusterkit
 from clusterkit.exporting.export import export
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.label_studio_task import REJECT
 from clusterkit.formats.review_settling import settle, summarise
 from clusterkit.formats.reviews import spread_reviews
