@@ -95,7 +95,7 @@ def _serve(
     from clusterkit.auditing.serve import ReviewFile, ReviewServer
     from clusterkit.formats.assignment_pair import load_assigned
 
-    csv = assignments or run.path / "assignments.csv"
+    csv = assignments or run.own("assignments.csv")
     reviews = ReviewFile(csv.parent / "reviews.csv", load_assigned(csv), run.manifest)
 
     def ready(url: str) -> None:

@@ -133,7 +133,7 @@ def export(
 
 
 def _default_folder(run: Run, to: str, options: Options) -> Path:
-    folder = run.path / "export" / to
+    folder = run.own("export", to)
     # Two datasets in one folder would lose each other's pictures.
     return folder / folder_name(str(options["name"])) if to == "fiftyone" else folder
 
@@ -151,7 +151,7 @@ def _export_table(
     """Write the rows alone: no image is opened for it."""
     load, write = TABLES[to]
     load()
-    csv = assignments or run.path / ASSIGNMENTS
+    csv = assignments or run.own(ASSIGNMENTS)
     table = read_assignments(csv)
     check_pair(csv, table, read_record(csv))
     rows = table[table["status"].isin(statuses)].reset_index(drop=True)

@@ -165,7 +165,7 @@ def load_batch(
         A row cannot be used (somebody edited the file, or it is another run's), no row has one of
         the statuses, or no image is where the assignments say.
     """
-    csv = assignments or run.path / ASSIGNMENTS
+    csv = assignments or run.own(ASSIGNMENTS)
     assigned = read_batch(run, csv)
     _check(assigned.table, run, csv)
     rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)

@@ -24,7 +24,7 @@ from clusterkit.formats.assignments import (
     read_record,
     write_assignments,
 )
-from clusterkit.formats.atomic import write_json
+from clusterkit.formats.atomic import temporary_path, write_json
 from clusterkit.formats.known_images import Assigned
 
 # Columns by which a table that was written is known again.
@@ -66,7 +66,7 @@ def write_checked(table: pd.DataFrame, out: Path) -> Path:
     OSError, DataError
         It cannot be written, or comes back otherwise; nothing is left.
     """
-    partial = out.with_name(f".{out.name}.next")
+    partial = temporary_path(out)
     try:
         write_assignments(table, partial)
         found = read_assignments(partial, _KNOWN)
@@ -85,9 +85,10 @@ def write_checked(table: pd.DataFrame, out: Path) -> Path:
 
 def replace_pair(partial: Path, record: AssignmentRecord, out: Path) -> AssignmentRecord:
     """Put a table of `write_checked` and its record in their places; see `write_pair`."""
-    coming = _coming(out)
+    digest = sha256_of(partial)
+    coming = temporary_path(out.with_suffix(".json"), digest)
     try:
-        record = replace(record, table=sha256_of(partial))
+        record = replace(record, table=digest)
         write_json(coming, record.to_dict())
         os.replace(partial, out)
     except BaseException:
@@ -121,7 +122,7 @@ def check_pair(csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None
     digest = sha256_of(csv)
     if digest == record.table:
         return
-    coming, known = _coming(csv), None
+    coming, known = temporary_path(csv.with_suffix(".json"), digest), None
     with suppress(OSError, ValueError, RecursionError, AttributeError):
         if not coming.is_symlink():
             known = json.loads(coming.read_text(encoding="utf-8")).get("table")
@@ -152,10 +153,6 @@ def load_assigned(path: Path) -> Assigned:
     check_pair(path, table, record)
     root, link_roots = input_root(path, record), input_link_roots(path, record)
     return Assigned(table, root, str(path), record.fingerprint or "", link_roots)
-
-
-def _coming(csv: Path) -> Path:
-    return csv.with_name(f".{csv.stem}.json.next")
 
 
 def _is_as_written(csv: Path) -> bool:

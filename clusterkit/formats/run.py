@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from safetensors.torch import save_file
 from clusterkit.config import Config
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
+from clusterkit.data.guarded_path import is_inside
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.labelled import named_with_cluster
 from clusterkit.data.link_rules import link_roots_of
 from clusterkit.data.written_names import folder_of_record
-from clusterkit.errors import RunError
+from clusterkit.errors import DataError, RunError
 from clusterkit.formats.atomic import new_folder, write_json
 from clusterkit.formats.cluster_trust import CheckedMembers
 from clusterkit.formats.csv_text import safe_csv_text
@@ -129,6 +131,20 @@ class Run(Shown):
         start = name + "."
         return {k[len(start) :]: v for k, v in self.gallery.items() if k.startswith(start)}
 
+    def own(self, *names: str) -> Path:
+        """Return the path of what commands keep in the run's folder, which may not be there.
+
+        Raises
+        ------
+        RunError
+            A link in the folder leads out of it: what it leads to is not the run's.
+        """
+        path = self.path.joinpath(*names)
+        if not is_inside(os.path.realpath(path), (os.path.realpath(self.path),)):
+            raise RunError(f"{path} leads out of the run by a link; remove that, or name another "
+                           "place (--assignments, --out)")  # fmt: skip
+        return path
+
     def find_image(self, image: str) -> Path:
         """Return the file of a labelled image; reviewed ones may lie outside the data root.
 
@@ -140,20 +156,27 @@ class Run(Shown):
         Raises
         ------
         DataError
-            It is in none of the places that the run knows, or its name leads out of them.
+            It is in none of the places that the run knows, its name leads out of them, or what is
+            there has other bytes.
         """
         image = self._file_of(image)[0]
-        roots = [folder_of_record(root, self.path) for root in self.info.data.roots]
+        roots = self.info.data.roots or [self.info.data.root]
         link_roots = link_roots_of(self.info.data.link_roots, self.path)
-        if len(roots) < 2:
-            return inside_root(self.data_root, image, str(self.path), link_roots)
         ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
-        for root in roots:
-            path = inside_root(root, image, str(self.path), link_roots)
-            # Two roots may hold a file of the same name; the id tells them apart.
-            if path.is_file() and image_id_of(read_bytes(path)) in ids:
+        places = [
+            inside_root(folder_of_record(root, self.path), image, str(self.path), link_roots)
+            for root in roots
+        ]
+        there = [path for path in places if path.is_file()]
+        for path in there:
+            # Two roots may hold a file of the same name. And where a stranger's run points there
+            # may be any file: only one that whoever made the run has read is shown.
+            if image_id_of(read_bytes(path)) in ids:
                 return path
-        return inside_root(self.data_root, image, str(self.path), link_roots)
+        if there:
+            raise DataError(f"{there[0]} has other bytes than when {self.path} was fitted; put "
+                            "the image back")  # fmt: skip
+        return places[0]
 
     def open_image(self, image: str) -> Image.Image:
         """Read a labelled image to RGB, as `fit` read it; `image` as for `find_image`.

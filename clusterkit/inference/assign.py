@@ -138,7 +138,7 @@ def assign(
     """
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config = with_settings(run.config_with(config), settings, "assign")
-    source, out = Path(source), Path(out) if out is not None else run.path / "assignments.csv"
+    source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
     vectors = open_given(run, features, source)
     inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)

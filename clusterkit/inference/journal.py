@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ _LOCK = "lock"
 
 # All that a journal's folder holds.
 _FILES = (_LOCK, "key", "rows", "batches")
+
+# What the file `key` holds, or a part of it.
+_KEY, _KEY_LENGTH = re.compile(b"[0-9a-f]{0,16}"), 17
 
 # Names of others' that come and go in it: a network drive's for a file that is deleted while open,
 # and filelock's for finding out whether the drive has locks, where a file needs a name.
@@ -152,7 +156,8 @@ class Journal:
             self.folder.rmdir()
 
     def _empty(self) -> None:
-        for name in _FILES:
+        # The key last: without it nobody knows whose the others are.
+        for name in reversed(_FILES):
             if name != _LOCK:
                 (self.folder / name).unlink(missing_ok=True)
         for probe in self.folder.glob(f"{_PASSING[1]}*"):
@@ -211,15 +216,27 @@ def _locked(folder: Path, out: Path) -> FileLock:
 def _check_own(folder: Path) -> None:
     """Refuse a folder that this writes into and empties if anything else is in it.
 
-    A link would lead to a file of somebody who has nothing to do with it.
+    A link would lead to a file of somebody who has nothing to do with it. Without a key, what is
+    called as one of its files and is not empty is somebody's.
     """
     foreign = [folder] if folder.is_symlink() else []
     with suppress(OSError):
         foreign += [p for p in sorted(folder.iterdir()) if not p.name.startswith(_PASSING)
-                    and (p.name not in _FILES or p.is_symlink() or p.is_dir())]  # fmt: skip
+                    and (p.name not in _FILES or p.is_symlink() or not p.is_file())]  # fmt: skip
+        if not _has_key(folder):
+            foreign += [path for path in sorted(folder.iterdir()) if path.stat().st_size]
     if foreign:
         raise RunError(f"{foreign[0]} is no file of an interrupted assign, and its folder would be "
                        "emptied; move it, or give another --out")  # fmt: skip
+
+
+def _has_key(folder: Path) -> bool:
+    """Whether a folder is known for a journal: a process may have been ended in writing the key."""
+    key = folder / "key"
+    try:
+        return key.is_file() and bool(_KEY.fullmatch(key.read_bytes()[:_KEY_LENGTH]))
+    except OSError:
+        return False
 
 
 def _signed(line: bytes, rows: bytes) -> bytes:
