@@ -324,4 +324,3 @@ def _check_shape(
 def form_of_weights(name: str) -> ArrayForm:
     """Return what a tensor of the networks is, by the last part of its name."""
     return WEIGHTS.get(name.rpartition(".")[2], WEIGHTS[""])
-
