@@ -146,8 +146,7 @@ def certify(
     files = [reviews] if isinstance(reviews, str | Path) else list(reviews)
     wanted = Wanted(max_error, confidence, budget, by, question, show_label, seed)
     wanted.check()
-    _check_links(folder, out is None)
-    check_writable(folder, _OUT, folder=True)
+    _check_folder(folder, by_default=out is None)
     with writing(folder, _OUT):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -160,12 +159,13 @@ def certify(
             return _conclude(batch, files)
 
 
-def _check_links(folder: Path, by_default: bool) -> None:
-    """Refuse to write through links that somebody else may have put there."""
+def _check_folder(folder: Path, *, by_default: bool) -> None:
+    """Refuse what cannot be written, and links that somebody else may have put there."""
     links = [folder] if by_default else []
     for path in (*links, folder / THUMBS):
         if path.is_symlink():
             raise DataError(f"{path} is a link; remove it, or give another {_OUT}")
+    check_writable(folder, _OUT, folder=True)
 
 
 def _write_page(run: Run, batch: PlannedBatch, progress: Progress | None) -> None:
