@@ -15,7 +15,7 @@ from clusterkit.data.frames import names_of
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_pair import check_pair
-from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord
+from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord, share
 from clusterkit.formats.assignments import (
     STATUSES,
     input_link_roots,
@@ -93,12 +93,12 @@ class AuditBatch:
     @property
     def threshold(self) -> float | None:
         """The confidence from which on labels were assigned; None: there is no record of it."""
-        return self._promise.threshold
+        return share(self._promise.threshold)
 
     @property
     def max_error(self) -> float | None:
         """The promised error."""
-        return self._promise.max_error
+        return share(self._promise.max_error)
 
     @property
     def unit(self) -> str:

@@ -112,6 +112,39 @@ def empty_timm(record: EncoderRecord, size: int) -> TimmEncoder:
     return TimmEncoder(network, record.name, size, record.expects)
 
 
+def parameters_of(record: EncoderRecord, tensors: int) -> int:
+    """Return how many parameters the network of a record has, without making it; 0: unknown.
+
+    Parameters
+    ----------
+    record : EncoderRecord
+    tensors : int
+        Of the run's weights: a network has no more layers.
+
+    Raises
+    ------
+    WeightsError
+        It is described with more layers, or with what is no part of a network.
+    """
+    if not timm.is_model(record.architecture):
+        return 0
+    _check_arguments(record.arguments, record.name)
+    for name, value in record.arguments.items():
+        counts = value if isinstance(value, list) else [value]
+        if any(part in name for part in ("depth", "layer", "block")) and any(
+            isinstance(count, int | float) and count > tensors for count in counts
+        ):
+            raise WeightsError(f"encoder '{record.name}' is described with {name} = {value!r:.60}, "
+                               f"and has {tensors} tensors")  # fmt: skip
+    try:
+        with torch.device("meta"):
+            network = timm.create_model(record.architecture, pretrained=False, **record.arguments)
+    except NotImplementedError:
+        # Some ask for values where there are none.
+        return 0
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def _plan(name: str, weights: str) -> _Plan:
     given = None if weights in ("auto", "none") else Path(weights)
     try:

@@ -254,4 +254,9 @@ class AssignmentRecord(JsonRecord):
         promise = self.promise
         if promise is not None and promise.per_class is not None:
             promise = promise.per_class.get(label)
-        return None if promise is None else promise.threshold
+        return None if promise is None else share(promise.threshold)
+
+
+def share(value: float | None) -> float | None:
+    """Return a number of a record that is from 0 to 1; None of others: somebody has edited it."""
+    return value if value is not None and 0 <= value <= 1 else None

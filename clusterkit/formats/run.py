@@ -47,8 +47,8 @@ from clusterkit.models.networks import Networks
 from clusterkit.output import writing
 
 # What a file that is not as it was written may make of reading it.
-_DAMAGED = (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError,
-            SafetensorError)  # fmt: skip
+_DAMAGED = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+            AssertionError, MemoryError, RuntimeError, SafetensorError)  # fmt: skip
 
 # Characters of it that are said.
 _MOST_SAID = 300

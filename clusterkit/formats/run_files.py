@@ -12,10 +12,10 @@ from safetensors.torch import load
 
 from clusterkit.config import Config, DataConfig, config_from_dict
 from clusterkit.data.identity import text_id
-from clusterkit.encoders.backbone import TORCHVISION, EncoderRecord
+from clusterkit.encoders.backbone import FEATURES, TORCHVISION, EncoderRecord
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.encoders.precomputed import GivenFeatures
-from clusterkit.encoders.registry import empty_like
+from clusterkit.encoders.registry import check_size, empty_like
 from clusterkit.errors import ConfigError, RunError, shown
 from clusterkit.formats.csv_text import restore_csv_text
 from clusterkit.formats.run_info import RunInfo
@@ -201,8 +201,9 @@ def read_networks(path: Path, info: RunInfo, features: int) -> Networks:
     state = _load_tensors(file, list(header))
     for name, tensor in state.items():
         check_values(name, form_of_weights(name), tensor.numpy(), {})
-    encoder, given = _empty_encoder(info)
     # What a record says must not fill the memory.
+    check_size(_encoder_record(info), len(state), sum(one.numel() for one in state.values()))
+    encoder, given = _empty_encoder(info)
     if given != features:
         raise DamageError(f"weights of another encoder than {info.backbone}")
     # The heads are the largest part: no weights are drawn for them only to be replaced.
@@ -227,11 +228,16 @@ def _empty_encoder(info: RunInfo) -> tuple[Encoder, int]:
     if info.features is not None:
         given = GivenFeatures(info.features.dimension, info.features.chains)
         return given, given.dimension
-    record = EncoderRecord(TORCHVISION, info.backbone, info.backbone)
-    if info.network:
-        record = EncoderRecord.from_dict(info.network)
-    encoder = empty_like(record, info.size)
+    encoder = empty_like(_encoder_record(info), info.size)
     return encoder, 2 * encoder.channels
+
+
+def _encoder_record(info: RunInfo) -> EncoderRecord:
+    if info.features is not None:
+        return EncoderRecord(FEATURES, info.backbone, info.backbone)
+    if info.network:
+        return EncoderRecord.from_dict(info.network)
+    return EncoderRecord(TORCHVISION, info.backbone, info.backbone)
 
 
 def _precision(info: RunInfo) -> str:

@@ -137,6 +137,10 @@ TEST = {
     "interval": ArrayForm(_REAL, (2,), 0, 1), "interval_level": _SHARE, "assigned": _COUNT,
     "assigned_wrong": _COUNT, "max_error": _SHARE,
 }  # fmt: skip
+PRECISION = {
+    "close": ArrayForm(_REAL, (), 0), "images": _COUNT, "close_share": _SHARE,
+    "other_labels": _COUNT,
+}  # fmt: skip
 
 
 def check_header(
@@ -258,6 +262,7 @@ def check_record(info: Mapping[str, Any]) -> None:
     counts = [*data["by_class"].values(), *(data[name] for name in ("images", "units", "groups"))]
     if not all(0 <= count <= 10**12 for count in counts):
         raise DamageError("data counts images that cannot be")
+    _check_plain(info["precision"], {}, {}, "precision.", PRECISION)
     _check_plain(metrics, {}, {}, "metrics.", METRICS)
     if "accuracy" in metrics and "held_out_images" not in metrics:
         raise DamageError("metrics do not say of how many images")

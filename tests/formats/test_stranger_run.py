@@ -292,6 +292,22 @@ def test_files_of_tensors_that_are_none(stranger, file, data):
     assert "damaged" in stranger.uses(file, lambda path: path.write_bytes(data))
 
 
+@pytest.mark.parametrize(
+    ("network", "arguments"),
+    [("vit_giant_patch14_224", {}), ("vit_small_patch16_224", {"depth": 100_000}),
+     ("vit_small_patch16_224", {"embed_dim": 384 * 64}), ("regnety_2560", {}), ("nothing", {}),
+     ("resnet18", {"pretrained": True}), ("resnet18", {"x": 1}),
+     ("vit_small_patch16_224", {"img_size": 10**9}), ("vit_small_patch16_224", {"depth": "x"})],
+)  # fmt: skip
+def test_no_network_is_larger_than_its_weights(stranger, network, arguments):
+    values = json.loads((stranger.whole / "run.json").read_text())
+    values["network"] |= {"source": "timm", "architecture": network, "arguments": arguments}
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    assert stranger.uses("run.json", lambda path: path.write_text(json.dumps(values)))
+    assert time.process_time() - began < 15
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700_000
+
+
 def test_a_run_names_no_other_place_and_no_large_batch(stranger, tmp_path):
     (tmp_path / "key").write_text("a key")
     values = json.loads((stranger.whole / "run.json").read_text())
