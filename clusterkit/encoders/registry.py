@@ -1,5 +1,7 @@
 """From the name of a backbone to an encoder, and from a run's record back to one."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from clusterkit.encoders import plugins, torchvision
@@ -80,7 +82,7 @@ def _joined(found: list[Backbone]) -> Backbone:
     return Backbone(JoinedEncoder([part.encoder for part in found]), record)
 
 
-def check_size(record: EncoderRecord, tensors: int, numbers: int) -> None:
+def check_size(record: EncoderRecord, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check that a record's network is not far larger than the weights that a run has for it.
 
     It is laid out without memory; a stranger's record may name any of a library's networks.
@@ -88,23 +90,24 @@ def check_size(record: EncoderRecord, tensors: int, numbers: int) -> None:
     Parameters
     ----------
     record : EncoderRecord
-    tensors, numbers : int
-        How many there are in the run's file of weights.
+    shapes : dict of str to tuple of int
+        Of the tensors in the run's file of weights.
 
     Raises
     ------
     WeightsError
-        It is.
+        It is, or has tensors of other shapes.
     """
+    numbers = sum(map(math.prod, shapes.values()))
     if record.source == JOINED:
         for part in record.parts:
-            check_size(part, tensors, numbers)
+            check_size(part, shapes)
     elif record.source == TORCHVISION:
         _check_count(record, torchvision.parameters_of(record.architecture), numbers)
     elif record.source == TIMM:
-        from clusterkit.encoders.timm_networks import parameters_of
+        from clusterkit.encoders.timm_size import parameters_of
 
-        _check_count(record, parameters_of(record, tensors), numbers)
+        _check_count(record, parameters_of(record, shapes), numbers)
 
 
 def _check_count(record: EncoderRecord, own: int, numbers: int) -> None:

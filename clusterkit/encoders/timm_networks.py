@@ -107,42 +107,9 @@ def empty_timm(record: EncoderRecord, size: int) -> TimmEncoder:
             f"timm {version('timm')} knows no architecture '{record.architecture}' of encoder "
             f"'{record.name}' (fitted with {record.package}); install that version"
         )
-    _check_arguments(record.arguments, record.name)
+    check_arguments(record.arguments, record.name)
     network = timm.create_model(record.architecture, pretrained=False, **record.arguments)
     return TimmEncoder(network, record.name, size, record.expects)
-
-
-def parameters_of(record: EncoderRecord, tensors: int) -> int:
-    """Return how many parameters the network of a record has, without making it; 0: unknown.
-
-    Parameters
-    ----------
-    record : EncoderRecord
-    tensors : int
-        Of the run's weights: a network has no more layers.
-
-    Raises
-    ------
-    WeightsError
-        It is described with more layers, or with what is no part of a network.
-    """
-    if not timm.is_model(record.architecture):
-        return 0
-    _check_arguments(record.arguments, record.name)
-    for name, value in record.arguments.items():
-        counts = value if isinstance(value, list) else [value]
-        if any(part in name for part in ("depth", "layer", "block")) and any(
-            isinstance(count, int | float) and count > tensors for count in counts
-        ):
-            raise WeightsError(f"encoder '{record.name}' is described with {name} = {value!r:.60}, "
-                               f"and has {tensors} tensors")  # fmt: skip
-    try:
-        with torch.device("meta"):
-            network = timm.create_model(record.architecture, pretrained=False, **record.arguments)
-    except NotImplementedError:
-        # Some ask for values where there are none.
-        return 0
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _plan(name: str, weights: str) -> _Plan:
@@ -254,7 +221,7 @@ def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[st
         raise WeightsError(f"backbone '{name}' takes images of {channels} channels, and images "
                            "here are RGB (3); give another --backbone")  # fmt: skip
     arguments = plan.arguments | {"num_classes": 0, "pretrained_cfg": config}
-    _check_arguments(arguments, name)
+    check_arguments(arguments, name)
     if size is not None and (config.get("fixed_input_size") or "img_size" in arguments):
         arguments["img_size"] = size
     architecture = plan.architecture.partition(".")[0]
@@ -274,7 +241,7 @@ def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[st
     return network, json.loads(json.dumps(arguments))
 
 
-def _check_arguments(arguments: dict[str, Any], name: str) -> None:
+def check_arguments(arguments: dict[str, Any], name: str) -> None:
     """Refuse what would make timm read other files: a record may be a stranger's."""
     own = {*signature(timm.create_model).parameters} - {"pretrained_cfg"}
     config = arguments.get("pretrained_cfg") or {}

@@ -202,7 +202,7 @@ def read_networks(path: Path, info: RunInfo, features: int) -> Networks:
     for name, tensor in state.items():
         check_values(name, form_of_weights(name), tensor.numpy(), {})
     # What a record says must not fill the memory.
-    check_size(_encoder_record(info), len(state), sum(one.numel() for one in state.values()))
+    check_size(_encoder_record(info), {name: tuple(one.shape) for name, one in state.items()})
     encoder, given = _empty_encoder(info)
     if given != features:
         raise DamageError(f"weights of another encoder than {info.backbone}")
