@@ -89,6 +89,9 @@ class Setting:
         return plain(self.default)
 
 
+# Beyond it a whole number cannot be made a real one.
+_LARGEST_WHOLE = 10**300
+
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", list: "list"}
 
 
@@ -170,7 +173,7 @@ def build(cls: type[T], values: dict[str, Any], where: str, prefix: str = "") ->
         hint = hints[key]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
-                raise ConfigError(f"{where}: [{prefix}{key}] must be a table, not {value!r}")
+                raise ConfigError(f"{where}: [{prefix}{key}] must be a table, not {value!r:.200}")
             arguments[key] = build(typing.cast(type, hint), value, where, f"{prefix}{key}.")
         else:
             arguments[key] = _checked(_Field.of(hint), value, f"{where}: {prefix}{key}")
@@ -181,21 +184,21 @@ def _checked(field: _Field, value: Any, name: str) -> Any:
     """Return a value as the field holds it; `name` begins the message of an error."""
     if field.choices:
         if value not in field.choices:
-            raise ConfigError(f"{name} = {value!r}; allowed: {', '.join(field.choices)}")
+            raise ConfigError(f"{name} = {value!r:.200}; allowed: {', '.join(field.choices)}")
         return value
     # TOML has no null, so "none" is how a file switches an optional value off.
     if field.optional and (value is None or value == "none"):
         return None
-    if float in field.kinds and isinstance(value, int) and not isinstance(value, bool):
+    if float in field.kinds and type(value) is int and abs(value) < _LARGEST_WHOLE:
         value = float(value)
     if type(value) not in field.kinds:
         names = " or ".join(kind.__name__ for kind in field.kinds)
-        raise ConfigError(f"{name} = {value!r} must be of type {names}")
+        raise ConfigError(f"{name} = {value!r:.200} must be of type {names}")
     if field.check and not field.check.function(value):
-        raise ConfigError(f"{name} = {value!r} must be {field.check.words}")
+        raise ConfigError(f"{name} = {value!r:.200} must be {field.check.words}")
     if field.range and not field.range.low <= value <= field.range.high:
         low, high, hint = field.range.low, field.range.high, field.range.hint
-        raise ConfigError(f"{name} = {value!r} must be between {low:g} and {high:g}{hint}")
+        raise ConfigError(f"{name} = {value!r:.200} must be between {low:g} and {high:g}{hint}")
     return value
 
 

@@ -92,6 +92,9 @@ def check_writable(target: Path | str, option: str, *, folder: bool = False) -> 
     with writing(target, option):
         if not folder and target.is_dir():
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+        if not folder and target.is_symlink() and not target.exists():
+            # It is somebody's, though what it leads to is gone.
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         there = target if folder else target.parent
         missing = [] if folder else [target.name]
         while not os.path.exists(there):

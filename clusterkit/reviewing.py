@@ -20,7 +20,7 @@ from clusterkit.data.labels import near_hint
 from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.atomic import write_bytes
 from clusterkit.formats.cluster_trust import trust_of
 from clusterkit.formats.csv_text import same_table
@@ -29,7 +29,8 @@ from clusterkit.formats.named_assignments import assigned_for, named_assignments
 from clusterkit.formats.review_place import folder_of_reviews, run_of_assignments, run_of_dataset
 from clusterkit.formats.review_settling import SettledReview, settle, settled_rows, summarise
 from clusterkit.formats.reviews import Reviews, review_bytes, spread_reviews
-from clusterkit.formats.run import read_run_info, read_run_manifest
+from clusterkit.formats.run import read_run_info
+from clusterkit.formats.run_files import read_run_manifest
 from clusterkit.output import writing
 
 log = logging.getLogger("clusterkit")

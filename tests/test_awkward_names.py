@@ -16,7 +16,8 @@ from clusterkit.config import DataConfig, override
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.manifest import read_manifest
 from clusterkit.data.written_names import true_name
-from clusterkit.formats.run import Run, read_run_manifest
+from clusterkit.formats.run import Run
+from clusterkit.formats.run_files import read_run_manifest
 from tests.dicoms import dicom, save
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="names of files are text on Windows")

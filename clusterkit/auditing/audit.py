@@ -99,13 +99,13 @@ def audit(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     config = with_settings(run.config_with(config), settings, "audit")
-    batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
-    out = Path(out) if out else run.path / "audit"
+    batch = read_batch(run, Path(assignments) if assignments else run.own("assignments.csv"))
+    out = Path(out) if out else run.own("audit")
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
     table = _given(run, batch, features)
     check_writable(out, "--out DIR", folder=True)
-    _check_free(out, run, batch.csv)
+    _check_free(out, run, batch.csv, _key(batch, config))
     with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
         return _write(run, config, batch, out, places, table, progress or silent)
@@ -218,11 +218,11 @@ def _key(batch: AuditBatch, config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _check_free(out: Path, run: Run, csv: Path) -> None:
+def _check_free(out: Path, run: Run, csv: Path, key: str) -> None:
     """Refuse to write among files that are no audit's, or over the page of other assignments."""
-    thumbs = out / "thumbs"
-    if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
-        raise ClusterkitError(f"{thumbs} is no plain folder; give another --out")
+    for folder in (out / "thumbs", out / "thumbs" / key, out / "plots"):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise ClusterkitError(f"{folder} is no plain folder; give another --out")
     shows = read_metrics(out).get("assignments", ".")
     if isinstance(shows, str) and shows not in (".", seen_from(out, csv)):
         earlier = folder_of_record(shows, out.absolute())

@@ -14,7 +14,8 @@ from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError
-from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord
+from clusterkit.formats.assignment_pair import check_pair
+from clusterkit.formats.assignment_record import AssignmentRecord, PromiseRecord, share
 from clusterkit.formats.assignments import (
     STATUSES,
     input_link_roots,
@@ -92,12 +93,12 @@ class AuditBatch:
     @property
     def threshold(self) -> float | None:
         """The confidence from which on labels were assigned; None: there is no record of it."""
-        return self._promise.threshold
+        return share(self._promise.threshold)
 
     @property
     def max_error(self) -> float | None:
         """The promised error."""
-        return self._promise.max_error
+        return share(self._promise.max_error)
 
     @property
     def unit(self) -> str:
@@ -115,7 +116,9 @@ class AuditBatch:
         return self.record.promise or PromiseRecord()
 
 
-def read_batch(run: Run, csv: Path, columns: Sequence[str] | None = None) -> AuditBatch:
+def read_batch(
+    run: Run, csv: Path, columns: Sequence[str] | None = None, paired: bool = True
+) -> AuditBatch:
     """Read assignments and check that they are of this run.
 
     Parameters
@@ -125,6 +128,8 @@ def read_batch(run: Run, csv: Path, columns: Sequence[str] | None = None) -> Aud
         The `assignments.csv`; its record, a JSON, is looked for beside it.
     columns : sequence of str or None
         See `read_assignments`.
+    paired : bool
+        The table and its record have to be of one call, see `check_pair`.
 
     Raises
     ------
@@ -132,6 +137,8 @@ def read_batch(run: Run, csv: Path, columns: Sequence[str] | None = None) -> Aud
         The file is missing or damaged, or another run or data set made it.
     """
     table, record = read_assignments(csv, columns), read_record(csv)
+    if paired:
+        check_pair(csv, table, record)
     _check_run(run, csv, table, record)
     notes = _edits(run, table, record)
     for note in notes:

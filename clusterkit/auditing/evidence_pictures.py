@@ -94,7 +94,7 @@ def evidence(
     >>> clusterkit.evidence(run, table.head(3))["cam"].iloc[0]  # doctest: +SKIP
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
+    batch = read_batch(run, Path(assignments) if assignments else run.own("assignments.csv"))
     found = picture_rows(Predictor(run, run.config_with(config)), rows, batch.inputs)
     lines = []
     none = MatchPictures(Match("", "", None), None, None, None)

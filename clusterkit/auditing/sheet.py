@@ -67,11 +67,11 @@ def write_sheet(
         The run or CSV cannot be used, the image is not in it, or the PNG cannot be written.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    batch = read_batch(run, Path(assignments) if assignments else run.path / "assignments.csv")
+    batch = read_batch(run, Path(assignments) if assignments else run.own("assignments.csv"))
     position, source = find_row(batch, str(image))
     row = batch.table.iloc[[position]]
     name = file_stem(row["image_id"].iloc[0]) or f"row-{position + 1}"
-    out = Path(out) if out else run.path / "audit" / "sheets" / f"{name}.png"
+    out = Path(out) if out else run.own("audit", "sheets", f"{name}.png")
     check_picture(out, "--out FILE.png", makes_folder=True)
     sheet = gather(Predictor(run, run.config_with(config)), batch, row, source)
     with writing(out, "--out FILE.png"):

@@ -122,7 +122,8 @@ def read_batch_to_certify(
     _check_folder(folder, csv, plan)
     source = _source(csv, folder, plan, fresh) if plan else csv
     columns = _ASKED if asking else None
-    batch = read_batch(run, csv, columns)
+    # Else a certificate that was being written is finished now.
+    batch = read_batch(run, csv, columns, paired=source == csv)
     table, record = batch.table, batch.record
     if source != csv:
         table, record = read_assignments(source, columns), read_record(source)

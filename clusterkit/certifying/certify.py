@@ -28,14 +28,16 @@ from clusterkit.certifying.certificate_page import write_certificate_page
 from clusterkit.certifying.certify_page import render_certify_page
 from clusterkit.certifying.drawn_sample import read_sample
 from clusterkit.certifying.outcome import certified_table, record_of
-from clusterkit.certifying.page_contents import SamplePictures, page_contents
+from clusterkit.certifying.page_contents import THUMBS, SamplePictures, page_contents
 from clusterkit.certifying.plan import time_now
 from clusterkit.certifying.planning import Wanted, agreed_plan
 from clusterkit.certifying.proof import Proof, prove
 from clusterkit.certifying.words import certify_step
 from clusterkit.data.labels import near_hint, nearest_label
 from clusterkit.encoders.checksums import sha256_of
-from clusterkit.formats.assignments import STATUSES, write_assignments
+from clusterkit.errors import DataError
+from clusterkit.formats.assignment_pair import replace_pair, write_checked
+from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.atomic import write_json
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.known_images import Assigned
@@ -139,12 +141,12 @@ def certify(
         There are no assignments, or they are not those of the plan; or the reviews cannot be used.
     """
     run = run if isinstance(run, Run) else Run.load(run)
-    csv = Path(assignments) if assignments else run.path / "assignments.csv"
+    csv = Path(assignments) if assignments else run.own("assignments.csv")
     folder = Path(os.path.abspath(out)) if out else csv.parent / "certify"
     files = [reviews] if isinstance(reviews, str | Path) else list(reviews)
     wanted = Wanted(max_error, confidence, budget, by, question, show_label, seed)
     wanted.check()
-    check_writable(folder, _OUT, folder=True)
+    _check_folder(folder, by_default=out is None)
     with writing(folder, _OUT):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -155,6 +157,15 @@ def certify(
             if not files:
                 return _state(batch)
             return _conclude(batch, files)
+
+
+def _check_folder(folder: Path, *, by_default: bool) -> None:
+    """Refuse what cannot be written, and links that somebody else may have put there."""
+    links = [folder] if by_default else []
+    for path in (*links, folder / THUMBS):
+        if path.is_symlink():
+            raise DataError(f"{path} is a link; remove it, or give another {_OUT}")
+    check_writable(folder, _OUT, folder=True)
 
 
 def _write_page(run: Run, batch: PlannedBatch, progress: Progress | None) -> None:
@@ -205,8 +216,7 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     now = time_now()
     record = record_of(proof, answers, now, batch.relative_folder)
     table = certified_table(batch.table, proof, answers)
-    partial = batch.csv.with_name(f".{batch.csv.name}.certified")
-    write_assignments(table, partial)
+    partial = write_checked(table, batch.csv)
     digests = (sha256_of(partial), sha256_of(batch.csv))
     versions = {"clusterkit": clusterkit.__version__}
     certificate = certificate_of(proof, answers, record, digests, versions)
@@ -236,5 +246,4 @@ def _replace(
         certificate=record,
         **promise,
     )
-    partial.replace(batch.csv)
-    write_json(batch.csv.with_suffix(".json"), values.to_dict())
+    replace_pair(partial, values, batch.csv)

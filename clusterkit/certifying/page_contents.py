@@ -24,7 +24,7 @@ from clusterkit.progress import Progress, silent
 
 log = logging.getLogger("clusterkit")
 
-_FOLDER = "thumbs"
+THUMBS = "thumbs"
 _PRACTICE, _TYPICAL = 3, 4
 # Megabytes of pictures: the sample is some hundred images.
 _MOST_MB = 1000
@@ -49,7 +49,7 @@ class SamplePictures:
 
     def __init__(self, run: Run, inputs: ImageFolder, out: Path) -> None:
         self.run, self.out = run, out
-        self.files = ImageFiles(run, inputs, out, _FOLDER, Originals("copy", _MOST_MB))
+        self.files = ImageFiles(run, inputs, out, THUMBS, Originals("copy", _MOST_MB))
         self.missing = 0
 
     def of_rows(self, rows: pd.DataFrame, progress: Progress) -> list[str | None]:
@@ -74,8 +74,8 @@ class SamplePictures:
 
     def _there(self, stem: str) -> str | None:
         for kind in ("full.jpg", "full.png"):
-            if (self.out / _FOLDER / f"{stem}-{kind}").is_file():
-                return f"{_FOLDER}/{stem}-{kind}"
+            if (self.out / THUMBS / f"{stem}-{kind}").is_file():
+                return f"{THUMBS}/{stem}-{kind}"
         return None
 
 

@@ -93,9 +93,9 @@ def _serve(
     run: "Run", page: Path, assignments: Path | None, port: int | None, as_json: bool
 ) -> None:
     from clusterkit.auditing.serve import ReviewFile, ReviewServer
-    from clusterkit.formats.assignments import load_assigned
+    from clusterkit.formats.assignment_pair import load_assigned
 
-    csv = assignments or run.path / "assignments.csv"
+    csv = assignments or run.own("assignments.csv")
     reviews = ReviewFile(csv.parent / "reviews.csv", load_assigned(csv), run.manifest)
 
     def ready(url: str) -> None:

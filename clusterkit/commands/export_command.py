@@ -35,8 +35,7 @@ from clusterkit.commands.options import CommonOptions, common, print_summary, ru
 @click.option(
     "--copy",
     is_flag=True,
-    help="Write the images too: copies instead of links for folders, else PNG (for DICOM, TIFF, "
-    "frames).",
+    help="Write the images too, as PNG (DICOM, TIFF and frames as well); no header goes with them.",
 )
 @click.option(
     "--root",

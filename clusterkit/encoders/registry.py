@@ -1,5 +1,7 @@
 """From the name of a backbone to an encoder, and from a run's record back to one."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from clusterkit.encoders import plugins, torchvision
@@ -14,6 +16,10 @@ from clusterkit.encoders.backbone import (
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.encoders.joined import JoinedEncoder
 from clusterkit.encoders.joined_names import SEPARATOR, split_encoders
+from clusterkit.errors import WeightsError, shown
+
+# Parameters that may be taken out of a network, whatever is left.
+_TAKEN_OUT = 130_000_000
 
 
 def load_backbone(name: str, weights: str = "auto", size: int | None = None) -> Backbone:
@@ -74,6 +80,41 @@ def _joined(found: list[Backbone]) -> Backbone:
         parts=tuple(records),
     )
     return Backbone(JoinedEncoder([part.encoder for part in found]), record)
+
+
+def check_size(record: EncoderRecord, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that a record's network is not far larger than the weights that a run has for it.
+
+    It is laid out without memory; a stranger's record may name any of a library's networks.
+
+    Parameters
+    ----------
+    record : EncoderRecord
+    shapes : dict of str to tuple of int
+        Of the tensors in the run's file of weights.
+
+    Raises
+    ------
+    WeightsError
+        It is, or has tensors of other shapes.
+    """
+    numbers = sum(map(math.prod, shapes.values()))
+    if record.source == JOINED:
+        for part in record.parts:
+            check_size(part, shapes)
+    elif record.source == TORCHVISION:
+        _check_count(record, torchvision.parameters_of(record.architecture), numbers)
+    elif record.source == TIMM:
+        from clusterkit.encoders.timm_size import parameters_of
+
+        _check_count(record, parameters_of(record, shapes), numbers)
+
+
+def _check_count(record: EncoderRecord, own: int, numbers: int) -> None:
+    # What no map needs is taken out of a network: of vgg16, 124 million of 138.
+    if own > 4 * numbers + _TAKEN_OUT:
+        raise WeightsError(f"encoder '{shown(record.name)}' has {own:,} parameters, and the file "
+                           f"of weights {numbers:,}; it is of another network")  # fmt: skip
 
 
 def empty_like(record: EncoderRecord, size: int) -> Encoder:

@@ -10,6 +10,9 @@ from torch import nn
 from clusterkit.encoders.encoder import DEPTHS, Encoder, EncoderInput, check_maps
 from clusterkit.errors import WeightsError
 
+# Pixels a side of the images that a network's layers are looked at with.
+_LARGEST_SIDE = 1024
+
 
 class TimmEncoder(Encoder):
     """A network of timm, giving maps of its three deepest resolutions.
@@ -58,6 +61,9 @@ class TimmEncoder(Encoder):
         self.patches = len(set(reductions)) == 1 and len(reductions) > 1
         config: Any = getattr(network, "pretrained_cfg", None) or {}
         # More pixels show more of how its layers lie, where it takes more.
+        fixed = config.get("fixed_input_size") or getattr(network, "pos_embed", None) is not None
+        # And more than these show no more, and take gigabytes.
+        size = size if fixed else min(size, _LARGEST_SIDE)
         self.side = size if config.get("fixed_input_size") else max(size, Encoder.side)
         has_token = getattr(network, "cls_token", None) is not None
         self.tokens = int(has_token and getattr(network, "num_prefix_tokens", 0) > 0)

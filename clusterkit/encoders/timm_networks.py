@@ -107,7 +107,7 @@ def empty_timm(record: EncoderRecord, size: int) -> TimmEncoder:
             f"timm {version('timm')} knows no architecture '{record.architecture}' of encoder "
             f"'{record.name}' (fitted with {record.package}); install that version"
         )
-    _check_arguments(record.arguments, record.name)
+    check_arguments(record.arguments, record.name)
     network = timm.create_model(record.architecture, pretrained=False, **record.arguments)
     return TimmEncoder(network, record.name, size, record.expects)
 
@@ -221,7 +221,7 @@ def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[st
         raise WeightsError(f"backbone '{name}' takes images of {channels} channels, and images "
                            "here are RGB (3); give another --backbone")  # fmt: skip
     arguments = plan.arguments | {"num_classes": 0, "pretrained_cfg": config}
-    _check_arguments(arguments, name)
+    check_arguments(arguments, name)
     if size is not None and (config.get("fixed_input_size") or "img_size" in arguments):
         arguments["img_size"] = size
     architecture = plan.architecture.partition(".")[0]
@@ -241,7 +241,7 @@ def _build(plan: _Plan, name: str, size: int | None) -> tuple[nn.Module, dict[st
     return network, json.loads(json.dumps(arguments))
 
 
-def _check_arguments(arguments: dict[str, Any], name: str) -> None:
+def check_arguments(arguments: dict[str, Any], name: str) -> None:
     """Refuse what would make timm read other files: a record may be a stranger's."""
     own = {*signature(timm.create_model).parameters} - {"pretrained_cfg"}
     config = arguments.get("pretrained_cfg") or {}

@@ -68,6 +68,14 @@ def load_torchvision(name: str, weights: str, size: int | None) -> Backbone:
     return Backbone(encoder, record)
 
 
+def parameters_of(name: str) -> int:
+    """Return how many parameters a network has, its classifier with them; 0: it is not known."""
+    try:
+        return int(tv.get_model_weights(name).DEFAULT.meta["num_params"])
+    except (ValueError, KeyError, AttributeError):
+        return 0
+
+
 def empty_encoder(name: str) -> "TorchvisionEncoder":
     """Return the encoder of `name` with random weights, to be filled from a run."""
     return TorchvisionEncoder(_cut(_build_model(name), name), name)

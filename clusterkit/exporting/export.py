@@ -21,7 +21,8 @@ from clusterkit.exporting.voxel51 import (
     load_fiftyone,
 )
 from clusterkit.exporting.voxel51_samples import LABELLED
-from clusterkit.formats.assignments import STATUSES, read_assignments
+from clusterkit.formats.assignment_pair import check_pair
+from clusterkit.formats.assignments import STATUSES, read_assignments, read_record
 from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress, with_bar
@@ -94,7 +95,7 @@ def export(
     status : str or sequence of str or None
         Of the rows, e.g. ``"review,novel"``, or ``"all"``; None: see `TARGETS`.
     copy : bool
-        Write the images too: copies for folders, else PNG, which shows DICOM and frames.
+        Write the images too, always as PNG: no header, and so no patient's name, goes with them.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **options
@@ -132,7 +133,7 @@ def export(
 
 
 def _default_folder(run: Run, to: str, options: Options) -> Path:
-    folder = run.path / "export" / to
+    folder = run.own("export", to)
     # Two datasets in one folder would lose each other's pictures.
     return folder / folder_name(str(options["name"])) if to == "fiftyone" else folder
 
@@ -150,7 +151,9 @@ def _export_table(
     """Write the rows alone: no image is opened for it."""
     load, write = TABLES[to]
     load()
-    table = read_assignments(assignments or run.path / ASSIGNMENTS)
+    csv = assignments or run.own(ASSIGNMENTS)
+    table = read_assignments(csv)
+    check_pair(csv, table, read_record(csv))
     rows = table[table["status"].isin(statuses)].reset_index(drop=True)
     with new_folder(out, _about(to, run, statuses)) as folder:
         lines = write(rows, folder)

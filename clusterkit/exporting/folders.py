@@ -1,7 +1,6 @@
 """One folder per class, with links to the images or copies of them, and an index."""
 
 import os
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -27,8 +26,8 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
 
     Images of a status in `WITH_LABEL` go into their class's folder; the others, if they were
     chosen, into ``_review``, ``_novel/cluster-003`` and ``_failed``. A frame is written as PNG,
-    since no link can select it. Folders' and files' names are made safe; the index has the label
-    as it is.
+    since no link can select it, and so is a copy: a file's header (of DICOM, of a JPEG) says who
+    it is about. Folders' and files' names are made safe; the index has the label as it is.
 
     Parameters
     ----------
@@ -36,7 +35,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     folder : Path
         To write into; it will be called `out`.
     copy : bool
-        Copies, instead of symbolic links relative to `out`.
+        Copies as PNG, instead of symbolic links relative to `out`. What cannot be read has none.
 
     Returns
     -------
@@ -52,6 +51,8 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
         name = Path(row.image.replace("\\", "/")).name
         if row.frame >= 0:
             name = f"{Path(name).stem}-{row.frame}.png"
+        elif copy:
+            name = f"{Path(name).stem}.png"
         distinct = row.image_id.replace("#", "-")
         file = f"{own_folder}/{taken.setdefault(own_folder, Names()).choose(name, distinct)}"
         batch.report(number)
@@ -69,10 +70,10 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     for column in ("image", "image_id", "file", "label"):
         table[column] = [safe_csv_text(value) for value in table[column]]
     table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8-sig")
-    return _remarks(kept, folder_of)
+    return _remarks(kept, folder_of, copy)
 
 
-def _remarks(rows: list[ExportRow], folder_of: dict[str, str]) -> list[str]:
+def _remarks(rows: list[ExportRow], folder_of: dict[str, str], copy: bool) -> list[str]:
     """Return what a reader of class folders would not tell."""
     labels = {row.predicted_label for row in rows if row.status in WITH_LABEL}
     renamed = [f"'{shown(label)}' is in {own}" for label, own in folder_of.items()
@@ -86,14 +87,15 @@ def _remarks(rows: list[ExportRow], folder_of: dict[str, str]) -> list[str]:
     if others:
         out.append(f"{', '.join(others)} hold images without a label, and readers of class folders "
                    "make classes of them: move them away, or leave out --status")  # fmt: skip
-    unread = Counter(Path(row.image).suffix.lower() for row in rows if row.frame < 0)
+    links = [] if copy else [row for row in rows if row.frame < 0]
+    unread = Counter(Path(row.image).suffix.lower() for row in links)
     unread = Counter({ending: n for ending, n in unread.items() if ending not in _READ})
     if unread:
         named = ", ".join(
             f"{n} {ending or 'without an ending'}" for ending, n in sorted(unread.items())
         )
         out.append(f"torchvision's ImageFolder leaves out what it knows no ending of ({named}); "
-                   "`--to coco --copy` writes all as PNG")  # fmt: skip
+                   "`--copy` writes all as PNG")  # fmt: skip
     return out
 
 
@@ -107,21 +109,13 @@ def _folder_for(row: ExportRow, folder_of: dict[str, str]) -> str:
 def _write_image(
     batch: ExportBatch, row: ExportRow, folder: Path, file: str, out: Path, copy: bool
 ) -> bool:
-    """Link, copy or draw a row's image; False: it cannot be read."""
+    """Link to a row's image, or write it as PNG; False: it cannot be read."""
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    if row.frame >= 0:
+    if copy or row.frame >= 0:
         try:
             write_png(row.path, row.frame, batch.run.config.image, path)
         except ImageError:
-            batch.left_out[UNREADABLE] += 1
-            return False
-    elif copy:
-        try:
-            shutil.copyfile(row.path, path)
-        except OSError as error:
-            if error.filename != row.path:
-                raise
             batch.left_out[UNREADABLE] += 1
             return False
     else:

@@ -204,6 +204,8 @@ def _dump(value: Any) -> str:
 def write_png(source: Path | str, frame: int, how: ImageConfig, path: Path) -> None:
     """Write one image of a file as PNG, as it is before it is resized for the models.
 
+    Its pixels alone: nothing that the file says besides.
+
     Raises
     ------
     ImageError

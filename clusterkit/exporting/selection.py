@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from clusterkit.auditing.batch import read_batch
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
+from clusterkit.data.guarded_path import RefusedPathError
 from clusterkit.data.identity import read_identified
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png
@@ -165,7 +167,7 @@ def load_batch(
         A row cannot be used (somebody edited the file, or it is another run's), no row has one of
         the statuses, or no image is where the assignments say.
     """
-    csv = assignments or run.path / ASSIGNMENTS
+    csv = assignments or run.own(ASSIGNMENTS)
     assigned = read_batch(run, csv)
     _check(assigned.table, run, csv)
     rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)
@@ -175,7 +177,8 @@ def load_batch(
             f"{csv} has no row with status {' or '.join(statuses)}; it has "
             f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
         )
-    paths = [assigned.inputs.find(image, str(csv)) for image in rows["image"]]
+    paths = [_find(assigned.inputs, *cells, csv)
+             for cells in zip(rows["image"], rows["status"], strict=True)]  # fmt: skip
     states = [state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
     if "" not in states:
         raise DataError(
@@ -198,14 +201,24 @@ def load_batch(
                        progress)  # fmt: skip
 
 
+def _find(inputs: ImageFolder, image: str, status: str, csv: Path) -> Path | None:
+    """Return where an image is; None: its row names it in a way that `assign` did not follow."""
+    try:
+        return inputs.find(image, str(csv))
+    except RefusedPathError:
+        if status != "failed":
+            raise
+        return None
+
+
 def _export_rows(rows: pd.DataFrame, paths: list[str]) -> list[ExportRow]:
     frames = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
     return [ExportRow(*cells) for cells in zip(*row_columns(rows), paths, frames, strict=True)]
 
 
-def state_of(path: Path, image_id: str) -> str:
+def state_of(path: Path | None, image_id: str) -> str:
     """Return "" where a file is the one that was assigned, else `MISSING` or `CHANGED`."""
-    if not path.is_file():
+    if path is None or not path.is_file():
         return MISSING
     # A label must not be handed on with another picture.
     try:

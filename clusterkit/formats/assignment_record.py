@@ -206,6 +206,8 @@ class AssignmentRecord(JsonRecord):
         Features that the images were labelled by, where the run has no encoder.
     certificate : CertificateRecord or None
         What `certify` found; None: nobody has checked the labels.
+    table : str or None
+        SHA-256 of the CSV as it was written with this record.
     """
 
     images: int | None = None
@@ -240,11 +242,12 @@ class AssignmentRecord(JsonRecord):
     certificate: CertificateRecord | None = None
     ladder: list[LadderStep] = field(default_factory=list)
     certify_answers: int | None = None
+    table: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; features, a certificate and a ladder only where there are some."""
+        """Return plain values; of features, certificate, ladder and table only what there is."""
         values = super().to_dict()
-        for name in ("features", "certificate", "ladder", "certify_answers"):
+        for name in ("features", "certificate", "ladder", "certify_answers", "table"):
             if values[name] is None or values[name] == []:
                 del values[name]
         return values
@@ -254,4 +257,9 @@ class AssignmentRecord(JsonRecord):
         promise = self.promise
         if promise is not None and promise.per_class is not None:
             promise = promise.per_class.get(label)
-        return None if promise is None else promise.threshold
+        return None if promise is None else share(promise.threshold)
+
+
+def share(value: float | None) -> float | None:
+    """Return a number of a record that is from 0 to 1; None of others: somebody has edited it."""
+    return value if value is not None and 0 <= value <= 1 else None

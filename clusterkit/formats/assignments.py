@@ -1,10 +1,12 @@
 """`assignments.csv`: its columns, written so that a spreadsheet runs nothing, and read back."""
 
+import csv
 import json
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,6 @@ from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
-from clusterkit.formats.known_images import Assigned
 
 log = logging.getLogger("clusterkit")
 
@@ -48,12 +49,27 @@ _HEAD = 1 << 16
 
 
 def write_assignments(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text)."""
+    """Write a table as UTF-8 CSV, whole or not at all: `COLUMNS`, then what else it has (text).
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    DataError
+        A cell holds what is no text.
+    """
     columns = [*COLUMNS, *(c for c in table if c not in COLUMNS)]
-    with replacing(path, newline="", mark=True) as file:
-        for start in range(0, max(1, len(table)), _PART):
-            part = _written(table.iloc[start : start + _PART][columns])
-            part.to_csv(file, index=False, header=not start, lineterminator="\n")
+    try:
+        with replacing(path, newline="", mark=True) as file:
+            for start in range(0, max(1, len(table)), _PART):
+                part = _written(table.iloc[start : start + _PART][columns])
+                how: dict[str, Any] = {"index": False, "header": not start, "lineterminator": "\n"}
+                text = part.to_csv(**how)
+                # Readers take a lone one for the end of a line, and no writer quotes it unasked.
+                file.write(part.to_csv(**how, quoting=csv.QUOTE_ALL) if "\r" in text else text)
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path} cannot be written: a cell holds {error.object[error.start]!a}, "
+                        "which is no text; rename what is called so") from error  # fmt: skip
 
 
 def _written(part: pd.DataFrame) -> pd.DataFrame:
@@ -231,21 +247,3 @@ def input_root(csv: Path, record: AssignmentRecord) -> Path:
 def input_link_roots(csv: Path, record: AssignmentRecord) -> tuple[Path, ...]:
     """Return the folders that links among the images may lead into."""
     return link_roots_of(record.link_roots, csv.absolute().parent)
-
-
-def load_assigned(path: Path) -> Assigned:
-    """Read an `assignments.csv` and where its images are, as reviews need them.
-
-    Raises
-    ------
-    DataError
-        It is missing, damaged, or lacks a column.
-    """
-    table = read_assignments(path)
-    try:
-        record = read_record(path)
-    except DataError:
-        # The images may still be among those that fit is given.
-        record = AssignmentRecord()
-    root, link_roots = input_root(path, record), input_link_roots(path, record)
-    return Assigned(table, root, str(path), record.fingerprint or "", link_roots)

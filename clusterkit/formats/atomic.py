@@ -60,7 +60,7 @@ def replacing(
     """
     if sync:
         _remove_abandoned(path)
-    partial = _partial_path(path)
+    partial = temporary_path(path)
     text = "b" not in mode
     try:
         # Not by `tempfile`, whose files only their owner may read.
@@ -120,7 +120,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         It cannot be written, or there is something at `path`; that is as it was, and nothing else
         is left.
     """
-    partial = _partial_path(path)
+    partial = temporary_path(path)
     try:
         partial.mkdir()
         yield partial
@@ -154,8 +154,17 @@ def is_abandoned(path: Path) -> bool:
         return False
 
 
-def _partial_path(path: Path) -> Path:
-    return path.with_name(f".{path.name[:_LONGEST_NAME]}.{secrets.token_hex(4)}.partial")
+def temporary_path(path: Path, digest: str = "") -> Path:
+    """Return a name for what is to take the place of a file: beside it, hidden, nobody else's.
+
+    Parameters
+    ----------
+    path : Path
+    digest : str
+        Hex digits by which the name can be found again; "": nobody can guess it.
+    """
+    number = digest[:8] or secrets.token_hex(4)
+    return path.with_name(f".{path.name[:_LONGEST_NAME]}.{number}.partial")
 
 
 def _remove_abandoned(path: Path) -> None:

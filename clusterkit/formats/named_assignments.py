@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clusterkit.data.manifest import default_source
 from clusterkit.errors import ConfigError, DataError, RunError
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_place import ASSIGNMENTS, folder_of_reviews
 

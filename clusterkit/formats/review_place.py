@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from clusterkit.errors import ClusterkitError, DataError, RunError
-from clusterkit.formats.assignments import load_assigned, read_record
+from clusterkit.formats.assignment_pair import load_assigned
+from clusterkit.formats.assignments import read_record
 from clusterkit.formats.fiftyone_dataset import exported_from, is_fiftyone
 from clusterkit.formats.label_studio import looks_like_json
 from clusterkit.formats.reviews import read_reviews

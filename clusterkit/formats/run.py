@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,46 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save_file
+from safetensors.torch import save_file
 
-from clusterkit.config import Config, config_from_dict
+from clusterkit.config import Config
 from clusterkit.data.files import inside_root
 from clusterkit.data.frames import files_of
-from clusterkit.data.identity import image_id_of, text_id
+from clusterkit.data.guarded_path import is_inside
+from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import load_image, read_bytes
 from clusterkit.data.labelled import named_with_cluster
 from clusterkit.data.link_rules import link_roots_of
 from clusterkit.data.written_names import folder_of_record
-from clusterkit.encoders.backbone import TORCHVISION, EncoderRecord
-from clusterkit.encoders.encoder import Encoder
-from clusterkit.encoders.precomputed import GivenFeatures
-from clusterkit.encoders.registry import empty_like
-from clusterkit.errors import RunError
+from clusterkit.errors import DataError, RunError
 from clusterkit.formats.atomic import new_folder, write_json
 from clusterkit.formats.cluster_trust import CheckedMembers
-from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
+from clusterkit.formats.csv_text import safe_csv_text
 from clusterkit.formats.result_card import ResultCard, Shown
+from clusterkit.formats.run_files import (
+    MANIFEST_COLUMNS,
+    labels_fit,
+    read_calibration,
+    read_gallery,
+    read_history,
+    read_networks,
+    read_record_file,
+    read_run_config,
+    read_run_manifest,
+    score_count,
+)
 from clusterkit.formats.run_info import RunInfo, facts_of
+from clusterkit.formats.run_schema import DamageError
 from clusterkit.formats.run_settings import with_config
-from clusterkit.models.forward import BFLOAT16, FLOAT32
-from clusterkit.models.heads import HEADS, create_head
 from clusterkit.models.networks import Networks
 from clusterkit.output import writing
 
-_MANIFEST_COLUMNS = ["image", "image_id", "label", "group", "split", "frame", "provenance"]
+# What a file that is not as it was written may make of reading it.
+_DAMAGED = (OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+            AssertionError, MemoryError, RuntimeError, SafetensorError)  # fmt: skip
+
+# Characters of it that are said.
+_MOST_SAID = 300
 
 
 @dataclass(repr=False)
@@ -117,6 +131,20 @@ class Run(Shown):
         start = name + "."
         return {k[len(start) :]: v for k, v in self.gallery.items() if k.startswith(start)}
 
+    def own(self, *names: str) -> Path:
+        """Return the path of what commands keep in the run's folder, which may not be there.
+
+        Raises
+        ------
+        RunError
+            A link in the folder leads out of it: what it leads to is not the run's.
+        """
+        path = self.path.joinpath(*names)
+        if not is_inside(os.path.realpath(path), (os.path.realpath(self.path),)):
+            raise RunError(f"{path} leads out of the run by a link; remove that, or name another "
+                           "place (--assignments, --out)")  # fmt: skip
+        return path
+
     def find_image(self, image: str) -> Path:
         """Return the file of a labelled image; reviewed ones may lie outside the data root.
 
@@ -128,20 +156,27 @@ class Run(Shown):
         Raises
         ------
         DataError
-            It is in none of the places that the run knows, or its name leads out of them.
+            It is in none of the places that the run knows, its name leads out of them, or what is
+            there has other bytes.
         """
         image = self._file_of(image)[0]
-        roots = [folder_of_record(root, self.path) for root in self.info.data.roots]
+        roots = self.info.data.roots or [self.info.data.root]
         link_roots = link_roots_of(self.info.data.link_roots, self.path)
-        if len(roots) < 2:
-            return inside_root(self.data_root, image, str(self.path), link_roots)
         ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
-        for root in roots:
-            path = inside_root(root, image, str(self.path), link_roots)
-            # Two roots may hold a file of the same name; the id tells them apart.
-            if path.is_file() and image_id_of(read_bytes(path)) in ids:
+        places = [
+            inside_root(folder_of_record(root, self.path), image, str(self.path), link_roots)
+            for root in roots
+        ]
+        there = [path for path in places if path.is_file()]
+        for path in there:
+            # Two roots may hold a file of the same name. And where a stranger's run points there
+            # may be any file: only one that whoever made the run has read is shown.
+            if image_id_of(read_bytes(path)) in ids:
                 return path
-        return inside_root(self.data_root, image, str(self.path), link_roots)
+        if there:
+            raise DataError(f"{there[0]} has other bytes than when {self.path} was fitted; put "
+                            "the image back")  # fmt: skip
+        return places[0]
 
     def open_image(self, image: str) -> Image.Image:
         """Read a labelled image to RGB, as `fit` read it; `image` as for `find_image`.
@@ -172,21 +207,27 @@ class Run(Shown):
         path = Path(path)
         info = read_run_info(path)
         try:
+            config = read_run_config(info, where=str(path / "run.json"))
+            manifest = read_run_manifest(path)
+            sizes = labels_fit(manifest, info)
+            gallery = read_gallery(path, sizes)
+            sizes["S"] = score_count(gallery)
             return cls(
                 path=path,
                 info=info,
-                config=config_from_dict(info.config, where=str(path / "run.json")),
-                networks=_read_networks(path, info),
-                manifest=read_run_manifest(path),
-                gallery=_load_tensors(path / "gallery.safetensors"),
-                calibration=_read_json(path / "calibration.json"),
-                history=pd.read_csv(path / "history.csv", encoding="utf-8-sig"),
+                config=config,
+                networks=read_networks(path, info, sizes["D"]),
+                manifest=manifest,
+                gallery=gallery,
+                calibration=read_calibration(path, sizes),
+                history=read_history(path),
             )
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        except _DAMAGED as error:
             # Of tensors that do not fit, torch makes a line each.
-            said = " ".join(str(error).split())
-            what = getattr(error, "filename", None) or f"{type(error).__name__}: {said}"
-            raise RunError(f"run {path} is damaged ({what}); fit it again") from error
+            said = " ".join(str(error).split())[:_MOST_SAID]
+            if not isinstance(error, DamageError):
+                said = getattr(error, "filename", None) or f"{type(error).__name__}: {said}"
+            raise RunError(f"run {path} is damaged ({said}); fit it again") from error
 
     def save(self) -> None:
         """Write the run to `path`, through a temporary folder and one rename.
@@ -216,7 +257,7 @@ class Run(Shown):
         _save_tensors(self.gallery, folder / "gallery.safetensors", {"image_ids": ids})
         # Only elements that the config keeps come after the fixed columns.
         kept = [c for c in self.config.data.keep_tags if c in self.manifest]
-        table = self.manifest[[*_MANIFEST_COLUMNS, *kept]].copy()
+        table = self.manifest[[*MANIFEST_COLUMNS, *kept]].copy()
         for column in ("image", "label", "group", *kept):
             table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
         for name, rows in (("manifest", table), ("history", self.history)):
@@ -267,78 +308,4 @@ def read_run_info(path: Path | str) -> RunInfo:
     if not (path / "run.json").is_file():
         raise RunError(f"{path} is not a run (no run.json in it); give the folder that "
                        "`clusterkit fit` wrote")  # fmt: skip
-    return RunInfo.of_run(_read_json(path / "run.json"), where=str(path))
-
-
-def read_run_manifest(path: Path | str) -> pd.DataFrame:
-    """Read a run's labelled images without loading its networks; see `Run.manifest`."""
-    table = pd.read_csv(
-        Path(path) / "manifest.csv", dtype=str, keep_default_na=False, encoding="utf-8-sig"
-    )
-    for column in [
-        c for c in table if c in ("image", "label", "group") or c not in _MANIFEST_COLUMNS
-    ]:
-        table[column] = [restore_csv_text(v) for v in table[column]]
-    table["image_id"] = [text_id(v) for v in table["image_id"]]
-    return table if "provenance" in table else table.assign(provenance="given")
-
-
-def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        # safetensors opens no file whose path is no text.
-        return load(path.read_bytes())
-    return load_file(path)
-
-
-def _read_networks(path: Path, info: RunInfo) -> Networks:
-    state = _load_tensors(path / "weights.safetensors")
-    encoder, features = _empty_encoder(info)
-    # What a record says must not fill the memory.
-    if len(state["siamese_head.0.running_mean"]) != 2 * features:
-        raise ValueError(f"weights of another encoder than {info.backbone}")
-    # The heads are the largest part: no weights are drawn for them only to be replaced.
-    with torch.device("meta"):
-        classifier_head = HEADS[info.classifier_head](features, len(info.classes))
-        siamese_head = create_head(2 * features, 1)
-    networks = Networks(
-        encoder=encoder,
-        classifier_head=classifier_head.to_empty(device="cpu"),
-        siamese_head=siamese_head.to_empty(device="cpu"),
-        siamese_encoder=_empty_encoder(info)[0] if info.encoder == "separate" else None,
-        precision=_precision(info),
-    )
-    for prefix, part in networks.parts().items():
-        names = [name for name in state if name.startswith(f"{prefix}.")]
-        part.load_state_dict({name[len(prefix) + 1 :]: state.pop(name) for name in names})
-    return networks.to("cpu")
-
-
-def _empty_encoder(info: RunInfo) -> tuple[Encoder, int]:
-    """Return the encoder of a run without its weights, and how many features it gives."""
-    if info.features is not None:
-        given = GivenFeatures(info.features.dimension, info.features.chains)
-        return given, given.dimension
-    record = EncoderRecord(TORCHVISION, info.backbone, info.backbone)
-    if info.network:
-        record = EncoderRecord.from_dict(info.network)
-    encoder = empty_like(record, info.size)
-    return encoder, 2 * encoder.channels
-
-
-def _precision(info: RunInfo) -> str:
-    used = info.precision["used"]
-    if used not in (FLOAT32, BFLOAT16):
-        raise ValueError(f"unknown precision {used!r}")
-    return FLOAT32 if used == FLOAT32 else BFLOAT16
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read as JSON ({error}); fit the run again") from error
-    if not isinstance(values, dict):
-        raise RunError(f"{path} holds no JSON object; fit the run again")
-    return values
+    return RunInfo.of_run(read_record_file(path / "run.json"), where=str(path))

@@ -7,6 +7,7 @@ from clusterkit.errors import RunError
 from clusterkit.formats.cluster_trust import CheckedMembers
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.json_record import JsonRecord
+from clusterkit.formats.run_schema import DamageError, check_record
 
 FORMAT = 5
 # Still read: 4 has only networks of torchvision; 3 no precision either, and the labelled images'
@@ -207,11 +208,15 @@ class RunInfo(JsonRecord):
         if version == OLDEST:
             values = {"precision": {"used": "float32"}} | values
         try:
-            return cls.from_dict(values)
-        except (KeyError, ValueError) as error:
+            info = cls.from_dict(values)
+            check_record(info.to_dict())
+        except DamageError as error:
+            raise RunError(f"run {where} is damaged (run.json: {error}); fit it again") from error
+        except (KeyError, ValueError, RecursionError) as error:
             raise RunError(
                 f"run {where} is damaged ({type(error).__name__}: {error}); fit it again"
             ) from error
+        return info
 
 
 def describe_test(figures: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """The place of a run to come: reserved before anything is learned, by whoever holds its lock."""
 
 import datetime as dt
-import errno
 import os
 import re
 import time
@@ -10,9 +9,10 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock
 
 from clusterkit.errors import OutputError, RunError
+from clusterkit.formats.locking import LOCK, is_passing, lock_folder
 from clusterkit.output import check_writable, writing
 
 OPTION = "--run DIR"
@@ -20,23 +20,13 @@ OPTION = "--run DIR"
 # Where runs go that nobody named.
 _RUNS = Path("runs")
 
-_LOCK, _ENDING = "lock", ".journal"
+_ENDING = ".journal"
 
 # All that a journal's folder holds, files half written when their process was killed among them.
-_OWN = re.compile(r"lock|key|[a-z0-9-]+\.safetensors|\.[a-z0-9.-]+\.[0-9a-f]{8}\.partial")
-
-# Names of others' that come and go in it: a network drive's for a file that is deleted while open,
-# and filelock's for finding out whether the drive has locks.
-_PASSING = (".nfs", ".filelock-probe-")
-
-# Seconds that a lock is waited for: a process that is done may be removing its folder just now.
-_PATIENCE = 0.2
+_OWN = re.compile(r"key|[a-z0-9-]+\.safetensors|\.[a-z0-9.-]+\.[0-9a-f]{8}\.partial")
 
 # Seconds after which nothing can be just being made any more.
 _ABANDONED = 3600.0
-
-# What a drive without locks answers where filelock has no answer of its own.
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class RunReservation:
@@ -52,7 +42,7 @@ class RunReservation:
         The one beside it.
     """
 
-    def __init__(self, run: Path, lock: FileLock, made: list[Path]) -> None:
+    def __init__(self, run: Path, lock: BaseFileLock, made: list[Path]) -> None:
         self.run, self.folder = run, journal_of(run)
         self._lock, self._made = lock, made
 
@@ -116,7 +106,7 @@ class RunReservation:
     def empty(self) -> None:
         """Delete what the folder holds but for the lock; somebody's files are left alone."""
         for path in self.folder.iterdir():
-            if path.name != _LOCK and (_OWN.fullmatch(path.name) or _passing(path)):
+            if _OWN.fullmatch(path.name) or is_passing(path.name):
                 path.unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -129,7 +119,7 @@ class RunReservation:
         try:
             with suppress(OSError):
                 self.empty()
-                (self.folder / _LOCK).unlink()
+                (self.folder / LOCK).unlink()
         finally:
             self._lock.release()
         with suppress(OSError):
@@ -162,7 +152,7 @@ def remove_left(parent: Path, is_empty: Callable[[Path], bool]) -> None:
         run = _run_of(folder)
         # What is somebody's, or cannot be locked or removed, stays.
         with suppress(RunError, OutputError, OSError):
-            if not (folder / _LOCK).is_file():
+            if not (folder / LOCK).is_file():
                 continue
             # One that is just being made holds nothing yet.
             old = time.time() - folder.stat().st_mtime > _ABANDONED
@@ -209,46 +199,6 @@ def _make_parents(run: Path) -> list[Path]:
     return missing
 
 
-def _locked(folder: Path) -> FileLock | None:
+def _locked(folder: Path) -> BaseFileLock | None:
     """Make a folder, and hold the lock on a file in it; None: another process does."""
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            if not os.path.lexists(folder):
-                # It was there, and whoever was done with it has just taken it away.
-                continue
-            raise RunError(f"{folder} is in the way; move it, or give another --run") from error
-        _check_own(folder)
-        lock = FileLock(folder / _LOCK, thread_local=False)
-        try:
-            lock.acquire(timeout=_PATIENCE, poll_interval=_PATIENCE / 4)
-        except (FileNotFoundError, FileExistsError):
-            # Another process was done and took the folder away just now.
-            continue
-        except Timeout:
-            return None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            raise OutputError(f"cannot lock {folder}: {error.strerror}; give a {OPTION} on a drive "
-                              "that has locks") from error  # fmt: skip
-        return lock
-
-
-def _check_own(folder: Path) -> None:
-    """Refuse a folder that this writes into and empties if anything else is in it.
-
-    A link would lead to a file of somebody who has nothing to do with it.
-    """
-    foreign = [folder] if folder.is_symlink() else []
-    with suppress(OSError):
-        foreign += [p for p in sorted(folder.iterdir()) if not _passing(p)
-                    and (not _OWN.fullmatch(p.name) or p.is_symlink() or p.is_dir())]  # fmt: skip
-    if foreign:
-        raise RunError(f"{foreign[0]} is no file of an interrupted fit, and its folder would be "
-                       "emptied; move it, or give another --run")  # fmt: skip
-
-
-def _passing(path: Path) -> bool:
-    return path.name.startswith(_PASSING)
+    return lock_folder(folder, lambda path: bool(_OWN.fullmatch(path.name)), "fit", "--run")

@@ -24,10 +24,10 @@ from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.written_names import relative_folder
+from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
-from clusterkit.formats.assignments import STATUSES, write_assignments
-from clusterkit.formats.atomic import write_json
+from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
@@ -138,7 +138,7 @@ def assign(
     """
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config = with_settings(run.config_with(config), settings, "assign")
-    source, out = Path(source), Path(out) if out is not None else run.path / "assignments.csv"
+    source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
     vectors = open_given(run, features, source)
     inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)
@@ -266,9 +266,7 @@ def _write(
     speed = len(table) / seconds
     record = replace(record, seconds=round(seconds, 3), images_per_second=speed)
     with writing(out, _OUT):
-        write_assignments(table, out)
-        write_json(out.with_suffix(".json"), record.to_dict())
-    return record
+        return write_pair(table, record, out)
 
 
 def _root_of(source: Path, config: Config) -> Path:

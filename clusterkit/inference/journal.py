@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import BaseFileLock, Timeout
+from filelock import BaseFileLock
 
 from clusterkit.errors import RunError
-from clusterkit.formats.locking import SOFT, acquire
+from clusterkit.formats.locking import LOCK, PROBE, lock_folder
 from clusterkit.inference.evidence import Evidence, Part
 from clusterkit.methods.summation import PART
 
@@ -25,18 +26,11 @@ log = logging.getLogger("clusterkit")
 # Seconds of work that a power failure may cost; waiting for the disk after each batch costs more.
 _SYNC = 2.0
 
-# The file that keeps others from a journal.
-_LOCK = "lock"
+# All that a journal's folder holds, beside its lock.
+_FILES = ("key", "rows", "batches")
 
-# All that a journal's folder holds.
-_FILES = (_LOCK, _LOCK + SOFT, "key", "rows", "batches")
-
-# Names of others' that come and go in it: a network drive's for a file that is deleted while open,
-# and filelock's for finding out whether the drive has locks, where a file needs a name.
-_PASSING = (".nfs", ".filelock-probe-")
-
-# Seconds that a lock is waited for: a process that is done may be removing its journal just now.
-_PATIENCE = 0.2
+# What the file `key` holds, or a part of it.
+_KEY, _KEY_LENGTH = re.compile(b"[0-9a-f]{0,16}"), 17
 
 
 class StoredBatch(NamedTuple):
@@ -150,7 +144,7 @@ class Journal:
                 pass
             with suppress(OSError):
                 self._empty()
-                (self.folder / _LOCK).unlink()
+                (self.folder / LOCK).unlink()
         finally:
             self._lock.release()
         with suppress(OSError):
@@ -167,10 +161,10 @@ class Journal:
         self._empty()
 
     def _empty(self) -> None:
-        for name in _FILES:
-            if not name.startswith(_LOCK):
-                (self.folder / name).unlink(missing_ok=True)
-        for probe in self.folder.glob(f"{_PASSING[1]}*"):
+        # The key last: without it nobody knows whose the others are.
+        for name in reversed(_FILES):
+            (self.folder / name).unlink(missing_ok=True)
+        for probe in self.folder.glob(f"{PROBE}*"):
             # One that was killed between making it and taking it away left it.
             probe.unlink(missing_ok=True)
 
@@ -201,38 +195,24 @@ class Journal:
 
 def _locked(folder: Path, out: Path) -> BaseFileLock:
     """Make a folder, and hold the lock on a file in it until it is released or this ends."""
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            if not os.path.lexists(folder):
-                # It was there, and whoever was done with it has just taken it away.
-                continue
-            raise RunError(f"{folder} is in the way; move it, or give another --out") from error
-        _check_own(folder)
-        try:
-            return acquire(folder / _LOCK, _PATIENCE, _PATIENCE / 4)
-        except (FileNotFoundError, FileExistsError):
-            # Another process was done and took the folder away just now.
-            continue
-        except Timeout as error:
-            raise RunError(
-                f"another clusterkit is writing {out}; wait for it or give another --out"
-            ) from error
+
+    def owns(path: Path) -> bool:
+        # Without a key, what is called as one of its files and is not empty is somebody's.
+        return path.name in _FILES and (_has_key(folder) or not path.stat().st_size)
+
+    lock = lock_folder(folder, owns, "assign", "--out")
+    if lock is None:
+        raise RunError(f"another clusterkit is writing {out}; wait for it or give another --out")
+    return lock
 
 
-def _check_own(folder: Path) -> None:
-    """Refuse a folder that this writes into and empties if anything else is in it.
-
-    A link would lead to a file of somebody who has nothing to do with it.
-    """
-    foreign = [folder] if folder.is_symlink() else []
-    with suppress(OSError):
-        foreign += [p for p in sorted(folder.iterdir()) if not p.name.startswith(_PASSING)
-                    and (p.name not in _FILES or p.is_symlink() or p.is_dir())]  # fmt: skip
-    if foreign:
-        raise RunError(f"{foreign[0]} is no file of an interrupted assign, and its folder would be "
-                       "emptied; move it, or give another --out")  # fmt: skip
+def _has_key(folder: Path) -> bool:
+    """Whether a folder is known for a journal: a process may have been ended in writing the key."""
+    key = folder / "key"
+    try:
+        return key.is_file() and bool(_KEY.fullmatch(key.read_bytes()[:_KEY_LENGTH]))
+    except OSError:
+        return False
 
 
 def _signed(line: bytes, rows: bytes) -> bytes:

@@ -30,6 +30,8 @@ from clusterkit.inspection.scan import Scan, open_image
 
 log = logging.getLogger("clusterkit")
 
+# Folder of the pictures.
+THUMBS = "thumbs"
 GENERATOR = '<meta name="generator" content="clusterkit inspect">'
 
 # Findings of a kind, and pictures of a finding, that are shown.
@@ -178,7 +180,7 @@ class _Thumbs:
     """Thumbnails by image id, each drawn once."""
 
     def __init__(self, out: Path, scan: Scan, config: Config) -> None:
-        self.folder, self.config = out / "thumbs", config
+        self.folder, self.config = out / THUMBS, config
         self.drawn: dict[str, str | None] = {}
 
     def draw(self, row) -> str | None:
@@ -199,7 +201,7 @@ class _Thumbs:
         image.thumbnail((_THUMB, _THUMB), Image.Resampling.LANCZOS)
         with replacing(self.folder / name, "wb", sync=False) as file:
             image.save(file, format="JPEG", quality=88)
-        return f"thumbs/{name}"
+        return f"{THUMBS}/{name}"
 
     def drop_others(self) -> None:
         """Remove the thumbnails of an earlier page that this one does not show."""

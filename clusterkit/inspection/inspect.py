@@ -24,7 +24,7 @@ from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.inspection.counts import count_all
 from clusterkit.inspection.files_left_out import LEFT_OUT, with_left_out
 from clusterkit.inspection.findings import COLUMNS, KINDS, Finding, find_all, to_table
-from clusterkit.inspection.findings_page import GENERATOR, render_page
+from clusterkit.inspection.findings_page import GENERATOR, THUMBS, render_page
 from clusterkit.inspection.label_errors import label_suspects
 from clusterkit.inspection.same_pictures import find_same
 from clusterkit.inspection.scan import scan
@@ -243,8 +243,11 @@ def _check_out(out: Path, source: Path) -> Path:
                         "taken for images; give another --out")  # fmt: skip
     for name, mark in _MARKS.items():
         path = out / name
-        if path.exists() and mark not in _head(path):
+        if os.path.lexists(path) and mark not in _head(path):
             raise DataError(f"{path} is not from inspect and is not replaced; give another --out")
+    thumbs = out / THUMBS
+    if thumbs.is_symlink() or (thumbs.exists() and not thumbs.is_dir()):
+        raise DataError(f"{thumbs} is no plain folder; give another --out")
     return out
 
 

@@ -20,7 +20,7 @@ import pytest
 from clusterkit import Run, audit, read_assignments, review
 from clusterkit.auditing.serve import ReviewFile, ReviewServer
 from clusterkit.errors import ClusterkitError, DataError
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews
 
 

@@ -18,11 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import clusterkit
 from clusterkit.data.identity import image_id_of
 from clusterkit.data.imageio.read import image_size, load_image
-from clusterkit.errors import ConfigError, DataError
+from clusterkit.errors import ConfigError, DataError, ImageError
+from clusterkit.exporting import folders
 from clusterkit.exporting.export import TARGETS, export
 from clusterkit.exporting.label_studio_tasks import labeling_config
 from clusterkit.exporting.output_folder import Names, new_folder
@@ -337,8 +339,35 @@ def test_folders_are_links_by_class(run, assignment, sample, tmp_path):
     everything = export(run, "folders", tmp_path / "all", status="all", copy=True)
     names = files_in(everything.path)
     assert sum(name.startswith("_review/") for name in names) == everything.counts["review"]
-    assert sum(name.startswith("_failed/") for name in names) == 1
+    # What cannot be read cannot be copied: its bytes may say whom it is about.
+    assert not any(name.startswith("_failed/") for name in names)
+    assert everything.left_out == {"image unreadable": 1}
     assert not any(p.is_symlink() for p in everything.path.rglob("*"))
+
+
+def test_a_copy_is_the_picture_and_no_more(run, tmp_path):
+    """What a file says beside its pixels may be a name: none of it goes along."""
+    name, folder, identities = b"DOE^JANE", tmp_path / "in", {}
+    folder.mkdir()
+    picture, text, exif = Image.new("RGB", (12, 8), (9, 8, 7)), PngInfo(), Image.Exif()
+    text.add_text("Title", name.decode())
+    exif[0x010E] = name.decode()
+    picture.save(folder / "a.png", pnginfo=text, icc_profile=b"profile of " + name)
+    picture.save(folder / "b.jpg", comment=name, exif=exif, icc_profile=b"profile of " + name)
+    picture.save(folder / "c.tif", description=name.decode())
+    picture.save(folder / "a.gif", comment=name)
+    for path in folder.iterdir():
+        assert name in path.read_bytes()
+        identities[path.name] = image_id_of(path.read_bytes())
+    rows = [{"image": image, "image_id": identity, "status": "assigned"}
+            for image, identity in sorted(identities.items())]  # fmt: skip
+    table = make_rows(run, tmp_path, rows)
+    for to in ("folders", "coco", "label-studio"):
+        result = export(run, to, tmp_path / to, assignments=table, status="all", copy=True)
+        assert sum(result.counts.values()) == 4
+        assert not any(name in p.read_bytes() for p in result.path.rglob("*") if p.is_file())
+    copies = files_in(tmp_path / "folders")
+    assert sum(copy.endswith(".png") for copy in copies) == len(copies) - 2 == 4
 
 
 def test_frames_become_pictures(run, stack, tmp_path):
@@ -536,14 +565,14 @@ def test_images_that_moved(command, run, stack, tmp_path, caplog):
 
 
 def test_a_source_that_cannot_be_copied_is_counted(run, stack, tmp_path, monkeypatch):
-    copy = shutil.copyfile
+    write = folders.write_png
 
-    def refuse(source, target):
+    def refuse(source, *how):
         if source.endswith("turned.jpg"):
-            raise PermissionError(13, "Permission denied", source)
-        copy(source, target)
+            raise ImageError("permission denied")
+        write(source, *how)
 
-    monkeypatch.setattr(shutil, "copyfile", refuse)
+    monkeypatch.setattr(folders, "write_png", refuse)
     result = export(run, "folders", tmp_path / "out", assignments=stack, copy=True)
     assert (result.counts, result.left_out) == ({"assigned": 1}, {"image unreadable": 1})
 

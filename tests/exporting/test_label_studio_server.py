@@ -15,11 +15,11 @@ import pytest
 
 import clusterkit
 from clusterkit.exporting.export import export
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.label_studio_task import REJECT
 from clusterkit.formats.review_settling import settle, summarise
 from clusterkit.formats.reviews import spread_reviews
-from clusterkit.formats.run import read_run_manifest
+from clusterkit.formats.run_files import read_run_manifest
 from tests.label_studio_server import Studio, label_studio
 
 TASKS = 30

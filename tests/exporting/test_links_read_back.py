@@ -8,7 +8,7 @@ import pytest
 from clusterkit import assign, fit
 from clusterkit.config import override
 from clusterkit.exporting.export import export
-from clusterkit.formats.assignments import load_assigned
+from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.run import Run
 
 

@@ -94,15 +94,6 @@ def test_a_folder_in_one_that_cannot_be_written(tmp_path, monkeypatch, number):
         RunReservation.of(tmp_path / "run")
 
 
-def test_a_drive_without_locks_is_one_line(tmp_path, monkeypatch):
-    def acquire(self, *args, **kwargs):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
-    with pytest.raises(OutputError, match=r"cannot lock .* on a drive that has locks"):
-        RunReservation.of(tmp_path / "run")
-
-
 def unfinished(folder, *names):
     folder.mkdir()
     for name in names:

@@ -1,0 +1,162 @@
+"""`assignments.csv` and `assignments.json` are one: written together, and known when they are not.
+
+Two files cannot be renamed at once. So the record that is to come lies beside them before the
+first of them is replaced, and names the table by the hash of its bytes: whoever reads them after a
+kill between the two finds a record to come about the very table that is there.
+"""
+
+import json
+import os
+from codecs import BOM_UTF8
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from clusterkit.encoders.checksums import sha256_of
+from clusterkit.errors import DataError
+from clusterkit.formats.assignment_record import AssignmentRecord
+from clusterkit.formats.assignments import (
+    input_link_roots,
+    input_root,
+    read_assignments,
+    read_record,
+    write_assignments,
+)
+from clusterkit.formats.atomic import temporary_path, write_json
+from clusterkit.formats.known_images import Assigned
+
+# Columns by which a table that was written is known again.
+_KNOWN = ("image", "image_id", "status")
+
+# Of a first line.
+_BYTES = 1 << 16
+
+
+def write_pair(table: pd.DataFrame, record: AssignmentRecord, out: Path) -> AssignmentRecord:
+    """Write a table of assignments and its record, which names the table by its hash.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `write_assignments`.
+    record : AssignmentRecord
+    out : Path
+        The CSV; the record is the JSON of the same name.
+
+    Returns
+    -------
+    AssignmentRecord: the one that was written.
+
+    Raises
+    ------
+    OSError, DataError
+        They cannot be written, or come back otherwise; those that were there are as they were.
+    """
+    partial = write_checked(table, out)
+    return replace_pair(partial, record, out)
+
+
+def write_checked(table: pd.DataFrame, out: Path) -> Path:
+    """Write a table beside `out`, read it back, and return where it is until `replace_pair`.
+
+    Raises
+    ------
+    OSError, DataError
+        It cannot be written, or comes back otherwise; nothing is left.
+    """
+    partial = temporary_path(out)
+    try:
+        write_assignments(table, partial)
+        found = read_assignments(partial, _KNOWN)
+        same = len(found) == len(table) and all(
+            (found[name].to_numpy() == table[name].to_numpy()).all() for name in _KNOWN
+        )
+        if not same:
+            raise DataError(f"{out} cannot be written so that it is read back as it was; rename "
+                            "images with odd names")  # fmt: skip
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    return partial
+
+
+def replace_pair(partial: Path, record: AssignmentRecord, out: Path) -> AssignmentRecord:
+    """Put a table of `write_checked` and its record in their places; see `write_pair`."""
+    digest = sha256_of(partial)
+    coming = temporary_path(out.with_suffix(".json"), digest)
+    try:
+        record = replace(record, table=digest)
+        write_json(coming, record.to_dict())
+        os.replace(partial, out)
+    except BaseException:
+        for path in (partial, coming):
+            with suppress(OSError):
+                path.unlink()
+        raise
+    os.replace(coming, out.with_suffix(".json"))
+    return record
+
+
+def check_pair(csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None:
+    """Check that a table and the record beside it are of one call.
+
+    A table that another program has saved has other bytes, and is the same; rows may have been
+    taken out of one. But no status is more frequent by that than the record counts.
+
+    Parameters
+    ----------
+    csv : Path
+    table : DataFrame
+        Its rows, with the column status.
+    record : AssignmentRecord
+        Of the JSON beside it.
+
+    Raises
+    ------
+    DataError
+        They are not: a command was ended between the two, or one of them was put there.
+    """
+    digest = sha256_of(csv)
+    if digest == record.table:
+        return
+    coming, known = temporary_path(csv.with_suffix(".json"), digest), None
+    with suppress(OSError, ValueError, RecursionError, AttributeError):
+        if not coming.is_symlink():
+            known = json.loads(coming.read_text(encoding="utf-8")).get("table")
+    counts = table["status"].value_counts()
+    more = any(count > record.status.get(str(status), 0) for status, count in counts.items())
+    if known == digest or (record.table and more and _is_as_written(csv)):
+        raise DataError(
+            f"{csv} is not what {csv.with_suffix('.json').name} beside it is about: a command was "
+            "ended between writing the two; run `clusterkit assign` again (or certify, if that "
+            "was ended)"
+        )
+
+
+def load_assigned(path: Path) -> Assigned:
+    """Read an `assignments.csv` and where its images are, as reviews need them.
+
+    Raises
+    ------
+    DataError
+        It is missing, damaged, lacks a column, or is not what its record is about.
+    """
+    table = read_assignments(path)
+    try:
+        record = read_record(path)
+    except DataError:
+        # The images may still be among those that fit is given.
+        record = AssignmentRecord()
+    check_pair(path, table, record)
+    root, link_roots = input_root(path, record), input_link_roots(path, record)
+    return Assigned(table, root, str(path), record.fingerprint or "", link_roots)
+
+
+def _is_as_written(csv: Path) -> bool:
+    """Whether a table begins as `assign` writes it, and few other programs."""
+    with csv.open("rb") as file:
+        head = file.readline(_BYTES)
+    return head.startswith(BOM_UTF8 + b"image,image_id,status,") and not head.endswith(b"\r\n")
