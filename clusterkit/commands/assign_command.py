@@ -106,7 +106,6 @@ def assign(
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
         *_failed_lines(record.failures),
-        *(f"failed     {text}" for text in LeftOut.of_record(record.not_read).sentences()),
         *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
         *_ladder_lines(record),
