@@ -1,5 +1,6 @@
 """A run whose labels a person has checked, made by hand: what `certify` leaves beside a run."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -49,6 +50,7 @@ def certified_run(run: Path, sample: Path, folder: Path, **values) -> tuple[Path
     write_assignments(table, copy / "assignments.csv")
     path = copy / "assignments.json"
     record = json.loads(path.read_text())
+    record["table"] = hashlib.sha256((copy / "assignments.csv").read_bytes()).hexdigest()
     record["input_root"] = os.path.relpath(sample, copy)
     record["certificate"] = certificate(**values)
     path.write_text(json.dumps(record))

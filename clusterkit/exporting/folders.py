@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -117,6 +118,9 @@ def _write_image(
             write_png(row.path, row.frame, batch.run.config.image, path)
         except ImageError:
             batch.left_out[UNREADABLE] += 1
+            # A folder that holds nothing would be a class without images.
+            with suppress(OSError):
+                path.parent.rmdir()
             return False
     else:
         # Relative to where the folder will be, so that images and export can move together.

@@ -412,5 +412,5 @@ def test_thin_evidence_is_said_aloud(sample, config, tmp_path, caplog):
     record = json.loads((run.path / "calibration.json").read_text())
     del record["chosen"]
     (run.path / "calibration.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match=r"calibration.json is damaged.*fit the run again"):
+    with pytest.raises(RunError, match=r"is damaged \(no inputs were chosen\); fit it again"):
         assign(Run.load(run.path), sample / "unlabeled.csv", config=config, fresh=True)

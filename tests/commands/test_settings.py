@@ -1,6 +1,7 @@
 """Settings of the commands: defaults in the help, files over a run's, the calibration's own."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -134,7 +135,7 @@ def test_other_commands_take_the_calibration_from_the_run(
     run = tmp_path / "run"
     shutil.copytree(sharp, run)
     info = json.loads((run / "run.json").read_text())
-    info["data"]["root"] = str(sample)
+    info["data"]["root"] = os.path.relpath(sample, run)
     (run / "run.json").write_text(json.dumps(info))
     monkeypatch.chdir(tmp_path)
     assert command("assign", sample / "unlabeled.csv", "--run", run)[0] == 0
