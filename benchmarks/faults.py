@@ -59,10 +59,10 @@ COMMANDS = {
     "review": ("review case/reviews.csv --run case/run --out case/checked.csv", ("fit", "assign")),
 }  # fmt: skip
 
-# Times, how long something took, and a run's random id differ between two undisturbed commands.
+# Times, what was resumed, and a run's random id differ between two undisturbed commands.
 _TIMES = re.compile(
     rb'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[^"<\s]*'
-    rb'|("(?:seconds|images_per_second)": )[\d.e-]+|^( "id": )"[0-9a-f]{16}"', re.M
+    rb'|("(?:seconds|images_per_second|resumed_batches)": )[\d.e-]+|^( "id": )"[0-9a-f]{16}"', re.M
 )  # fmt: skip
 
 # Seconds: whoever gives a command again does so later than what counts as just being written.
@@ -177,15 +177,16 @@ class Scene:
         ended = call(self.root, self.line, at, fault)
         middle = contents(self.case)
         again = None
-        if ended.code:
+        if ended.code or changed(self.after, middle):
             _let_time_pass(self.case, self.before)
             again = call(self.root, self.line)
+        if again and again.code and changed(self.after, contents(self.case)):
+            again = self._after_done(again)
         end = contents(self.case)
         wrong = [*self._said_wrong(ended, fault), *self._lost(middle)]
         if different := changed(self.after, end):
             wrong.append(f"the end differs: {different[:6]}")
-        # A fit that was done when it was killed is in the way of another.
-        if again and again.code and changed(self.after, middle):
+        if again and again.code and changed(self.after, end):
             wrong.append(f"again: {again.said[-300:]!r}")
         elif again and "Traceback" in again.said:
             wrong.append("again: a traceback")
@@ -211,6 +212,14 @@ class Scene:
         lost = [name for name, digest in self.before.items()
                 if middle.get(name) not in (digest, self.after.get(name))]  # fmt: skip
         return [f"lost or changed: {lost[:6]}"] if lost else []
+
+    def _after_done(self, again: Ended) -> Ended:
+        """What a fit left that was done when it was killed goes with the next one beside it."""
+        if self.command != "fit":
+            return again
+        again = call(self.root, self.line.replace("case/run", "case/next"))
+        shutil.rmtree(self.case / "next", ignore_errors=True)
+        return again
 
     def _undisturbed(self, line: str) -> Ended:
         ended = call(self.root, line)

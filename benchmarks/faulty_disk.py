@@ -14,6 +14,7 @@ from typing import Any
 FAULTS = ("ENOSPC", "EIO", "kill")
 
 _WRITES = set("wxa+")
+_GROWS = ("open", "write", "fsync", "mkdir")
 _PATHS = ("mkdir", "unlink", "remove", "rmdir", "rename", "replace")
 
 
@@ -57,8 +58,12 @@ class FaultyDisk:
         """Count a call, and fail if it is the one."""
         self.log.append(f"{call} {os.path.basename(path)}")
         number = len(self.log)
-        full = self.fault == "ENOSPC" and number > self.at > 0
-        if number == self.at or (full and call in ("open", "write", "fsync", "mkdir")):
+        fails = number == self.at
+        if self.fault == "ENOSPC":
+            # To delete takes no room.
+            fails = number >= self.at > 0 and call in _GROWS
+            fails = fails or (number == self.at and call in ("rename", "replace"))
+        if fails:
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             number = getattr(errno, self.fault)
