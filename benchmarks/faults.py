@@ -302,10 +302,11 @@ def main() -> None:
                 rng = random.Random(f"{options.seed} {command} {fault}")
                 for at in chosen(len(scene.calls), options.every, rng):
                     rows.append(scene.trial(at, fault))
+                    # Each time: whoever ends it has what was done.
+                    options.out.write_text(json.dumps(rows, indent=1) + "\n")
                     if rows[-1]["wrong"]:
                         print(*(f"{k}={rows[-1][k]}" for k in ("command", "fault", "at", "call")),
                               rows[-1]["wrong"], flush=True)  # fmt: skip
-                options.out.write_text(json.dumps(rows, indent=1) + "\n")
                 own = [r for r in rows if (r["command"], r["fault"]) == (command, fault)]
                 ends = Counter("went on" if r["exit"] == 0 else "ended" for r in own)
                 print(f"{command:12}{fault:8}{len(own):5} of {len(scene.calls)} calls, "
