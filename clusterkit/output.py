@@ -7,8 +7,9 @@ the option that helps.
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clusterkit.errors import OutputError
@@ -33,6 +34,9 @@ _OF_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.EFBIG)
 
 # Bytes, where the system does not say.
 _LONGEST_NAME = 255
+
+# Seconds after which nobody is trying any more.
+_ABANDONED = 3600.0
 
 
 def write_reason(error: OSError) -> str:
@@ -112,6 +116,11 @@ def check_writable(target: Path | str, option: str, *, folder: bool = False) -> 
 def _try(folder: Path) -> None:
     if not folder.is_dir():
         raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    # One that was killed between making it and taking it away left it.
+    for left in folder.glob(f".clusterkit.{'[0-9a-f]' * 8}.partial"):
+        with suppress(OSError):
+            if left.stat().st_size <= 1 and time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
     probe = folder / f".clusterkit.{secrets.token_hex(4)}.partial"
     try:
         with open(probe, "xb") as file:

@@ -4,6 +4,7 @@ import builtins
 import errno
 import os
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,13 @@ def test_a_path_that_can_be_written_is_left_as_it_was(tmp_path_factory, parts):
     check_writable(root.joinpath(*parts), "--out FILE.csv")
     check_writable(root.joinpath(*parts), "--out DIR", folder=True)
     assert not list(root.iterdir())
+
+
+def test_a_probe_that_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    old, new, own = (tmp_path / f".clusterkit.0123abc{n}.partial" for n in range(3))
+    for path, text in ((old, "\0"), (new, "\0"), (own, "somebody's")):
+        path.write_text(text)
+        if path != new:
+            os.utime(path, (time.time() - 7200,) * 2)
+    check_writable(tmp_path / "out.csv", "--out FILE.csv")
+    assert sorted(tmp_path.iterdir()) == [new, own]

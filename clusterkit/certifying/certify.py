@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -217,13 +218,18 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     record = record_of(proof, answers, now, batch.relative_folder)
     table = certified_table(batch.table, proof, answers)
     partial = write_checked(table, batch.csv)
-    digests = (sha256_of(partial), sha256_of(batch.csv))
-    versions = {"clusterkit": clusterkit.__version__}
-    certificate = certificate_of(proof, answers, record, digests, versions)
-    write_answers(answers.table, batch.folder / ANSWERS)
-    write_json(batch.folder / CERTIFICATE, certificate.to_dict())
-    write_certificate_page(batch.folder, proof, answers, certificate)
-    _replace(batch, partial, table, record)
+    try:
+        digests = (sha256_of(partial), sha256_of(batch.csv))
+        versions = {"clusterkit": clusterkit.__version__}
+        certificate = certificate_of(proof, answers, record, digests, versions)
+        write_answers(answers.table, batch.folder / ANSWERS)
+        write_json(batch.folder / CERTIFICATE, certificate.to_dict())
+        write_certificate_page(batch.folder, proof, answers, certificate)
+        _replace(batch, partial, table, record)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
     counted = replace(answers, clusters=given.clusters)
     return Certification(batch.folder, proof, counted, record, batch.csv, batch.assigned)
 

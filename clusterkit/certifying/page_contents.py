@@ -1,6 +1,7 @@
 """What the certify page shows: pictures of the sample, practice images and typical ones."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from clusterkit.certifying.plan import Plan
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.labelled import named_with_cluster
 from clusterkit.formats.assignment_rows import assignment_rows
+from clusterkit.formats.atomic import is_abandoned
 from clusterkit.formats.run import Run
 from clusterkit.progress import Progress, silent
 
@@ -51,6 +53,11 @@ class SamplePictures:
         self.run, self.out = run, out
         self.files = ImageFiles(run, inputs, out, THUMBS, Originals("copy", _MOST_MB))
         self.missing = 0
+        # Of a command that was killed: half a picture of a patient.
+        for left in (out / THUMBS).glob(".*-*.partial"):
+            if is_abandoned(left):
+                with suppress(OSError):
+                    left.unlink()
 
     def of_rows(self, rows: pd.DataFrame, progress: Progress) -> list[str | None]:
         """Return a path for each row of the assignments, relative to the page; None: none."""

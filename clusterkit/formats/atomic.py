@@ -169,11 +169,14 @@ def temporary_path(path: Path, digest: str = "") -> Path:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what killed processes left of this file: it may hold what is personal."""
-    pattern = f".{glob.escape(path.name[:_LONGEST_NAME])}.*.partial"
-    for left in path.parent.glob(pattern):
-        if is_abandoned(left):
-            with suppress(OSError):
-                left.unlink()
+    # A table is checked under a temporary name, and is written beside that under another.
+    name = final_name(path.name)
+    whole, cut = (glob.escape(name[:most]) for most in (_LONGEST_NAME, _LONGEST_NAME - 1))
+    for pattern in (f".{whole}.*.partial", f"..{cut}*.partial"):
+        for left in path.parent.glob(pattern):
+            if is_abandoned(left):
+                with suppress(OSError):
+                    left.unlink()
 
 
 def _age(path: Path) -> float:

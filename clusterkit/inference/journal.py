@@ -129,9 +129,10 @@ class Journal:
 
     def close(self) -> None:
         """Let the lock go and keep the batches."""
-        # The lock last, and even if a full disk has no room for what is left to be written.
+        # The lock last. A full disk has no room for what is left to be written: whoever closes has
+        # said so, and it is computed again.
         try:
-            with self._rows, self._batches:
+            with suppress(OSError), self._rows, self._batches:
                 pass
         finally:
             self._lock.release()

@@ -244,6 +244,18 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
     assert path.read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a" * 45 + ".csv", "b" * 80 + ".csv"])
+def test_what_was_written_beside_a_temporary_table_is_removed_too(tmp_path, name):
+    first = atomic.temporary_path(tmp_path / name)
+    left = [first, atomic.temporary_path(first)]
+    for path in left:
+        path.write_text("half")
+        os.utime(path, (time.time() - 7200,) * 2)
+    # As `write_checked` does: the table itself is written under a temporary name.
+    write_text(atomic.temporary_path(tmp_path / name), "new")
+    assert not any(path.exists() for path in left)
+
+
 def test_line_ends_are_the_same_on_every_system(tmp_path):
     write_json(tmp_path / "a.json", {"ü": "a\r\n"})
     assert (tmp_path / "a.json").read_bytes() == '{\n "ü": "a\\r\\n"\n}\n'.encode()
