@@ -16,6 +16,7 @@ number alone; the originals of image files also on the versions of Pillow and ti
 import argparse
 import io
 import json
+import logging
 import multiprocessing
 import re
 import resource
@@ -25,7 +26,7 @@ import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
@@ -38,7 +39,7 @@ import tifffile
 from PIL import Image
 
 from clusterkit import fit
-from clusterkit.config import Config, ImageConfig, load_config
+from clusterkit.config import Config, DataConfig, ImageConfig, load_config
 from clusterkit.data.appearance import APPEARANCE
 from clusterkit.data.duplicates.signature import SIGNATURE
 from clusterkit.data.features.table import read_features
@@ -104,13 +105,15 @@ class Trial:
 
 
 def mutate(rng: np.random.Generator, original: bytes, text: bool) -> bytes:
-    """Return bytes with one to five changes."""
-    data = bytearray(original)
-    for _ in range(rng.integers(1, 6)):
+    """Return bytes with one to three changes; of every other text only values are others."""
+    data, valid = bytearray(original), rng.random() < 0.5
+    for _ in range(rng.integers(1, 4)):
         end = min(len(data), _HEAD) if rng.random() < 0.7 and not text else len(data)
         at, way = int(rng.integers(0, max(1, end))), rng.integers(8)
         length = int(rng.integers(1, 1 + 2 ** rng.integers(1, 10)))
-        if way == 0:
+        if text and (valid or way > 4):
+            _other_value(rng, data, at)
+        elif way == 0:
             data[at : at + 1] = bytes([rng.integers(256)])
         elif way == 1:
             del data[at : at + length]
@@ -120,19 +123,29 @@ def mutate(rng: np.random.Generator, original: bytes, text: bool) -> bytes:
             data[at:at] = data[at : at + length] * int(rng.integers(1, 200))
         elif way == 4 and rng.random() < 0.3:
             del data[at:]
-        elif text:
-            _other_value(rng, data, at)
         else:
             wrong = _LENGTHS[rng.integers(len(_LENGTHS))]
             data[at : at + len(wrong)] = wrong
-    return bytes(data)
+    return _with_checksums(data) if valid and data[:4] == b"\x89PNG" else bytes(data)
 
 
 def _other_value(rng: np.random.Generator, data: bytearray, at: int) -> None:
     """Put another value where one stands in a text."""
-    found = _VALUE.search(data, at)
-    start, stop = found.span() if found and rng.random() < 0.7 else (at, at)
+    found = list(_VALUE.finditer(data, at, at + 500))
+    start, stop = found[0].span() if found and rng.random() < 0.9 else (at, at)
     data[start:stop] = _WORDS[rng.integers(len(_WORDS))]
+
+
+def _with_checksums(data: bytearray) -> bytes:
+    """Return a PNG whose chunks bear the right checksums again, so that more is read of it."""
+    at = 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if end + 4 > len(data):
+            break
+        data[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(data)
 
 
 def _pictures(rng: np.random.Generator, kind: str) -> Iterator[bytes]:
@@ -176,7 +189,7 @@ def _dicoms(rng: np.random.Generator) -> Iterator[bytes]:
             yield file.getvalue()
 
 
-def _tables() -> Iterator[bytes]:
+def _tables(_: np.random.Generator) -> Iterator[bytes]:
     rows = [f"{i % 4}.png,{'ab'[i % 2]},p{i % 4}" for i in range(4)]
     text = "image,label,group\n" + "\n".join(rows) + "\n"
     more = "image,label,group,split,frame\n" + "\n".join(f"{row},train,0" for row in rows)
@@ -203,20 +216,12 @@ class Bench:
 
     def __init__(self, folder: Path, kinds: tuple[str, ...] = KINDS, seed: int = 0) -> None:
         self.folder, self.seed = folder, seed
+        (folder / "key").write_text("a key for the patient ids of damaged DICOM files\n")
         rng = np.random.default_rng(seed)
         for i in range(4):
             picture = rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
             Image.fromarray(picture).save(folder / f"{i}.png")
-        self.originals = {kind: [] for kind in kinds}
-        for kind in kinds:
-            if kind in PILLOW:
-                self.originals[kind] = list(_pictures(rng, kind))
-        others: dict[str, Callable[[], Iterator[bytes]]] = {
-            "tiff": lambda: _tiffs(rng), "dicom": lambda: _dicoms(rng), "csv": _tables,
-            "toml": lambda: iter([_settings(Config())]),
-        }  # fmt: skip
-        for kind in set(kinds) & set(others):
-            self.originals[kind] = list(others[kind]())
+        self.originals = {kind: list(self._made(kind)) for kind in kinds}
         if set(kinds) & {*OF_RUN, *OF_ASSIGNMENT, *FEATURES}:
             self._make_run()
         for kind in set(kinds) & {*OF_RUN, *OF_ASSIGNMENT}:
@@ -224,6 +229,14 @@ class Bench:
             self.originals[kind] = [(folder / place / kind).read_bytes()]
         for kind in set(kinds) & set(FEATURES):
             self.originals[kind] = [(folder / f"f.{kind}").read_bytes()]
+
+    def _made(self, kind: str) -> Iterator[bytes]:
+        rng = np.random.default_rng([self.seed, zlib.crc32(kind.encode())])
+        if kind in PILLOW:
+            return _pictures(rng, kind)
+        if kind == "toml":
+            return iter([_settings(Config())])
+        return {"tiff": _tiffs, "dicom": _dicoms, "csv": _tables}.get(kind, lambda _: iter([]))(rng)
 
     def _make_run(self) -> None:
         """Fit a run on features, which has all kinds of files and takes seconds."""
@@ -233,8 +246,8 @@ class Bench:
         np.savez(self.folder / "f.npz", image=names, features=features)
         np.save(self.folder / "f.npy", features)
         (self.folder / "f.csv").write_text("image\n" + "\n".join(names) + "\n")
-        rows = {"image": names, "label": np.where(y, "a", "b"), "group": [f"p{i}" for i in y * 9]}
-        rows["group"] = np.array([f"p{i // 4}" for i in range(48)])
+        groups = [f"p{i // 4}" for i in range(48)]
+        rows = {"image": names, "label": np.where(y, "a", "b"), "group": groups}
         pd.DataFrame(rows).to_csv(self.folder / "labels.csv", index=False)
         run = self.folder / "run"
         fit(self.folder / "labels.csv", run=run, features=self.folder / "f.npz", seed=0)
@@ -250,7 +263,7 @@ class Bench:
         pd.DataFrame([cells | {"image": name} for name in names]).to_csv(
             out / "assignments.csv", index=False)  # fmt: skip
         about = {"input_root": "..", "link_roots": [".."], "run_id": record["id"], "images": 48,
-                 "promise": {"max_error": 0.05, "confidence": 0.9}, "counts": {"assigned": 48}}  # fmt: skip
+                 "promise": {"max_error": 0.05}, "counts": {"assigned": 48}}  # fmt: skip
         (out / "assignments.json").write_text(json.dumps(about, indent=1))
 
     def damaged(self, kind: str, number: int) -> bytes:
@@ -260,12 +273,12 @@ class Bench:
         return mutate(rng, known[rng.integers(len(known))], kind in _TEXTS)
 
     def try_one(self, kind: str, number: int) -> Trial:
-        """Read one damaged file."""
+        """Read one damaged file; the first original where the number is negative."""
         place = {"csv": "x.csv", "toml": "x.toml", "npz": "x.npz", "npy": "f.npy"}.get(kind, "x")
         path = self.folder / place
         for part, names in (("run", OF_RUN), ("out", OF_ASSIGNMENT)):
             path = self.folder / part / kind if kind in names else path
-        path.write_bytes(self.damaged(kind, number))
+        path.write_bytes(self.damaged(kind, number) if number >= 0 else self.originals[kind][0])
         before, started, escape, refused = _start_memory(), time.process_time(), "", False
         try:
             with warnings.catch_warnings():
@@ -292,7 +305,7 @@ class Bench:
     def _read(self, kind: str, path: Path) -> list[str]:
         """Read a file as commands do; returns reasons of rows that failed."""
         if kind in IMAGES:
-            return _read_images(path)
+            return _read_images(path, self.folder / "key")
         if kind == "csv":
             reasons = []
             for read in (read_inputs, read_manifest):
@@ -315,10 +328,10 @@ class Bench:
         return []
 
 
-def _read_images(path: Path) -> list[str]:
+def _read_images(path: Path, key: Path) -> list[str]:
     """Read what a file holds as `assign` does, its first two images at most."""
     how = ImageConfig(size=SIDE)
-    refs = image_refs(read_inputs(path, Config(image=how)))[:2]
+    refs = image_refs(read_inputs(path, Config(image=how, data=DataConfig(key_file=str(key)))))[:2]
     reasons = []
     for image, _, reason, signature, appearance in map(reader_of(refs, how), range(len(refs))):
         shapes = (image.shape, signature.shape, appearance.shape)
@@ -396,6 +409,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="with --only: write the damaged file there")
     parser.add_argument("--out", type=Path, help="JSON of the table and of each escape")
     options = parser.parse_args()
+    # What is only remarked on is no matter here.
+    logging.getLogger("clusterkit").setLevel(logging.ERROR)
     kinds, each = tuple(options.kinds), -(-options.trials // len(options.kinds))
     numbers = range(each) if options.only is None else [options.only]
     with tempfile.TemporaryDirectory() as folder:
