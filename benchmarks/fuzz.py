@@ -418,10 +418,12 @@ def main() -> int:
         if options.keep:
             options.keep.write_bytes(bench.damaged(kinds[0], numbers[0]))
         done = []
-        for trial in run_trials(bench, [(kind, n) for kind in kinds for n in numbers]):
-            done.append(trial)
-            if trial.escape:
-                print(f"{trial.kind} {trial.number}: {trial.escape}", flush=True)
+        # Ctrl-C ends it early, with the table of what was tried.
+        with suppress(KeyboardInterrupt):
+            for trial in run_trials(bench, [(kind, n) for n in numbers for kind in kinds]):
+                done.append(trial)
+                if trial.escape:
+                    print(f"{trial.kind} {trial.number}: {trial.escape}", flush=True)
     table = summarise(done)
     print(table.to_string(index=False))
     escapes = [asdict(trial) for trial in done if trial.escape]

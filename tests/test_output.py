@@ -181,3 +181,14 @@ def test_a_path_that_can_be_written_is_left_as_it_was(tmp_path_factory, parts):
     check_writable(root.joinpath(*parts), "--out FILE.csv")
     check_writable(root.joinpath(*parts), "--out DIR", folder=True)
     assert not list(root.iterdir())
+
+
+@given(st.text(max_size=40), st.integers(0, 200))
+def test_an_error_is_one_line_whatever_it_quotes(text, times):
+    said = str(ClusterkitError(f"no image '{text * times}'; check the path"))
+    assert len(said.splitlines()) == 1
+    assert len(said) <= 1000
+    assert said.startswith("no image '")
+    assert said.endswith("; check the path")
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in said
+    assert "\x1b" not in said
