@@ -26,8 +26,8 @@ import time
 import traceback
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -365,7 +365,7 @@ def _try_all(bench: Bench, trials: list[tuple[str, int]], sender: Connection) ->
         sender.send(bench.try_one(kind, number))
 
 
-def run_trials(bench: Bench, trials: list[tuple[str, int]]) -> Iterator[Trial]:
+def run_trials(bench: Bench, trials: list[tuple[str, int]]) -> Generator[Trial, None, None]:
     """Try all in another process; where one ends it, the next go on in a new one."""
     context: Any = multiprocessing.get_context(start_method())
     done = 0
@@ -383,8 +383,11 @@ def run_trials(bench: Bench, trials: list[tuple[str, int]]) -> Iterator[Trial]:
             how = f"ends the process (code {process.exitcode})"
             yield Trial(*trials[done], False, 0.0, 0, how)
             done += 1
-        receiver.close()
-        process.join()
+        finally:
+            # Also where nobody wants the rest: its folder goes.
+            process.kill()
+            process.join()
+            receiver.close()
 
 
 def summarise(trials: list[Trial]) -> pd.DataFrame:
@@ -420,8 +423,9 @@ def main() -> int:
             options.keep.write_bytes(bench.damaged(kinds[0], numbers[0]))
         done = []
         # Ctrl-C ends it early, with the table of what was tried.
-        with suppress(KeyboardInterrupt):
-            for trial in run_trials(bench, [(kind, n) for n in numbers for kind in kinds]):
+        running = run_trials(bench, [(kind, n) for n in numbers for kind in kinds])
+        with suppress(KeyboardInterrupt), closing(running):
+            for trial in running:
                 done.append(trial)
                 if trial.escape:
                     print(f"{trial.kind} {trial.number}: {trial.escape}", flush=True)
