@@ -101,7 +101,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read config {path}: {reason}; check the path") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config {path} is not valid TOML: {error}") from error
 
 

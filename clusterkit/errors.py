@@ -13,12 +13,36 @@
 Every message is one line that says what is wrong, the value seen, and what to do.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# What would begin a line, order a terminal about, or turn the direction of writing round.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+# Characters of a message: what it quotes may be a stranger's, and long.
+_LONGEST, _END = 1000, 300
+
 
 class ClusterkitError(Exception):
-    """Base of every error that a user can cause."""
+    """Base of every error that a user can cause.
+
+    Its message is one line of at most 1000 characters, whatever it quotes; of a longer one the
+    middle is left out, as its end says what to do.
+
+    >>> str(ClusterkitError("no file a\\nb"))
+    'no file a b'
+    """
+
+    def __init__(self, message: object = "") -> None:
+        said = str(message)
+        if len(said) > _LONGEST:
+            said = f"{said[: _LONGEST - _END - 1]}…{said[-_END:]}"
+        super().__init__(_UNSEEN.sub(_seen, said))
+
+
+def _seen(found: re.Match[str]) -> str:
+    return " " if found[0].isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 class ConfigError(ClusterkitError):

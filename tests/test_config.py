@@ -104,6 +104,7 @@ def test_a_file_is_laid_over_key_by_key():
         (lambda path: path.write_bytes(b"seed = 1 # \xff"), "it is not UTF-8 text"),
         (lambda path: path.write_text("seed ="), "is not valid TOML"),
         (lambda path: path.write_text("x = " + "[" * 100_000), "is not valid TOML"),
+        (lambda path: path.write_text("seed = " + "9" * 5000), "is not valid TOML"),
         (lambda path: path.symlink_to("nowhere.toml"), "cannot read config .*: No such file"),
     ],
 )

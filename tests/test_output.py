@@ -192,3 +192,14 @@ def test_a_probe_that_a_killed_process_left_is_removed_and_nothing_else(tmp_path
             os.utime(path, (time.time() - 7200,) * 2)
     check_writable(tmp_path / "out.csv", "--out FILE.csv")
     assert sorted(tmp_path.iterdir()) == [new, own]
+
+
+@given(st.text(max_size=40), st.integers(0, 200))
+def test_an_error_is_one_line_whatever_it_quotes(text, times):
+    said = str(ClusterkitError(f"no image '{text * times}'; check the path"))
+    assert len(said.splitlines()) == 1
+    assert len(said) <= 1000
+    assert said.startswith("no image '")
+    assert said.endswith("; check the path")
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in said
+    assert "\x1b" not in said

@@ -163,6 +163,9 @@ def _cells_of(path: Path, columns: Sequence[str] | None) -> tuple[pd.DataFrame, 
                 encoding=encoding,
                 usecols=None if columns is None else columns.__contains__,
             )
+            if not isinstance(table.index, pd.RangeIndex):
+                raise DataError(f"{path} has rows of more cells than its first line has names; run "
+                                "`clusterkit assign` again")  # fmt: skip
             return table, head.endswith("\r\n"), False
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable CSV: {error}") from error

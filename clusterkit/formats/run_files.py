@@ -100,7 +100,10 @@ def read_history(path: Path) -> pd.DataFrame:
 def _read_table(file: Path) -> pd.DataFrame:
     try:
         _check_head(file)
-        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if not isinstance(table.index, pd.RangeIndex):
+            raise DamageError("a row has more cells than there are names")
+        return table
     except (OSError, ValueError, OverflowError) as error:
         said = " ".join(str(error).split())[:200]
         raise RunError(f"{file} is damaged ({said}); fit the run again") from error

@@ -247,6 +247,13 @@ class TestRefused:
         )
         assert "cannot be read" in refused(path)
 
+    def test_a_header_that_is_no_python(self, tmp_path):
+        npy(tmp_path / "a.npy", VECTORS, "image\n" + "\n".join(NAMES))
+        whole = (tmp_path / "a.npy").read_bytes()
+        for damage in (b"(((", b"0x_", b'"""'):
+            (tmp_path / "a.npy").write_bytes(whole.replace(b"'fo", damage))
+            assert "cannot be read" in refused(tmp_path / "a.npy")
+
     def test_a_header_that_promises_too_much(self, tmp_path):
         header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000), }"
         text = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header

@@ -3,8 +3,10 @@
 from dataclasses import asdict, fields
 
 import pandas as pd
+import pytest
 
 from clusterkit import read_assignments
+from clusterkit.errors import DataError
 from clusterkit.formats.assignment_rows import AssignmentRow, assignment_rows
 from clusterkit.formats.assignments import COLUMNS, NUMBERS, WHOLE
 
@@ -26,3 +28,10 @@ def test_rows_are_the_table_cell_by_cell(assignment):
 
 def test_a_table_without_rows(assignment):
     assert list(assignment_rows(read_assignments(assignment.path).head(0))) == []
+
+
+def test_rows_of_more_cells_than_names(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(",".join(COLUMNS) + "\n" + "x," * (len(COLUMNS) + 2) + "\n")
+    with pytest.raises(DataError, match=r"a\.csv has rows of more cells than its first line"):
+        read_assignments(path)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -106,7 +107,8 @@ def _reasons(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, NotImplementedError,
-            OverflowError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
+            OverflowError, SyntaxError, TokenError, zipfile.BadZipFile,
+            zlib.error) as error:  # fmt: skip
         reason = getattr(error, "strerror", None) or str(error).strip("'\"")
         reason = " ".join(reason.split())[:120] or type(error).__name__
         raise DataError(f"features {path} cannot be read: {reason}; write the file again"
