@@ -160,7 +160,8 @@ class Run(Shown):
             there has other bytes.
         """
         image = self._file_of(image)[0]
-        roots = self.info.data.roots or [self.info.data.root]
+        # The first is the root, which a person may have changed where data was moved.
+        roots = [self.info.data.root, *self.info.data.roots[1:]]
         link_roots = link_roots_of(self.info.data.link_roots, self.path)
         ids = set(files_of(self.manifest["image_id"][self.manifest["image"] == image]))
         places = [
