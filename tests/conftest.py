@@ -51,7 +51,9 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_deselected(items):
-    slow = [item for item in items if item.get_closest_marker("slow")]
+    slow = [
+        item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("long")
+    ]
     if slow:
         config = slow[0].config
         config.stash[SLOW] = config.stash.get(SLOW, 0) + len(slow)
@@ -71,7 +73,7 @@ def pytest_testnodedown(node):
 
 def pytest_terminal_summary(terminalreporter):
     """Count what was skipped by marker and reason: a green run may have tested little."""
-    markers = {*NEEDS.values(), "slow"}
+    markers = {*NEEDS.values(), "slow", "long"}
     skipped = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -84,7 +86,7 @@ def pytest_terminal_summary(terminalreporter):
     for (marker, reason), count in sorted(skipped.items()):
         terminalreporter.line(f"{count} skipped ({marker}): {reason}")
     if slow:
-        terminalreporter.line(f"{slow} left out (slow): pytest -m slow runs them")
+        terminalreporter.line(f"{slow} left out (slow): pytest -m 'slow or long' runs them")
 
 
 @pytest.fixture(autouse=True)

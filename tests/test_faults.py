@@ -32,7 +32,7 @@ sys.exit(any(r["wrong"] for r in rows))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["fit", "assign", "certificate", "review"])
 def test_a_fault_at_any_call_is_one_line_and_the_rerun_gives_the_undisturbed_bytes(
     tmp_path, command

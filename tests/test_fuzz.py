@@ -32,7 +32,7 @@ def test_damaged_files_do_not_escape(bench):
     assert escapes(bench, range(8)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_damaged_files_do_not_escape(bench):
     assert escapes(bench, range(1_000_000, 1_000_050)) == []
 

@@ -138,7 +138,7 @@ def test_nothing_of_somebody_s_is_replaced(theirs_stays, trial):
     theirs_stays(*trial)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
 def test_nothing_of_somebody_s_is_replaced_by(theirs_stays, name):
     for trial in trials():
@@ -229,7 +229,7 @@ def test_links_in_a_run_lead_nowhere(through_links, number):
     through_links(name, "folder" if number % 2 else "file", [step])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("name", LINKS)
 def test_every_link_in_a_run_by_every_step(through_links, name, kind):

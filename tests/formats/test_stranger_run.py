@@ -143,7 +143,7 @@ def test_other_tensors(stranger, file):
     check_tensors(stranger, file, drawn(tensor_trials(stranger.whole / file)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("file", ["gallery.safetensors", "weights.safetensors"])
 def test_every_tensor_otherwise(stranger, file):
     trials = tensor_trials(stranger.whole / file)
@@ -201,7 +201,7 @@ def test_other_fields(stranger, file):
     check_fields(stranger, file, drawn(json_trials(stranger.whole / file)))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("file", ["run.json", "calibration.json"])
 def test_every_field_otherwise(stranger, file):
     trials = json_trials(stranger.whole / file)
@@ -218,7 +218,7 @@ def use_record(run: Run, csv: Path, out: Path) -> None:
     export(run, "coco", out, assignments=csv, status="all")
 
 
-@pytest.mark.parametrize("part", [SAMPLE, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", [SAMPLE, pytest.param(None, marks=pytest.mark.long)])
 def test_every_field_of_a_record_otherwise(run, assignment, tmp_path, part):
     whole = assignment.summary | {"input_root": os.path.relpath(
         assignment.path.parent / assignment.summary["input_root"], tmp_path)}  # fmt: skip

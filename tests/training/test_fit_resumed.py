@@ -123,7 +123,7 @@ def test_fresh_begins_anew(head, caplog):
     assert not journal_of(head.folder / "b").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_damaged_pieces_are_computed_again(head, caplog):
     kept = head.stop("c", "fit", 1)
     for number, name in enumerate(kept):
@@ -143,7 +143,7 @@ def test_fine_tuning_goes_on_after_its_last_epoch(shared):
     assert "fine-tune" not in shared.go_on("a")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_fine_tuning_in_half_precision_goes_on(
     sample, config, tmp_path_factory, monkeypatch, dtype
@@ -158,7 +158,7 @@ def test_fine_tuning_in_half_precision_goes_on(
         case.go_on("a")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fine_tuning_goes_on_from_any_moment(separate):
     calls, rng = separate.progress.seen, random.Random(1)
     for number in range(3):
@@ -206,7 +206,7 @@ def test_an_unnamed_fit_goes_on_under_its_name(head, tmp_path, monkeypatch, capl
     assert f"what {journal.relative_to(tmp_path)} holds is not computed again" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_unnamed_fits_at_once_all_have_their_run(head, tmp_path):
     code = "import sys\nfrom clusterkit.cli import run_command\nsys.exit(run_command(sys.argv[1:]))"
     arguments = ["fit", head.source, "--backbone", "squeezenet1_1", "--weights", "none", "--size",
@@ -238,7 +238,7 @@ def test_wrong_data_leave_what_another_call_had_done(head, tmp_path):
     assert found == kept
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_data_between_and_nothing_is_reused(head, sample, tmp_path, config, caplog):
     shutil.copytree(sample, tmp_path / "data")
     table = pd.read_csv(tmp_path / "data" / "labels.csv")
@@ -309,7 +309,7 @@ def killed_at(case, name, seconds):
     return done.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["head", "shared", "separate"])
 def test_killed_at_any_moment(request, name):
     """`kill -9` again and again, then once to the end: the same bytes, and nothing is left."""
