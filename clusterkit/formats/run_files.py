@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load
 
 from clusterkit.config import Config, DataConfig, config_from_dict
+from clusterkit.data.guarded_path import open_regular
 from clusterkit.data.identity import text_id
 from clusterkit.encoders.backbone import FEATURES, TORCHVISION, EncoderRecord
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.encoders.registry import check_size, empty_like
-from clusterkit.errors import ConfigError, RunError, shown
+from clusterkit.errors import ConfigError, ImageError, RunError, shown
 from clusterkit.formats.csv_text import restore_csv_text
 from clusterkit.formats.run_info import RunInfo
 from clusterkit.formats.run_schema import (
@@ -61,7 +63,8 @@ def read_record_file(path: Path, most: int = _MOST_RECORD) -> dict[str, Any]:
     try:
         if path.stat().st_size > most:
             raise RunError(f"{path} is damaged (larger than {most >> 20} MB); fit the run again")
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with _opened(path) as file:
+            values = json.loads(file.read().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read as JSON ({error}); fit the run again") from error
     if not isinstance(values, dict):
@@ -110,9 +113,17 @@ def _read_table(file: Path) -> pd.DataFrame:
 
 
 def _check_head(file: Path) -> None:
-    with file.open("rb") as opened:
+    with _opened(file) as opened:
         if len(opened.readline(_MOST_HEAD)) == _MOST_HEAD:
             raise DamageError("its first line is too long")
+
+
+def _opened(file: Path) -> BufferedReader:
+    """Open a file of a run; a pipe in its place is damage, and nobody waits for its other end."""
+    try:
+        return open_regular(file)
+    except ImageError as error:
+        raise DamageError(f"{file.name}: {error}") from error
 
 
 def read_gallery(path: Path, sizes: dict[str, int]) -> dict[str, torch.Tensor]:
@@ -253,7 +264,7 @@ def _precision(info: RunInfo) -> str:
 def _header(file: Path) -> dict[str, tuple[str, list[int]]]:
     """Return type and shape of each tensor in a file, of which nothing else is read."""
     size = file.stat().st_size
-    with file.open("rb") as opened:
+    with _opened(file) as opened:
         length = int.from_bytes(opened.read(8), "little")
         if length > min(size, (1 << 18) + size // 16):
             raise DamageError(f"{file.name} begins with {length} bytes about its tensors")

@@ -161,6 +161,13 @@ def test_what_is_no_number_is_named(stranger, name, value):
     assert "damaged" in said
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("file", ["calibration.json", "manifest.csv", "history.csv",
+                                  "weights.safetensors", "gallery.safetensors"])  # fmt: skip
+def test_a_pipe_in_the_place_of_a_file_is_damage_and_blocks_nobody(stranger, file):
+    assert "not a regular file" in stranger.uses(file, os.mkfifo)
+
+
 def fields_of(values: Any, path: tuple = ()) -> Iterator[tuple]:
     """Yield the way to every field of JSON; of lists to their first item."""
     items = values.items() if isinstance(values, dict) else enumerate(values[:1])
