@@ -21,10 +21,10 @@ from clusterkit.data.imageio.read import decode, seen_by_model
 from clusterkit.data.processes import (
     drawn,
     give_way,
-    let_workers_die,
     reading_processes,
     shared_memory_room,
     start_method,
+    started,
 )
 from clusterkit.data.time_limit import SECONDS, end_process_too, time_limit
 from clusterkit.errors import ImageError
@@ -180,9 +180,7 @@ def load_batches(
             worker_init_fn=_start_worker if workers else None,
             multiprocessing_context=start_method() if workers else None,
         )
-        found = iter(loader)
-        let_workers_die()
-        return found
+        return started(loader)
 
     parts = [rows for _, rows in slices]
     read = _surviving(images, parts, begin, begin(parts), workers * (1 + (ahead or 0)))

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,9 @@ _Item = TypeVar("_Item")
 # The main process leads: a worker that takes its turn away from a forward pass stops all of that
 # pass's threads, and what is read ahead fills the gaps.
 _NICE = 10
+
+# Whose handler torch sets for the ends of workers.
+_OF_TORCH = "torch.utils.data._utils.signal_handling"
 
 # Where Linux keeps shared memory; other systems have no such folder.
 SHARED_MEMORY = Path("/dev/shm")
@@ -58,14 +61,20 @@ def give_way() -> None:
         os.nice(_NICE)
 
 
-def let_workers_die() -> None:
-    """Take away what torch raises, wherever this process is just then, when a worker is gone.
+def started(loader: Iterable[_Item]) -> Iterator[_Item]:
+    """Return the iterator of a DataLoader, whose workers begin at once.
 
-    In the middle of a file that is written, that would be no help; whoever waits for the worker's
-    next batch is told all the same.
+    What torch raises when a worker is gone, wherever this process is just then, is taken away: in
+    the middle of a file that is written, that would be no help, and whoever waits for the worker's
+    next batch is told all the same. A handler that the host has for its children stays.
     """
-    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() != threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    found = iter(loader)
+    of_torch = getattr(before, "__module__", "") == _OF_TORCH
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None or of_torch else before)
+    return found
 
 
 def drawn(items: Iterator[_Item]) -> Generator[_Item, None, None]:

@@ -24,7 +24,7 @@ from clusterkit.config import Config
 from clusterkit.data.deadly_images import find_deadly, is_lost_worker
 from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_batch, reader_of
-from clusterkit.data.processes import drawn, let_workers_die, reading_processes, start_method
+from clusterkit.data.processes import drawn, reading_processes, start_method, started
 from clusterkit.data.time_limit import end_process_too
 from clusterkit.errors import ClusterkitError
 from clusterkit.inference.predictor import Predictor
@@ -131,9 +131,7 @@ def _started(work: "_Batches", workers: int) -> Iterator[Any]:
         multiprocessing_context=start_method(),
         **_ANY_ORDER,
     )
-    found = iter(loader)
-    let_workers_die()
-    return found
+    return started(loader)
 
 
 def _looked_up(

@@ -8,12 +8,14 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from clusterkit import assign
 from clusterkit.config import ImageConfig, config_from_dict
 from clusterkit.data import loading, time_limit
 from clusterkit.data.deadly_images import find_deadly
 from clusterkit.data.loading import load_batches
+from clusterkit.data.processes import started
 from clusterkit.errors import ClusterkitError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked here")
@@ -109,3 +111,16 @@ def test_a_step_in_c_without_end_is_ended(folder, deadly, monkeypatch):
 def test_a_process_that_no_image_ended_is_an_error():
     with pytest.raises(ClusterkitError, match="ended from outside"):
         find_deadly(str, [0, 1, 2])
+
+
+def test_the_hosts_handler_of_its_children_stays():
+    def handler(*_):
+        return None
+
+    before = signal.signal(signal.SIGCHLD, handler)
+    try:
+        loader = DataLoader(range(4), batch_size=None, num_workers=1)
+        assert list(started(loader)) == [0, 1, 2, 3]
+        assert signal.getsignal(signal.SIGCHLD) is handler
+    finally:
+        signal.signal(signal.SIGCHLD, before)
