@@ -35,8 +35,8 @@ _OF_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.EFBIG)
 # Bytes, where the system does not say.
 _LONGEST_NAME = 255
 
-# Seconds after which nobody is trying any more.
-_ABANDONED = 3600.0
+# Seconds after which nobody writes a temporary file any more: a killed process left it.
+ABANDONED = 3600.0
 
 
 def write_reason(error: OSError) -> str:
@@ -119,7 +119,7 @@ def _try(folder: Path) -> None:
     # One that was killed between making it and taking it away left it.
     for left in folder.glob(f".clusterkit.{'[0-9a-f]' * 8}.partial"):
         with suppress(OSError):
-            if left.stat().st_size <= 1 and time.time() - left.stat().st_mtime > _ABANDONED:
+            if left.stat().st_size <= 1 and time.time() - left.stat().st_mtime > ABANDONED:
                 left.unlink()
     probe = folder / f".clusterkit.{secrets.token_hex(4)}.partial"
     try:

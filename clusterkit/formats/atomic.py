@@ -17,13 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from clusterkit.output import ABANDONED
+
 _PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{8}\.partial")
 
 # File systems allow 255 bytes a name; a character takes up to four.
 _LONGEST_NAME = 50
-
-# Seconds after which nobody writes a temporary file any more: a killed process left it.
-_ABANDONED = 3600.0
 
 
 @contextmanager
@@ -149,7 +148,7 @@ def final_name(name: str) -> str:
 def is_abandoned(path: Path) -> bool:
     """Whether a file is a temporary one whose process was killed long ago."""
     try:
-        return final_name(path.name) != path.name and _age(path) > _ABANDONED
+        return final_name(path.name) != path.name and _age(path) > ABANDONED
     except OSError:
         return False
 

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from clusterkit.encoders.checksums import sha256_of_tensors
 from clusterkit.formats.atomic import replacing
 from clusterkit.formats.run_reservation import OPTION, RunReservation, check_runs, remove_left
 from clusterkit.formats.unfinished_runs import remove_unfinished
@@ -220,10 +221,7 @@ class FitJournal(KeepsNothing):
 
     def _digest(self, name: str, tensors: dict[str, torch.Tensor], about: torch.Tensor) -> bytes:
         """SHA-256 of a piece, its name, and the key that it belongs to."""
-        found = hashlib.sha256(self._fingerprint + name.encode())
-        for key, tensor in sorted((tensors | {"": about}).items()):
-            found.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        found = sha256_of_tensors(tensors | {"": about}, self._fingerprint + name.encode())
         return found.digest()
 
 

@@ -100,6 +100,28 @@ def lock_folder(
             return None
 
 
+def remove_folder(folder: Path, lock: BaseFileLock, empty: Callable[[], None]) -> None:
+    """Empty and delete a folder of `lock_folder`, and let its lock go.
+
+    Parameters
+    ----------
+    folder : Path
+    lock : BaseFileLock
+        On it.
+    empty : callable
+        Deletes what the command has in it.
+    """
+    # The lock last: whoever finds none takes over.
+    try:
+        with suppress(OSError):
+            empty()
+            (folder / LOCK).unlink()
+    finally:
+        lock.release()
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def is_passing(name: str) -> bool:
     """Whether a file of that name comes and goes by itself."""
     return name.startswith(_PASSING)

@@ -43,6 +43,7 @@ from clusterkit.formats.run_files import (
 from clusterkit.formats.run_info import RunInfo, facts_of
 from clusterkit.formats.run_schema import DamageError
 from clusterkit.formats.run_settings import with_config
+from clusterkit.formats.tensor_parts import part_of
 from clusterkit.models.networks import Networks
 from clusterkit.output import writing
 
@@ -128,8 +129,7 @@ class Run(Shown):
 
     def part_of_gallery(self, name: str) -> dict[str, torch.Tensor]:
         """Return the tensors of `gallery` whose names begin with ``<name>.``, without that."""
-        start = name + "."
-        return {k[len(start) :]: v for k, v in self.gallery.items() if k.startswith(start)}
+        return part_of(self.gallery, name)
 
     def own(self, *names: str) -> Path:
         """Return the path of what commands keep in the run's folder, which may not be there.

@@ -12,8 +12,8 @@ from pathlib import Path
 from filelock import BaseFileLock
 
 from clusterkit.errors import OutputError, RunError
-from clusterkit.formats.locking import LOCK, is_passing, lock_folder
-from clusterkit.output import check_writable, writing
+from clusterkit.formats.locking import LOCK, is_passing, lock_folder, remove_folder
+from clusterkit.output import ABANDONED, check_writable, writing
 
 OPTION = "--run DIR"
 
@@ -24,9 +24,6 @@ _ENDING = ".journal"
 
 # All that a journal's folder holds, files half written when their process was killed among them.
 _OWN = re.compile(r"key|[a-z0-9-]+\.safetensors|\.[a-z0-9.-]+\.[0-9a-f]{8}\.partial")
-
-# Seconds after which nothing can be just being made any more.
-_ABANDONED = 3600.0
 
 
 class RunReservation:
@@ -115,15 +112,8 @@ class RunReservation:
 
     def remove(self) -> None:
         """Delete the folder, and those that were made for the run where they are empty."""
-        # The lock last: whoever finds none takes over.
-        try:
-            with suppress(OSError):
-                self.empty()
-                (self.folder / LOCK).unlink()
-        finally:
-            self._lock.release()
+        remove_folder(self.folder, self._lock, self.empty)
         with suppress(OSError):
-            self.folder.rmdir()
             for folder in self._made:
                 folder.rmdir()
 
@@ -155,7 +145,7 @@ def remove_left(parent: Path, is_empty: Callable[[Path], bool]) -> None:
             if not (folder / LOCK).is_file():
                 continue
             # One that is just being made holds nothing yet.
-            old = time.time() - folder.stat().st_mtime > _ABANDONED
+            old = time.time() - folder.stat().st_mtime > ABANDONED
             if (run / "run.json").is_file() or (old and is_empty(folder)):
                 lock = _locked(folder)
                 if lock is not None:

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import BaseFileLock
 
 from clusterkit.errors import RunError
-from clusterkit.formats.locking import LOCK, PROBE, lock_folder
+from clusterkit.formats.locking import PROBE, lock_folder, remove_folder
 from clusterkit.inference.evidence import Evidence, Part
 from clusterkit.methods.summation import PART
 
@@ -139,17 +139,10 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the journal: the CSV is whole."""
-        # Closed first: Windows deletes no open file. The lock last: whoever finds none takes over.
-        try:
-            with suppress(OSError), self._rows, self._batches:
-                pass
-            with suppress(OSError):
-                self._empty()
-                (self.folder / LOCK).unlink()
-        finally:
-            self._lock.release()
-        with suppress(OSError):
-            self.folder.rmdir()
+        # Closed first: Windows deletes no open file.
+        with suppress(OSError), self._rows, self._batches:
+            pass
+        remove_folder(self.folder, self._lock, self._empty)
 
     def _begin_anew(self, unasked: bool) -> None:
         with suppress(OSError):

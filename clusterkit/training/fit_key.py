@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import platform
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,8 @@ import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.encoders.backbone import Backbone
+from clusterkit.encoders.checksums import sha256_of_tensors
+from clusterkit.models.networks import processor_of
 
 # Counts up with what a journal keeps and with how it is computed.
 _KEPT = 1
@@ -35,7 +36,7 @@ def fit_key(
         With the weights that training starts from.
     table : FeatureTable or None
     """
-    settings = config.to_dict()
+    settings, device = config.to_dict(), torch.device(config.device)
     # They say where files are; what is in them is in the manifest, and in the weights.
     settings["data"] |= {"source": None, "images": None, "unlabeled": None}
     return {
@@ -45,9 +46,9 @@ def fit_key(
         "images": _digest_of_rows(manifest.drop(columns="path", errors="ignore")),
         "settings": settings,
         "encoder": backbone.record.to_dict(),
-        "weights": _digest_of_weights(backbone.encoder),
+        "weights": sha256_of_tensors(backbone.encoder.state_dict()).hexdigest(),
         "features": [] if table is None else table.files,
-        "device": _device(torch.device(config.device)),
+        "device": [device.type, processor_of(device), str(torch.version.cuda)],
         # Sums are rounded in the order in which threads share them.
         "threads": torch.get_num_threads(),
     }
@@ -60,24 +61,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _device(device: torch.device) -> list[str]:
-    """Return what computes, in words: other kinds round otherwise."""
-    found = [device.type, platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    if device.type == "cuda":
-        found += [torch.cuda.get_device_name(device), str(torch.version.cuda)]
-    return found
-
-
 def _digest_of_rows(manifest: pd.DataFrame) -> str:
     text = manifest.to_csv(index=False, lineterminator="\n")
     # The name of a file may be no text.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-
-
-def _digest_of_weights(encoder: torch.nn.Module) -> str:
-    found = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(values.numpy().data)
-    return found.hexdigest()

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from clusterkit.formats.fit_journal import Piece
+from clusterkit.formats.tensor_parts import named, part_of
 from clusterkit.training.callbacks import KeepBest
 from clusterkit.training.fastai_names import Callback, DataLoaders
 from clusterkit.training.random_states import random_states, restore_random_states
-from clusterkit.training.stage_journal import StageJournal, named, part_of
+from clusterkit.training.stage_journal import StageJournal
 
 # An epoch is kept where that takes less than this part of the time since the last one was.
 LARGEST_SHARE = 0.05

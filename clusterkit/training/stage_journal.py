@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from clusterkit.formats.fit_journal import KeepsNothing, Piece
+from clusterkit.formats.tensor_parts import named, part_of
 from clusterkit.training.history import History
 from clusterkit.training.random_states import random_states, restore_random_states
 
@@ -70,14 +71,3 @@ class StageJournal:
 def at_rest(model: nn.Module) -> nn.Module:
     """Bring a model to the CPU, laid out as a run's file has it, in evaluation mode."""
     return model.to("cpu").to(memory_format=torch.contiguous_format).eval()
-
-
-def named(part: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors under the name of the part that they are of."""
-    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def part_of(tensors: dict[str, torch.Tensor], part: str) -> dict[str, torch.Tensor]:
-    """Return the tensors of a part under their own names; see `named`."""
-    start = f"{part}."
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
