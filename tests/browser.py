@@ -43,6 +43,11 @@ class Watched:
             self.tab.keyboard.press(key)
 
     def text(self, selector: str) -> str:
+        # A card that has just come has no text before the browser has seen that it is on the screen
+        # (`content-visibility`), which is in one of the next two frames.
+        self.tab.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
         return self.tab.inner_text(selector)
 
     def wait(self, selector: str, text: str) -> None:
