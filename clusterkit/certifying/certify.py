@@ -18,6 +18,7 @@ from clusterkit.certifying.certificate_file import (
     ANSWERS,
     CERTIFICATE,
     REVIEWS,
+    Certificate,
     certificate_of,
     read_answer_ids,
     read_certificate,
@@ -219,7 +220,8 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
     table = certified_table(batch.table, proof, answers)
     partial = write_checked(table, batch.csv)
     try:
-        digests = (sha256_of(partial), sha256_of(batch.csv))
+        digest = sha256_of(partial)
+        digests = (digest, _replaced(digest, batch.csv, made))
         versions = {"clusterkit": clusterkit.__version__}
         certificate = certificate_of(proof, answers, record, digests, versions)
         write_answers(answers.table, batch.folder / ANSWERS)
@@ -232,6 +234,16 @@ def _conclude(batch: PlannedBatch, files: list[Path | str]) -> Certification:
         raise
     counted = replace(answers, clusters=given.clusters)
     return Certification(batch.folder, proof, counted, record, batch.csv, batch.assigned)
+
+
+def _replaced(coming: str, csv: Path, made: Certificate | None) -> str:
+    """Return the digest of the table that is replaced.
+
+    The very table that is to come may be there already, where a command was ended after it had
+    put it there: what it replaced was another.
+    """
+    there = sha256_of(csv)
+    return made.before if made and there == coming == made.file else there
 
 
 def _replace(

@@ -1,6 +1,9 @@
 """`certify`: from a drawn sample and answers to labels, a certificate, and back again."""
 
+import errno
+import hashlib
 import json
+import os
 import shutil
 
 import pandas as pd
@@ -8,6 +11,7 @@ import pytest
 
 from clusterkit import certify, read_assignments, review, verify
 from clusterkit.errors import ClusterkitError
+from clusterkit.formats import assignment_pair
 from clusterkit.formats.assignments import write_assignments
 
 ERROR = 0.2
@@ -422,6 +426,28 @@ def test_each_version_draws_anew_and_keeps_what_was_fixed(batch):
     # A folder that is gone leaves those that were put aside.
     shutil.rmtree(batch.folder)
     assert certify(batch.run).proof.plan.version == 2
+
+
+def test_an_end_between_the_table_and_its_record_leaves_what_was_replaced(batch, monkeypatch):
+    certify(batch.run, max_error=ERROR)
+    before = hashlib.sha256(batch.csv.read_bytes()).hexdigest()
+    reviews = batch.write(batch.rows(first(batch, 12)))
+    rename = os.replace
+
+    def full(source, target):
+        if str(target).endswith("assignments.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(assignment_pair.os, "replace", full)
+        with pytest.raises(ClusterkitError, match="the disk is full"):
+            certify(batch.run, reviews=reviews)
+    assert hashlib.sha256(batch.csv.read_bytes()).hexdigest() != before
+    for _ in range(2):
+        certify(batch.run, reviews=reviews)
+        assert json.loads((batch.folder / "certificate.json").read_text())["before"] == before
+    assert verify(batch.folder).stands
 
 
 def test_a_drawing_that_was_interrupted_is_gone_on_with(batch):
