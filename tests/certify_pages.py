@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from clusterkit.auditing.serve import ReviewFile, ReviewServer
+from clusterkit.auditing.review_file import ReviewFile
+from clusterkit.auditing.serve import ReviewServer
 from clusterkit.certifying.certify_page import (
     AskedImage,
     CertifyPage,

@@ -3,30 +3,21 @@
 import hmac
 import json
 import logging
-import os
 import secrets
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import pandas as pd
-
-from clusterkit.data.tables import encoding_of, read_table
-from clusterkit.errors import ClusterkitError, DataError
-from clusterkit.formats.atomic import replacing
-from clusterkit.formats.csv_text import safe_csv_text
-from clusterkit.formats.known_images import Assigned
-from clusterkit.formats.locking import locked
+from clusterkit.auditing.review_file import DamagedError, ReviewFile
+from clusterkit.data.guarded_path import open_regular
+from clusterkit.errors import ClusterkitError, DataError, ImageError
 from clusterkit.formats.reviews import (
     FURTHER_COLUMNS,
     REVIEW_COLUMNS,
-    read_reviews,
-    spread_reviews,
 )
 
 log = logging.getLogger("clusterkit")
@@ -37,114 +28,14 @@ PORT = 8642
 # Bytes and rows of one request: the page sends a handful at a time.
 _MOST_BYTES, _MOST_ROWS = 4_000_000, 5000
 
+# Bytes of a refused body that are read, and seconds to wait for each part of it.
+_MOST_DRAINED, _PATIENCE = 16 * _MOST_BYTES, 2.0
+
 _TYPES = {".html": "text/html; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg",
           ".svg": "image/svg+xml"}  # fmt: skip
 
 # A picture that is opened by itself is a document: it runs nothing and loads nothing.
 _PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
-
-
-class DamagedError(DataError):
-    """Raised where rows cannot be added to a reviews.csv as it is; they have to wait."""
-
-
-class ReviewFile:
-    """File of reviews that decisions are added to, one at a time and whole or not at all.
-
-    Nothing in it is ever changed or taken out: undone is what a later row says otherwise.
-
-    Parameters
-    ----------
-    path : Path
-        Need not be there.
-    assigned : Assigned
-        The assignments that the reviews are about.
-    labelled : DataFrame
-        image_id and label of the run's labelled images.
-
-    Raises
-    ------
-    DamagedError
-        The file is there and cannot be used as it is.
-    """
-
-    def __init__(self, path: Path, assigned: Assigned, labelled: pd.DataFrame) -> None:
-        # What a link points to is replaced, not the link.
-        self.path, self.assigned, self.labelled = Path(os.path.realpath(path)), assigned, labelled
-        self._lock = threading.Lock()
-        self._table()
-
-    def rows(self) -> list[dict[str, str]]:
-        """Return all rows, each a dict with the columns of reviews.csv; further ones if given."""
-        if not self._table()[1]:
-            return []
-        columns = [*REVIEW_COLUMNS, *FURTHER_COLUMNS]
-        rows = read_reviews(self.path)[columns].to_dict("records")
-        return [{str(k): v for k, v in row.items() if v or k in REVIEW_COLUMNS} for row in rows]
-
-    def version(self) -> str:
-        """Return what changes whenever the file does; "": there is none."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return ""
-        return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-
-    def _table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the file's columns and raw cells, after a check that they can be used.
-
-        Raises
-        ------
-        DamagedError
-            They cannot.
-        """
-        if not self.path.exists():
-            return [], []
-        try:
-            with self.path.open(encoding=encoding_of(self.path)) as file:
-                blank = not any(line.strip() for line in islice(file, 1, None))
-                file.seek(0)
-                head = file.readline().strip()
-            if blank and (not head or head == ",".join(REVIEW_COLUMNS)):
-                return [], []
-            spread_reviews(self.path, self.assigned, self.labelled)
-            names, lines, _ = read_table(self.path, wanted=REVIEW_COLUMNS)
-        except (DataError, OSError, UnicodeError) as error:
-            raise DamagedError(
-                f"{error}; mend {self.path.name} or move it away: nothing is written to it"
-            ) from error
-        return names, lines
-
-    def append(self, rows: list[dict[str, str]]) -> None:
-        """Add rows at the end.
-
-        Raises
-        ------
-        DamagedError
-            The file as it is cannot be used.
-        DataError
-            A row cannot be used; nothing is written.
-        """
-        with self._lock, locked(self.path):
-            # Raw cells: a column of the user's own, and his spelling, stay as they are.
-            names, lines = self._table()
-            further = [c for c in FURTHER_COLUMNS if any(row.get(c) for row in rows)]
-            names = [*names, *(c for c in (*REVIEW_COLUMNS, *further) if c not in names)]
-            lines = [[*line, *[""] * (len(names) - len(line))] for line in lines]
-            lines += [[safe_csv_text(row.get(name, "")) for name in names] for row in rows]
-            # Columns of text by pyarrow hold no half of a surrogate pair.
-            table = pd.DataFrame(lines, columns=names, dtype=object)
-            partial = ""
-            try:
-                with replacing(self.path, mark=True) as file:
-                    partial = file.name
-                    table.to_csv(file, index=False, lineterminator="\n")
-                    file.flush()
-                    spread_reviews(partial, self.assigned, self.labelled)
-            except UnicodeError as error:
-                raise DataError("a label or note is no valid text; write it anew") from error
-            except DataError as error:
-                raise DataError(str(error).replace(partial, self.path.name)) from error
 
 
 class ReviewServer(ThreadingHTTPServer):
@@ -220,8 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
             kind = _TYPES.get(path.suffix)
             # Resolved: neither dots nor a link lead out of the folder.
             inside = kind is not None and path.is_relative_to(self.server.folder)
-            body = path.read_bytes() if inside else None
-        except OSError:
+            body = _bytes_of(path) if inside else None
+        except (OSError, ImageError):
             body = kind = None
         if body is None or kind is None:
             self._refuse(HTTPStatus.NOT_FOUND)
@@ -242,8 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_json({"rows": rows}, version=version)
 
     def do_POST(self) -> None:  # the name is http.server's
-        if self._name() != "reviews":
-            self._refuse(HTTPStatus.NOT_FOUND)
+        name = self._name()
+        if name != "reviews":
+            if name is not None:
+                self._refuse(HTTPStatus.NOT_FOUND)
             return
         origin = self.headers.get("Origin")
         if origin is not None and origin.partition("://")[2] not in self._hosts():
@@ -253,12 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get_content_type() != "application/json":
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
             return
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or len(length) > 9 or int(length) > _MOST_BYTES:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        body = self._body()
+        if body is None:
             return
         try:
-            rows = _rows(self.rfile.read(int(length)))
+            rows = _rows(body)
             self.server.reviews.append(rows)
         except DamagedError as error:
             self._answer_json({"error": str(error)}, HTTPStatus.CONFLICT)
@@ -269,6 +161,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_json(reason, HTTPStatus.INTERNAL_SERVER_ERROR)
         else:
             self._answer_json({"saved": len(rows)})
+
+    def _body(self) -> bytes | None:
+        """Return the body of a request; None: it was refused."""
+        length = self.headers.get("Content-Length", "")
+        if not length:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED)
+        elif not length.isdecimal() or len(length) > 9 or int(length) > _MOST_BYTES:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            try:
+                return self.rfile.read(int(length))
+            except TimeoutError:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        return None
 
     def _hosts(self) -> tuple[str, str]:
         port = self.server.server_port
@@ -287,6 +193,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: HTTPStatus) -> None:
         self._answer(f"{status.value} {status.phrase}\n".encode(), "text/plain", status)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Read what is still sent: a body left unread resets the connection, and the answer."""
+        length = self.headers.get("Content-Length", "0")
+        left = min(int(length), _MOST_DRAINED) if length.isdecimal() and len(length) < 10 else 0
+        if not left and ("Transfer-Encoding" in self.headers or len(length) >= 10):
+            left = _MOST_DRAINED
+        self.connection.settimeout(_PATIENCE)
+        with suppress(OSError):
+            while left > 0 and (part := self.rfile.read1(min(left, 1 << 16))):
+                left -= len(part)
 
     def _answer_json(
         self, values: dict[str, Any], status: HTTPStatus = HTTPStatus.OK, version: str = ""
@@ -316,6 +234,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *values: object) -> None:
         log.debug("serve: " + format, *values)
+
+
+def _bytes_of(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def _rows(body: bytes) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError
 from clusterkit.formats.atomic import replacing, write_bytes
 from clusterkit.formats.certificate_record import CertificateRecord
-from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text, table_text
 from clusterkit.formats.json_record import JsonRecord
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.reviews import Reviews, read_reviews, review_bytes, spread_reviews
@@ -143,7 +143,7 @@ def write_answers(table: pd.DataFrame, path: Path) -> None:
     out = table.assign(agrees=[_yes(v) for v in table["agrees"]],
                        in_sample=[_yes(v) for v in table["in_sample"]])  # fmt: skip
     with replacing(path, newline="", mark=True) as file:
-        out.map(safe_csv_text).to_csv(file, index=False, lineterminator="\n")
+        file.write(table_text(out.map(safe_csv_text)))
 
 
 def read_answer_ids(folder: Path) -> set[str]:

@@ -11,7 +11,7 @@ from clusterkit.data.identity import text_id
 from clusterkit.data.tables import read_table
 from clusterkit.errors import DataError
 from clusterkit.formats.atomic import replacing
-from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text, table_text
 from clusterkit.methods.certificate import answers_needed, null_total
 from clusterkit.methods.nested_sets import NestedSets
 
@@ -89,7 +89,7 @@ def write_sample(sample: pd.DataFrame, path: Path) -> None:
     """Write `sample.csv`, whole or not at all."""
     out = sample.assign(image=[safe_csv_text(name) for name in sample["image"]])
     with replacing(path, newline="", mark=True) as file:
-        out.to_csv(file, index=False, lineterminator="\n")
+        file.write(table_text(out))
 
 
 def read_sample(folder: Path, digest: str) -> pd.DataFrame:

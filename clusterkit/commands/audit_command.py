@@ -92,7 +92,8 @@ def audit(
 def _serve(
     run: "Run", page: Path, assignments: Path | None, port: int | None, as_json: bool
 ) -> None:
-    from clusterkit.auditing.serve import ReviewFile, ReviewServer
+    from clusterkit.auditing.review_file import ReviewFile
+    from clusterkit.auditing.serve import ReviewServer
     from clusterkit.formats.assignment_pair import load_assigned
 
     csv = assignments or run.own("assignments.csv")

@@ -161,7 +161,8 @@ def _verify(folder: Path, as_json: bool) -> None:
 
 
 def _serve(run: "Run", done: "Certification", port: int | None, as_json: bool) -> None:
-    from clusterkit.auditing.serve import ReviewFile, ReviewServer
+    from clusterkit.auditing.review_file import ReviewFile
+    from clusterkit.auditing.serve import ReviewServer
     from clusterkit.certifying.words import certify_step, effort_text
 
     reviews = ReviewFile(done.assignments.parent / "reviews.csv", done.assigned, run.manifest)

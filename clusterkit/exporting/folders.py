@@ -10,7 +10,7 @@ import pandas as pd
 from clusterkit.errors import DataError, ImageError, shown
 from clusterkit.exporting.output_folder import MARKER, Names, write_png
 from clusterkit.exporting.selection import UNREADABLE, WITH_LABEL, ExportBatch, ExportRow
-from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.csv_text import safe_csv_text, table_text
 
 INDEX = "index.csv"
 OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
@@ -70,7 +70,7 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     table = pd.DataFrame(index, columns=columns)
     for column in ("image", "image_id", "file", "label"):
         table[column] = [safe_csv_text(value) for value in table[column]]
-    table.to_csv(folder / INDEX, index=False, lineterminator="\n", encoding="utf-8-sig")
+    (folder / INDEX).write_text(table_text(table), encoding="utf-8-sig", newline="")
     return _remarks(kept, folder_of, copy)
 
 

@@ -1,12 +1,10 @@
 """`assignments.csv`: its columns, written so that a spreadsheet runs nothing, and read back."""
 
-import csv
 import json
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +17,7 @@ from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
-from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text, table_text
 
 log = logging.getLogger("clusterkit")
 
@@ -63,10 +61,7 @@ def write_assignments(table: pd.DataFrame, path: Path) -> None:
         with replacing(path, newline="", mark=True) as file:
             for start in range(0, max(1, len(table)), _PART):
                 part = _written(table.iloc[start : start + _PART][columns])
-                how: dict[str, Any] = {"index": False, "header": not start, "lineterminator": "\n"}
-                text = part.to_csv(**how)
-                # Readers take a lone one for the end of a line, and no writer quotes it unasked.
-                file.write(part.to_csv(**how, quoting=csv.QUOTE_ALL) if "\r" in text else text)
+                file.write(table_text(part, header=not start))
     except UnicodeEncodeError as error:
         raise DataError(f"{path} cannot be written: a cell holds {error.object[error.start]!a}, "
                         "which is no text; rename what is called so") from error  # fmt: skip

@@ -1,7 +1,11 @@
 """Text for CSV files that people open in a spreadsheet, which must not run it as a formula."""
 
+import csv
 import re
 from codecs import BOM_UTF8
+from typing import Any
+
+import pandas as pd
 
 # A spreadsheet runs a cell that starts with one of these; the apostrophe itself is escaped
 # too, so that reading gives back exactly what was written.
@@ -30,6 +34,23 @@ def restore_csv_text(value: str) -> str:
     ('=1+1', "'tis", '-1.0')
     """
     return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
+
+
+def table_text(table: pd.DataFrame, *, header: bool = True, float_format: str | None = None) -> str:
+    """Return a table as the text of a CSV file, with the names of its columns if `header`.
+
+    Readers take a lone carriage return for the end of a line, and no writer quotes it unasked:
+    where a cell holds one, all cells are quoted.
+
+    >>> table_text(pd.DataFrame({"note": ["blurred\\rtwice"], "n": [1]}))
+    '"note","n"\\n"blurred\\rtwice","1"\\n'
+    """
+
+    how: dict[str, Any] = {"index": False, "header": header, "lineterminator": "\n"}
+    plain = table.to_csv(**how, float_format=float_format)
+    if "\r" not in plain:
+        return plain
+    return table.to_csv(**how, float_format=float_format, quoting=csv.QUOTE_ALL)
 
 
 def same_table(one: bytes, other: bytes) -> bool:

@@ -12,7 +12,7 @@ from clusterkit.data.label_map import LabelMap
 from clusterkit.data.labels import read_label, read_labels
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name, shown
-from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text, table_text
 from clusterkit.formats.fiftyone_dataset import is_fiftyone, read_fiftyone
 from clusterkit.formats.known_images import Assigned, KnownImages
 from clusterkit.formats.label_studio import (
@@ -146,7 +146,7 @@ def review_bytes(rows: pd.DataFrame) -> bytes:
     """Return rows as the content of a `reviews.csv`; further columns where a row has one."""
     further = [c for c in FURTHER_COLUMNS if c in rows and rows[c].any()]
     table = rows[[*REVIEW_COLUMNS, *further]].map(safe_csv_text)
-    return table.to_csv(index=False, lineterminator="\n").encode("utf-8-sig")
+    return table_text(table).encode("utf-8-sig")
 
 
 def review_rows(rows: pd.DataFrame) -> list[ReviewRow]:

@@ -26,7 +26,7 @@ from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.atomic import new_folder, write_json
 from clusterkit.formats.cluster_trust import CheckedMembers
-from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.csv_text import safe_csv_text, table_text
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run_files import (
     MANIFEST_COLUMNS,
@@ -262,8 +262,7 @@ class Run(Shown):
         for column in ("image", "label", "group", *kept):
             table[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in table[column]]
         for name, rows in (("manifest", table), ("history", self.history)):
-            rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n",
-                        encoding="utf-8-sig")  # fmt: skip
+            (folder / f"{name}.csv").write_text(table_text(rows), "utf-8-sig", newline="")
         write_json(folder / "calibration.json", self.calibration)
         write_json(folder / "run.json", self.info.to_dict())
 

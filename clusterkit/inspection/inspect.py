@@ -19,7 +19,7 @@ from clusterkit.data.remarks import Remarks
 from clusterkit.data.split_folders import SplitFoldersError
 from clusterkit.errors import DataError
 from clusterkit.formats.atomic import write_json, write_text
-from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.csv_text import safe_csv_text, table_text
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.inspection.counts import count_all
 from clusterkit.inspection.files_left_out import LEFT_OUT, with_left_out
@@ -269,7 +269,7 @@ def _write(
     safe = table.copy()
     for column in ("image", "label", "group", "split", "detail"):
         safe[column] = [safe_csv_text(value) for value in safe[column]]
-    csv = safe.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    csv = table_text(safe, float_format="%.6g")
     with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "findings.csv", csv, mark=True)

@@ -13,7 +13,7 @@ from clusterkit.data.manifest import data_root
 from clusterkit.data.tables import read_table
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
-from clusterkit.formats.csv_text import safe_csv_text
+from clusterkit.formats.csv_text import safe_csv_text, table_text
 from clusterkit.inspection.same_pictures import SamePictures
 from clusterkit.inspection.scan import Scan
 from clusterkit.methods.first_labels import choose_first, whitened_directions
@@ -52,7 +52,7 @@ class ToLabel:
         # `fit` takes the name as it is, and an apostrophe before it would be a part of it.
         safe["image"] = [n if safe_csv_text(n) == n else f"./{n}" for n in safe["image"]]
         safe["group"] = [safe_csv_text(group) for group in safe["group"]]
-        return safe.to_csv(index=False, lineterminator="\n")
+        return table_text(safe)
 
 
 def check_ask(rows: pd.DataFrame, ask: int, out: Path | None) -> None:

@@ -12,6 +12,7 @@ from clusterkit.config import Config
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.encoders.backbone import Backbone
 from clusterkit.encoders.checksums import sha256_of_tensors
+from clusterkit.formats.csv_text import table_text
 from clusterkit.models.networks import processor_of
 
 # Counts up with what a journal keeps and with how it is computed.
@@ -62,6 +63,6 @@ def _version(package: str) -> str:
 
 
 def _digest_of_rows(manifest: pd.DataFrame) -> str:
-    text = manifest.to_csv(index=False, lineterminator="\n")
+    text = table_text(manifest)
     # The name of a file may be no text.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pandas as pd
 import pytest
 
-from clusterkit.auditing.serve import ReviewFile, ReviewServer
+from clusterkit.auditing.review_file import ReviewFile
+from clusterkit.auditing.serve import ReviewServer
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.review_answers import hold
 from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews

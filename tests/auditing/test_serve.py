@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 
 from clusterkit import Run, audit, read_assignments, review
-from clusterkit.auditing.serve import ReviewFile, ReviewServer
+from clusterkit.auditing.review_file import ReviewFile
+from clusterkit.auditing.serve import ReviewServer
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.assignment_pair import load_assigned
 from clusterkit.formats.reviews import REVIEW_COLUMNS, read_reviews
@@ -137,6 +138,46 @@ def test_rows_that_cannot_be_used_are_refused_with_the_reason(served, assignment
         assert said in json.loads(body)["error"]
     assert post(server, b"", Content_Length="5000000")[0] == 413
     assert not reviews.exists()
+
+
+def test_a_pipe_in_the_folder_of_the_page_is_nothing_and_holds_nobody(served):
+    server, _ = served
+    os.mkfifo(server.folder / "thumbs" / "pipe.png")
+    assert ask(server, name="thumbs/pipe.png")[0] == 404
+
+
+def test_a_body_over_the_limit_gets_its_answer(served, assignment):
+    server, reviews = served
+    assert post(server, b" " * 20_000_000)[0] == 413
+    assert post(server, b" " * 20_000_000, Content_Type="text/plain")[0] == 415
+    assert ask(server, "POST", "other", b" " * 20_000_000)[0] == 404
+    no_length = {"Content_Type": "application/json", "Transfer_Encoding": "chunked"}
+    assert ask(server, "POST", "reviews", (b"[" for _ in range(3)), **no_length)[0] == 411
+    assert not reviews.exists()
+    assert post(server, [row(assignment.table)])[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/x/reviews", "/{}/other", "/{}/reviews"])
+def test_what_is_refused_is_answered_once(served, path):
+    server, _ = served
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as client:
+        head = f"POST {path.format(server.token)} HTTP/1.0\r\nHost: 127.0.0.1:{server.server_port}"
+        client.sendall(f"{head}\r\nContent-Length: 3\r\n\r\nabc".encode())
+        said = client.makefile("rb").read()
+    assert said.count(b"HTTP/1.0 4") == 1
+
+
+@pytest.mark.parametrize("note", ["a\rb", "a\r\nb", "a\nb", '"\r"', "=\r1", "a\rid,b,c"])
+def test_a_note_of_several_lines_stays_as_it_is(served, assignment, note):
+    server, reviews = served
+    for number in range(2):
+        assert post(server, [row(assignment.table, number, note=note)])[0] == 200
+    assert read_reviews(reviews)["note"].tolist() == [note, note]
+    (rows,) = [json.loads(ask(server, name="reviews")[1])["rows"]]
+    assert [one["note"] for one in rows] == [note, note]
+    again = reviews.parent / "again.csv"
+    review(reviews, out=again)
+    assert read_reviews(again)["note"].tolist() == [note, note]
 
 
 def test_rows_are_added_and_nothing_is_lost(served, assignment):

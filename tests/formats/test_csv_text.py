@@ -1,0 +1,32 @@
+"""Whatever a cell holds: the table that is read is the one that was written."""
+
+import os
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusterkit.data.tables import read_table
+from clusterkit.errors import DataError
+from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text, table_text
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")) | st.text(
+    "\r\n,;\"'=x \ufeff"
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5))
+def test_cells_come_back(tmp_path_factory, rows):
+    table = pd.DataFrame([("k" + a, b) for a, b in rows], columns=["image", "note"], dtype=object)
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    path.write_text(table_text(table.map(safe_csv_text)), encoding="utf-8-sig", newline="")
+    names, found, _ = read_table(path, wanted=["image", "note"])
+    assert names == ["image", "note"]
+    assert [[restore_csv_text(cell) for cell in row] for row in found] == table.values.tolist()
+
+
+def test_a_pipe_is_no_table_and_holds_nobody(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"labels\.csv is no file but a pipe"):
+        read_table(tmp_path / "labels.csv")
