@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 # Seconds that a folder is waited for: a process that is done may be removing it just now.
 _PATIENCE = 0.2
+
+# How often what is in it is looked at meanwhile, where something does not belong there.
+_LOOKS = 5
 
 
 def acquire(path: Path, timeout: float = -1.0, poll: float = 0.05) -> BaseFileLock:
@@ -128,16 +132,31 @@ def is_passing(name: str) -> bool:
 
 
 def _check_own(folder: Path, owns: Callable[[Path], bool], command: str, option: str) -> None:
-    # A link would lead to a file of somebody who has nothing to do with it.
-    foreign = [folder] if folder.is_symlink() else []
-    with suppress(OSError):
-        for path in sorted(folder.iterdir()):
-            plain = path.is_file() and not path.is_symlink()
-            if not is_passing(path.name) and not (plain and (_is_lock(path) or owns(path))):
-                foreign.append(path)
+    # A process may be making or removing its files just now: what is foreign stays so.
+    foreign = _foreign(folder, owns)
+    for _ in range(_LOOKS - 1):
+        if not foreign:
+            return
+        time.sleep(_PATIENCE / _LOOKS)
+        foreign &= _foreign(folder, owns)
     if foreign:
-        raise RunError(f"{foreign[0]} is no file of an interrupted {command}, and its folder would "
-                       f"be emptied; move it, or give another {option}")  # fmt: skip
+        raise RunError(f"{min(foreign)} is no file of an interrupted {command}, and its folder "
+                       f"would be emptied; move it, or give another {option}")  # fmt: skip
+
+
+def _foreign(folder: Path, owns: Callable[[Path], bool]) -> set[Path]:
+    """Return what is not the command's: nothing but the folder where that is a link."""
+    # A link would lead to a file of somebody who has nothing to do with it.
+    if folder.is_symlink():
+        return {folder}
+    found = set()
+    with suppress(OSError):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                plain = path.is_file() and not path.is_symlink()
+                if not is_passing(path.name) and not (plain and (_is_lock(path) or owns(path))):
+                    found.add(path)
+    return found
 
 
 def _is_lock(path: Path) -> bool:

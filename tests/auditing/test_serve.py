@@ -375,7 +375,9 @@ def test_one_refused_row_does_not_hold_the_others_back(served, browser, assignme
 def test_the_command_serves_until_it_is_interrupted(run, assignment, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run.path, folder, ignore=shutil.ignore_patterns("audit"))
-    code = "import sys; from clusterkit.cli import main; sys.argv[0] = 'clusterkit'; main()"
+    # A shell lets what it starts in the background ignore it.
+    code = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from clusterkit.cli import main; sys.argv[0] = 'clusterkit'; main()")  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-c", code, "audit", "--run", folder, "--serve", "--limit", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
