@@ -42,7 +42,7 @@ def test_type_checkers_are_shown_the_same_names():
         assert getattr(import_module(where), name) is getattr(clusterkit, name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mypy_knows_the_types_of_a_call(tmp_path, monkeypatch):
     api = pytest.importorskip("mypy.api", reason="mypy is not installed")
     user = tmp_path / "user.py"

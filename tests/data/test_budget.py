@@ -66,10 +66,13 @@ print(after.ru_maxrss - before.ru_maxrss, after.ru_utime - spent.ru_utime)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted in other units")
 @pytest.mark.parametrize("size", [224, 0])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=pytest.mark.slow if k in ("rgba", "rgb16") else pytest.mark.long)
+     for k in KINDS],
+)  # fmt: skip
 def test_no_small_file_takes_a_gigabyte(tmp_path, kind, size):
     (tmp_path / "big.png").write_bytes(black_png(kind, WIDE, WIDE))
     (tmp_path / "small.png").write_bytes(black_png(kind, 64, 64))

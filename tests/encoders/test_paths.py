@@ -79,11 +79,12 @@ def test_a_sheet_says_what_its_overlays_leave_out(fitted):
     assert draw_sheet(sheet).size == (1240, 1753)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "encoder"),
-    [("vit_tiny_patch16_224", "shared"), ("vit_tiny_patch16_224", "separate"),
-     ("test_convnext", "separate"), ("test_vit+resnet18", "shared")],
+    [pytest.param("vit_tiny_patch16_224", "shared", marks=pytest.mark.long),
+     pytest.param("vit_tiny_patch16_224", "separate", marks=pytest.mark.long),
+     pytest.param("test_convnext", "separate", marks=pytest.mark.slow),
+     pytest.param("test_vit+resnet18", "shared", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_other_encoders_are_fine_tuned_and_kept(backbone, encoder, sample, tmp_path):
     config = settings_of(backbone, model__encoder=encoder, model__precision="bfloat16",
@@ -181,8 +182,11 @@ main()
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("demo", "--out", "demo"), ("doctor",)], ids=lambda a: a[0])
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param(("demo", "--out", "demo"), marks=pytest.mark.long, id="demo"),
+     pytest.param(("doctor",), marks=pytest.mark.slow, id="doctor")],
+)  # fmt: skip
 def test_the_demo_and_doctor_ask_no_network_for_anything(watched, arguments):
     done, asked = watched(FEW, *arguments)
     assert done.returncode == 0, done.stderr

@@ -95,7 +95,7 @@ def backbone():
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
 )
 @pytest.mark.parametrize("apart", [0.0, 0.3])
 def test_no_certainty_of_one_patient_is_ever_promised(backbone, apart, seed):

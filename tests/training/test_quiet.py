@@ -28,7 +28,7 @@ if __name__ == "__main__":
     ("strategy", "filters"),
     [
         pytest.param("finetune", ["-W", "always"], marks=pytest.mark.slow),
-        pytest.param("head", ["-W", "always"], marks=pytest.mark.slow),
+        pytest.param("head", ["-W", "always"], marks=pytest.mark.long),
         pytest.param("head", [], marks=pytest.mark.slow),
     ],
 )

@@ -72,7 +72,7 @@ def fit_blobs(backbone, apart: float, labelled: int = 120, pooled: int = 200, se
     return learned, (says == labels[labelled:]).mean()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_few_labels_gain_where_classes_are_clusters(backbone):
     """No error can be promised from 12 images; over 5 draws the pool helps, and never costs."""
     alone, joined = np.transpose([
