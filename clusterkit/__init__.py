@@ -14,8 +14,6 @@ Glossary, the same everywhere:
     What must stay together in a split: a patient, a slide, a smear.
 """
 
-from typing import Any
-
 __version__ = "0.1.0"
 
 # Name → module. Nothing is imported until it is asked for: `clusterkit --help` must not pay
@@ -46,7 +44,7 @@ _EXPORTS = {
 __all__ = sorted({*_EXPORTS, "__version__"} - {"inspect"})
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in _EXPORTS:

@@ -21,8 +21,12 @@ from clusterkit.commands.review_command import review
 from clusterkit.commands.similar_command import similar
 from clusterkit.errors import ClusterkitError
 
-RESUME = "interrupted; an interrupted assign resumes when the same command is given again"
-RESUME_FIT = "interrupted; give the same command again, and fit goes on from what it had done"
+# What is said after Ctrl-C, by the command.
+AGAIN = "interrupted; give the same command again"
+RESUMES = {
+    "fit": f"{AGAIN}, and fit goes on from what it had done",
+    "assign": f"{AGAIN}, and assign goes on from what it had done",
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +67,7 @@ def run_command(arguments: list[str]) -> int:
         cli(arguments, standalone_mode=False, prog_name="clusterkit", obj=arguments)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         named = next((a for a in arguments if a in cli.commands), "")
-        click.echo(RESUME_FIT if named == "fit" else RESUME, err=True)
+        click.echo(RESUMES.get(named, AGAIN), err=True)
         return exit_code_of(error)
     except click.ClickException as error:
         error.show()
