@@ -20,7 +20,7 @@ from tests.browser import Watched, open_browser
 SETTINGS = {
     "image": {"size": 48},
     "model": {"backbone": "squeezenet1_1", "weights": "none"},
-    "train": {"strategy": "head", "siamese_epochs": 4, "folds": 3},
+    "train": {"strategy": "head", "siamese_epochs": 1, "folds": 3},
     "assign": {"max_error": 0.4, "batch_size": 16, "workers": 0},
     "audit": {"limit": 12},
 }

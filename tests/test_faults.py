@@ -42,7 +42,9 @@ def test_a_fault_at_any_call_is_one_line_and_the_rerun_gives_the_undisturbed_byt
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=[pytest.mark.long] * (f == "EIO")) for f in FAULTS]
+)
 def test_the_disk_fails_at_the_call_that_was_asked_for(tmp_path, fault):
     code = (
         "import sys; from pathlib import Path; from benchmarks.faulty_disk import FaultyDisk\n"

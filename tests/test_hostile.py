@@ -66,7 +66,11 @@ def test_a_sparse_tiff_does_not_fill_the_memory(tmp_path):
         decode(bytes(data))
 
 
-@pytest.mark.parametrize("trick", ["plain", "long meta", "lying length"])
+@pytest.mark.parametrize(
+    "trick",
+    [pytest.param("plain", marks=pytest.mark.long), pytest.param("long meta", marks=pytest.mark.long),
+     "lying length"],
+)  # fmt: skip
 def test_a_deflated_bomb_is_refused_before_it_fills_the_memory(tmp_path, trick):
     raw = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = raw.compress(b"\0" * 300_000_000) + raw.flush()

@@ -220,7 +220,9 @@ def through_links(run, assignment, sample, tmp_path, command):
     return call
 
 
-@pytest.mark.parametrize("number", range(len(LINKS)))
+@pytest.mark.parametrize(
+    "number", [pytest.param(n, marks=[pytest.mark.long] * (n % 5 > 0)) for n in range(len(LINKS))]
+)
 def test_links_in_a_run_lead_nowhere(through_links, number):
     """Each link once, by a step that is about it or another one."""
     name = LINKS[number]

@@ -67,8 +67,11 @@ def spin_in_c():
         pass
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("numbers", [[0], [5, 6, 39]])
+@pytest.mark.parametrize(
+    ("numbers", "workers"),
+    [([5, 6, 39], 2), pytest.param([5, 6, 39], 1, marks=pytest.mark.long),
+     pytest.param([0], 2, marks=pytest.mark.long), pytest.param([0], 1, marks=pytest.mark.long)],
+)  # fmt: skip
 def test_others_are_read(folder, deadly, numbers, workers):
     refs, how = [(str(path), None) for path in sorted(folder.iterdir())], ImageConfig(size=32)
     whole = list(load_batches(refs, how, 16, 0))

@@ -35,9 +35,9 @@ def settings_of(backbone, **changes):
 @pytest.fixture(
     scope="module",
     params=[
-        "test_convnext",
+        pytest.param("test_convnext", marks=pytest.mark.slow),
         pytest.param(VIT["model"]["backbone"], marks=pytest.mark.slow),
-        pytest.param("vit_tiny_patch16_224+resnet18", marks=pytest.mark.slow),
+        pytest.param("vit_tiny_patch16_224+resnet18", marks=pytest.mark.long),
     ],
 )
 def fitted(request, sample, tmp_path_factory):

@@ -34,7 +34,7 @@ def test_needed_units():
         assert error_bound(few, 0.9) > error < betting_bound(few, error, 0.9)
 
 
-@pytest.mark.parametrize("max_error", [0.05, 0.1])
+@pytest.mark.parametrize("max_error", [pytest.param(0.05, marks=pytest.mark.slow), 0.1])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_promise_is_broken_at_most_as_often_as_it_says(max_error, grouped):
     """400 redraws: the true error above the threshold exceeds E in at most 10% + 2 s.e."""

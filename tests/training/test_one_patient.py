@@ -97,7 +97,7 @@ def backbone():
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
 )
-@pytest.mark.parametrize("apart", [0.0, 0.3])
+@pytest.mark.parametrize("apart", [0.0, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_no_certainty_of_one_patient_is_ever_promised(backbone, apart, seed):
     """However sure: 200 images of one patient, told apart at chance and without an error."""
     features, labels = blobs(200, 2 * sum(backbone.encoder.depths), apart, seed)
