@@ -46,8 +46,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    # One more than processors: a test of the page, or of a process, waits for it half of its time.
-    return (os.cpu_count() or 1) + 1
+    # More than processors: a test of the page, or of a process, waits for it half of its time.
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_deselected(items):

@@ -68,7 +68,8 @@ def test_a_sparse_tiff_does_not_fill_the_memory(tmp_path):
 
 @pytest.mark.parametrize(
     "trick",
-    [pytest.param("plain", marks=pytest.mark.long), pytest.param("long meta", marks=pytest.mark.long),
+    [pytest.param("plain", marks=pytest.mark.long),
+     pytest.param("long meta", marks=pytest.mark.long),
      "lying length"],
 )  # fmt: skip
 def test_a_deflated_bomb_is_refused_before_it_fills_the_memory(tmp_path, trick):

@@ -83,7 +83,8 @@ def test_head_and_pooling_are_fastais():
 @pytest.mark.parametrize(
     "name",
     ["resnet18", "squeezenet1_0", "densenet121", "mobilenet_v3_small", "efficientnet_b0",
-     "shufflenet_v2_x0_5", "regnet_y_400mf", pytest.param("vgg11", marks=pytest.mark.slow), "convnext_tiny"],
+     "shufflenet_v2_x0_5", "regnet_y_400mf", "convnext_tiny",
+     pytest.param("vgg11", marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_backbones_give_maps_of_falling_resolution(name):
     assert name in backbone_names()
