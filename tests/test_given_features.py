@@ -74,7 +74,7 @@ def same_labels(first: pd.DataFrame, second: pd.DataFrame) -> None:
             assert first[column].tolist() == second[column].tolist(), column
 
 
-@pytest.mark.parametrize("views", ["auto", pytest.param("allowed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("views", ["auto", pytest.param("allowed", marks=pytest.mark.long)])
 def test_the_same_labels_as_from_pixels(views, sample, settings, files, given, tmp_path):
     """With ``auto`` by the mirror images that embed stored, with ``allowed`` without any."""
     own = override(settings, augment__views=views)

@@ -86,7 +86,7 @@ def test_maps_on_the_object_pass_and_maps_beside_it_fail():
     assert empty.measured()["failed"] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hottest_places_at_random_are_seldom_called_more_than_chance():
     """Every false alarm counts, of both places on all three maps of a run."""
     rng = np.random.default_rng(3)

@@ -36,7 +36,7 @@ def settings_of(backbone, **changes):
     scope="module",
     params=[
         pytest.param("test_convnext", marks=pytest.mark.slow),
-        pytest.param(VIT["model"]["backbone"], marks=pytest.mark.slow),
+        pytest.param(VIT["model"]["backbone"], marks=pytest.mark.long),
         pytest.param("vit_tiny_patch16_224+resnet18", marks=pytest.mark.long),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_sheet_says_what_its_overlays_leave_out(fitted):
     [pytest.param("vit_tiny_patch16_224", "shared", marks=pytest.mark.long),
      pytest.param("vit_tiny_patch16_224", "separate", marks=pytest.mark.long),
      pytest.param("test_convnext", "separate", marks=pytest.mark.slow),
-     pytest.param("test_vit+resnet18", "shared", marks=pytest.mark.slow)],
+     pytest.param("test_vit+resnet18", "shared", marks=pytest.mark.long)],
 )  # fmt: skip
 def test_other_encoders_are_fine_tuned_and_kept(backbone, encoder, sample, tmp_path):
     config = settings_of(backbone, model__encoder=encoder, model__precision="bfloat16",

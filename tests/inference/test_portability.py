@@ -83,7 +83,7 @@ def test_spawned_workers_give_the_same_csv(run, sample, config, tmp_path):
     assert not (tmp_path / "b.csv.journal").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_spawned_readers_read_the_same(sample, config, tmp_path, monkeypatch):
     refs = [(str(p), None) for p in sorted((sample / "unlabeled").rglob("*.png"))][:12]
     refs.append((str(tmp_path / "none.png"), None))

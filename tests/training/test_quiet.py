@@ -29,7 +29,7 @@ if __name__ == "__main__":
     [
         pytest.param("finetune", ["-W", "always"], marks=pytest.mark.slow),
         pytest.param("head", ["-W", "always"], marks=pytest.mark.long),
-        pytest.param("head", [], marks=pytest.mark.slow),
+        pytest.param("head", [], marks=pytest.mark.long),
     ],
 )
 def test_library_warnings_stay_in(strategy, filters, sample, tmp_path):
