@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 
 import pandas as pd
 import pytest
@@ -448,6 +449,33 @@ def test_an_end_between_the_table_and_its_record_leaves_what_was_replaced(batch,
         certify(batch.run, reviews=reviews)
         assert json.loads((batch.folder / "certificate.json").read_text())["before"] == before
     assert verify(batch.folder).stands
+
+
+def test_a_certificate_that_cannot_be_written_leaves_nothing(batch, monkeypatch):
+    certify(batch.run, max_error=ERROR)
+    reviews = batch.write(batch.rows(first(batch, 12)))
+    before = batch.csv.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("clusterkit.certifying.certify.write_certificate_page", full)
+    with pytest.raises(ClusterkitError, match="the disk is full"):
+        certify(batch.run, reviews=reviews)
+    assert batch.csv.read_bytes() == before
+    assert not [p.name for p in batch.run.rglob("*") if p.name.endswith(".partial")]
+
+
+def test_pictures_that_a_killed_certify_left_are_removed(batch):
+    page = certify(batch.run, max_error=ERROR).page
+    picture = next((page.parent / "thumbs").iterdir())
+    left = [picture.with_name(f".{picture.name}.{n}123abcd.partial") for n in range(2)]
+    for path in left:
+        path.write_bytes(b"half")
+    os.utime(left[0], (time.time() - 7200,) * 2)
+    certify(batch.run)
+    # The other may be one that somebody is just writing.
+    assert [path.exists() for path in left] == [False, True]
 
 
 def test_a_drawing_that_was_interrupted_is_gone_on_with(batch):
