@@ -110,7 +110,11 @@ def check_writable(target: Path | str, option: str, *, folder: bool = False) -> 
         longest = _longest_name(there)
         if any(len(os.fsencode(name)) > longest for name in missing):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(target))
-        _try(there)
+        try:
+            _try(there)
+        except OSError as error:
+            # Whichever folder above it was tried.
+            raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _try(folder: Path) -> None:

@@ -168,6 +168,14 @@ def test_a_disk_that_fills_up_while_assign_computes(run, sample, config, tmp_pat
     assert again.record.resumed_batches > 0
 
 
+@pytest.mark.parametrize("below", ["out", "a/out", "a/b/out"])
+@pytest.mark.parametrize("folder", [True, False])
+def test_whichever_folder_above_it_was_tried(tmp_path, forbid, below, folder):
+    forbid(tmp_path, errno.ENOSPC)
+    with pytest.raises(OutputError, match=rf"cannot write {tmp_path / below}: the disk is full"):
+        check_writable(tmp_path / below, "--out DIR", folder=folder)
+
+
 def test_errors_about_other_files_stay_what_they_are(tmp_path):
     elsewhere = fault(errno.EACCES, str(tmp_path / "data" / "a.png"))
     with pytest.raises(PermissionError), writing(tmp_path / "out" / "a.csv", "--out FILE.csv"):

@@ -84,7 +84,9 @@ class Journal:
         known = marker.is_file() and marker.read_bytes() == self.fingerprint.encode()
         if fresh or not known:
             self._begin_anew(marker.is_file() and not fresh)
-            marker.write_text(self.fingerprint)
+            # At once: a buffer that is written again when it is closed may make it longer.
+            with open(marker, "wb", buffering=0) as file:
+                file.write(self.fingerprint.encode())
         self._rows = open(self.folder / "rows", "a+b")  # noqa: SIM115
         self._batches = open(self.folder / "batches", "a+b")  # noqa: SIM115
         self._form: np.dtype | None = None
