@@ -8,8 +8,6 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from clusterkit import read_manifest
@@ -19,7 +17,6 @@ from clusterkit.data.inputs import read_inputs
 from clusterkit.data.labels import check_labels
 from clusterkit.data.manifest_rows import COLUMNS
 from clusterkit.errors import ConfigError, DataError
-from clusterkit.formats.csv_text import restore_csv_text, safe_csv_text
 
 
 def picture(path, value=0):
@@ -182,13 +179,6 @@ def test_unlabelled_folder_is_appended(folder, tmp_path):
     picture(tmp_path / "more" / "x.png", 300)
     manifest = read_manifest(folder, DataConfig(unlabeled=str(tmp_path / "more")))
     assert manifest.set_index("image").loc["x.png", "label"] is None
-
-
-@given(st.text())
-def test_csv_text_round_trip(text):
-    written = safe_csv_text(text)
-    assert restore_csv_text(written) == text
-    assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
 
 
 def test_own_adapter_by_entry_point(monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clusterkit.data.tables import read_table
@@ -24,6 +24,17 @@ def test_cells_come_back(tmp_path_factory, rows):
     names, found, _ = read_table(path, wanted=["image", "note"])
     assert names == ["image", "note"]
     assert [[restore_csv_text(cell) for cell in row] for row in found] == table.values.tolist()
+
+
+@given(CELLS | st.text("-+.|0123456789eE"))
+@example("-0")
+@example("-1|+2e5")
+def test_nothing_is_run_but_numbers_stay(text):
+    written = safe_csv_text(text)
+    assert restore_csv_text(written) == text
+    if written.startswith(("=", "+", "-", "@", "\t", "\r")):
+        # A number, as a label may be, or several.
+        assert [float(part) for part in written.split("|")]
 
 
 def test_a_pipe_is_no_table_and_holds_nobody(tmp_path):
