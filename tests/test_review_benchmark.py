@@ -64,7 +64,7 @@ def test_a_mixed_cluster_gets_no_name(table):
     assert len(found) == 17
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_runs_and_says_what_was_gained(sample, config, tmp_path, monkeypatch, capsys):
     truth = pd.read_csv(sample / "truth.csv", keep_default_na=False).drop_duplicates("image")
     case = review_loop.Case("demo", "rosette", 0, sample / "labels.csv",

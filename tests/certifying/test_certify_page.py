@@ -108,8 +108,12 @@ def test_a_name_comes_before_the_first_answer(opened, page):
 
 def test_a_key_counts_for_what_has_been_seen(opened, page):
     tab = opened(page)
-    tab.tab.locator('#stage[data-seen^="a0"]').wait_for()
-    tab.press("1")
+    # In the very frame in which it is seen.
+    tab.tab.wait_for_function("""() => {
+        if (!document.querySelector('#stage[data-seen^="a0"]')) return false;
+        document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "1", bubbles: true}));
+        return true;
+    }""")
     assert "too soon" in tab.text(".answers .said")
     assert tab.text("#counts").startswith("0 of")
     seen(tab)

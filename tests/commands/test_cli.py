@@ -351,7 +351,7 @@ def test_help_imports_no_torch():
     assert modules_after("--help") == "0 False False"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_runs_often_imports_no_fastai(run, sample, tmp_path):
     picture = next(sample.glob("labeled/*/*"))
     assert modules_after("similar", picture, "--run", run.path) == "0 True False"

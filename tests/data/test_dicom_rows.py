@@ -184,7 +184,7 @@ def cells(tmp_path_factory, real_data):
     return root
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_dicom_tree_is_labelled_as_its_pngs_are(cells, command, tmp_path, real_data):
     """fit → assign → audit; and nothing personal in any file that they write."""
     from clusterkit import read_assignments

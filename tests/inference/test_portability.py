@@ -107,7 +107,7 @@ def test_processes_are_forked_on_linux_alone(monkeypatch, platform, chosen, meth
     assert start_method() == method
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_assign_needs_neither_fcntl_nor_nice(run, sample, assignment, tmp_path):
     script(tmp_path, BARE, run.path, sample / "unlabeled.csv", tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_bytes() == assignment.path.read_bytes()

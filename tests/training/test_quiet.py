@@ -27,9 +27,9 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     ("strategy", "filters"),
     [
-        pytest.param("finetune", ["-W", "always"], marks=pytest.mark.slow),
+        pytest.param("finetune", ["-W", "always"], marks=pytest.mark.long),
         pytest.param("head", ["-W", "always"], marks=pytest.mark.long),
-        pytest.param("head", [], marks=pytest.mark.long),
+        pytest.param("head", [], marks=pytest.mark.slow),
     ],
 )
 def test_library_warnings_stay_in(strategy, filters, sample, tmp_path):

@@ -11,7 +11,7 @@ from clusterkit.methods.calibration import HeldOut, calibrate, clearly_likelier
 from clusterkit.methods.fusion import Scores
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fine_tuning_that_does_not_help_is_not_kept(sample, config, tmp_path, caplog):
     """With a rate of almost nothing a new head stays a guess: heads on frozen features win."""
     weights = tmp_path / "weights.pth"
