@@ -157,7 +157,7 @@ class Bench:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                reasons = self._read(kind, path)
+                reasons = self.read(kind, path)
         except ClusterkitError as error:
             reasons = [str(error)]
         except Exception as error:
@@ -176,7 +176,7 @@ class Bench:
             path.write_bytes(self.originals[kind][0])
         return Trial(kind, number, refused, round(seconds, 3), max(0, more), escape)
 
-    def _read(self, kind: str, path: Path) -> list[str]:
+    def read(self, kind: str, path: Path) -> list[str]:
         """Read a file as commands do; returns reasons of rows that failed."""
         if kind in IMAGES:
             return _read_images(path, self.folder / "key")

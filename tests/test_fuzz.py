@@ -50,7 +50,7 @@ def test_what_ends_the_process_or_raises_is_an_escape(bench, monkeypatch):
             raise SystemExit(3)
         raise LookupError("a\nb")
 
-    monkeypatch.setattr(bench, "_read", read)
+    monkeypatch.setattr(bench, "read", read)
     trials = list(run_trials(bench, [("csv", 0), ("toml", 0)]))
     assert [trial.escape.split(" (")[0] for trial in trials] == [
         "ends the process", "LookupError: a\nb"]  # fmt: skip
