@@ -2,7 +2,6 @@
 
 import glob
 import logging
-import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from clusterkit.formats.assignments import (
     read_assignments,
     read_record,
 )
-from clusterkit.formats.atomic import write_json
+from clusterkit.formats.atomic import replacing, write_json
 from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.run import Run
 from clusterkit.methods.nested_sets import NestedSets
@@ -190,21 +189,22 @@ def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
 def keep_before(batch: BatchToCertify) -> None:
     """Copy the assignments as `assign` wrote them into the folder of the certificate."""
     copy = batch.folder / BEFORE
-    if copy.is_file() and sha256_of(copy) == batch.digest:
+    about = copy.with_suffix(".json")
+    # Of a command that was ended between the two there is the first alone.
+    if copy.is_file() and about.is_file() and sha256_of(copy) == batch.digest:
         return
     _copy(batch.source, copy)
     start = batch.folder.absolute()
     root = relative_folder(batch.inputs.root.absolute(), start)
     links = [relative_folder(Path(link).absolute(), start) for link in batch.inputs.link_roots]
     record = replace(batch.record, input_root=root, link_roots=links)
-    write_json(copy.with_suffix(".json"), record.to_dict())
+    write_json(about, record.to_dict())
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file, whole or not at all."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    os.replace(partial, target)
+    with open(source, "rb") as whole, replacing(target, "wb") as file:
+        shutil.copyfileobj(whole, file)
 
 
 def _check_folder(folder: Path, csv: Path, plan: Plan | None) -> None:

@@ -478,6 +478,17 @@ def test_pictures_that_a_killed_certify_left_are_removed(batch):
     assert [path.exists() for path in left] == [False, True]
 
 
+def test_a_copy_that_was_interrupted_is_made_whole(batch):
+    certify(batch.run, max_error=ERROR)
+    record = batch.folder / "assignments.json"
+    about = record.read_bytes()
+    for name in ("plan.json", "index.html", "sample.csv", "assignments.json"):
+        (batch.folder / name).unlink()
+    shutil.rmtree(batch.folder / "thumbs")
+    certify(batch.run, max_error=ERROR)
+    assert record.read_bytes() == about
+
+
 def test_a_drawing_that_was_interrupted_is_gone_on_with(batch):
     certify(batch.run, max_error=ERROR)
     sample = (batch.folder / "sample.csv").read_bytes()

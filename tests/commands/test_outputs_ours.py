@@ -165,6 +165,7 @@ LINKS = [
     "audit/plots", "audit/plots/map.svg", "audit/thumbs", "audit/thumbs/x-thumb.jpg", "export",
     "export/coco", "export/coco/coco.json", "certify", "certify/thumbs", "certify/index.html",
     "certify/sample.csv", "certify/assignments.csv", ".certify.lock", "reviews.csv",
+    ".assignments.csv.partial", "certify/.assignments.csv.partial",
     ".assignments.csv.0123abcd.partial", ".assignments.json.0123abcd.partial",
     "audit/.index.html.0123abcd.partial",
 ]  # fmt: skip
