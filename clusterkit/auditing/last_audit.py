@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clusterkit.auditing.batch import AuditBatch
+from clusterkit.data.guarded_path import open_regular
 from clusterkit.data.written_names import relative_folder
+from clusterkit.errors import ImageError
 
 _UNCHECKED = "not checked here: `clusterkit audit` checks them."
 
@@ -30,8 +32,9 @@ class MapsVerdict:
 def read_metrics(out: Path) -> dict[str, Any]:
     """Return the content of an audit's ``metrics.json``; an empty dict where it is none."""
     try:
-        metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        with open_regular(out / "metrics.json") as file:
+            metrics = json.load(file)
+    except (OSError, ValueError, RecursionError, ImageError):
         return {}
     return metrics if isinstance(metrics, dict) else {}
 

@@ -99,6 +99,22 @@ def open_regular(path: os.PathLike | str) -> BufferedReader:
     return file
 
 
+def open_given(path: os.PathLike | str) -> BufferedReader:
+    """`open_regular` for a file that the user names.
+
+    Raises
+    ------
+    DataError
+        It is no file, but a pipe for example.
+    OSError
+        As `open` does.
+    """
+    try:
+        return open_regular(path)
+    except ImageError as error:
+        raise DataError(f"{path} is no file but a pipe or the like; give a file") from error
+
+
 def is_inside(real: str, roots: tuple[str, ...]) -> bool:
     """Return True where a path is one of the folders or in it; all have their links resolved."""
     return any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in roots)

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TextIO
 
 from clusterkit.config import separator_character
-from clusterkit.data.guarded_path import open_regular
+from clusterkit.data.guarded_path import open_given
 from clusterkit.data.workbooks import is_workbook, read_workbook
-from clusterkit.errors import DataError, ImageError, shown
+from clusterkit.errors import DataError, shown
 
 SEPARATORS = (",", ";", "\t", "|")
 
@@ -126,11 +126,8 @@ def encoding_of(source: Path) -> str:
     DataError
         It is no file, but a pipe for example.
     """
-    try:
-        with open_regular(source) as file:
-            head = file.read(4)
-    except ImageError as error:
-        raise DataError(f"{source} is no file but a pipe or the like; give a file") from error
+    with open_given(source) as file:
+        head = file.read(4)
     # The mark of UTF-32 begins with that of UTF-16.
     wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return "utf-16" if wide and head != codecs.BOM_UTF32_LE else "utf-8-sig"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
+from clusterkit.data.guarded_path import open_given
 from clusterkit.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _opened(path: Path) -> "Iterator[Workbook]":
     from openpyxl import load_workbook
 
     try:
+        open_given(path).close()
         _check_parts(path)
         with warnings.catch_warnings():
             # Of what it leaves out: drop-down lists, colours by rule, a missing default style.

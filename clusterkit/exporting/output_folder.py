@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from clusterkit.config import ImageConfig
+from clusterkit.data.guarded_path import open_regular
 from clusterkit.data.imageio.read import load_image
-from clusterkit.errors import DataError, shown
+from clusterkit.errors import DataError, ImageError, shown
 from clusterkit.output import check_writable, write_reason
 
 MARKER = "clusterkit-export.json"
@@ -150,9 +151,10 @@ def _check_free(out: Path, about: dict[str, Any]) -> None:
     if not found and not any(out.iterdir()):
         return
     try:
-        marker = json.loads((out / MARKER).read_text(encoding="utf-8"))
+        with open_regular(out / MARKER) as file:
+            marker = json.load(file)
         written = set(marker["files"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ImageError, OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{out} is not empty and was not written by `clusterkit export`; give "
                         "another --out") from None  # fmt: skip
     # A dataset shows its pictures where they are.

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config, override, takes_settings, with_settings
+from clusterkit.data.guarded_path import open_regular
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest import default_source, read_rows
 from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.remarks import Remarks
 from clusterkit.data.split_folders import SplitFoldersError
-from clusterkit.errors import DataError
+from clusterkit.errors import DataError, ImageError
 from clusterkit.formats.atomic import write_json, write_text
 from clusterkit.formats.csv_text import safe_csv_text, table_text
 from clusterkit.formats.result_card import ResultCard, Shown
@@ -253,9 +254,9 @@ def _check_out(out: Path, source: Path) -> Path:
 
 def _head(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(2000)
-    except OSError:
+        with open_regular(path) as file:
+            return file.read(8000).decode(errors="replace")
+    except (OSError, ImageError):
         return ""
 
 

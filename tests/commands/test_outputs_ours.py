@@ -83,6 +83,8 @@ def put(path: Path, kind: str, other: Path) -> None:
     if kind == "folder":
         path.mkdir()
         (path / "mine").write_text("mine")
+    elif kind == "pipe":
+        os.mkfifo(path)
     elif kind in CONTENTS:
         path.write_bytes(CONTENTS[kind])
     else:
@@ -136,6 +138,15 @@ def theirs_stays(run, assignment, sample, tmp_path, command, monkeypatch):
 @pytest.mark.parametrize("trial", drawn(30), ids="-".join)
 def test_nothing_of_somebody_s_is_replaced(theirs_stays, trial):
     theirs_stays(*trial)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("inspect", "d/findings.csv"), ("inspect", "d/index.html"), ("audit", "d/metrics.json"),
+     ("audit", "d/index.html"), ("certify", "c/plan.json"), ("export", "e/clusterkit-export.json")],
+)  # fmt: skip
+def test_a_pipe_of_somebody_s_holds_nobody(theirs_stays, name, theirs):
+    theirs_stays(name, theirs[0], theirs, "pipe")
 
 
 @pytest.mark.long

@@ -37,7 +37,8 @@ def test_nothing_is_run_but_numbers_stay(text):
         assert [float(part) for part in written.split("|")]
 
 
-def test_a_pipe_is_no_table_and_holds_nobody(tmp_path):
-    os.mkfifo(tmp_path / "labels.csv")
-    with pytest.raises(DataError, match=r"labels\.csv is no file but a pipe"):
-        read_table(tmp_path / "labels.csv")
+@pytest.mark.parametrize("name", ["labels.csv", "labels.xlsx"])
+def test_a_pipe_is_no_table_and_holds_nobody(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name} is no file but a pipe"):
+        read_table(tmp_path / name)
