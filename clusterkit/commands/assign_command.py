@@ -18,7 +18,7 @@ from clusterkit.commands.options import (
     run_option,
 )
 from clusterkit.config import override
-from clusterkit.errors import ClusterkitError, ConfigError
+from clusterkit.errors import ClusterkitError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -79,9 +79,6 @@ def assign(
     UNLABELED is a folder (searched to the bottom), a CSV with a column image, or one image; of a
     run on given features also a file of features, whose images are all meant.
     """
-    if engine == "ray" or address:
-        raise ConfigError("the Ray engine is not in this version; leave out --engine ray and "
-                          "--address")  # fmt: skip
     from clusterkit.data.left_out import LeftOut
     from clusterkit.inference.assign import assign as assign_images
 
@@ -92,7 +89,7 @@ def assign(
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
         loaded, unlabeled, config=config, out=out, fresh=fresh, overwrite=overwrite,
-        features=features, progress=common.bar,
+        features=features, engine=engine, address=address, progress=common.bar,
     )  # fmt: skip
     common.bar.close()
     record = result.record

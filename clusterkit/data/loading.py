@@ -15,6 +15,7 @@ from clusterkit.config import ImageConfig
 from clusterkit.data.appearance import APPEARANCE, measure_appearance
 from clusterkit.data.deadly_images import find_deadly, is_lost_worker
 from clusterkit.data.duplicates.signature import SIGNATURE, signature
+from clusterkit.data.file_state import state_of
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.failures import reason_of
 from clusterkit.data.imageio.read import decode, seen_by_model
@@ -59,6 +60,8 @@ class ImageBatch:
     appearance : (B, APPEARANCE) float32
         See `measure_appearance`; that of a black image where the image could not be read, NaN
         where it has features all the same.
+    states : (B,) str
+        See `state_of`; of each file before it was read.
     """
 
     number: int
@@ -67,13 +70,16 @@ class ImageBatch:
     errors: np.ndarray
     signatures: np.ndarray
     appearance: np.ndarray
+    states: np.ndarray
 
 
-# Of one image: itself (S, S, 3), its id, why it could not be read, signature and appearance.
-_Read = tuple[np.ndarray, str, str, np.ndarray, np.ndarray]
+# Of one image: itself (S, S, 3), its id, why it could not be read, its file's state, signature and
+# appearance.
+_Read = tuple[np.ndarray, str, str, str, np.ndarray, np.ndarray]
 
-# Of the images of a slice: themselves, ids, reasons, signatures and appearance.
-_Slice = tuple[torch.Tensor | np.ndarray, tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
+_Texts = tuple[str, ...]
+# Of the images of a slice: themselves, ids, reasons, states, signatures and appearance.
+_Slice = tuple[torch.Tensor | np.ndarray, _Texts, _Texts, _Texts, np.ndarray, np.ndarray]
 
 
 class _Images(Dataset[_Read]):
@@ -90,26 +96,28 @@ class _Images(Dataset[_Read]):
         return len(self.refs)
 
     def __getitem__(self, index: int) -> _Read:
-        data, identity = b"", ""
+        data, identity, (path, frame) = b"", "", self.refs[index]
+        state = state_of(path)
         # All that is done to one image stands in here, so that nothing about it stops a batch.
         try:
             if index in self.deadly:
                 raise ImageError(self.deadly[index])
             with time_limit(SECONDS):
-                data, identity = read_identified(*self.refs[index])
-                return self._seen(data, identity, self.refs[index][1])
+                data, identity = read_identified(path, frame)
+                pixels, own, appearance = self._seen(data, frame)
+                return pixels, str(identity), "", state, own, appearance
         except BaseException as error:
             black, own, appearance = self.blank
-            return black, identity, reason_of(error, data), own, appearance
+            return black, identity, reason_of(error, data), state, own, appearance
 
-    def _seen(self, data: bytes, identity: str, frame: str | None) -> _Read:
+    def _seen(self, data: bytes, frame: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         image = decode(data, self.how.pixels, self.how, int(frame or 0))
         pixels, own = seen_by_model(image, self.how), signature(image)
         appearance = measure_appearance(pixels[np.newaxis])[0]
         for part, blank in zip((pixels, own, appearance), self.blank, strict=True):
             if part.shape != blank.shape or part.dtype != blank.dtype:
                 raise ImageError(f"read as {part.dtype} of shape {part.shape}, which is no picture")
-        return pixels, str(identity), "", own, appearance
+        return pixels, own, appearance
 
 
 @lru_cache(maxsize=1)
@@ -245,14 +253,14 @@ def _start_worker(_: int) -> None:
 
 
 def _collate(rows: list[_Read]) -> _Slice:
-    images, ids, errors, signatures, appearance = _collate_arrays(rows)
+    images, *others = _collate_arrays(rows)
     # A tensor travels from a worker through shared memory; arrays are pickled.
-    return torch.as_tensor(images), ids, errors, signatures, appearance
+    return torch.as_tensor(images), *others
 
 
 def _collate_arrays(rows: list[_Read]) -> _Slice:
-    images, ids, errors, signatures, appearance = zip(*rows, strict=True)
-    return np.stack(images), ids, errors, np.stack(signatures), np.stack(appearance)
+    images, ids, errors, states, signatures, appearance = zip(*rows, strict=True)
+    return np.stack(images), ids, errors, states, np.stack(signatures), np.stack(appearance)
 
 
 def unread_batches(
@@ -272,6 +280,7 @@ def unread_batches(
                 np.full(count, "file does not exist", dtype=object),
                 np.zeros((count, SIGNATURE), dtype=np.int8),
                 np.zeros((count, APPEARANCE), dtype=np.float32),
+                np.full(count, "", dtype=str),
             )
 
 
@@ -305,12 +314,10 @@ def _joined(
 
 
 def _join(number: int, parts: list[_Slice]) -> ImageBatch:
-    images, ids, errors, signatures, appearance = zip(*parts, strict=True)
-    return ImageBatch(
-        number,
-        np.concatenate([np.asarray(part) for part in images]),
-        np.array([one for part in ids for one in part], dtype=str),
-        np.array([one for part in errors for one in part], dtype=str),
-        np.concatenate(signatures),
-        np.concatenate(appearance),
+    images, *texts, signatures, appearance = zip(*parts, strict=True)
+    ids, errors, states = (
+        np.array([one for part in text for one in part], dtype=str) for text in texts
     )
+    pixels = np.concatenate([np.asarray(part) for part in images])
+    signatures, appearance = np.concatenate(signatures), np.concatenate(appearance)
+    return ImageBatch(number, pixels, ids, errors, signatures, appearance, states)

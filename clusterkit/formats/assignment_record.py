@@ -11,6 +11,9 @@ from clusterkit.formats.json_record import JsonRecord
 # Keys of a promise for each class.
 _OF_ALL = ("max_error", "level", "unit", "per_class")
 
+# Keys that are left out where there is nothing to say.
+_OF_FEW = ("features", "certificate", "ladder", "certify_answers", "table", "growth", "batches")
+
 
 @dataclass(frozen=True)
 class PromiseRecord(JsonRecord):
@@ -152,6 +155,51 @@ class TransductionRecord(JsonRecord):
 
 
 @dataclass(frozen=True)
+class GrowthRecord(JsonRecord):
+    """How an input compares with that of before, in rows.
+
+    Attributes
+    ----------
+    kept : int
+        Of the same bytes: as they were.
+    new : int
+        Of images that were not there.
+    changed : int
+        Of other bytes under the same name, or tried again because they could not be read.
+    gone : int
+        Of before, of images that are no longer there.
+    """
+
+    kept: int | None = None
+    new: int | None = None
+    changed: int | None = None
+    gone: int | None = None
+
+
+@dataclass(frozen=True)
+class BatchRecord(JsonRecord):
+    """Rows that were decided together, and what was promised of them.
+
+    Attributes
+    ----------
+    images : int
+        Rows of the table that are as they were decided then.
+    names : list of str
+        Of which images; empty: of all that no other batch names.
+    promise : PromiseRecord or None
+    promise_text : str
+    fingerprint : str
+        Of the record that was written then.
+    """
+
+    images: int | None = None
+    names: list[str] = field(default_factory=list)
+    promise: PromiseRecord | None = None
+    promise_text: str | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
 class AssignmentRecord(JsonRecord):
     """The values of `assignments.json`; None and empty: it does not say.
 
@@ -208,6 +256,12 @@ class AssignmentRecord(JsonRecord):
         What `certify` found; None: nobody has checked the labels.
     table : str or None
         SHA-256 of the CSV as it was written with this record.
+    settings : dict
+        Of `assign`, by which rows were decided.
+    growth : GrowthRecord or None
+        How the input compares with that of before; None: no row of before was kept.
+    batches : list of BatchRecord
+        Where rows were decided in several calls: each with its promise. `promise` is the last's.
     """
 
     images: int | None = None
@@ -243,11 +297,14 @@ class AssignmentRecord(JsonRecord):
     ladder: list[LadderStep] = field(default_factory=list)
     certify_answers: int | None = None
     table: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    growth: GrowthRecord | None = None
+    batches: list[BatchRecord] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; of features, certificate, ladder and table only what there is."""
+        """Return plain values; of what few tables have only what there is."""
         values = super().to_dict()
-        for name in ("features", "certificate", "ladder", "certify_answers", "table"):
+        for name in _OF_FEW:
             if values[name] is None or values[name] == []:
                 del values[name]
         return values

@@ -1,13 +1,11 @@
 """`assign`: from a folder of images to `assignments.csv`, batch by batch, resumable."""
 
 import hashlib
-import json
 import logging
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +18,25 @@ from clusterkit.data.features.table import FeatureTable, is_feature_file
 from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table, look_up
 from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
-from clusterkit.data.link_rules import LinkRules
-from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
-from clusterkit.data.written_names import relative_folder
 from clusterkit.formats.assignment_pair import write_pair
-from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
+from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignment_target import check_target
-from clusterkit.formats.assignments import STATUSES
-from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
-from clusterkit.inference.cluster_summaries import summarise_clusters
+from clusterkit.inference.batch_record import record_of, with_features
 from clusterkit.inference.decision_rule import DecisionRule
+from clusterkit.inference.earlier_rows import EarlierRows
+from clusterkit.inference.engines import Engine, EngineName, LocalEngine, open_engine
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
-from clusterkit.inference.ladder import ladder_of
+from clusterkit.inference.missing import missing_of
 from clusterkit.inference.predictor import Predictor
-from clusterkit.inference.promise_text import (
-    picture_remarks,
-    promise_text,
-    remarks,
-    transduction_remarks,
-)
+from clusterkit.inference.promise_text import transduction_remarks
 from clusterkit.inference.rows import build_table, group_names
 from clusterkit.inference.transduce import transduce
-from clusterkit.inference.workers import batch_size_of, compute
-from clusterkit.models.networks import choose_device, processor_of
+from clusterkit.inference.workers import batch_size_of
 from clusterkit.output import check_writable, writing
 from clusterkit.progress import Progress, with_bar
 
@@ -57,8 +46,8 @@ _OUT = "--out FILE.csv"
 
 _CARD_COLUMNS = ("image", "status", "predicted_label", "confidence", "label_set", "reason")
 
-# Counts up with what a journal keeps of an image: an older one is not gone on with.
-_EVIDENCE = 3
+# Counts up with what a journal keeps of an image: an older one is begun anew.
+_EVIDENCE = 4
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +96,8 @@ def assign(
     fresh: bool = False,
     overwrite: bool = False,
     features: Sequence[Path | str] | Path | str = (),
+    engine: EngineName = "local",
+    address: str | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Assignment:
@@ -122,11 +113,14 @@ def assign(
     out : path or None
         The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
     fresh : bool
-        Do not resume an interrupted call with the same input.
+        Compute and decide all images anew. Else what an interrupted call has left is gone on with,
+        and images that are as they were keep their rows.
     overwrite : bool
         Replace the assignments of another input, which reviews may be about.
     features : path or sequence of path
         For a run on given features: those of these images, or `source` itself.
+    engine, address : str
+        Where images are computed; see `open_engine`.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``max_error=0.15``, ``images="scans"``
@@ -140,47 +134,72 @@ def assign(
     config = with_settings(run.config_with(config), settings, "assign")
     source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
     vectors = open_given(run, features, source)
-    inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
-    _check_out(out, inputs, source, config, overwrite)
-    journal = _open_journal(out, _key(run, inputs, config, vectors), fresh)
-    try:
-        resumed = _embed_missing(run, inputs, config, journal, progress, given)
-        evidence = journal.evidence()
-        table, record = _decide(run, source, out, config, inputs, evidence)
-        how: dict[str, Any] = {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
-        record = replace(record, **how, **left_out)
-        record = _with_features(record, run, given, evidence)
-        record = _write(out, table, record, time.perf_counter() - started)
-    except BaseException:
-        journal.close()
-        raise
-    journal.remove()
+    with open_engine(engine, address, config) as where:
+        batch = _list_batch(run, source, config, progress, vectors)
+        _check_out(out, batch, source, overwrite)
+        earlier = None if fresh else EarlierRows.read(out, run, config)
+        journal = _open_journal(out, _key(run, config, where, vectors), fresh)
+        try:
+            resumed, evidence = _computed(run, config, batch, journal, where, progress)
+            table, record = _decide(run, out, config, batch, evidence, earlier)
+            how: dict[str, Any] = {
+                "fingerprint": _fingerprint(journal, table),
+                "resumed_batches": resumed,
+            }
+            record = replace(record, device=str(where.device), **how, **batch.not_rows)
+            record = with_features(record, run, batch.given, evidence)
+            record = _write(out, table, record, time.perf_counter() - started)
+            journal.finish()
+        finally:
+            journal.close()
     return Assignment(table, record, out)
 
 
-def _check_out(
-    out: Path, inputs: pd.DataFrame, source: Path, config: Config, overwrite: bool
-) -> None:
+@dataclass(frozen=True)
+class _Batch:
+    """The images of an input.
+
+    Attributes
+    ----------
+    rows : DataFrame (N)
+        See `read_inputs`.
+    root : Path
+        Folder that images are relative to.
+    given : GivenVectors or None
+        Their features, for a run on such.
+    not_rows : dict
+        What a record says of other files.
+    """
+
+    rows: pd.DataFrame
+    root: Path
+    given: GivenVectors | None
+    not_rows: dict[str, Any]
+
+
+def _check_out(out: Path, batch: _Batch, source: Path, overwrite: bool) -> None:
     """Find out what cannot or must not be written before hours are spent."""
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)
-    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
+    check_target(out, batch.rows["image"], batch.root, source, overwrite)
 
 
-def _list_inputs(
+def _list_batch(
     run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
-) -> tuple[pd.DataFrame, GivenVectors | None, dict[str, Any]]:
-    """Return the rows of an input, their features, and what a record says of other files."""
-    left_out = LeftOut()
+) -> _Batch:
+    left_out, root = LeftOut(), source
+    if source.is_file():
+        root = Path(config.data.images or source.parent)
     if table is not None and is_feature_file(source):
-        inputs = inputs_of_table(table, _root_of(source, config))
+        rows = inputs_of_table(table, root)
     else:
-        inputs = read_inputs(source, config, progress, left_out)
+        rows = read_inputs(source, config, progress, left_out)
     given = None
     if table is not None:
-        given, inputs = look_up(table, inputs)
-    _check_key(run, inputs, config)
-    return inputs, given, {"left_out": left_out.to_dict(), "not_read": not_read(inputs).to_dict()}
+        given, rows = look_up(table, rows)
+    _check_key(run, rows, config)
+    others = {"left_out": left_out.to_dict(), "not_read": not_read(rows).to_dict()}
+    return _Batch(rows, root, given, others)
 
 
 def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
@@ -189,29 +208,34 @@ def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
         return Journal(out, key, fresh)
 
 
-def _embed_missing(
+def _computed(
     run: Run,
-    inputs: pd.DataFrame,
     config: Config,
+    batch: _Batch,
     journal: Journal,
+    where: Engine,
     progress: Progress | None,
-    given: GivenVectors | None,
-) -> int:
-    """Compute the batches that the journal lacks; returns how many it had."""
-    done, batch_size = journal.done(), batch_size_of(config, choose_device(config.device))
-    if done:
-        log.info("resuming: %d batches were done before", len(done))
-    finished = len(done) * batch_size
-    if finished >= len(inputs):
-        return len(done)
-    refs = image_refs(inputs)
-    for number, evidence in compute(Predictor(run, config), refs, batch_size, done, given):
+) -> tuple[int, Evidence]:
+    """Compute what the journal lacks; return how many batches a killed call had left, and all."""
+    size = batch_size_of(config, where.device)
+    missing = missing_of(journal, batch.rows, size, progress)
+    total, left = len(batch.rows), len(missing.images)
+    if missing.done:
+        log.info("resuming: %d batches were done before", len(missing.done))
+    if left < total:
+        log.info("%d of %d images are known", total - left, total)
+    finished = total - left + min(len(missing.done) * size, left)
+    if batch.given is not None:
+        where = LocalEngine(where.device, config.assign.workers, batch.given.of(missing.images))
+    computed = where.compute(partial(Predictor, run, config), missing.refs, size, missing.done)
+    for number, arrays in computed:
+        arrays["names"] = missing.names[number * size :][: len(arrays["ids"])]
         with writing(journal.folder, _OUT):
-            journal.write(number, evidence)
-        finished += len(evidence["ids"])
+            journal.write(missing.listing, number, arrays)
+        finished += len(arrays["ids"])
         if progress:
-            progress("assign", min(finished, len(refs)), len(refs))
-    return len(done)
+            progress("assign", min(finished, total), total)
+    return len(missing.done), journal.evidence(missing.rows(journal, size))
 
 
 def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
@@ -221,42 +245,26 @@ def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
                     "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
-def _key(
-    run: Run, inputs: pd.DataFrame, config: Config, table: FeatureTable | None
-) -> dict[str, Any]:
-    """Everything that decides what is in the journal's batches."""
-    listed = hashlib.sha256()
-    for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
-        try:
-            state = os.stat(path)
-            stamp = (state.st_size, state.st_mtime_ns)
-        except OSError:
-            stamp = None
-        listed.update(json.dumps([path, frame, stamp]).encode())
+def _key(run: Run, config: Config, where: Engine, table: FeatureTable | None) -> dict[str, Any]:
+    """Everything that decides the evidence on an image."""
     return {
         "clusterkit": clusterkit.__version__,
         "torch": torch.__version__,
         "run": run.info.id,
-        "inputs": listed.hexdigest(),
-        "device": str(choose_device(config.device)),
-        "processor": processor_of(choose_device(config.device)),
-        "batch_size": batch_size_of(config, choose_device(config.device)),
+        "device": str(where.device),
+        "processor": where.processor,
+        "batch_size": batch_size_of(config, where.device),
         "pool_top": run.config.engine.pool_top,
         "evidence": _EVIDENCE,
         **({} if table is None else {"features": table.files}),
     }
 
 
-def _with_features(
-    record: AssignmentRecord, run: Run, given: GivenVectors | None, evidence: Evidence
-) -> AssignmentRecord:
-    """Return a record that names the features, and says what is not known without pictures."""
-    if given is None:
-        return record
-    unseen = sum(int((~part["seen"]).sum()) for _, part in evidence.parts("seen"))
-    notes = picture_remarks(unseen, len(evidence), run.info.data.without_pictures)
-    features = FeatureRecord.of(given.table)
-    return replace(record, remarks=[*record.remarks, *notes], features=features)
+def _fingerprint(journal: Journal, table: pd.DataFrame) -> str:
+    """Return 16 hex digits of the run, of what computed, and of each image's name and bytes."""
+    names = "\n".join(table["image"] + "\0" + table["image_id"])
+    of = journal.fingerprint + names
+    return hashlib.sha256(of.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _write(
@@ -269,65 +277,22 @@ def _write(
         return write_pair(table, record, out)
 
 
-def _root_of(source: Path, config: Config) -> Path:
-    """Folder that the images of an input are relative to."""
-    return Path(config.data.images or source.parent) if source.is_file() else source
-
-
 def _decide(
-    run: Run, source: Path, out: Path, config: Config, inputs: pd.DataFrame, evidence: Evidence
+    run: Run,
+    out: Path,
+    config: Config,
+    batch: _Batch,
+    evidence: Evidence,
+    earlier: EarlierRows | None,
 ) -> tuple[pd.DataFrame, AssignmentRecord]:
-    """Return the rows of a batch, and what `assignments.json` says of them."""
-    found = transduce(run, config, evidence, group_names(inputs))
+    """Return the rows of a batch, those of before as they were, and what is said of them."""
+    found = transduce(run, config, evidence, group_names(batch.rows))
     rule = DecisionRule.of(run, config, found.evidence, found.calibration)
-    table = build_table(inputs, found.evidence, rule)
-    record = _record(run, source, out, table, rule, found.evidence)
+    table = build_table(batch.rows, found.evidence, rule)
+    if earlier is not None:
+        table = earlier.merged_into(table)
+    record = record_of(run, batch.root, out, table, rule, found.evidence)
     remarks = [*record.remarks, *transduction_remarks(found.record)]
     held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
-    return table, replace(record, remarks=remarks, transduction=held_out)
-
-
-def _record(
-    run: Run,
-    source: Path | str,
-    out: Path,
-    table: pd.DataFrame,
-    rule: DecisionRule,
-    evidence: Evidence,
-) -> AssignmentRecord:
-    """Return what `assignments.json` says of the table, the rule and the clusters."""
-    root = _root_of(Path(source), rule.config)
-    counts = table["status"].value_counts()
-    labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
-    failed = table["reason"][table["status"] == "failed"]
-    near = (table["duplicate_of"] != "") & (table["status"] != "duplicate")
-    return AssignmentRecord(
-        images=len(table),
-        status={s: int(counts.get(s, 0)) for s in STATUSES},
-        failures={str(reason): n for reason, n in failed.value_counts().items()},
-        assigned_by_class={c: int((labels == c).sum()) for c in run.classes},
-        clusters=int(table["cluster"].nunique()),
-        near_duplicates=int(near.sum()),
-        class_shares=ClassShares(
-            labelled=dict(zip(run.classes, rule.calibration.prior.round(6).tolist(), strict=True)),
-            estimated=dict(zip(run.classes, rule.prior.round(6).tolist(), strict=True)),
-        ),
-        promise=rule.record(),
-        promise_text=promise_text(rule),
-        **ladder_of(rule, table, evidence),
-        confidence=rule.config.assign.confidence,
-        label_sets=rule.label_set_record(),
-        untestable_classes=[c for c, few in zip(run.classes, rule.untestable, strict=True) if few],
-        remarks=remarks(rule),
-        run=run.info.id,
-        cluster_summaries=summarise_clusters(table, evidence),
-        # Relative, so that a run and its data can move together and no absolute path is kept.
-        input_root=relative_folder(root, out.parent),
-        link_roots=LinkRules.of(rule.config.data, root).recorded(out.parent),
-        device=str(choose_device(rule.config.device)),
-        versions={
-            "clusterkit": clusterkit.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
-    )
+    record = replace(record, remarks=remarks, transduction=held_out)
+    return table, record if earlier is None else earlier.record_of(record, table)

@@ -1,4 +1,4 @@
-"""The journal that an interrupted `assign` resumes from, and that rows are made from."""
+"""The journal that `assign` goes on from: after a kill, and when a folder has grown."""
 
 import hashlib
 import json
@@ -7,19 +7,16 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
-from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import BaseFileLock
 
 from clusterkit.errors import RunError
-from clusterkit.formats.locking import PROBE, lock_folder, remove_folder
-from clusterkit.inference.evidence import Evidence, Part
-from clusterkit.methods.summation import PART
+from clusterkit.formats.locking import PROBE, lock_folder
+from clusterkit.inference.stored_evidence import MARK, StoredBatch, StoredEvidence, texts_at
 
 log = logging.getLogger("clusterkit")
 
@@ -29,43 +26,54 @@ _SYNC = 2.0
 # All that a journal's folder holds, beside its lock.
 _FILES = ("key", "rows", "batches")
 
+# What damaged lines raise where they are read.
+_NO_LINE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+
 # What the file `key` holds, or a part of it.
 _KEY, _KEY_LENGTH = re.compile(b"[0-9a-f]{0,16}"), 17
 
 
-class StoredBatch(NamedTuple):
-    """Where a batch is in a journal's files.
+class JournalImages(NamedTuple):
+    """Images on which a journal holds evidence, in the order of its rows.
 
     Attributes
     ----------
-    first : int
-        Its first row in the file ``rows``.
-    rows : int
-        How many rows it has.
-    line : int
-        Byte of the file ``batches`` at which its line begins.
+    names : (R,) str
+        See `names_of`.
+    ids, states : (R,) str
+        Of the bytes that were read; see `state_of`.
+    failed : (R,) bool
+        The image could not be read.
+    listing : (R,) int
+        Which of `listings` it was computed for.
+    listings : list of str
+        The last of them may not be finished.
     """
 
-    first: int
-    rows: int
-    line: int
+    names: np.ndarray
+    ids: np.ndarray
+    states: np.ndarray
+    failed: np.ndarray
+    listing: np.ndarray
+    listings: list[str]
 
 
 class Journal:
-    """Finished batches of one input under one run, beside the CSV they will become.
+    """Evidence on images under one run, beside the CSV that is made of it.
 
+    Each `assign` adds that on images that were not known before, its *listing*, batch by batch.
     Two files grow. ``rows`` holds the numbers, a fixed number of bytes an image. ``batches`` holds
-    a line a batch: a checksum, then as JSON its number, how many rows it has, and its texts. What
-    `kill -9` or a power failure leaves of an unfinished batch has no line or another checksum, and
-    is cut off. A lock that the system drops when its process dies keeps two processes from writing
-    one CSV.
+    a line a batch: a checksum, then as JSON its listing and number, how many rows it has, and its
+    texts; and a line for each listing that came to its end. What `kill -9` or a power failure
+    leaves of an unfinished batch has no line or another checksum, and is cut off. A lock that the
+    system drops when its process dies keeps two processes from writing one CSV.
 
     Parameters
     ----------
     out : Path
-        The CSV to come; the journal is the folder ``<out>.journal``.
+        The CSV; the journal is the folder ``<out>.journal``.
     key : dict
-        Whatever decides the rows; a journal of another key is thrown away.
+        Whatever decides the evidence on an image; a journal of another key is thrown away.
     fresh : bool
         Throw away what is there.
 
@@ -91,15 +99,21 @@ class Journal:
         self._batches = open(self.folder / "batches", "a+b")  # noqa: SIM115
         self._form: np.dtype | None = None
         self._synced = time.monotonic()
-        self._stored: dict[int, StoredBatch] = {}
+        self._stored: list[StoredBatch] = []
+        self.is_finished = True
         self._recover()
 
-    def done(self) -> set[int]:
-        """Return the numbers of the batches that are finished."""
-        return set(self._stored)
+    def __len__(self) -> int:
+        """Return how many rows there are, those of images that have changed since included."""
+        return self._stored[-1].first + self._stored[-1].rows if self._stored else 0
 
-    def write(self, number: int, arrays: dict[str, np.ndarray]) -> None:
-        """Keep one finished batch: (B, …) arrays of numbers, and (B,) of text."""
+    def batches_of(self, listing: str) -> dict[int, range]:
+        """Return the rows of each batch of a listing that is there, by its number."""
+        return {batch.number: range(batch.first, batch.first + batch.rows)
+                for batch in self._stored if batch.listing == listing}  # fmt: skip
+
+    def write(self, listing: str, number: int, arrays: dict[str, np.ndarray]) -> None:
+        """Keep one batch of a listing: (B, …) arrays of numbers, and (B,) of text."""
         texts = {k: a.tolist() for k, a in arrays.items() if a.dtype.kind in "UO"}
         numbers = {k: a for k, a in arrays.items() if k not in texts}
         form = np.dtype([(k, a.dtype, a.shape[1:]) for k, a in numbers.items()])
@@ -107,30 +121,46 @@ class Journal:
         for name, array in numbers.items():
             rows[name] = array
         described = [[k, a.dtype.str, a.shape[1:]] for k, a in numbers.items()]
-        line = {"batch": number, "rows": len(rows), "form": described, "texts": texts}
-        start = self._batches.seek(0, os.SEEK_END)
+        line = {"listing": listing, "batch": number, "rows": len(rows), "form": described,
+                "texts": texts}  # fmt: skip
         first = self._rows.seek(0, os.SEEK_END) // form.itemsize
         self._rows.write(rows.tobytes())
         # The line says that the rows are there, so they go first.
         self._rows.flush()
-        self._batches.write(_signed(json.dumps(line).encode(), rows.tobytes()))
-        self._batches.flush()
+        start = self._add_line(line, rows.tobytes())
         if time.monotonic() > self._synced + _SYNC:
             self._sync()
-        self._form, self._stored[number] = form, StoredBatch(first, len(rows), start)
+        self._form, self.is_finished = form, False
+        self._stored.append(StoredBatch(listing, number, first, len(rows), start))
 
-    def _sync(self) -> None:
-        os.fsync(self._rows.fileno())
-        os.fsync(self._batches.fileno())
-        self._synced = time.monotonic()
+    def finish(self) -> None:
+        """Note that the last listing came to its end: an image that failed is tried again."""
+        if not self.is_finished:
+            self._add_line({"finished": self._stored[-1].listing}, b"")
+            self._sync()
+            self.is_finished = True
 
-    def evidence(self) -> "StoredEvidence":
-        """Return all finished batches, joined in the order of their numbers."""
-        stored = [self._stored[number] for number in sorted(self._stored)]
-        return StoredEvidence(self.folder, self._form or np.dtype([]), stored)
+    def images(self) -> JournalImages:
+        """Return the images on which there is evidence."""
+        found: dict[str, list[str]] = {name: [] for name in ("names", "ids", "states", "errors")}
+        for batch in self._stored:
+            texts = texts_at(self._batches, batch.line)
+            for name, values in found.items():
+                values += texts[name]
+        failed = np.array([error != "" for error in found.pop("errors")], dtype=bool)
+        listings = list(dict.fromkeys(batch.listing for batch in self._stored))
+        number = {listing: i for i, listing in enumerate(listings)}
+        of = [number[batch.listing] for batch in self._stored]
+        listing = np.repeat(np.array(of, dtype=int), [batch.rows for batch in self._stored])
+        texts = {name: np.array(values, dtype=object) for name, values in found.items()}
+        return JournalImages(**texts, failed=failed, listing=listing, listings=listings)
+
+    def evidence(self, rows: np.ndarray) -> StoredEvidence:
+        """Return the evidence in these rows (N,), in their order."""
+        return StoredEvidence(self.folder, self._form or np.dtype([]), self._stored, rows)
 
     def close(self) -> None:
-        """Let the lock go and keep the batches."""
+        """Let the lock go and keep the evidence."""
         # The lock last. A full disk has no room for what is left to be written: whoever closes has
         # said so, and it is computed again.
         try:
@@ -139,19 +169,23 @@ class Journal:
         finally:
             self._lock.release()
 
-    def remove(self) -> None:
-        """Delete the journal: the CSV is whole."""
-        # Closed first: Windows deletes no open file.
-        with suppress(OSError), self._rows, self._batches:
-            pass
-        remove_folder(self.folder, self._lock, self._empty)
+    def _add_line(self, line: dict[str, Any], rows: bytes) -> int:
+        start = self._batches.seek(0, os.SEEK_END)
+        self._batches.write(_signed(json.dumps(line).encode(), rows))
+        self._batches.flush()
+        return start
+
+    def _sync(self) -> None:
+        os.fsync(self._rows.fileno())
+        os.fsync(self._batches.fileno())
+        self._synced = time.monotonic()
 
     def _begin_anew(self, unasked: bool) -> None:
         with suppress(OSError):
             if unasked and (self.folder / "batches").stat().st_size:
                 log.warning(
-                    "%s: what an interrupted assign left is of other images, another run, version, "
-                    "batch size or processor; begun anew",
+                    "%s: what was computed before is of another run, version, batch size or "
+                    "processor; begun anew",
                     self.folder,
                 )
         self._empty()
@@ -172,21 +206,31 @@ class Journal:
         left = os.fstat(self._rows.fileno()).st_size
         for text in self._batches:
             try:
-                line = json.loads(text[9:])
-                number, count = int(line["batch"]), int(line["rows"])
+                line = json.loads(text[MARK:])
+                if self._is_end(line, text):
+                    self.is_finished, start = True, start + len(text)
+                    continue
+                listing, number, count = line["listing"], int(line["batch"]), int(line["rows"])
                 form = np.dtype([(k, kind, tuple(shape)) for k, kind, shape in line["form"]])
-            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            except _NO_LINE:
                 break
             size = count * form.itemsize
             if not 0 < size <= left or form.hasobject or self._form not in (None, form):
                 break
             rows = self._rows.read(size)
-            if _signed(text[9:-1], rows) != text:
+            if _signed(text[MARK:-1], rows) != text:
                 break
-            self._form, self._stored[number] = form, StoredBatch(first, count, start)
+            self._form, self.is_finished = form, False
+            self._stored.append(StoredBatch(str(listing), number, first, count, start))
             first, start, left = first + count, start + len(text), left - size
         self._rows.truncate(first * (self._form.itemsize if self._form else 0))
         self._batches.truncate(start)
+
+    def _is_end(self, line: dict[str, Any], text: bytes) -> bool:
+        """Whether a line says that the listing of the batches before it came to its end."""
+        if not self._stored or line.get("finished") != self._stored[-1].listing:
+            return False
+        return _signed(text[MARK:-1], b"") == text
 
 
 def _locked(folder: Path, out: Path) -> BaseFileLock:
@@ -213,73 +257,3 @@ def _has_key(folder: Path) -> bool:
 
 def _signed(line: bytes, rows: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(rows, zlib.crc32(line)), line)
-
-
-class StoredEvidence(Evidence):
-    """The evidence on N images as a journal's files hold it.
-
-    Parameters
-    ----------
-    folder : Path
-    form : dtype
-        Of a row in the file ``rows``.
-    stored : list of StoredBatch
-    """
-
-    def __init__(self, folder: Path, form: np.dtype, stored: list[StoredBatch]) -> None:
-        self._folder, self._form, self._stored = folder, form, stored
-        self._n = sum(batch.rows for batch in stored)
-
-    def __len__(self) -> int:
-        return self._n
-
-    def parts(self, *names: str) -> Iterator[Part]:
-        """Yield (rows, arrays of these names) from the first rows to the last."""
-        numbers = [name for name in names if name in (self._form.names or ())]
-        texts = [name for name in names if name not in numbers]
-        start = 0
-        with open(self._folder / "rows", "rb") as rows, open(self._folder / "batches", "rb") as b:
-            for stored in self._grouped():
-                count = sum(batch.rows for batch in stored)
-                part = self._numbers(rows, stored, numbers) if numbers else {}
-                part |= _texts(b, stored, texts) if texts else {}
-                yield slice(start, start + count), part
-                start += count
-
-    def _grouped(self) -> Iterator[list[StoredBatch]]:
-        """Yield batches that make a part together."""
-        group: list[StoredBatch] = []
-        for batch in self._stored:
-            if group and sum(one.rows for one in group) + batch.rows > PART:
-                yield group
-                group = []
-            group.append(batch)
-        if group:
-            yield group
-
-    def _numbers(
-        self, file: BufferedReader, stored: list[StoredBatch], names: list[str]
-    ) -> dict[str, np.ndarray]:
-        size = self._form.itemsize
-        raw = bytearray(size * sum(batch.rows for batch in stored))
-        view, done = memoryview(raw), 0
-        for batch in stored:
-            file.seek(batch.first * size)
-            end = done + batch.rows * size
-            file.readinto(view[done:end])
-            done = end
-        found = np.frombuffer(raw, dtype=self._form)
-        return {name: np.ascontiguousarray(found[name]) for name in names}
-
-
-def _texts(
-    file: BufferedReader, stored: list[StoredBatch], names: list[str]
-) -> dict[str, np.ndarray]:
-    found: dict[str, list[str]] = {name: [] for name in names}
-    for batch in stored:
-        # Behind the checksum and a blank.
-        file.seek(batch.line + 9)
-        texts = json.loads(file.readline())["texts"]
-        for name in names:
-            found[name] += texts[name]
-    return {name: np.array(values, dtype=object) for name, values in found.items()}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from clusterkit.config import Config
+from clusterkit.config import Config, ImageConfig
 from clusterkit.data.duplicates.index import NearIndex
 from clusterkit.data.loading import ImageBatch
 from clusterkit.formats.run import Run
@@ -51,6 +51,15 @@ class Predictor:
         self.near = NearIndex(stored["signatures"].numpy())
         self.novelty, self.folds = _novelty(run), FoldModels.stored_in(run)
 
+    @property
+    def image(self) -> ImageConfig:
+        """How images are read: as the labelled ones were."""
+        return self.run.config.image
+
+    def make_ready(self) -> None:
+        """Compile and convert the networks, once for all processes that are forked afterwards."""
+        self.networks.make_ready(self.device)
+
     def features(self, images: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """Encode uint8 RGB (B, S, S, 3) to Siamese features (B, D) and class logits (B, K).
 
@@ -77,7 +86,8 @@ class Predictor:
                 arrays[name][close] = values
         near, score = self.near.match(batch.signatures)
         errors = batch.errors.astype(f"U{_LONGEST_ERROR}")
-        return {"ids": batch.ids, "errors": errors, "near": near, "near_score": score, **arrays}
+        texts = {"ids": batch.ids, "errors": errors, "states": batch.states}
+        return {**texts, "near": near, "near_score": score, **arrays}
 
     def _score(self, embeddings: Embeddings, appearance: np.ndarray) -> dict[str, np.ndarray]:
         fusion = self.calibration.fusion

@@ -1,4 +1,4 @@
-"""Evidence on many images, batch by batch, by whatever the machine has.
+"""What a model computes of many images, batch by batch, by whatever the machine has.
 
 On a CPU every process reads, encodes and scores whole batches with one thread: nothing waits for
 another process's thread, and no pixels travel. Measured on 2 cores (resnet34, 224 pixels), this
@@ -10,7 +10,7 @@ GPU one process computes and the others read.
 import multiprocessing
 import pickle
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from inspect import signature
 from typing import Any
@@ -27,8 +27,7 @@ from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_bat
 from clusterkit.data.processes import drawn, reading_processes, start_method, started
 from clusterkit.data.time_limit import end_process_too
 from clusterkit.errors import ClusterkitError
-from clusterkit.inference.predictor import Predictor
-from clusterkit.models.networks import Embeddings
+from clusterkit.inference.batch_model import BatchModel, NumberedArrays, arrays_of
 from clusterkit.threads import one_thread, threads_allowed
 
 # Images of a batch, where the config leaves it open: what one thread encodes in half a second
@@ -49,9 +48,6 @@ _ANY_ORDER: dict[str, Any] = (
     {"in_order": False} if "in_order" in signature(DataLoader).parameters else {}
 )
 
-# A batch's number, and the evidence on its images.
-NumberedEvidence = tuple[int, dict[str, np.ndarray]]
-
 
 def batch_size_of(config: Config, device: torch.device) -> int:
     """Return how many images make a batch: as the config says, else what suits the device.
@@ -62,43 +58,44 @@ def batch_size_of(config: Config, device: torch.device) -> int:
 
 
 def compute(
-    predictor: Predictor,
+    model: BatchModel,
     refs: list[ImageRef],
     batch_size: int,
-    skip: set[int],
+    skip: Collection[int] = (),
+    workers: int | None = None,
     given: GivenVectors | None = None,
-) -> Iterator[NumberedEvidence]:
-    """Yield (number, evidence) of the batches of images but those in `skip`, as they are done.
+) -> Iterator[NumberedArrays]:
+    """Yield (number, arrays) of the batches of images but those in `skip`, as they are done.
 
     Parameters
     ----------
-    predictor : Predictor
+    model : BatchModel
     refs : list of (path, frame)
     batch_size : int
-    skip : set of int
+    skip : collection of int
         Numbers of batches that are done.
+    workers : int or None
+        Processes beside this one; None: as many as suit the machine.
     given : GivenVectors or None
         Features of these images, for a run that was fitted on such.
     """
-    requested = predictor.config.assign.workers
-    few = -(-len(refs) // batch_size) <= _FEW[start_method()]
+    few, skip = -(-len(refs) // batch_size) <= _FEW[start_method()], set(skip)
     # A daemon may not have processes of its own.
     few = few or multiprocessing.current_process().daemon
-    predictor.networks.make_ready(predictor.device)
+    model.make_ready()
     if given is not None:
-        readers = 0 if few else reading_processes(requested)
-        yield from _looked_up(predictor, refs, batch_size, readers, skip, given)
-    elif predictor.device.type == "cpu":
-        workers = min(threads_allowed(), _MOST_PROCESSES) if requested is None else requested
-        work = _Batches(predictor, refs, batch_size, skip)
-        yield from _each_alone(work, 0 if few else workers)
+        readers = 0 if few else reading_processes(workers)
+        yield from _looked_up(model, refs, batch_size, readers, skip, given)
+    elif model.device.type == "cpu":
+        wanted = min(threads_allowed(), _MOST_PROCESSES) if workers is None else workers
+        yield from _each_alone(_Batches(model, refs, batch_size, skip), 0 if few else wanted)
     else:
-        how, readers = predictor.run.config.image, 0 if few else reading_processes(requested)
-        with closing(load_batches(refs, how, batch_size, readers, skip)) as batches:
-            yield from _overlapped(predictor, batches)
+        readers = 0 if few else reading_processes(workers)
+        with closing(load_batches(refs, model.image, batch_size, readers, skip)) as batches:
+            yield from overlapped(model, batches)
 
 
-def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedEvidence]:
+def _each_alone(work: "_Batches", workers: int) -> Iterator[NumberedArrays]:
     """Let processes do whole batches with one thread each; with none, do them here likewise.
 
     One thread also here: with several, sums are rounded otherwise.
@@ -135,47 +132,43 @@ def _started(work: "_Batches", workers: int) -> Iterator[Any]:
 
 
 def _looked_up(
-    predictor: Predictor,
+    model: BatchModel,
     refs: list[ImageRef],
     batch_size: int,
     readers: int,
     skip: set[int],
     given: GivenVectors,
-) -> Iterator[NumberedEvidence]:
+) -> Iterator[NumberedArrays]:
     """Take vectors in the place of pixels, which are read for copies and appearance alone.
 
     Others read, and this process scores: there is little to compute, and the vectors need not
     travel.
     """
-    for batch in given.batches(refs, predictor.run.config.image, batch_size, readers, skip):
+    for batch in given.batches(refs, model.image, batch_size, readers, skip):
         seen = ~np.isnan(batch.appearance).any(axis=1)
-        yield batch.number, predictor.evidence(batch) | {"seen": seen}
+        yield batch.number, arrays_of(model, batch) | {"seen": seen}
 
 
-def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator[NumberedEvidence]:
-    """On a GPU, start the next batch before this one is finished: it never waits for the CPU."""
-    ahead = 1 if predictor.device.type == "cuda" else 0
-    running: deque[tuple[ImageBatch, Embeddings]] = deque()
+def overlapped(model: BatchModel, batches: Iterable[ImageBatch]) -> Iterator[NumberedArrays]:
+    """Start the next batch before a GPU has finished this one: it never waits for the CPU."""
+    ahead = 1 if model.device.type == "cuda" else 0
+    running: deque[tuple[ImageBatch, Any]] = deque()
     for batch in batches:
-        running.append((batch, predictor.start(batch)))
+        running.append((batch, model.start(batch)))
         if len(running) > ahead:
             first, started = running.popleft()
-            yield first.number, predictor.finish(first, started)
+            yield first.number, model.finish(first, started)
     for first, started in running:
-        yield first.number, predictor.finish(first, started)
+        yield first.number, model.finish(first, started)
 
 
-class _Batches(Dataset[NumberedEvidence | Exception]):
-    """The batches of `refs` that are to be done: an item is the evidence on one."""
+class _Batches(Dataset[NumberedArrays | Exception]):
+    """The batches of `refs` that are to be done: an item is what is computed of one."""
 
     def __init__(
-        self,
-        predictor: Predictor,
-        refs: list[ImageRef],
-        batch_size: int,
-        skip: set[int],
+        self, model: BatchModel, refs: list[ImageRef], batch_size: int, skip: set[int]
     ) -> None:
-        self.predictor, self.refs, self.batch_size = predictor, refs, batch_size
+        self.model, self.refs, self.batch_size = model, refs, batch_size
         self.numbers = [i for i in range(-(-len(refs) // batch_size)) if i not in skip]
         self.done: set[int] = set()
         self.deadly: dict[int, str] = {}
@@ -191,19 +184,18 @@ class _Batches(Dataset[NumberedEvidence | Exception]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> NumberedEvidence | Exception:
+    def __getitem__(self, index: int) -> NumberedArrays | Exception:
         try:
             return self.do(index)
         except (ClusterkitError, MemoryError) as error:
             # Raised here, it would reach the user wrapped in a traceback.
             return error
 
-    def do(self, index: int) -> NumberedEvidence:
-        """Return one batch's evidence."""
+    def do(self, index: int) -> NumberedArrays:
+        """Return what is computed of one batch."""
         number = self.numbers[index]
-        how = self.predictor.run.config.image
-        batch = read_batch(self.refs, how, number, self.batch_size, self.deadly)
-        return number, self.predictor.evidence(batch)
+        batch = read_batch(self.refs, self.model.image, number, self.batch_size, self.deadly)
+        return number, arrays_of(self.model, batch)
 
     def go_on(self, underway: int) -> None:
         """Leave what is done; if there is more, find the images at which a process has ended.
@@ -215,7 +207,7 @@ class _Batches(Dataset[NumberedEvidence | Exception]):
         rows = [row for n in self.numbers[:underway]
                 for row in range(n * size, min((n + 1) * size, total))]  # fmt: skip
         if rows:
-            read = reader_of(self.refs, self.predictor.run.config.image)
+            read = reader_of(self.refs, self.model.image)
             self.deadly |= find_deadly(read, rows)
 
 

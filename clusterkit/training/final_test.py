@@ -126,7 +126,8 @@ def _label(
     size = batch_size_of(config, choose_device(config.device))
     refs, parts = image_refs(rows), {}
     given = None if features is None else GivenVectors(features, rows["vector"].to_numpy(int))
-    for number, evidence in compute(Predictor(own, config), refs, size, set(), given):
+    workers = config.assign.workers
+    for number, evidence in compute(Predictor(own, config), refs, size, (), workers, given):
         parts[number] = evidence
         progress("test", min(len(parts) * size, len(refs)), len(refs))
     joined = {name: np.concatenate([parts[i][name] for i in sorted(parts)]) for name in parts[0]}

@@ -239,6 +239,10 @@ class GivenVectors:
     def __init__(self, table: FeatureTable, rows: np.ndarray) -> None:
         self.table, self.rows = table, rows
 
+    def of(self, images: np.ndarray) -> "GivenVectors":
+        """Return the features of some of the images (M,) int alone."""
+        return GivenVectors(self.table, self.rows[images])
+
     def batches(
         self,
         refs: list[ImageRef],

@@ -1,0 +1,183 @@
+"""Rows of before: an image that is there again, byte by byte, keeps what was said of it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clusterkit.config import Config
+from clusterkit.errors import DataError
+from clusterkit.formats.assignment_pair import check_pair
+from clusterkit.formats.assignment_record import AssignmentRecord, BatchRecord, GrowthRecord
+from clusterkit.formats.assignments import COLUMNS, read_assignments, read_record
+from clusterkit.formats.run import Run
+from clusterkit.inference.batch_record import settings_of
+
+# What is told of an image, not decided about it.
+_TOLD = ("image", "image_id", "group")
+
+# What a record says of the rows as they are, whenever they were decided.
+_COUNTED = ("images", "status", "failures", "assigned_by_class", "clusters", "near_duplicates",
+            "cluster_summaries")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EarlierRows:
+    """Assignments that are there already, of the same run and under the same settings.
+
+    Attributes
+    ----------
+    table : DataFrame
+    record : AssignmentRecord
+    """
+
+    table: pd.DataFrame
+    record: AssignmentRecord
+
+    @classmethod
+    def read(cls, out: Path, run: Run, config: Config) -> "EarlierRows | None":
+        """Read the assignments that are there; None: none whose rows stay as they are.
+
+        Those stay that were decided by this run under these settings, and that no person has
+        checked since: a certificate is of the whole table.
+
+        Parameters
+        ----------
+        out : Path
+            The CSV.
+        run : Run
+        config : Config
+        """
+        if not (out.is_file() and out.with_suffix(".json").is_file()):
+            return None
+        try:
+            record = read_record(out)
+            if record.run != run.info.id or record.settings != settings_of(config):
+                return None
+            if record.certificate is not None:
+                return None
+            table = read_assignments(out)
+            check_pair(out, table, record)
+        except DataError:
+            # It was damaged, and is made anew.
+            return None
+        return cls(table, record)
+
+    def record_of(self, record: AssignmentRecord, table: pd.DataFrame) -> AssignmentRecord:
+        """Return the record of a merged table (N), which says which rows each promise is about.
+
+        Parameters
+        ----------
+        record : AssignmentRecord
+            Of the rows that are new.
+        table : DataFrame (N)
+        """
+        kept, images = self._found(table) >= 0, table["image"]
+        growth = GrowthRecord(
+            kept=int(kept.sum()),
+            new=int((~images.isin(self.table["image"])).sum()),
+            changed=int((images.isin(self.table["image"]) & ~kept).sum()),
+            gone=int((~self.table["image"].isin(images)).sum()),
+        )
+        batches = self._left(images[kept])
+        if kept.all():
+            counted = {name: getattr(record, name) for name in _COUNTED}
+            record = replace(self.record, **counted)
+        elif batches:
+            new = _batch_of(record, images[~kept].unique().tolist(), int((~kept).sum()))
+            batches = [*batches, new]
+        return replace(record, growth=growth, batches=batches if len(batches) > 1 else [])
+
+    def _left(self, kept: pd.Series) -> list[BatchRecord]:
+        """Return the batches of before with the rows of theirs that are kept, by image."""
+        batches = self.record.batches or [_batch_of(self.record, [], len(self.table))]
+        counts, found = kept.value_counts().to_dict(), []
+        named = {name for batch in batches for name in batch.names}
+        for batch in batches:
+            names = [name for name in batch.names if name in counts]
+            of = names if batch.names else [name for name in counts if name not in named]
+            images = sum(counts[name] for name in of)
+            found += [replace(batch, names=names, images=images)] if images else []
+        return found
+
+    def merged_into(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows (N) of an input, those of before as they were.
+
+        Refused images go on where the earlier ones end: one that falls into a cluster of theirs
+        has its number, and new clusters and questions follow.
+        """
+        found = self._found(table)
+        kept = found >= 0
+        before = self.table.iloc[found[kept]]
+        out = table.copy()
+        out["cluster"] = _continued_clusters(table["cluster"], kept, before["cluster"])
+        out["order"] = _continued_order(table["order"], kept, before["order"])
+        for column in [c for c in COLUMNS if c not in (*_TOLD, "cluster", "order")]:
+            out.loc[kept, column] = before[column].to_numpy()
+        return out
+
+    def _found(self, table: pd.DataFrame) -> np.ndarray:
+        """Return which earlier row (N,) is of the same bytes, read or failed; -1: none."""
+        rows = pd.Series(np.arange(len(self.table)), index=_keys(self.table))
+        rows = rows[~rows.index.duplicated()]
+        return rows.reindex(_keys(table)).fillna(-1).to_numpy(dtype=int)
+
+
+def _batch_of(record: AssignmentRecord, names: list[str], images: int) -> BatchRecord:
+    return BatchRecord(
+        images=images,
+        names=names,
+        promise=record.promise,
+        promise_text=record.promise_text,
+        fingerprint=record.fingerprint,
+    )
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    failed = table["status"] == "failed"
+    why = table["reason"].where(failed, "")
+    return pd.MultiIndex.from_arrays([table["image"], table["image_id"], why])
+
+
+def _continued_clusters(
+    new: pd.Series, kept: np.ndarray, before: pd.Series
+) -> pd.arrays.IntegerArray:
+    """Return the cluster of each row (N,): the earlier one (n,) of those kept, else as it goes on.
+
+    Parameters
+    ----------
+    new : (N,) Int64
+        Clusters as they would be without those of before.
+    kept : (N,) bool
+    before : (n,) Int64
+        Of the rows that are kept.
+    """
+    numbers = new.to_numpy(dtype=int, na_value=-1)
+    old = np.full(len(new), -1)
+    old[kept] = before.to_numpy(dtype=int, na_value=-1)
+    both = kept & (numbers >= 0) & (old >= 0)
+    counts = pd.Series(1, index=[numbers[both], old[both]]).groupby(level=[0, 1]).size()
+    # The earlier cluster that most of the others are in; of equals, the first.
+    best = counts.sort_values(ascending=False, kind="stable").reset_index(level=1)
+    name_of = best[~best.index.duplicated()]["level_1"].to_dict()
+    following = old.max(initial=-1) + 1
+    for number in np.unique(numbers[~kept & (numbers >= 0)]):
+        if number not in name_of:
+            name_of[number], following = following, following + 1
+    joined = np.array([name_of.get(n, -1) for n in numbers.tolist()], dtype=int)
+    return _whole(np.where(kept, old, joined))
+
+
+def _continued_order(new: pd.Series, kept: np.ndarray, before: pd.Series) -> pd.arrays.IntegerArray:
+    """Return the order of each row (N,): the earlier one of those kept, then that of the others."""
+    numbers = new.to_numpy(dtype=int, na_value=-1)
+    old = np.full(len(new), -1)
+    old[kept] = before.to_numpy(dtype=int, na_value=-1)
+    asked = np.flatnonzero(~kept & (numbers > 0))
+    old[asked[np.argsort(numbers[asked])]] = old.max(initial=0) + 1 + np.arange(len(asked))
+    return _whole(old)
+
+
+def _whole(numbers: np.ndarray) -> pd.arrays.IntegerArray:
+    return pd.arrays.IntegerArray(np.maximum(numbers, 0).astype(np.int64), numbers < 0)
