@@ -12,6 +12,7 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     config_option,
+    engine_options,
     features_option,
     left_out_lines,
     print_summary,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from clusterkit.formats.assignment_record import AssignmentRecord
+    from clusterkit.inference.engines import EngineName
 
 # Reasons of failed images that are printed.
 _REASONS = 5
@@ -49,12 +51,13 @@ _REASONS = 5
 @listing_options
 @features_option
 @click.option("--ask", type=click.IntRange(1), metavar="N", help="Print which N to review first.")
-@click.option("--fresh", is_flag=True, help="Do not resume an interrupted assign.")
+@click.option(
+    "--fresh", is_flag=True, help="Compute and decide all images anew, not the new ones alone."
+)
 @click.option(
     "--overwrite", is_flag=True, help="Replace the assignments of another input, or certified ones."
 )
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--address", help="Of a Ray cluster.")
+@engine_options
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
 @common
 def assign(
@@ -68,7 +71,7 @@ def assign(
     ask: int | None,
     fresh: bool,
     overwrite: bool,
-    engine: str,
+    engine: "EngineName",
     address: str | None,
     strict: bool,
     features: tuple[Path, ...],
@@ -102,6 +105,7 @@ def assign(
         f"written    {result.path}: {record.images} images, "
         f"{record.images_per_second or 0:.1f} a second",
         "status     " + ", ".join(f"{n} {name}" for name, n in status.items() if n),
+        *_grown_lines(record),
         *_failed_lines(record.failures),
         *left_out_lines(LeftOut.of_record(record.left_out)),
         f"promise    {record.promise_text}",
@@ -120,6 +124,17 @@ def _failed_lines(failures: dict[str, int]) -> list[str]:
     lines = [f"failed     {n} x {reason}" for reason, n in most]
     more = sum(failures.values()) - sum(n for _, n in most)
     return lines + [f"failed     {more} x for other reasons: see the column reason"] * bool(more)
+
+
+def _grown_lines(record: "AssignmentRecord") -> list[str]:
+    """Return what became of the rows of before, where there were some."""
+    growth = record.growth
+    if growth is None:
+        return []
+    parts = [f"{growth.kept} rows as they were", f"{growth.new} new", f"{growth.changed} changed"]
+    parts += [f"{growth.gone} gone"] if growth.gone else []
+    about = f"; the promise is about those {record.batches[-1].images}" if record.batches else ""
+    return [f"grown      {', '.join(parts)}{about * bool(growth.new or growth.changed)}"]
 
 
 def _next_command(run: Path, written: Path) -> str:

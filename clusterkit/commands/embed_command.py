@@ -1,7 +1,7 @@
 """`embed`: the features of images in a file."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,10 +10,14 @@ from clusterkit.commands.options import (
     CommonOptions,
     common,
     encoder_options,
+    engine_options,
     left_out_lines,
     print_summary,
 )
 from clusterkit.config import override
+
+if TYPE_CHECKING:
+    from clusterkit.inference.engines import EngineName
 
 
 @click.command()
@@ -38,6 +42,7 @@ from clusterkit.config import override
     help="Add the features of mirror images, which fit then may learn from; four times as much.",
 )
 @listing_options
+@engine_options
 @common
 def embed(
     common: CommonOptions,
@@ -48,6 +53,8 @@ def embed(
     size: int | None,
     run: Path | None,
     views: bool,
+    engine: "EngineName",
+    address: str | None,
     **options: Any,
 ) -> None:
     """Write the features of images to a file, for other tools and for --features.
@@ -67,7 +74,8 @@ def embed(
         config = override(common.config, model__backbone=backbone, model__weights=weights,
                           image__size=size)  # fmt: skip
     config = override(config, **listing_settings(options))
-    found = embed_images(data, out, config=config, run=loaded, views=views, progress=common.bar)
+    found = embed_images(data, out, config=config, run=loaded, views=views, engine=engine,
+                         address=address, progress=common.bar)  # fmt: skip
     common.bar.close()
     summary = {
         "features": str(found.path), "images": found.images, "dimension": found.dimension,

@@ -229,6 +229,27 @@ def features_option(function: Command) -> Command:
     )(function)
 
 
+def engine_options(function: Command) -> Command:
+    """Add --engine and --address, for commands that compute many images."""
+    options = [
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Compute on this machine, or on a Ray cluster.",
+        ),
+        click.option(
+            "--address",
+            metavar="auto|HOST:PORT",
+            help="Of the Ray cluster. Default: RAY_ADDRESS, else one of this machine alone.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def left_out_lines(left_out: "LeftOut") -> list[str]:
     """Return the lines of a summary about files that became no row, one for each reason."""
     return [f"left out   {sentence}" for sentence in left_out.sentences()]

@@ -227,7 +227,8 @@ def _computed(
     finished = total - left + min(len(missing.done) * size, left)
     if batch.given is not None:
         where = LocalEngine(where.device, config.assign.workers, batch.given.of(missing.images))
-    computed = where.compute(partial(Predictor, run, config), missing.refs, size, missing.done)
+    make, image = partial(Predictor, run, config), run.config.image
+    computed = where.compute(make, image, missing.refs, size, missing.done)
     for number, arrays in computed:
         arrays["names"] = missing.names[number * size :][: len(arrays["ids"])]
         with writing(journal.folder, _OUT):

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,18 @@ from clusterkit.data.cache import room_for
 from clusterkit.data.frames import names_of
 from clusterkit.data.inputs import read_inputs
 from clusterkit.data.left_out import LeftOut
-from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
+from clusterkit.data.loading import ImageBatch, ImageRef, image_refs
 from clusterkit.data.mirror_images import mirror_images
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import DataError, RunError, shown
 from clusterkit.formats.feature_files import Features, check_out, write_features
 from clusterkit.formats.run import Run
+from clusterkit.inference.engines import Engine, EngineName, open_engine
+from clusterkit.inference.workers import batch_size_of
 from clusterkit.models.expected_input import as_expected
-from clusterkit.models.forward import FLOAT32, batch_for_threads
-from clusterkit.models.networks import Networks, choose_device
-from clusterkit.models.networks import embed as embed_images
+from clusterkit.models.forward import FLOAT32
+from clusterkit.models.networks import Embeddings, Networks, choose_device, start_embedding
 from clusterkit.progress import Progress, silent, with_bar
 
 log = logging.getLogger("clusterkit")
@@ -93,6 +95,8 @@ def embed(
     config: Config | None = None,
     run: Run | Path | str | None = None,
     views: bool = False,
+    engine: EngineName = "local",
+    address: str | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Embedded:
@@ -111,6 +115,8 @@ def embed(
         images as the run does.
     views : bool
         Add the features of each image's mirror images: left to right, up and down, both.
+    engine, address : str
+        Where images are computed; see `open_engine`.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``size=96``, ``backbone="resnet34"``
@@ -129,8 +135,9 @@ def embed(
         config = config or (Config() if run is None else run.config)
         config = with_settings(config, settings, "embed")
     chosen, left_out = _source(config, run), LeftOut()
-    rows = read_inputs(source, chosen.config, progress, left_out, unread=False)
-    vectors, ids, errors = _encode(chosen, image_refs(rows), views, progress)
+    with open_engine(engine, address, chosen.config) as where:
+        rows = read_inputs(source, chosen.config, progress, left_out, unread=False)
+        vectors, ids, errors = _encode(chosen, image_refs(rows), views, where, progress)
     names, read = names_of(rows), errors == ""
     _report_unreadable(names, errors, source)
     groups = [group if isinstance(group, str) else "" for group in rows["group"][read]]
@@ -144,29 +151,55 @@ def embed(
 
 
 def _encode(
-    chosen: _Source, refs: list[ImageRef], views: bool, progress: Progress
+    chosen: _Source, refs: list[ImageRef], views: bool, where: Engine, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return vectors (V, M, D) of the M images that can be read, and ids and errors (N,) of all."""
-    device = choose_device(chosen.config.device)
-    networks = Networks(chosen.encoder, nn.Identity(), nn.Sequential()).to(device)
+    size = batch_size_of(chosen.config, where.device)
+    make = partial(_Embedder, chosen.encoder, chosen.config, views)
     vectors, count = np.zeros((1, 0, 0), np.float32), 0
-    ids, errors = list[str](), list[str]()
-    for batch in load_batches(refs, chosen.config.image, batch_for_threads(), workers_for(refs)):
-        readable = batch.errors == ""
-        ids += batch.ids.tolist()
-        errors += batch.errors.tolist()
-        if readable.any():
-            seen = mirror_images(batch.images[readable], views, views)
-            parts = [embed_images(networks, np.ascontiguousarray(view), device, FLOAT32).classifier
-                     for view in seen]  # fmt: skip
-            found = torch.stack(parts).numpy()
-            if not count:
-                shape = (len(found), len(refs), found.shape[2])
-                vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
-            vectors[:, count : count + found.shape[1]] = found
-            count += found.shape[1]
-        progress("embed", len(ids), len(refs))
-    return vectors[:, :count], np.array(ids, dtype=object), np.array(errors, dtype=object)
+    ids, errors = np.full((2, len(refs)), "", dtype=object)
+    for number, found in where.compute(make, chosen.config.image, refs, size):
+        if not count:
+            shape = (found["vectors"].shape[1], len(refs), found["vectors"].shape[2])
+            vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
+        rows = slice(number * size, number * size + len(found["ids"]))
+        ids[rows], errors[rows] = found["ids"], found["errors"]
+        vectors[:, rows] = found["vectors"].swapaxes(0, 1)
+        count += len(found["ids"])
+        progress("embed", count, len(refs))
+    return _without(vectors, errors != ""), ids, errors
+
+
+def _without(vectors: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Return vectors (V, N, D) without those of images that failed, moved up in their place."""
+    to = 0
+    for row in np.flatnonzero(~failed) if failed.any() else ():
+        vectors[:, to] = vectors[:, row]
+        to += 1
+    return vectors[:, :to] if failed.any() else vectors
+
+
+class _Embedder:
+    """An encoder as a `BatchModel`: the features of a batch, and of its mirror images."""
+
+    def __init__(self, encoder: Encoder, config: Config, views: bool) -> None:
+        self.image, self.device, self._views = config.image, choose_device(config.device), views
+        self._networks = Networks(encoder, nn.Identity(), nn.Sequential()).to(self.device)
+
+    def make_ready(self) -> None:
+        """Convert the encoder once for all processes."""
+        self._networks.forward_of(self._networks.encoder, self.device, FLOAT32)
+
+    def start(self, batch: ImageBatch) -> list[Embeddings]:
+        """Begin to encode a batch and its mirror images."""
+        seen = mirror_images(batch.images, self._views, self._views)
+        sent = [torch.from_numpy(np.ascontiguousarray(view)).to(self.device) for view in seen]
+        return [start_embedding(self._networks, view, self.device, FLOAT32) for view in sent]
+
+    def finish(self, batch: ImageBatch, started: list[Embeddings]) -> dict[str, np.ndarray]:
+        """Return ``vectors`` (B, V, D), ``ids`` and ``errors`` (B,)."""
+        vectors = torch.stack([found.cpu().classifier for found in started], dim=1).numpy()
+        return {"vectors": vectors, "ids": batch.ids, "errors": batch.errors}
 
 
 def _source(config: Config | None, run: Run | None) -> _Source:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from clusterkit.config import Config
+from clusterkit.config import Config, ImageConfig
 from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.loading import ImageRef
 from clusterkit.errors import ConfigError
@@ -37,13 +37,22 @@ class Engine(Protocol):
     def compute(
         self,
         make: Callable[[], BatchModel],
+        image: ImageConfig,
         refs: list[ImageRef],
         batch_size: int,
         skip: Collection[int] = (),
     ) -> Iterator[NumberedArrays]:
         """Yield (number, arrays) of the batches of images but those in `skip`, as they are done.
 
-        `make` is called in each process that computes.
+        Parameters
+        ----------
+        make : callable
+            Makes the model, in each process that computes.
+        image : ImageConfig
+            How images are read for it.
+        refs : list of (path, frame)
+        batch_size : int
+        skip : collection of int
         """
 
 
@@ -72,6 +81,7 @@ class LocalEngine:
     def compute(
         self,
         make: Callable[[], BatchModel],
+        image: ImageConfig,
         refs: list[ImageRef],
         batch_size: int,
         skip: Collection[int] = (),

@@ -124,7 +124,7 @@ def _started(work: "_Batches", workers: int) -> Iterator[Any]:
         collate_fn=_as_it_is,
         num_workers=min(workers, len(work)),
         prefetch_factor=_AHEAD,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=use_one_thread,
         multiprocessing_context=start_method(),
         **_ANY_ORDER,
     )
@@ -211,7 +211,8 @@ class _Batches(Dataset[NumberedArrays | Exception]):
             self.deadly |= find_deadly(read, rows)
 
 
-def _use_one_thread(_: int) -> None:
+def use_one_thread(_: int = 0) -> None:
+    """Prepare this process, a worker: others compute beside it, and none waits for it for ever."""
     torch.set_num_threads(1)
     threadpool_limits(1)
     end_process_too()

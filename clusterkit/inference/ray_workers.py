@@ -1,0 +1,133 @@
+"""What runs on the nodes of a Ray cluster: actors that read batches, and that compute them."""
+
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from clusterkit.config import ImageConfig
+from clusterkit.data.deadly_images import find_deadly
+from clusterkit.data.loading import ImageBatch, ImageRef, read_batch, reader_of
+from clusterkit.errors import ClusterkitError
+from clusterkit.inference.batch_model import BatchModel
+from clusterkit.inference.workers import overlapped, use_one_thread
+
+# Numbers of batches, and their images: what travels to an actor at a time.
+Partition = list[tuple[int, list[ImageRef]]]
+
+# As Ray hands them on.
+Rows = dict[str, np.ndarray]
+
+# Times that a batch is begun before it is given up: each ended its process, or its node died.
+_MOST_ATTEMPTS = 8
+
+
+class Attempts:
+    """Counts how often each batch was begun: one that ended its process is read with more care."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def begin(self, number: int) -> int:
+        """Return how often a batch has been begun before."""
+        before = self._counts.get(number, 0)
+        self._counts[number] = before + 1
+        return before
+
+
+class BatchReader:
+    """Reads the images of partitions.
+
+    Parameters
+    ----------
+    image : ImageConfig
+    attempts : handle of an actor of `Attempts`
+    """
+
+    def __init__(self, image: ImageConfig, attempts: Any) -> None:
+        self._image, self._attempts = image, attempts
+        # A forked process would lack Ray's threads, and wait for them.
+        multiprocessing.set_start_method("spawn", force=True)
+        use_one_thread()
+
+    def __call__(self, rows: Rows) -> Iterator[Rows]:
+        """Yield batches with their pixels."""
+        yield from packed((batch.number, batch) for batch in self.batches(rows))
+
+    def batches(self, rows: Rows) -> Iterator[ImageBatch]:
+        """Yield the batches of partitions, decoded."""
+        import ray
+
+        for part in rows["part"]:
+            for number, refs in pickle.loads(part):
+                before = ray.get(self._attempts.begin.remote(number))
+                deadly = self._deadly(refs, before) if before else None
+                batch = read_batch(refs, self._image, 0, len(refs), deadly)
+                yield replace(batch, number=number)
+
+    def _deadly(self, refs: list[ImageRef], before: int) -> dict[int, str]:
+        """Find the images of a batch at which processes end, if it was not the node that ended."""
+        if before >= _MOST_ATTEMPTS:
+            raise ClusterkitError(
+                f"processes ended {before} times at the images from {refs[0][0]} on, most likely "
+                "for want of memory; give each more of it, then the same command goes on"
+            )
+        try:
+            return find_deadly(reader_of(refs, self._image), range(len(refs)))
+        except ClusterkitError:
+            return {}
+
+
+class BatchComputer:
+    """Computes batches that are read.
+
+    Parameters
+    ----------
+    made : list of one reference
+        To the callable that makes the model, pickled. In a list: Ray keeps what an actor is given
+        for restarts, and this is large.
+    """
+
+    def __init__(self, made: list[Any]) -> None:
+        import ray
+
+        use_one_thread()
+        make_model: Callable[[], BatchModel] = pickle.loads(ray.get(made[0]))
+        self._model = make_model()
+        self._model.make_ready()
+
+    def __call__(self, rows: Rows) -> Iterator[Rows]:
+        """Yield what is computed of batches."""
+        yield from self.computed(pickle.loads(found) for found in rows["found"])
+
+    def computed(self, batches: Iterable[ImageBatch]) -> Iterator[Rows]:
+        """Yield what is computed of batches, packed."""
+        yield from packed(overlapped(self._model, batches))
+
+
+class ReaderAndComputer:
+    """Reads batches and computes them in one process, so that no pixels travel."""
+
+    def __init__(self, image: ImageConfig, attempts: Any, made: list[Any]) -> None:
+        self._reader, self._computer = BatchReader(image, attempts), BatchComputer(made)
+
+    def __call__(self, rows: Rows) -> Iterator[Rows]:
+        """Yield what is computed of the batches of partitions."""
+        yield from self._computer.computed(self._reader.batches(rows))
+
+
+def packed(found: Iterable[tuple[int, Any]]) -> Iterator[Rows]:
+    """Yield (number, anything) as rows; an error that a user can cause is one, numbered -1."""
+    try:
+        for number, one in found:
+            yield _row(number, one)
+    except (ClusterkitError, MemoryError) as error:
+        # Raised here, it would reach the user wrapped in a traceback.
+        yield _row(-1, error)
+
+
+def _row(number: int, found: Any) -> Rows:
+    return {"number": np.array([number]), "found": np.array([pickle.dumps(found)], dtype=object)}
