@@ -1,7 +1,7 @@
 """Batches of decoded images, read by worker processes while the main one computes."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -253,9 +253,9 @@ def _start_worker(_: int) -> None:
 
 
 def _collate(rows: list[_Read]) -> _Slice:
-    images, *others = _collate_arrays(rows)
+    images, ids, errors, states, own, appearance = _collate_arrays(rows)
     # A tensor travels from a worker through shared memory; arrays are pickled.
-    return torch.as_tensor(images), *others
+    return torch.as_tensor(images), ids, errors, states, own, appearance
 
 
 def _collate_arrays(rows: list[_Read]) -> _Slice:
@@ -314,10 +314,17 @@ def _joined(
 
 
 def _join(number: int, parts: list[_Slice]) -> ImageBatch:
-    images, *texts, signatures, appearance = zip(*parts, strict=True)
-    ids, errors, states = (
-        np.array([one for part in text for one in part], dtype=str) for text in texts
+    images, ids, errors, states, signatures, appearance = zip(*parts, strict=True)
+    return ImageBatch(
+        number,
+        np.concatenate([np.asarray(part) for part in images]),
+        _texts(ids),
+        _texts(errors),
+        np.concatenate(signatures),
+        np.concatenate(appearance),
+        _texts(states),
     )
-    pixels = np.concatenate([np.asarray(part) for part in images])
-    signatures, appearance = np.concatenate(signatures), np.concatenate(appearance)
-    return ImageBatch(number, pixels, ids, errors, signatures, appearance, states)
+
+
+def _texts(parts: Sequence[_Texts]) -> np.ndarray:
+    return np.array([one for part in parts for one in part], dtype=str)

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table
 from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.errors import ConfigError
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignment_target import check_target
@@ -134,29 +136,18 @@ def assign(
     config = with_settings(run.config_with(config), settings, "assign")
     source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
     vectors = open_given(run, features, source)
+    if vectors is not None and engine != "local":
+        raise ConfigError("features are given and nothing is encoded; leave out --engine ray")
     with open_engine(engine, address, config) as where:
-        batch = _list_batch(run, source, config, progress, vectors)
-        _check_out(out, batch, source, overwrite)
-        earlier = None if fresh else EarlierRows.read(out, run, config)
-        journal = _open_journal(out, _key(run, config, where, vectors), fresh)
-        try:
-            resumed, evidence = _computed(run, config, batch, journal, where, progress)
-            table, record = _decide(run, out, config, batch, evidence, earlier)
-            how: dict[str, Any] = {
-                "fingerprint": _fingerprint(journal, table),
-                "resumed_batches": resumed,
-            }
-            record = replace(record, device=str(where.device), **how, **batch.not_rows)
-            record = with_features(record, run, batch.given, evidence)
-            record = _write(out, table, record, time.perf_counter() - started)
-            journal.finish()
-        finally:
-            journal.close()
+        inputs = _list_inputs(run, source, config, progress, vectors)
+        _check_out(out, inputs, source, overwrite)
+        work = _Work(run, config, inputs, out, where)
+        table, record = work.done(fresh, started, progress)
     return Assignment(table, record, out)
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Inputs:
     """The images of an input.
 
     Attributes
@@ -177,16 +168,9 @@ class _Batch:
     not_rows: dict[str, Any]
 
 
-def _check_out(out: Path, batch: _Batch, source: Path, overwrite: bool) -> None:
-    """Find out what cannot or must not be written before hours are spent."""
-    for path in (out, out.with_suffix(".json")):
-        check_writable(path, _OUT)
-    check_target(out, batch.rows["image"], batch.root, source, overwrite)
-
-
-def _list_batch(
+def _list_inputs(
     run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
-) -> _Batch:
+) -> _Inputs:
     left_out, root = LeftOut(), source
     if source.is_file():
         root = Path(config.data.images or source.parent)
@@ -199,44 +183,111 @@ def _list_batch(
         given, rows = look_up(table, rows)
     _check_key(run, rows, config)
     others = {"left_out": left_out.to_dict(), "not_read": not_read(rows).to_dict()}
-    return _Batch(rows, root, given, others)
+    return _Inputs(rows, root, given, others)
 
 
-def _open_journal(out: Path, key: dict[str, Any], fresh: bool) -> Journal:
-    with writing(out, _OUT):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return Journal(out, key, fresh)
+def _check_out(out: Path, inputs: _Inputs, source: Path, overwrite: bool) -> None:
+    """Find out what cannot or must not be written before hours are spent."""
+    for path in (out, out.with_suffix(".json")):
+        check_writable(path, _OUT)
+    check_target(out, inputs.rows["image"], inputs.root, source, overwrite)
 
 
-def _computed(
-    run: Run,
-    config: Config,
-    batch: _Batch,
-    journal: Journal,
-    where: Engine,
-    progress: Progress | None,
-) -> tuple[int, Evidence]:
-    """Compute what the journal lacks; return how many batches a killed call had left, and all."""
-    size = batch_size_of(config, where.device)
-    missing = missing_of(journal, batch.rows, size, progress)
-    total, left = len(batch.rows), len(missing.images)
-    if missing.done:
-        log.info("resuming: %d batches were done before", len(missing.done))
-    if left < total:
-        log.info("%d of %d images are known", total - left, total)
-    finished = total - left + min(len(missing.done) * size, left)
-    if batch.given is not None:
-        where = LocalEngine(where.device, config.assign.workers, batch.given.of(missing.images))
-    make, image = partial(Predictor, run, config), run.config.image
-    computed = where.compute(make, image, missing.refs, size, missing.done)
-    for number, arrays in computed:
-        arrays["names"] = missing.names[number * size :][: len(arrays["ids"])]
-        with writing(journal.folder, _OUT):
-            journal.write(missing.listing, number, arrays)
-        finished += len(arrays["ids"])
-        if progress:
-            progress("assign", min(finished, total), total)
-    return len(missing.done), journal.evidence(missing.rows(journal, size))
+@dataclass(frozen=True)
+class _Work:
+    """One call: images of an input under a run, computed somewhere and written to a CSV."""
+
+    run: Run
+    config: Config
+    inputs: _Inputs
+    out: Path
+    where: Engine
+
+    def done(
+        self, fresh: bool, started: float, progress: Progress | None
+    ) -> tuple[pd.DataFrame, AssignmentRecord]:
+        """Compute, decide and write; return what was written."""
+        earlier = None if fresh else EarlierRows.read(self.out, self.run, self.config)
+        journal = self._journal(fresh)
+        try:
+            resumed, evidence = self._computed(journal, progress)
+            table, record = self._decided(evidence, earlier)
+            record = replace(
+                record,
+                device=str(self.where.device),
+                fingerprint=_fingerprint(journal, table),
+                resumed_batches=resumed,
+                **self.inputs.not_rows,
+            )
+            record = with_features(record, self.run, self.inputs.given, evidence)
+            record = _write(self.out, table, record, time.perf_counter() - started)
+            journal.finish()
+        finally:
+            journal.close()
+        return table, record
+
+    @property
+    def _batch_size(self) -> int:
+        return batch_size_of(self.config, self.where.device)
+
+    def _journal(self, fresh: bool) -> Journal:
+        """Open the journal of all that decides the evidence on an image."""
+        given = self.inputs.given
+        key = {
+            "clusterkit": clusterkit.__version__,
+            "torch": torch.__version__,
+            "run": self.run.info.id,
+            "device": str(self.where.device),
+            "processor": self.where.processor,
+            "batch_size": self._batch_size,
+            "pool_top": self.run.config.engine.pool_top,
+            "evidence": _EVIDENCE,
+            **({} if given is None else {"features": given.table.files}),
+        }
+        with writing(self.out, _OUT):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            return Journal(self.out, key, fresh)
+
+    def _computed(self, journal: Journal, progress: Progress | None) -> tuple[int, Evidence]:
+        """Compute what a journal lacks; return how many batches a killed call has left, and all."""
+        size, image, where = self._batch_size, self.run.config.image, self.where
+        missing = missing_of(journal, self.inputs.rows, size, progress)
+        total, left = len(self.inputs.rows), len(missing.images)
+        if missing.done:
+            log.info("resuming: %d batches were done before", len(missing.done))
+        if left < total:
+            log.info("%d of %d images are known", total - left, total)
+        finished = total - left + min(len(missing.done) * size, left)
+        if self.inputs.given is not None:
+            given = self.inputs.given.of(missing.images)
+            where = LocalEngine(where.device, self.config.assign.workers, given)
+        make = partial(Predictor, self.run, self.config)
+        # Closed at once: an exception that is kept would keep its processes too.
+        with closing(where.compute(make, image, missing.refs, size, missing.done)) as computed:
+            for number, arrays in computed:
+                arrays["names"] = missing.names[number * size :][: len(arrays["ids"])]
+                with writing(journal.folder, _OUT):
+                    journal.write(missing.listing, number, arrays)
+                finished += len(arrays["ids"])
+                if progress:
+                    progress("assign", min(finished, total), total)
+        return len(missing.done), journal.evidence(missing.rows(journal, size))
+
+    def _decided(
+        self, evidence: Evidence, earlier: EarlierRows | None
+    ) -> tuple[pd.DataFrame, AssignmentRecord]:
+        """Return the rows, those of before as they were, and what is said of them."""
+        rows = self.inputs.rows
+        found = transduce(self.run, self.config, evidence, group_names(rows))
+        rule = DecisionRule.of(self.run, self.config, found.evidence, found.calibration)
+        table = build_table(rows, found.evidence, rule)
+        if earlier is not None:
+            table = earlier.merged_into(table)
+        record = record_of(self.run, self.inputs.root, self.out, table, rule, found.evidence)
+        remarks = [*record.remarks, *transduction_remarks(found.record)]
+        held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
+        record = replace(record, remarks=remarks, transduction=held_out)
+        return table, record if earlier is None else earlier.record_of(record, table)
 
 
 def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
@@ -244,21 +295,6 @@ def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
     if known and key_fingerprint(inputs["group"], config.data.key_file) not in (known, None):
         log.warning("patient ids are hashed with another key than when the run was fitted: one "
                     "patient has two names; name the key with data.key_file")  # fmt: skip
-
-
-def _key(run: Run, config: Config, where: Engine, table: FeatureTable | None) -> dict[str, Any]:
-    """Everything that decides the evidence on an image."""
-    return {
-        "clusterkit": clusterkit.__version__,
-        "torch": torch.__version__,
-        "run": run.info.id,
-        "device": str(where.device),
-        "processor": where.processor,
-        "batch_size": batch_size_of(config, where.device),
-        "pool_top": run.config.engine.pool_top,
-        "evidence": _EVIDENCE,
-        **({} if table is None else {"features": table.files}),
-    }
 
 
 def _fingerprint(journal: Journal, table: pd.DataFrame) -> str:
@@ -276,24 +312,3 @@ def _write(
     record = replace(record, seconds=round(seconds, 3), images_per_second=speed)
     with writing(out, _OUT):
         return write_pair(table, record, out)
-
-
-def _decide(
-    run: Run,
-    out: Path,
-    config: Config,
-    batch: _Batch,
-    evidence: Evidence,
-    earlier: EarlierRows | None,
-) -> tuple[pd.DataFrame, AssignmentRecord]:
-    """Return the rows of a batch, those of before as they were, and what is said of them."""
-    found = transduce(run, config, evidence, group_names(batch.rows))
-    rule = DecisionRule.of(run, config, found.evidence, found.calibration)
-    table = build_table(batch.rows, found.evidence, rule)
-    if earlier is not None:
-        table = earlier.merged_into(table)
-    record = record_of(run, batch.root, out, table, rule, found.evidence)
-    remarks = [*record.remarks, *transduction_remarks(found.record)]
-    held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
-    record = replace(record, remarks=remarks, transduction=held_out)
-    return table, record if earlier is None else earlier.record_of(record, table)

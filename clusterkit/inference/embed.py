@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -158,15 +159,16 @@ def _encode(
     make = partial(_Embedder, chosen.encoder, chosen.config, views)
     vectors, count = np.zeros((1, 0, 0), np.float32), 0
     ids, errors = np.full((2, len(refs)), "", dtype=object)
-    for number, found in where.compute(make, chosen.config.image, refs, size):
-        if not count:
-            shape = (found["vectors"].shape[1], len(refs), found["vectors"].shape[2])
-            vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
-        rows = slice(number * size, number * size + len(found["ids"]))
-        ids[rows], errors[rows] = found["ids"], found["errors"]
-        vectors[:, rows] = found["vectors"].swapaxes(0, 1)
-        count += len(found["ids"])
-        progress("embed", count, len(refs))
+    with closing(where.compute(make, chosen.config.image, refs, size)) as computed:
+        for number, found in computed:
+            if not count:
+                shape = (found["vectors"].shape[1], len(refs), found["vectors"].shape[2])
+                vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
+            rows = slice(number * size, number * size + len(found["ids"]))
+            ids[rows], errors[rows] = found["ids"], found["errors"]
+            vectors[:, rows] = found["vectors"].swapaxes(0, 1)
+            count += len(found["ids"])
+            progress("embed", count, len(refs))
     return _without(vectors, errors != ""), ids, errors
 
 

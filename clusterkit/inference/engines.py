@@ -1,6 +1,6 @@
 """Where images are computed: on this machine, or on those of a Ray cluster."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -41,7 +41,7 @@ class Engine(Protocol):
         refs: list[ImageRef],
         batch_size: int,
         skip: Collection[int] = (),
-    ) -> Iterator[NumberedArrays]:
+    ) -> Generator[NumberedArrays, None, None]:
         """Yield (number, arrays) of the batches of images but those in `skip`, as they are done.
 
         Parameters
@@ -85,7 +85,7 @@ class LocalEngine:
         refs: list[ImageRef],
         batch_size: int,
         skip: Collection[int] = (),
-    ) -> Iterator[NumberedArrays]:
+    ) -> Generator[NumberedArrays, None, None]:
         """Yield (number, arrays) of the batches of images but those in `skip`, as they are done."""
         if len(skip) * batch_size < len(refs):
             yield from compute(make(), refs, batch_size, skip, self.workers, self.given)

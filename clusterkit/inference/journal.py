@@ -152,8 +152,8 @@ class Journal:
         number = {listing: i for i, listing in enumerate(listings)}
         of = [number[batch.listing] for batch in self._stored]
         listing = np.repeat(np.array(of, dtype=int), [batch.rows for batch in self._stored])
-        texts = {name: np.array(values, dtype=object) for name, values in found.items()}
-        return JournalImages(**texts, failed=failed, listing=listing, listings=listings)
+        names, ids, states = (np.array(values, dtype=object) for values in found.values())
+        return JournalImages(names, ids, states, failed, listing, listings)
 
     def evidence(self, rows: np.ndarray) -> StoredEvidence:
         """Return the evidence in these rows (N,), in their order."""

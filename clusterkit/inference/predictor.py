@@ -68,16 +68,12 @@ class Predictor:
         embeddings = embed(self.networks, images, self.device, FLOAT32)
         return embeddings.siamese, self.scorer.logits(embeddings).numpy()
 
-    def evidence(self, batch: ImageBatch) -> dict[str, np.ndarray]:
-        """Turn one batch into the arrays that the journal keeps: see `DecisionRule`."""
-        return self.finish(batch, self.start(batch))
-
     def start(self, batch: ImageBatch) -> Embeddings:
         """Begin to encode a batch; a GPU goes on while the batch before it is finished."""
         return start_embedding(self.networks, self._sent(batch.images), self.device)
 
     def finish(self, batch: ImageBatch, started: Embeddings) -> dict[str, np.ndarray]:
-        """Turn what `start` began into evidence."""
+        """Turn what `start` began into the arrays that the journal keeps: see `DecisionRule`."""
         arrays = self._score(started.cpu(), batch.appearance)
         close = self.precision.is_close(arrays["probs"])
         if close.any():

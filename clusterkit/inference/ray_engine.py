@@ -3,7 +3,7 @@
 import logging
 import os
 import pickle
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +72,7 @@ class RayEngine:
         refs: list[ImageRef],
         batch_size: int,
         skip: Collection[int] = (),
-    ) -> Iterator[NumberedArrays]:
+    ) -> Generator[NumberedArrays, None, None]:
         """Yield (number, arrays) of the batches of images but those in `skip`, as they are done."""
         parts = _partitions(refs, batch_size, set(skip), self.actors)
         if not parts:

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -72,7 +71,7 @@ class StoredEvidence(Evidence):
                 yield slice(start, start + len(wanted)), part
 
     def _numbers(
-        self, file: BufferedReader, wanted: np.ndarray, names: list[str]
+        self, file: BinaryIO, wanted: np.ndarray, names: list[str]
     ) -> dict[str, np.ndarray]:
         size = self._form.itemsize
         raw = bytearray(size * len(wanted))
@@ -80,14 +79,12 @@ class StoredEvidence(Evidence):
         for run in np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1):
             file.seek(int(run[0]) * size)
             end = done + len(run) * size
-            file.readinto(view[done:end])
+            view[done:end] = file.read(end - done)
             done = end
         found = np.frombuffer(raw, dtype=self._form)
         return {name: np.ascontiguousarray(found[name]) for name in names}
 
-    def _texts(
-        self, file: BufferedReader, wanted: np.ndarray, names: list[str]
-    ) -> dict[str, np.ndarray]:
+    def _texts(self, file: BinaryIO, wanted: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
         found = {name: np.empty(len(wanted), dtype=object) for name in names}
         of = np.searchsorted(self._firsts, wanted, side="right") - 1
         for one in np.unique(of):
@@ -99,7 +96,7 @@ class StoredEvidence(Evidence):
         return found
 
 
-def texts_at(file: BufferedReader, line: int) -> dict[str, list[str]]:
+def texts_at(file: BinaryIO, line: int) -> dict[str, list[str]]:
     """Return the texts of the batch whose line begins at a byte of the file ``batches``."""
     file.seek(line + MARK)
     return json.loads(file.readline())["texts"]

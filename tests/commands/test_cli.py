@@ -139,11 +139,11 @@ def test_interrupted_assign_resumes_to_the_same_bytes(
 ):
     write, calls = Journal.write, []
 
-    def stop_at_third(self, number, arrays):
+    def stop_at_third(self, listing, number, arrays):
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(number)
-        write(self, number, arrays)
+        write(self, listing, number, arrays)
 
     out = tmp_path / "a.csv"
     monkeypatch.setattr(Journal, "write", stop_at_third)
@@ -154,7 +154,7 @@ def test_interrupted_assign_resumes_to_the_same_bytes(
     result = assign(run, sample / "unlabeled.csv", config=config, out=out)
     assert result.summary["resumed_batches"] == 2
     assert out.read_bytes() == assignment.path.read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "a.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "a.csv.journal", "a.json"]
 
 
 def test_two_assigns_of_one_csv_do_not_mix(tmp_path):

@@ -143,7 +143,7 @@ def test_assignments_json_is_the_record(assignment):
         "class_shares", "promise", "promise_text", "confidence", "label_sets", "untestable_classes",
         "remarks", "run", "input_root", "device", "versions", "cluster_summaries", "fingerprint",
         "resumed_batches", "seconds", "images_per_second", "left_out", "not_read", "link_roots",
-        "transduction", "ladder", "certify_answers", "table",
+        "transduction", "ladder", "certify_answers", "table", "settings",
     ]  # fmt: skip
     assert list(values["promise"]) == [
         "max_error", "level", "threshold", "bound", "accepted", "errors", "units", "available",

@@ -82,16 +82,16 @@ def test_what_fails_in_a_process_is_one_clear_line(command, run, sample, tmp_pat
     arguments = ("assign", sample / "unlabeled.csv", "--run", run.path, "--config", config,
                  "--out", tmp_path / "a.csv")  # fmt: skip
 
-    def fails(self, batch):
+    def fails(self, batch, started):
         raise RunError("the run is of no use")
 
-    monkeypatch.setattr("clusterkit.inference.predictor.Predictor.evidence", fails)
+    monkeypatch.setattr("clusterkit.inference.predictor.Predictor.finish", fails)
     assert command(*arguments)[::2] == (1, "error: the run is of no use\n")
 
-    def dies(self, batch):
+    def dies(self, batch, started):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr("clusterkit.inference.predictor.Predictor.evidence", dies)
+    monkeypatch.setattr("clusterkit.inference.predictor.Predictor.finish", dies)
     code, _, said = command(*arguments)
     assert code == 1
     assert said.startswith("error: a process that reads images was ended from outside")

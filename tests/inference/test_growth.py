@@ -16,6 +16,7 @@ from clusterkit.methods.clustering import cluster_space, cluster_space_of
 from clusterkit.methods.label_shift import estimate_prior, estimate_prior_of
 
 KEY = {"run": "r"}
+LISTING = "0123456789abcdef"
 
 
 def batch(number: int, rows: int = 3) -> dict[str, np.ndarray]:
@@ -30,8 +31,9 @@ def batch(number: int, rows: int = 3) -> dict[str, np.ndarray]:
 
 
 def read(journal: Journal) -> dict[str, np.ndarray]:
-    names = list(batch(0))
-    parts = [part for _, part in journal.evidence().parts(*names)]
+    names, there = list(batch(0)), journal.batches_of(LISTING)
+    rows = np.array([row for number in sorted(there) for row in there[number]], dtype=int)
+    parts = [part for _, part in journal.evidence(rows).parts(*names)]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
@@ -55,7 +57,7 @@ def test_whatever_happens_to_a_journal_whole_batches_are_left(file, place, damag
         batches = [batch(i, n) for i, n in enumerate(sizes)]
         journal = Journal(out, KEY, fresh=True)
         for number, arrays in enumerate(batches):
-            journal.write(number, arrays)
+            journal.write(LISTING, number, arrays)
         journal.close()
         path = Path(folder, "a.csv.journal", file)
         data = bytearray(path.read_bytes())
@@ -68,16 +70,16 @@ def test_whatever_happens_to_a_journal_whole_batches_are_left(file, place, damag
             data += data[:at]
         path.write_bytes(data)
         journal = Journal(out, KEY, fresh=False)
-        left = len(journal.done())
-        assert journal.done() == set(range(left))
+        left = len(journal.batches_of(LISTING))
+        assert set(journal.batches_of(LISTING)) == set(range(left))
         assert (left == 4) == (damage == "append")
         for number in range(left, 4):
-            journal.write(number, batches[number])
+            journal.write(LISTING, number, batches[number])
         assert same(read(journal), batches)
         journal.close()
         # And what was written after the damage is found again.
         journal = Journal(out, KEY, fresh=False)
-        assert journal.done() == {0, 1, 2, 3}
+        assert set(journal.batches_of(LISTING)) == {0, 1, 2, 3}
         assert same(read(journal), batches)
         journal.close()
 
@@ -85,21 +87,25 @@ def test_whatever_happens_to_a_journal_whole_batches_are_left(file, place, damag
 def test_batches_are_joined_by_number_in_parts_and_thrown_away_with_another_key(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("clusterkit.inference.journal.PART", 7)
+    monkeypatch.setattr("clusterkit.inference.stored_evidence.PART", 7)
     journal = Journal(tmp_path / "a.csv", KEY, fresh=False)
     for number in (2, 0, 3, 1):
-        journal.write(number, batch(number))
-    parts = list(journal.evidence().parts("near", "ids"))
-    assert [(rows.start, rows.stop) for rows, _ in parts] == [(0, 6), (6, 12)]
-    assert all(len(part["ids"]) == len(part["near"]) == 6 for _, part in parts)
+        journal.write(LISTING, number, batch(number))
+    rows = np.arange(len(journal))
+    parts = list(journal.evidence(rows).parts("near", "ids"))
+    assert [(rows.start, rows.stop) for rows, _ in parts] == [(0, 7), (7, 12)]
+    assert [len(part["ids"]) for _, part in parts] == [len(p["near"]) for _, p in parts] == [7, 5]
+    # In whatever order they are asked for.
+    mixed = np.random.default_rng(0).permutation(rows)
+    found = np.concatenate([part["ids"] for _, part in journal.evidence(mixed).parts("ids")])
+    whole = np.concatenate([part["ids"] for _, part in parts])
+    assert (found == whole[mixed]).all()
     assert same(read(journal), [batch(i) for i in range(4)])
     journal.close()
     journal = Journal(tmp_path / "a.csv", {"run": "other"}, fresh=False)
-    assert not journal.done()
-    assert not len(journal.evidence())
-    assert not list(journal.evidence().parts("near"))
-    journal.remove()
-    assert not list(tmp_path.iterdir())
+    assert not len(journal)
+    assert not list(journal.evidence(np.arange(0)).parts("near"))
+    journal.close()
 
 
 @settings(deadline=None)
@@ -122,7 +128,11 @@ def test_proportions_and_cluster_space_do_not_depend_on_the_parts(cuts, seed):
 
 
 def test_csv_does_not_depend_on_the_parts(run, sample, config, assignment, tmp_path, monkeypatch):
-    for name in ("inference.journal.PART", "methods.clustering.PART", "formats.assignments._PART"):
+    for name in (
+        "inference.stored_evidence.PART",
+        "methods.clustering.PART",
+        "formats.assignments._PART",
+    ):
         monkeypatch.setattr(f"clusterkit.{name}", 7)
     found = assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_bytes() == assignment.path.read_bytes()
@@ -150,14 +160,14 @@ def test_what_is_begun_anew_is_said_and_only_that(tmp_path, caplog):
 
     opened(1).close()
     first = opened(2)
-    first.write(0, {"probs": np.zeros((2, 3))})
+    first.write(LISTING, 0, {"probs": np.zeros((2, 3))})
     first.close()
     opened(2).close()
     assert caplog.text == ""
     anew = opened(3)
-    assert anew.done() == set()
-    anew.write(0, {"probs": np.zeros((2, 3))})
+    assert not len(anew)
+    anew.write(LISTING, 0, {"probs": np.zeros((2, 3))})
     anew.close()
     assert caplog.text.count("begun anew") == 1
-    opened(4, fresh=True).remove()
+    opened(4, fresh=True).close()
     assert caplog.text.count("begun anew") == 1
