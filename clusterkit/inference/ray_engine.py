@@ -3,6 +3,9 @@
 import logging
 import os
 import pickle
+import signal
+import socket
+import threading
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +17,9 @@ from clusterkit.config import Config, ImageConfig
 from clusterkit.data.loading import ImageRef
 from clusterkit.errors import ClusterkitError, ConfigError
 from clusterkit.inference.batch_model import BatchModel, NumberedArrays
+from clusterkit.inference.ray_attempts import Attempts
 from clusterkit.inference.ray_nodes import check_nodes, processors_of_nodes
 from clusterkit.inference.ray_workers import (
-    Attempts,
     BatchComputer,
     BatchReader,
     Partition,
@@ -29,6 +32,9 @@ _BATCHES = 16
 
 # Partitions that each actor gets, at least: the last ones to be done are short.
 _ROUNDS = 4
+
+# Seconds to wait for an answer at an address.
+_KNOCKING = 10
 
 # Bytes of a cluster of this machine alone: results are small, and pixels do not travel.
 _STORE = 256 << 20
@@ -152,24 +158,51 @@ def _engine(config: Config) -> RayEngine:
 def _connect(ray: Any, address: str | None) -> None:
     # A hospital's images are nobody's statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own logs are in its folder; what goes wrong is raised.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     address = address or os.environ.get("RAY_ADDRESS")
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(num_cpus=usable_processors(), include_dashboard=False,
-                     object_store_memory=_STORE, **quiet)  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        with _own_signals():
+            if address:
+                _knock(address)
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(num_cpus=usable_processors(), include_dashboard=False,
+                         object_store_memory=_STORE, **quiet)  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
         where = f"no Ray cluster can be used at {address}" if address else "Ray does not start here"
-        raise ConfigError(f"{where}: {' '.join(said)[:300]}; start one by `ray start --head` and "
-                          "give --address HOST:PORT or auto") from error  # fmt: skip
+        raise ConfigError(f"{where}: {said}; start one by `ray start --head` and give --address "
+                          "HOST:PORT or auto") from error  # fmt: skip
+
+
+def _knock(address: str) -> None:
+    """Find out whether anybody is at an address: Ray tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCKING):
+            pass
+    elif address not in ("auto", "local"):
+        raise ValueError("this is neither auto nor HOST:PORT")
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handler of SIGTERM: Ray has one of its own, which ends this process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray Data from writing of itself on the terminal; what goes wrong is raised."""
+    """Keep Ray Data from writing about itself on the terminal."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

@@ -1,0 +1,204 @@
+"""The Ray engine, on a real cluster of several nodes on this machine."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from importlib import metadata
+
+import numpy as np
+import pytest
+
+from clusterkit import assign, embed
+from clusterkit.config import override
+from clusterkit.errors import ClusterkitError
+from clusterkit.formats.assignments import read_assignments
+
+pytestmark = [
+    pytest.mark.slow,
+    # Of Ray's own.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+# Of a node, as little as Ray allows.
+STORE = 80 << 20
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False},
+    )
+    for _ in range(2):
+        found.add_node(num_cpus=1, object_store_memory=STORE)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def small(config):
+    """Many batches of few images."""
+    return override(config, assign__batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def expected(run, sample, config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("local") / "a.csv"
+    small = override(config, assign__batch_size=2)
+    return assign(run, sample / "unlabeled", config=small, out=out)
+
+
+def actors() -> list[int]:
+    """Processes that compute for Ray."""
+    import psutil
+
+    found = [(p.pid, p.info["cmdline"]) for p in psutil.process_iter(["cmdline"])]
+    return [pid for pid, line in found if line and "MapWorker" in line[0]]
+
+
+class Steps:
+    """The progress of a call, at whose first images and later something is done."""
+
+    def __init__(self, *actions) -> None:
+        self.actions, self.said = list(actions), []
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != "assign":
+            return
+        self.said.append(done)
+        if self.actions and len(self.said) % 6 == 1:
+            self.actions.pop(0)()
+
+
+def test_an_actor_and_a_node_die_and_the_bytes_are_the_same(
+    cluster, run, sample, small, expected, tmp_path
+):
+    def kill_actor() -> None:
+        os.kill(actors()[0], signal.SIGKILL)
+
+    def kill_node() -> None:
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        cluster.add_node(num_cpus=1, object_store_memory=STORE)
+
+    progress, out = Steps(kill_actor, kill_node), tmp_path / "a.csv"
+    found = assign(run, sample / "unlabeled", config=small, out=out, engine="ray",
+                   address=cluster.address, progress=progress)  # fmt: skip
+    assert not progress.actions
+    assert out.read_bytes() == expected.path.read_bytes()
+    # None is lost, and none comes twice.
+    assert len(progress.said) == -(-len(expected.table) // 2)
+    assert progress.said[-1] == len(expected.table)
+    # What one engine has computed is known to the other, and batches by name lie side by side.
+    again = assign(run, sample / "unlabeled", config=small, out=out)
+    assert again.record.growth.kept == len(found.table)
+    assert again.record.resumed_batches == 0
+
+
+@pytest.mark.long
+def test_a_driver_that_is_killed_goes_on(cluster, run, sample, small, expected, tmp_path):
+    script = tmp_path / "drive.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os, sys
+        from clusterkit import Run, assign
+        from clusterkit.config import override
+
+        def stop(stage, done, total):
+            if stage == "assign" and done > total // 3:
+                os.kill(os.getpid(), 9)
+
+        run = Run.load(sys.argv[1])
+        config = override(run.config, assign__batch_size=2)
+        assign(run, sys.argv[2], config=config, out=sys.argv[3], engine="ray",
+               address=sys.argv[4], progress=stop)
+    """)
+    )
+    out = tmp_path / "a.csv"
+    arguments = [script, run.path, sample / "unlabeled", out, cluster.address]
+    killed = subprocess.run([sys.executable, *map(str, arguments)], timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    found = assign(run, sample / "unlabeled", config=small, out=out, engine="ray",
+                   address=cluster.address)  # fmt: skip
+    assert found.record.resumed_batches > 0
+    assert out.read_bytes() == expected.path.read_bytes()
+
+
+@pytest.mark.long
+def test_embed_gives_the_same_vectors(cluster, run, sample, small, tmp_path):
+    for name, more in {"local": {}, "ray": {"address": cluster.address}}.items():
+        embed(sample / "unlabeled", tmp_path / f"{name}.npz", config=small, run=run, engine=name,
+              **more)  # fmt: skip
+    found = [np.load(tmp_path / f"{name}.npz") for name in ("local", "ray")]
+    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
+@pytest.mark.long
+def test_an_image_that_ends_its_process_is_one_failed_row(
+    cluster, run, sample, small, expected, tmp_path, monkeypatch
+):
+    """As with the local engine; what is sent to the actors reads it so."""
+    folder = tmp_path / "in"
+    shutil.copytree(sample / "unlabeled", folder)
+    (folder / "deadly.png").write_bytes(b"deadly")
+
+    out = tmp_path / "a.csv"
+    assign(run, folder, config=small, out=out, engine="ray", address=cluster.address)
+    rows = read_assignments(out).set_index("image")
+    assert rows.loc["deadly.png", "status"] == "failed"
+
+
+def test_a_node_that_would_compute_otherwise_is_named(
+    cluster, run, sample, small, tmp_path, monkeypatch
+):
+    def said(**more) -> str:
+        with pytest.raises(ClusterkitError) as error:
+            assign(run, sample / "unlabeled", config=small, out=tmp_path / "a.csv",
+                   engine="ray", address=cluster.address, **more)  # fmt: skip
+        assert not (tmp_path / "a.csv").exists()
+        return str(error.value)
+
+    version, host = metadata.version, socket.gethostname()
+
+    def other(name: str) -> str:
+        if name != "pillow":
+            return version(name)
+        if not there:
+            raise metadata.PackageNotFoundError(name)
+        return there
+
+    # Of this process alone: the nodes have processes of their own.
+    monkeypatch.setattr(metadata, "version", other)
+    there = "9.9"
+    assert "and this machine 9.9: it would compute otherwise; pip install 'pillow==9.9'" in said()
+    there = ""
+    message = said()
+    assert message.startswith(f"node {host} (")
+    assert "and this machine has none: it would read other images; pip install" in message
+    monkeypatch.undo()
+    size = os.path.getsize
+    monkeypatch.setattr("os.path.getsize", lambda path: size(path) + 1)
+    assert re.match(rf"node {host} .* does not see '.*png' as this machine does; give a", said())
+    monkeypatch.undo()
+    assert "the Ray cluster has no GPU; give auto or cpu" in said(device="cuda")
+
+
+def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
+    given = ("assign", sample / "unlabeled", "--run", run.path, "--out", tmp_path / "a.csv")
+    code, _, said = command(*given, "--engine", "ray", "--address", "127.0.0.1:1")
+    assert code == 1
+    assert said.startswith("error: no Ray cluster can be used at 127.0.0.1:1: ")
+    assert said.endswith("start one by `ray start --head` and give --address HOST:PORT or auto\n")
+    code, _, said = command(*given, "--address", "auto")
+    assert (code, said) == (1, "error: --address auto is of a Ray cluster; give --engine ray too\n")
