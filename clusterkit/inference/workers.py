@@ -27,8 +27,8 @@ from clusterkit.data.loading import ImageBatch, ImageRef, load_batches, read_bat
 from clusterkit.data.processes import drawn, reading_processes, start_method, started
 from clusterkit.data.time_limit import end_process_too
 from clusterkit.errors import ClusterkitError
+from clusterkit.inference.batch_streams import Started
 from clusterkit.inference.predictor import Predictor
-from clusterkit.models.networks import Embeddings
 from clusterkit.threads import one_thread, threads_allowed
 
 # Images of a batch, where the config leaves it open: what one thread encodes in half a second
@@ -155,7 +155,7 @@ def _looked_up(
 def _overlapped(predictor: Predictor, batches: Iterator[ImageBatch]) -> Iterator[NumberedEvidence]:
     """On a GPU, start the next batch before this one is finished: it never waits for the CPU."""
     ahead = 1 if predictor.device.type == "cuda" else 0
-    running: deque[tuple[ImageBatch, Embeddings]] = deque()
+    running: deque[tuple[ImageBatch, Started]] = deque()
     for batch in batches:
         running.append((batch, predictor.start(batch)))
         if len(running) > ahead:
