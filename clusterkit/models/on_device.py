@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -18,8 +19,8 @@ def whole_float32() -> Iterator[None]:
     From Ampere on it leaves 13 of the 23 out by itself (TF32): what is compared with a CPU's
     features, or with another GPU's, would be off by a thousandth.
     """
-    cudnn = torch.backends.cudnn
     # Older versions of torch have one switch for everything.
+    cudnn: Any = torch.backends.cudnn
     new = hasattr(cudnn, "conv")
     switch, name = (cudnn.conv, "fp32_precision") if new else (cudnn, "allow_tf32")
     before = getattr(switch, name)
