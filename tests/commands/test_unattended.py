@@ -55,9 +55,9 @@ def members(group: int) -> list[int]:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
-@pytest.mark.parametrize("end", [os.kill, os.killpg])
+@pytest.mark.parametrize("end", [pytest.param(os.kill, marks=pytest.mark.long),
+                                 pytest.param(os.killpg, marks=pytest.mark.slow)])  # fmt: skip
 def test_sigterm_ends_assign_as_ctrl_c_does(run, sample, config, tmp_path, end):
     """Kubernetes tells the process alone, Airflow and Slurm its children too."""
     out = tmp_path / "a.csv"
