@@ -2,35 +2,61 @@
 
 import os
 import signal
+from functools import partial
+from types import FrameType
+
+# What a process is told to end by, the word for it, and the exit code: 128 and its number.
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.
+    """Run the command line.
+
+    Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM,
+    by which Slurm, Airflow, Kubernetes and systemd end what they run).
 
     The rest of the package is imported here: whoever presses Ctrl-C meanwhile, or while Python
     tidies up at the end, interrupts nothing that would need words.
     """
-    # A shell lets what it starts in the background ignore it.
-    listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if listens:
-        signal.signal(signal.SIGINT, _end)
+    # A shell lets what it starts in the background ignore the one, and nohup's kin the other.
+    default = (signal.default_int_handler, signal.SIG_DFL)
+    heard = [number for number in _WORDS if signal.getsignal(number) in default]
+    _listen(heard)
     from clusterkit.cli import main as run
+    from clusterkit.errors import Terminated
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    if hasattr(os, "register_at_fork"):
+        # A worker that is told to end has nothing to say, and nothing to tidy up.
+        os.register_at_fork(after_in_child=partial(_end_silently, heard))
     try:
-        if listens:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in heard:
+            signal.signal(number, stop)
         run()
+    except Terminated:
+        _end(signal.SIGTERM)
     except KeyboardInterrupt:
-        _end()
+        _end(signal.SIGINT)
     finally:
-        if listens:
-            signal.signal(signal.SIGINT, _end)
+        _listen(heard)
 
 
-def _end(*_: object) -> None:
+def _listen(heard: list[signal.Signals]) -> None:
+    for number in heard:
+        signal.signal(number, _end)
+
+
+def _end_silently(heard: list[signal.Signals]) -> None:
+    if signal.SIGTERM in heard:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, *_: object) -> None:
     # At once: an exception in the middle of an import may be caught there, and made another.
-    os.write(2, b"interrupted\n")
-    os._exit(130)
+    os.write(2, f"{_WORDS[signal.Signals(number)]}\n".encode())
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from clusterkit.commands.certify_command import certify
 from clusterkit.commands.demo_command import demo
 from clusterkit.commands.doctor_command import doctor
 from clusterkit.commands.embed_command import embed
-from clusterkit.commands.exit_codes import exit_code_of, line_of
+from clusterkit.commands.exit_codes import STOPPED, exit_code_of, line_of
 from clusterkit.commands.export_command import export
 from clusterkit.commands.fit_command import fit
 from clusterkit.commands.inspect_command import inspect
@@ -21,12 +21,8 @@ from clusterkit.commands.review_command import review
 from clusterkit.commands.similar_command import similar
 from clusterkit.errors import ClusterkitError
 
-# What is said after Ctrl-C, by the command.
-AGAIN = "interrupted; give the same command again"
-RESUMES = {
-    "fit": f"{AGAIN}, and fit goes on from what it had done",
-    "assign": f"{AGAIN}, and assign goes on from what it had done",
-}
+# Commands that go on where they were stopped.
+RESUMED = ("fit", "assign")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +38,7 @@ for _command in (
 
 
 def main() -> None:
-    """Run the command line; exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    """Run the command line; the exit codes are those of `clusterkit.__main__`."""
     # Importing torch makes a million objects that stay: looking through them again and again for
     # cycles takes a fifth of the time until the first batch.
     gc.set_threshold(100_000, 20, 20)
@@ -66,9 +62,11 @@ def run_command(arguments: list[str]) -> int:
     try:
         cli(arguments, standalone_mode=False, prog_name="clusterkit", obj=arguments)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        code = exit_code_of(error)
         named = next((a for a in arguments if a in cli.commands), "")
-        click.echo(RESUMES.get(named, AGAIN), err=True)
-        return exit_code_of(error)
+        rest = f", and {named} goes on from what it had done" if named in RESUMED else ""
+        click.echo(f"{STOPPED[code]}; give the same command again{rest}", err=True)
+        return code
     except click.ClickException as error:
         error.show()
         return exit_code_of(error)

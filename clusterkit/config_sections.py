@@ -208,6 +208,10 @@ class TrainConfig:
         Range(0, 10_000_000),
         Doc("Mebibytes of decoded images in memory; more go to a temporary file."),
     ] = 2048
+    mlflow: Annotated[
+        str | None,
+        Doc("Folder, or address, of an MLflow record of settings, metrics and losses."),
+    ] = None
 
 
 @dataclass

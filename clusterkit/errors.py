@@ -45,6 +45,10 @@ def _seen(found: re.Match[str]) -> str:
     return " " if found[0].isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM): as by Ctrl-C, and another exit code."""
+
+
 class ConfigError(ClusterkitError):
     """A configuration file or option is wrong."""
 

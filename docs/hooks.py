@@ -19,7 +19,8 @@ _COMMANDS = """# Commands
 Made from the command line itself. `clusterkit COMMAND --help` prints the same.
 
 Results go to files and a short summary goes to stdout. `--json` prints the summary as one JSON
-object. Long work shows a progress bar on stderr where that is a terminal.
+object on one line, and nothing else goes to stdout. Long work shows a progress bar on stderr where
+that is a terminal.
 
 | exit code | |
 |---|---|
@@ -27,6 +28,7 @@ object. Long work shows a progress bar on stderr where that is a terminal.
 | 1 | a clusterkit error: one line `error: …` on stderr that says what to do |
 | 2 | wrong usage |
 | 130 | interrupted by Ctrl-C |
+| 143 | terminated by SIGTERM, as Slurm, Airflow, Kubernetes and systemd do |
 
 With `--strict`, `assign` exits with 1 if any image failed, and `inspect` if it found a problem.
 """

@@ -2,11 +2,17 @@
 
 import click
 
-from clusterkit.errors import ClusterkitError
+from clusterkit.errors import ClusterkitError, Terminated
+
+# Exit codes of commands that were told to stop.
+STOPPED = {130: "interrupted", 143: "terminated"}
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Return 1 for an error, 2 for wrong usage, 130 for an interrupt."""
+    """Return 1 for an error, 2 for wrong usage, 130 for an interrupt, 143 for SIGTERM."""
+    # click makes its own of what interrupts it.
+    if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated):
+        return 143
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         return 130
     return error.exit_code if isinstance(error, click.ClickException) else 1
@@ -14,8 +20,8 @@ def exit_code_of(error: BaseException) -> int:
 
 def line_of(error: BaseException) -> str:
     """Return what is wrong, as one line."""
-    if exit_code_of(error) == 130:
-        return "interrupted"
+    if stopped := STOPPED.get(exit_code_of(error)):
+        return stopped
     if isinstance(error, click.ClickException):
         said = error.format_message()
     elif isinstance(error, ClusterkitError):

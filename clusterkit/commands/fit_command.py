@@ -58,6 +58,10 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where to write the run; default a new folder under ./runs.",
 )
+@config_option(
+    "--mlflow", key="train.mlflow", metavar="DIR|URI",
+    help="Record settings, metrics and losses with MLflow, in a folder or by an address",
+)  # fmt: skip
 @click.option("--fresh", is_flag=True, help="Do not go on with an interrupted fit.")
 @common
 def fit(
@@ -91,6 +95,7 @@ def fit(
         model__encoder=options["encoder"],
         image__size=options["size"],
         train__epochs=options["epochs"],
+        train__mlflow=options["mlflow"],
     )
     result = fit_run(data, config=config, run=run, reviews=reviews, reviews_of=reviews_of,
                      features=features, fresh=fresh, progress=common.bar)  # fmt: skip

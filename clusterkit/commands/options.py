@@ -2,9 +2,10 @@
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -28,6 +29,9 @@ from clusterkit.progress import Bar, Progress, silent
 if TYPE_CHECKING:
     from clusterkit.data.left_out import LeftOut
     from clusterkit.formats.run import Run
+
+# Where a command keeps, while it runs, the stdout that its JSON goes to.
+_STDOUT = "clusterkit.stdout"
 
 # Any function that click turns into a command.
 Command = Callable[..., Any]
@@ -166,11 +170,23 @@ def common(function: Command) -> Command:
             bar = Bar(not quiet and sys.stderr.isatty(), progress)
             options = CommonOptions.read(config_file, device, seed, bar, as_json)
             try:
-                function(common=options, **kwargs)
+                with _summary_alone(as_json):
+                    function(common=options, **kwargs)
             finally:
                 bar.close()
 
     return wrapped  # fmt: skip
+
+
+@contextmanager
+def _summary_alone(as_json: bool) -> Iterator[None]:
+    """Send what others print, such as a network that is loaded, to stderr where JSON is wanted."""
+    if not as_json:
+        yield
+        return
+    click.get_current_context().meta[_STDOUT] = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager
@@ -257,13 +273,27 @@ def left_out_lines(left_out: "LeftOut") -> list[str]:
 
 def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:
     """Print the summary of a command; under --quiet only where JSON is asked for by name."""
+    summary = _finite(summary)
     for handler in logging.getLogger("clusterkit").handlers:
         if isinstance(handler, EventLog):
             handler.say("summary", summary=summary)
     if as_json:
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        context = click.get_current_context(silent=True)
+        out = sys.stdout if context is None else context.meta.get(_STDOUT, sys.stdout)
+        # Of another encoding's escapes JSON does not know all.
+        narrow = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+        click.echo(json.dumps(summary, ensure_ascii=narrow), file=out)
     elif not _is_quiet():
         click.echo("\n".join(lines))
+
+
+def _finite(value: Any) -> Any:
+    """Put None in the place of numbers that JSON does not have: NaN and the infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_quiet() -> bool:

@@ -7,6 +7,7 @@ from clusterkit.config import Config, ImageConfig
 from clusterkit.data.duplicates.index import NearIndex
 from clusterkit.data.loading import ImageBatch
 from clusterkit.formats.run import Run
+from clusterkit.inference.batch_streams import BatchStreams, Started
 from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.gallery import Gallery
 from clusterkit.inference.scorer import Reduction, Scorer
@@ -46,8 +47,7 @@ class Predictor:
         reduction, neighbours = Reduction.stored_in(run), _neighbours(run)
         self.scorer = Scorer(self.networks, self.gallery, reduction, neighbours, pool_top)
         self.precision = Precision.from_dict(run.info.precision)
-        on_gpu = self.device.type == "cuda"
-        self._copying = torch.cuda.Stream(self.device) if on_gpu else None
+        self._streams = BatchStreams(self.device)
         self.near = NearIndex(stored["signatures"].numpy())
         self.novelty, self.folds = _novelty(run), FoldModels.stored_in(run)
 
@@ -68,18 +68,20 @@ class Predictor:
         embeddings = embed(self.networks, images, self.device, FLOAT32)
         return embeddings.siamese, self.scorer.logits(embeddings).numpy()
 
-    def start(self, batch: ImageBatch) -> Embeddings:
+    def start(self, batch: ImageBatch) -> Started:
         """Begin to encode a batch; a GPU goes on while the batch before it is finished."""
-        return start_embedding(self.networks, self._sent(batch.images), self.device)
+        sent = self._streams.send(batch.images)
+        return self._streams.started(start_embedding(self.networks, sent, self.device))
 
-    def finish(self, batch: ImageBatch, started: Embeddings) -> dict[str, np.ndarray]:
+    def finish(self, batch: ImageBatch, started: Started) -> dict[str, np.ndarray]:
         """Turn what `start` began into the arrays that the journal keeps: see `DecisionRule`."""
-        arrays = self._score(started.cpu(), batch.appearance)
-        close = self.precision.is_close(arrays["probs"])
-        if close.any():
-            plain = embed(self.networks, batch.images[close], self.device, FLOAT32)
-            for name, values in self._score(plain, batch.appearance[close]).items():
-                arrays[name][close] = values
+        with self._streams.finishing(started):
+            arrays = self._score(started.embeddings.cpu(), batch.appearance)
+            close = self.precision.is_close(arrays["probs"])
+            if close.any():
+                plain = embed(self.networks, batch.images[close], self.device, FLOAT32)
+                for name, values in self._score(plain, batch.appearance[close]).items():
+                    arrays[name][close] = values
         near, score = self.near.match(batch.signatures)
         errors = batch.errors.astype(f"U{_LONGEST_ERROR}")
         texts = {"ids": batch.ids, "errors": errors, "states": batch.states}
@@ -91,19 +93,6 @@ class Predictor:
         if self.folds is not None:
             found["of_folds"] = self.folds.probs(embeddings.classifier, fusion)
         return found
-
-    def _sent(self, images: np.ndarray) -> torch.Tensor:
-        """Return images (B, S, S, 3) uint8 on the device; a GPU copies beside what it computes."""
-        batch = torch.from_numpy(images)
-        if self._copying is None:
-            return batch.to(self.device)
-        with torch.cuda.stream(self._copying):
-            sent = batch.pin_memory().to(self.device, non_blocking=True)
-        computing = torch.cuda.current_stream(self.device)
-        computing.wait_stream(self._copying)
-        # The memory must not be given to another batch while this one is read from it.
-        sent.record_stream(computing)
-        return sent
 
 
 def score_batch(

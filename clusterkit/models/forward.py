@@ -6,6 +6,7 @@ second, bfloat16 under autocast 50, compiled bfloat16 53–56 after 15–30 s of
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from clusterkit.encoders.encoder import Encoder, EncoderInput
 from clusterkit.encoders.precomputed import GivenFeatures
 from clusterkit.models.folding import folded
 from clusterkit.models.heads import pool
+from clusterkit.models.on_device import WithinMemory, whole_float32
 from clusterkit.models.twins import Twins, can_be_shared
 from clusterkit.threads import in_parallel, threads_allowed
 
@@ -39,7 +41,10 @@ def quick_precision(device: torch.device | str) -> str:
     """
     device = torch.device(device)
     if device.type == "cuda":
-        return BFLOAT16 if torch.cuda.is_bf16_supported(including_emulation=False) else FLOAT32
+        # It asks the current one of several.
+        with torch.cuda.device(device):
+            quick = torch.cuda.is_bf16_supported(including_emulation=False)
+        return BFLOAT16 if quick else FLOAT32
     if device.type == "cpu":
         return BFLOAT16 if _cpu_has("avx512_bf16") or _cpu_has("amx_tile") else FLOAT32
     return FLOAT32
@@ -65,10 +70,24 @@ def normalise(
 
     Input and output are channels last in memory. `expects` None: ImageNet's scale.
     """
-    expects = expects or EncoderInput()
+    return _scaled(images, device, *_statistics(expects or EncoderInput(), device))
+
+
+def _statistics(
+    expects: EncoderInput, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation, (1, 3, 1, 1) each; to copy them makes a GPU be waited for."""
+    mean, std = (torch.tensor(values, device=device) for values in (expects.mean, expects.std))
+    return mean.view(1, 3, 1, 1), std.view(1, 3, 1, 1)
+
+
+def _scaled(
+    images: np.ndarray | torch.Tensor,
+    device: torch.device | str,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+) -> torch.Tensor:
     batch = torch.as_tensor(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float()
-    mean = torch.tensor(expects.mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(expects.std, device=device).view(1, 3, 1, 1)
     return batch.div_(255).sub_(mean).div_(std)
 
 
@@ -94,20 +113,34 @@ def prepare(encoder: Encoder, precision: str, device: torch.device | str) -> For
     quick = folded(encoder, side).to(device=device, dtype=dtype)
     quick = quick.to(memory_format=torch.channels_last)
 
-    shared = can_be_shared(quick)
+    shared, statistics = can_be_shared(quick), _statistics(expects, device)
     network = Twins(quick) if shared else quick
 
     # In each thread anew: that no gradients are wanted is known to one alone.
     @torch.inference_mode()
     def encode(images: torch.Tensor) -> torch.Tensor:
-        return pool(network(normalise(images, device, expects).to(dtype)))
+        return pool(network(_scaled(images, device, *statistics).to(dtype)))
+
+    if torch.device(device).type != "cpu":
+        return _beside_the_processor(encode, device, dtype)
 
     @torch.inference_mode()
     def forward(images: torch.Tensor) -> torch.Tensor:
-        if torch.device(device).type != "cpu":
-            return encode(images)
         at_once = max(1, _PIXELS_AT_ONCE // max(1, images.shape[1] * images.shape[2]))
         parts = images.split(at_once)
         return torch.cat(in_parallel(encode, parts) if shared else [encode(p) for p in parts])
+
+    return forward
+
+
+def _beside_the_processor(
+    encode: Forward, device: torch.device | str, dtype: torch.dtype
+) -> Forward:
+    within = WithinMemory(encode, device)
+
+    @torch.inference_mode()
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        with whole_float32() if dtype == torch.float32 else nullcontext():
+            return within(images)
 
     return forward

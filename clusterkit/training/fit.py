@@ -38,6 +38,7 @@ from clusterkit.models.networks import choose_device
 from clusterkit.progress import Progress, silent, with_bar
 from clusterkit.reviewing import Applied, apply_reviews
 from clusterkit.training.fit_key import fit_key
+from clusterkit.training.mlflow_record import open_record
 from clusterkit.training.run_record import gallery_tensors, review_record, run_info
 
 if TYPE_CHECKING:
@@ -98,10 +99,12 @@ def fit(
         nothing is written then.
     """
     given, progress = with_settings(config or Config(), settings, "fit"), progress or silent
+    record = open_record(given.train.mlflow)
     with FitJournal.reserved(None if run is None else Path(run)) as journal:
         said = _Said.of(source, given, features)
         result = _learn(said, reviews, reviews_of, journal, fresh, progress)
         result.save()
+    record.write(result)
     return result
 
 

@@ -40,6 +40,7 @@ def fit_key(
     settings, device = config.to_dict(), torch.device(config.device)
     # They say where files are; what is in them is in the manifest, and in the weights.
     settings["data"] |= {"source": None, "images": None, "unlabeled": None}
+    del settings["train"]["mlflow"]
     return {
         "kept": _KEPT,
         "clusterkit": clusterkit.__version__,

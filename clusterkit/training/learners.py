@@ -30,6 +30,7 @@ from clusterkit.training.fastai_names import (
     fastai_quiet,
     params,
 )
+from clusterkit.training.gpu_memory import memory_for
 from clusterkit.training.head_warmup import warm_up_head
 from clusterkit.training.keep_epochs import KeepEpochs
 from clusterkit.training.loaders import TrainingSplit, create_loaders
@@ -247,7 +248,7 @@ def _fit(
     rate = config.train.lr
     with learner.no_bar(), learner.no_logging():
         rates = rate if data.features is None else slice(rate / 100, rate)
-        with fastai_quiet():
+        with fastai_quiet(), memory_for(loaders.train.bs, data.images.shape[1], loaders.device):
             learner.fit_one_cycle(epochs, rates, start_epoch=first)
     at_rest(model)
     stage.keep_outcome(model, config.device)

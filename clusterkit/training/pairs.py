@@ -139,7 +139,8 @@ class AllPairsLoss(nn.Module):
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss, a scalar, of a batch with labels (B,)."""
-        same, weights = pair_weights(labels)
+        # A GPU would be waited for at each of its small steps, and add up in any order.
+        same, weights = (part.to(logits.device) for part in pair_weights(labels.cpu()))
         return binary_cross_entropy_with_logits(
             logits[:, 0], same.float(), weights.to(logits.dtype), reduction="sum"
         )

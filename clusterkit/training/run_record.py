@@ -124,6 +124,8 @@ def _saved(config: Config, backbone: Backbone) -> dict[str, Any]:
     saved["data"] |= {"keep_tags": [], "label_tag": None}
     # What links may lead to is said anew for other images.
     saved["data"] |= {"follow_links": False, "link_roots": [], "split_folders": None}
+    # An address may hold a password.
+    saved["train"]["mlflow"] = None
     if saved["model"]["weights"] not in ("auto", "none"):
         saved["model"]["weights"] = backbone.weights
     return saved

@@ -1,4 +1,4 @@
-"""Ctrl-C while the command line is imported, or tidies up: one word, and no traceback."""
+"""Ctrl-C or SIGTERM while the command line is imported, or tidies up: one word, no traceback."""
 
 import subprocess
 import sys
@@ -55,3 +55,18 @@ def test_the_package_runs_as_a_module():
     )
     assert done.returncode == 0
     assert done.stdout.startswith("clusterkit")
+
+
+def test_sigterm_while_modules_are_imported():
+    # At once, as Slurm and Kubernetes may end what has only just begun.
+    code = PRESSED.format(name="click").replace("os.getpid(), signal.SIGINT", "os.getpid(), 15")
+    assert ended(code) == (143, "terminated\n")
+    assert ended(code.replace("signal.default_int_handler", "signal.SIG_IGN")) == (
+        143,
+        "terminated\n",
+    )
+
+
+def test_sigterm_that_is_ignored_stays_so():
+    code = PRESSED.format(name="click").replace("os.getpid(), signal.SIGINT", "os.getpid(), 15")
+    assert ended("import signal; signal.signal(15, signal.SIG_IGN)\n" + code) == (0, "")
