@@ -1,7 +1,6 @@
 """Identity of an image: the id that is made of its file's bytes."""
 
 import hashlib
-import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 
 from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.remote_files import state_of
 
 # Hex digits that a spreadsheet or another program takes for a number: 1e5 is one everywhere, 1d5
 # in Fortran's way, and a d or f at the end marks a Java or C constant.
@@ -92,16 +92,11 @@ def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, 
     if not frame:
         data = read_bytes(path)
         return data, image_id_of(data)
-    try:
-        found = os.stat(path)
-        stamp = found.st_mtime_ns, found.st_size
-    except (OSError, ValueError):
-        stamp = None
-    data, identity = _read_once(path if isinstance(path, str) else str(path), stamp)
+    data, identity = _read_once(path if isinstance(path, str) else str(path), state_of(path))
     return data, name_of(identity, frame)
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: str, stamp: tuple[int, int] | None) -> tuple[bytes, str]:
+def _read_once(path: str, state: tuple[int | None, int | str] | None) -> tuple[bytes, str]:
     data = read_bytes(path)
     return data, image_id_of(data)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -18,11 +17,12 @@ import clusterkit
 from clusterkit.config import Config, takes_settings, with_settings
 from clusterkit.data.features.table import FeatureTable, is_feature_file
 from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table, look_up
-from clusterkit.data.inputs import not_read, read_inputs
+from clusterkit.data.inputs import input_folder, not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.data.remote_files import Place, place_of, state_of
 from clusterkit.data.written_names import relative_folder
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
@@ -100,7 +100,7 @@ class Assignment(Shown):
 @with_bar
 def assign(
     run: Run | Path | str,
-    source: Path | str,
+    source: Place | str,
     *,
     config: Config | None = None,
     out: Path | str | None = None,
@@ -115,8 +115,9 @@ def assign(
     Parameters
     ----------
     run : Run or path
-    source : path
-        A folder (searched to the bottom), a CSV with a column image, or one image.
+    source : path or URL
+        A folder (searched to the bottom), a CSV with a column image, or one image; or a folder in
+        a store (``s3://bucket/folder``, ``gs://``, ``az://``) or an image there.
     config : Config or None
         Laid over the run's, see `Run.config_with`.
     out : path or None
@@ -138,7 +139,7 @@ def assign(
     """
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config = with_settings(run.config_with(config), settings, "assign")
-    source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
+    source, out = place_of(source), Path(out) if out is not None else run.own("assignments.csv")
     vectors = open_given(run, features, source)
     inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)
@@ -159,21 +160,21 @@ def assign(
 
 
 def _check_out(
-    out: Path, inputs: pd.DataFrame, source: Path, config: Config, overwrite: bool
+    out: Path, inputs: pd.DataFrame, source: Place, config: Config, overwrite: bool
 ) -> None:
     """Find out what cannot or must not be written before hours are spent."""
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)
-    check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
+    check_target(out, inputs["image"], input_folder(source, config.data), source, overwrite)
 
 
 def _list_inputs(
-    run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
+    run: Run, source: Place, config: Config, progress: Progress | None, table: FeatureTable | None
 ) -> tuple[pd.DataFrame, GivenVectors | None, dict[str, Any]]:
     """Return the rows of an input, their features, and what a record says of other files."""
     left_out = LeftOut()
-    if table is not None and is_feature_file(source):
-        inputs = inputs_of_table(table, _root_of(source, config))
+    if table is not None and isinstance(source, Path) and is_feature_file(source):
+        inputs = inputs_of_table(table, input_folder(source, config.data))
     else:
         inputs = read_inputs(source, config, progress, left_out)
     given = None
@@ -227,12 +228,7 @@ def _key(
     """Everything that decides what is in the journal's batches."""
     listed = hashlib.sha256()
     for path, frame in zip(inputs["path"], inputs["frame"], strict=True):
-        try:
-            state = os.stat(path)
-            stamp = (state.st_size, state.st_mtime_ns)
-        except OSError:
-            stamp = None
-        listed.update(json.dumps([path, frame, stamp]).encode())
+        listed.update(json.dumps([path, frame, state_of(path)]).encode())
     return {
         "clusterkit": clusterkit.__version__,
         "torch": torch.__version__,
@@ -269,13 +265,8 @@ def _write(
         return write_pair(table, record, out)
 
 
-def _root_of(source: Path, config: Config) -> Path:
-    """Folder that the images of an input are relative to."""
-    return Path(config.data.images or source.parent) if source.is_file() else source
-
-
 def _decide(
-    run: Run, source: Path, out: Path, config: Config, inputs: pd.DataFrame, evidence: Evidence
+    run: Run, source: Place, out: Path, config: Config, inputs: pd.DataFrame, evidence: Evidence
 ) -> tuple[pd.DataFrame, AssignmentRecord]:
     """Return the rows of a batch, and what `assignments.json` says of them."""
     found = transduce(run, config, evidence, group_names(inputs))
@@ -289,14 +280,14 @@ def _decide(
 
 def _record(
     run: Run,
-    source: Path | str,
+    source: Place,
     out: Path,
     table: pd.DataFrame,
     rule: DecisionRule,
     evidence: Evidence,
 ) -> AssignmentRecord:
     """Return what `assignments.json` says of the table, the rule and the clusters."""
-    root = _root_of(Path(source), rule.config)
+    root = input_folder(source, rule.config.data)
     counts = table["status"].value_counts()
     labels = table["predicted_label"][table["status"].isin(["assigned", "duplicate"])]
     failed = table["reason"][table["status"] == "failed"]
