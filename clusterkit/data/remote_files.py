@@ -212,7 +212,7 @@ def place_of(source: Place | str) -> Place:
     return RemoteLocation(f"{scheme}://{rest}")
 
 
-def local_place(source: Path | str, what: str) -> Path:
+def local_place(source: Place | str, what: str) -> Path:
     """Path of this machine that a person has named.
 
     Parameters
@@ -241,7 +241,7 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub("", _USER.sub("", text)) if _ADDRESS.match(text) else text
 
 
-def state_of(path: object) -> tuple[int | None, int | str] | None:
+def state_of(path: Path | str) -> tuple[int | None, int | str] | None:
     """What changes when a file does: its size, and its time in nanoseconds or its version.
 
     Of a file in a store it is what its listing knew; nothing is asked for. None: not known.
@@ -251,7 +251,7 @@ def state_of(path: object) -> tuple[int | None, int | str] | None:
     if is_remote(path):
         return None
     try:
-        found = os.stat(path)  # type: ignore[call-overload]
+        found = os.stat(path)
     except (OSError, ValueError):
         return None
     return found.st_size, found.st_mtime_ns
@@ -282,9 +282,7 @@ def read_remote(path: str, limit: int) -> bytes:
     return data
 
 
-def read_heads(
-    paths: Sequence[str], told: Callable[[int], None] | None = None
-) -> Iterator[bytes]:
+def read_heads(paths: Sequence[str], told: Callable[[int], None] | None = None) -> Iterator[bytes]:
     """Yield the first `HEAD` bytes of files of one store, many at a time; b"" where there are none.
 
     Parameters

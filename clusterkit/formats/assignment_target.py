@@ -85,9 +85,9 @@ def _others(out: Path, images: Iterable[str], root: Place) -> tuple[list[str], i
     before = _images_of(out)
     values = _record_of(out.with_suffix(".json")) or {}
     known = values.get("input_root")
-    if isinstance(known, str):
-        if not _is_same(place_of_record(known, out.absolute().parent), root):
-            return before, len(before)
+    start = out.absolute().parent
+    if isinstance(known, str) and not _is_same(place_of_record(known, start), root):
+        return before, len(before)
     now = set(images)
     return [image for image in before if image not in now], len(before)
 

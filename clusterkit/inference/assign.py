@@ -22,7 +22,7 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
-from clusterkit.data.remote_files import Place, place_of, state_of
+from clusterkit.data.remote_files import Place, local_place, place_of, state_of
 from clusterkit.data.written_names import relative_folder
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
@@ -174,7 +174,8 @@ def _list_inputs(
     """Return the rows of an input, their features, and what a record says of other files."""
     left_out = LeftOut()
     if table is not None and isinstance(source, Path) and is_feature_file(source):
-        inputs = inputs_of_table(table, input_folder(source, config.data))
+        root = local_place(input_folder(source, config.data), "images beside features are read")
+        inputs = inputs_of_table(table, root)
     else:
         inputs = read_inputs(source, config, progress, left_out)
     given = None

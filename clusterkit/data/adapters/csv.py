@@ -147,15 +147,15 @@ class CsvAdapter:
         folder = ImageFolder(root, tuple(map(Path, LinkRules.of(self.config).roots)))
         for row, image in enumerate(images):
             try:
-                path = folder.find(image, where(row))
+                path = Path(folder.find(image, where(row)))
                 if not os.path.lexists(path):
                     images[row] = finder.find(image, where(row))
-                    path = folder.find(images[row], where(row))
+                    path = Path(folder.find(images[row], where(row)))
                 paths.append(str(path.absolute()))
             except RefusedPathError as error:
                 reason = refused.setdefault(row, error).reason
-                images[row], path = self._nowhere(written[row], reason)
-                paths.append(path)
+                images[row], nowhere = self._nowhere(written[row], reason)
+                paths.append(nowhere)
         self._judge(refused, len(written))
         finder.report()
         return images, paths
