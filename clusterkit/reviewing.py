@@ -18,7 +18,7 @@ from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labels import near_hint
 from clusterkit.data.manifest_rows import file_numbers
-from clusterkit.data.remote_files import Place, local_place
+from clusterkit.data.remote_places import Place, local_place
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignment_pair import load_assigned

@@ -12,7 +12,7 @@ import pandas as pd
 from clusterkit.auditing.page import Cluster, Tile
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
-from clusterkit.data.remote_files import Place
+from clusterkit.data.remote_places import Place
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_pair import check_pair

@@ -10,7 +10,7 @@ from clusterkit.auditing.plotting.figures import plain
 from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import read_bytes
-from clusterkit.data.remote_files import RemoteLocation
+from clusterkit.data.remote_places import RemoteLocation
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 

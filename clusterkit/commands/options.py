@@ -46,7 +46,7 @@ class PlacePath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what was given; see `remote_files.place_of`, which imports nothing of it yet."""
+        """Return what was given; see `remote_places.place_of`, which imports nothing of it yet."""
         if isinstance(value, str) and "://" in value:
             return value
         return super().convert(value, param, ctx)

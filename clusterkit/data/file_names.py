@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 from clusterkit.data.guarded_path import LEADS_OUT, RefusedPathError
 from clusterkit.data.image_types import DICOM_ENDINGS, image_extensions
-from clusterkit.data.remote_files import is_remote, without_secrets
+from clusterkit.data.remote_files import is_remote
+from clusterkit.data.stores import without_secrets
 from clusterkit.errors import shown
 
 log = logging.getLogger("clusterkit")

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from clusterkit.data.guarded_path import LEADS_OUT, RefusedPathError, is_inside
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
-from clusterkit.data.remote_files import Place, RemoteLocation, RemotePath
+from clusterkit.data.remote_files import RemotePath
+from clusterkit.data.remote_places import Place, RemoteLocation
 from clusterkit.data.written_names import true_name
 
 

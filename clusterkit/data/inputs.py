@@ -14,8 +14,8 @@ from clusterkit.data.left_out import REFUSED, UNREAD, LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import complete, file_numbers, sort_rows, whole_config
-from clusterkit.data.remote_files import Place, RemoteLocation, place_of
 from clusterkit.data.remote_listing import list_remote
+from clusterkit.data.remote_places import Place, RemoteLocation, place_of
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
@@ -34,7 +34,7 @@ def read_inputs(
     ----------
     source : path or URL
         A folder (searched to the bottom), a CSV, a DICOMDIR, or one image; or the URL of a folder
-        or an image in a store, see `remote_files.place_of`.
+        or an image in a store, see `remote_places.place_of`.
     left_out : LeftOut or None
         Counts the files that become no row.
     unread : bool

@@ -18,7 +18,7 @@ from clusterkit.data.labels import read_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest_rows import COLUMNS, complete, file_numbers, sort_rows, whole_config
 from clusterkit.data.remarks import Remarks
-from clusterkit.data.remote_files import local_place
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 

@@ -26,13 +26,9 @@ from clusterkit.data.left_out import (
     LeftOut,
 )
 from clusterkit.data.listing import OF_RUN, SYSTEM_FILES, SYSTEM_FOLDERS
-from clusterkit.data.remote_files import (
-    RemoteLocation,
-    RemotePath,
-    is_remote,
-    read_heads,
-    without_secrets,
-)
+from clusterkit.data.remote_files import RemotePath, is_remote, read_heads
+from clusterkit.data.remote_places import RemoteLocation
+from clusterkit.data.stores import without_secrets
 from clusterkit.data.written_names import true_name, written_name
 from clusterkit.errors import DataError, shown
 

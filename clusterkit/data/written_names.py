@@ -10,7 +10,8 @@ import os
 import re
 from pathlib import Path
 
-from clusterkit.data.remote_files import Place, RemoteLocation, is_remote, place_of
+from clusterkit.data.remote_files import is_remote
+from clusterkit.data.remote_places import Place, RemoteLocation, place_of
 
 # Control characters, ends of lines of any kind, bytes that are no UTF-8, and what is no character.
 _CONTROL = "\x01-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff"

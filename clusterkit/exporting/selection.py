@@ -14,7 +14,7 @@ from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
 from clusterkit.data.guarded_path import RefusedPathError
 from clusterkit.data.identity import read_identified
-from clusterkit.data.remote_files import local_place
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png
 from clusterkit.formats.assignment_rows import AssignmentRow, row_columns

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
 
-from clusterkit.data.remote_files import Place
+from clusterkit.data.remote_places import Place
 from clusterkit.data.written_names import place_of_record, written_name
 from clusterkit.errors import DataError, RunError, shown
 from clusterkit.formats.csv_text import restore_csv_text

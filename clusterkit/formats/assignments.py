@@ -11,7 +11,7 @@ import pandas as pd
 
 from clusterkit.data.identity import has_plain_ids, is_image_id, text_id
 from clusterkit.data.link_rules import link_roots_of
-from clusterkit.data.remote_files import Place
+from clusterkit.data.remote_places import Place
 from clusterkit.data.tables import encoding_of, read_table
 from clusterkit.data.workbooks import is_workbook
 from clusterkit.data.written_names import place_of_record

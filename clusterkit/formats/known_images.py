@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.data.identity import is_number
-from clusterkit.data.remote_files import Place
+from clusterkit.data.remote_places import Place
 from clusterkit.errors import DataError, shown
 
 # Statuses of an image that has a label of its own.

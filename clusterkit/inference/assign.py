@@ -22,7 +22,8 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
-from clusterkit.data.remote_files import Place, local_place, place_of, state_of
+from clusterkit.data.remote_files import state_of
+from clusterkit.data.remote_places import Place, local_place, place_of
 from clusterkit.data.written_names import relative_folder
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares

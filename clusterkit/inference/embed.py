@@ -17,7 +17,7 @@ from clusterkit.data.inputs import read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.loading import ImageRef, image_refs, load_batches, workers_for
 from clusterkit.data.mirror_images import mirror_images
-from clusterkit.data.remote_files import Place
+from clusterkit.data.remote_places import Place
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import DataError, RunError, shown

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterkit.data.features.table import FeatureTable, is_feature_file, read_features
-from clusterkit.data.remote_files import Place
+from clusterkit.data.remote_places import Place
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
 

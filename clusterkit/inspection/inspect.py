@@ -17,7 +17,7 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest import default_source, read_rows
 from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.remarks import Remarks
-from clusterkit.data.remote_files import local_place
+from clusterkit.data.remote_places import local_place
 from clusterkit.data.split_folders import SplitFoldersError
 from clusterkit.errors import DataError, ImageError
 from clusterkit.formats.atomic import write_json, write_text

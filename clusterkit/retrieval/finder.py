@@ -21,7 +21,7 @@ from clusterkit.config import Config, ImageConfig, takes_settings, with_settings
 from clusterkit.data.features.vector_lookup import vector_of
 from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import load_image, seen_by_model
-from clusterkit.data.remote_files import local_place
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run
 from clusterkit.inference.given import Files, open_given, why_no_cams

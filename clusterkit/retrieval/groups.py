@@ -16,7 +16,7 @@ from clusterkit.config import Config, DataConfig, takes_settings, with_settings
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
 from clusterkit.data.patients import group_column
-from clusterkit.data.remote_files import local_place
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.given import Files, open_given

@@ -23,7 +23,7 @@ from clusterkit.data.labels import check_labels, warn_of_near_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
-from clusterkit.data.remote_files import local_place
+from clusterkit.data.remote_places import local_place
 from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.data.written_names import relative_folder
 from clusterkit.encoders.backbone import FEATURES, Backbone, EncoderRecord

@@ -16,8 +16,9 @@ from clusterkit.data.guarded_path import GuardedPath, RefusedPathError
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.one_hot import find_one_hot, one_hot_labels, one_hot_note
 from clusterkit.data.patients import group_column, unused_group_sentence
-from clusterkit.data.remote_files import Place, RemoteLocation, place_of, without_secrets
 from clusterkit.data.remote_listing import find_named
+from clusterkit.data.remote_places import Place, RemoteLocation, place_of
+from clusterkit.data.stores import without_secrets
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name
 
