@@ -14,7 +14,7 @@ from clusterkit.data.imageio.dicom.frame_count import SIZES, frames_held
 from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.patients import Origin
-from clusterkit.data.remote_files import is_remote, read_heads, read_remote
+from clusterkit.data.remote_files import is_remote, or_nothing, read_heads, read_remote
 from clusterkit.errors import ImageError
 from clusterkit.progress import Progress
 
@@ -125,10 +125,7 @@ def _whole(paths: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the bytes of files in a store; b"" of what cannot be read."""
 
     def read(path: str) -> bytes:
-        try:
-            return read_remote(path, MAX_BYTES)
-        except ImageError:
-            return b""
+        return or_nothing(path, lambda url: read_remote(url, MAX_BYTES))
 
     with ThreadPoolExecutor(_UNDER_WAY) as pool:
         for start in range(0, len(paths), _UNDER_WAY):

@@ -7,16 +7,27 @@ its size and version, stays with its path.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from clusterkit.data.stores import CHANGED, PREFIXES, attempt, fetch, is_lasting, open_store
-from clusterkit.errors import ImageError
+from clusterkit.data.stores import (
+    CHANGED,
+    NOT_ANSWERED,
+    PREFIXES,
+    ask,
+    attempt,
+    fetch,
+    is_lasting,
+    open_store,
+    why_not_listed,
+)
+from clusterkit.errors import DataError, ImageError
 
 # Bytes that tell what a file is.
 HEAD = 132
 
-# Files of which the first bytes are asked for together.
-_TOGETHER = 2000
+# Files of which the first bytes are asked for together, and seconds that each may take of a minute
+# and more.
+_TOGETHER, _EACH = 2000, 0.1
 
 
 class RemotePath(str):
@@ -78,7 +89,7 @@ def read_remote(path: str, limit: int) -> bytes:
     """
     size = getattr(path, "size", None)
     if size is None:
-        size = attempt(path, lambda store: store.info(path)["size"])
+        size = attempt(path, lambda store: ask(store, "info", path)["size"])
     if size is not None and size > limit:
         raise ImageError(f"larger than {limit:,} bytes")
     if size == 0:
@@ -101,6 +112,12 @@ def read_heads(paths: Sequence[str], told: Callable[[int], None] | None = None) 
         URLs of one scheme.
     told : callable or None
         Called with the number of files that are done.
+
+    Raises
+    ------
+    DataError
+        The store does not answer. What is gone or refused has no bytes: its reason comes with its
+        pixels.
     """
     for start in range(0, len(paths), _TOGETHER):
         some = paths[start : start + _TOGETHER]
@@ -114,20 +131,35 @@ def read_heads(paths: Sequence[str], told: Callable[[int], None] | None = None) 
 def _heads(paths: list[str]) -> list[bytes]:
     if not paths:
         return []
-    store = open_store(paths[0].partition("://")[0])
-    ends = [HEAD] * len(paths)
+    store, count = open_store(paths[0].partition("://")[0]), len(paths)
+    try:
+        found = ask(store, "cat_ranges", list(map(str, paths)), [0] * count, [HEAD] * count,
+                    on_error="return", more=count * _EACH)  # fmt: skip
+    except Exception as error:
+        raise DataError(why_not_listed(paths[0], error)) from error
     heads = []
-    found = store.cat_ranges(list(map(str, paths)), [0] * len(paths), ends, on_error="return")
     for path, head in zip(paths, found, strict=True):
         if isinstance(head, Exception):
-            try:
-                head = b"" if is_lasting(head) else attempt(path, _head_reader(path))
-            except ImageError:
-                # Its reason comes with its pixels.
-                head = b""
+            head = b"" if is_lasting(head) else or_nothing(path, _head_of)
         heads.append(bytes(head))
     return heads
 
 
-def _head_reader(path: str) -> Callable[[Any], bytes]:
-    return lambda store: fetch(store, path, HEAD)
+def or_nothing(path: str, read: Callable[[str], bytes]) -> bytes:
+    """Bytes that are read of a file in a store; b"" where it is gone, refused or too large.
+
+    Raises
+    ------
+    DataError
+        The store does not answer: what these bytes decide is not known, and would be missed later.
+    """
+    try:
+        return read(path)
+    except ImageError as error:
+        if not str(error).startswith(NOT_ANSWERED):
+            return b""
+        raise DataError(f"{path}: {error}; run the command again") from error
+
+
+def _head_of(path: str) -> bytes:
+    return attempt(path, lambda store: fetch(store, path, HEAD))

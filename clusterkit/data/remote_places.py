@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from clusterkit.data.remote_files import RemotePath
-from clusterkit.data.stores import ADDRESS, PREFIXES, open_store, why_not_listed
+from clusterkit.data.stores import ADDRESS, PREFIXES, ask, open_store, why_not_listed
 from clusterkit.errors import DataError, shown
 
 # What stores call the version of a file, the most telling first.
@@ -61,7 +61,15 @@ class RemoteLocation:
 
     @cached_property
     def _is_object(self) -> bool:
-        return bool(open_store(self.scheme).isfile(self.url))
+        try:
+            return bool(ask(open_store(self.scheme), "info", self.url)["type"] == "file")
+        except (FileNotFoundError, PermissionError):
+            # Whether it is a folder, and may be listed, is seen when it is.
+            return False
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(why_not_listed(self, error)) from error
 
     def is_file(self) -> bool:
         """Whether it is one file; asked once."""

@@ -68,19 +68,30 @@ def open_store(scheme: str) -> Any:
                         "settings in the environment") from error  # fmt: skip
 
 
-def fetch(store: Any, path: str, end: int) -> bytes:
-    """Return the bytes of a file up to one, in a time that goes by the clock."""
+def ask(store: Any, what: str, *given: Any, more: float = 0.0, **options: Any) -> Any:
+    """Call one of a store's functions, for at most a minute by the clock and `more` seconds."""
     if not store.async_impl:
-        return store.cat_file(path, start=0, end=end)
+        return getattr(store, what)(*given, **options)
     from fsspec.asyn import sync
 
-    known = getattr(path, "size", None) or 0
-    return sync(store.loop, store._cat_file, path, start=0, end=end,
-                timeout=_SECONDS + known / _SLOW)  # fmt: skip
+    # fsspec knows of a time limit here alone.
+    return sync(store.loop, getattr(store, f"_{what}"), *given, timeout=_SECONDS + more, **options)
+
+
+def fetch(store: Any, path: str, end: int) -> bytes:
+    """Return the bytes of a file up to one."""
+    more = (getattr(path, "size", None) or 0) / _SLOW
+    return ask(store, "cat_file", path, start=0, end=end, more=more)
 
 
 def attempt(path: str, work: Callable[[Any], _Found]) -> _Found:
-    """Do something with a store, again where that may help; an error is an `ImageError`."""
+    """Do something with a store, again where that may help.
+
+    Raises
+    ------
+    ImageError
+        Whatever it was; it begins with `NOT_ANSWERED` where it may be gone tomorrow.
+    """
     try:
         store = open_store(path.partition("://")[0])
     except DataError as error:
@@ -128,8 +139,6 @@ def _why_not_read(error: Exception) -> str:
         return CHANGED
     if _is_refused(error):
         return "cannot be read: the store refuses it to these credentials"
-    if isinstance(error, TimeoutError) or type(error).__name__ == "FSTimeoutError":
-        return f"{NOT_ANSWERED}: it takes too long"
     return f"{NOT_ANSWERED}: {_words(error)}"
 
 
@@ -155,5 +164,7 @@ def without_secrets(text: str) -> str:
 
 def _words(error: Exception) -> str:
     """Return what a package says, on one line and without what may be a password."""
+    if isinstance(error, TimeoutError) or type(error).__name__ == "FSTimeoutError":
+        return "it takes too long"
     said = " ".join(str(error).split()) or type(error).__name__
     return shown(_QUERY.sub("", _USER.sub("", said)), _LONGEST)

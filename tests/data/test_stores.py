@@ -226,6 +226,7 @@ def test_a_listing_that_fails_is_one_line(memory, monkeypatch):
             ConnectionError("no route\nto host"),
             "cannot be listed .no route to host.; check the net",
         ),
+        (TimeoutError(), "cannot be listed .it takes too long.; check the network"),
     ]:
 
         def fails(*_, error=error, **__):
@@ -235,6 +236,17 @@ def test_a_listing_that_fails_is_one_line(memory, monkeypatch):
         with pytest.raises(DataError, match=said) as caught:
             read_inputs("memory://b/img")
         assert "secret" not in str(caught.value)
+
+
+def test_a_store_that_falls_silent_while_headers_are_read_stops_the_listing(memory, monkeypatch):
+    memory.pipe_file("/b/a.png", b"12345")
+    failing = Failing(monkeypatch, *[ConnectionError("reset")] * 4)
+    # Else a file of several frames would be taken for one of one.
+    with pytest.raises(DataError, match=f"{NOT_ANSWERED}: reset; run the command again"):
+        read_inputs("memory://b")
+    assert failing.calls == 4
+    failing.errors = [PermissionError("no")]
+    assert len(read_inputs("memory://b")) == 1
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):

@@ -45,7 +45,9 @@ def here(run, config, folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def there(run, config, memory, tmp_path_factory):
-    return assign(run, memory, config=config, out=tmp_path_factory.mktemp("there") / "assignments.csv")
+    return assign(
+        run, memory, config=config, out=tmp_path_factory.mktemp("there") / "assignments.csv"
+    )
 
 
 @pytest.fixture(scope="module")
