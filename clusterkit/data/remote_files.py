@@ -62,6 +62,11 @@ def is_remote(path: object) -> TypeGuard[str]:
     return isinstance(path, str) and path.startswith(PREFIXES)
 
 
+def may_be_there(path: str) -> bool:
+    """Whether a file is there; of one in a store, that is seen when it is read."""
+    return is_remote(path) or os.path.lexists(path)
+
+
 def state_of(path: Path | str) -> tuple[int | None, int | str] | None:
     """What changes when a file does: its size, and its time in nanoseconds or its version.
 

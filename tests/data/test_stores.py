@@ -46,11 +46,11 @@ class Failing:
         monkeypatch.setattr("clusterkit.data.stores.time.sleep", lambda _: None)
 
     def wrapped(self, own):
-        def cat_file(store, path, **options):
+        def cat_file(store, *given, **options):
             self.calls += 1
             if self.errors:
                 raise self.errors.pop(0)
-            return own(store, path, **options)
+            return own(store, *given, **options)
 
         return cat_file
 
