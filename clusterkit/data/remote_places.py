@@ -92,13 +92,14 @@ class RemoteLocation:
             found = store.find(self.url, detail=True)
         except Exception as error:
             raise DataError(why_not_listed(self, error)) from error
-        start = len(store._strip_protocol(self.url).rstrip("/")) + 1
+        root = store._strip_protocol(self.url).rstrip("/")
         # A million descriptions are a gigabyte: each goes as it is taken.
         while found:
             key, about = found.popitem()
-            if about.get("type") != "directory":
-                yield RemotePath(self.url + "/" * (len(key) >= start) + key[start:],
-                                 _size_of(about), _version_of(about))  # fmt: skip
+            below = key.removeprefix(root)
+            # Not what merely begins likewise: folder-2 beside folder.
+            if about.get("type") != "directory" and below[:1] in ("", "/"):
+                yield RemotePath(self.url + below, _size_of(about), _version_of(about))
 
 
 # A folder or a file of this machine, or of a store.

@@ -20,7 +20,6 @@ _PACKAGES: dict[str, tuple[str, str]] = {
     "gcs": ("gcsfs", "gs"),
     "az": ("adlfs", "az"),
     "abfs": ("adlfs", "az"),
-    "abfss": ("adlfs", "az"),
 }
 PREFIXES = tuple(f"{scheme}://" for scheme in _PACKAGES)
 
