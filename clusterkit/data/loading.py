@@ -27,7 +27,7 @@ from clusterkit.data.processes import (
     started,
 )
 from clusterkit.data.time_limit import SECONDS, end_process_too, time_limit
-from clusterkit.errors import ImageError
+from clusterkit.errors import ImageError, StoreError
 
 log = logging.getLogger("clusterkit")
 
@@ -206,6 +206,9 @@ def _surviving(
                     done += 1
                     yield part
             return
+        except StoreError as error:
+            # Of a worker, torch puts a traceback before its words.
+            raise StoreError(str(error).rpartition(f"{StoreError.__name__}: ")[2]) from None
         except RuntimeError as error:
             if not is_lost_worker(error):
                 raise

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from errno import EINVAL
 from typing import Any, TypeVar
 
-from clusterkit.errors import DataError, ImageError, shown
+from clusterkit.errors import DataError, ImageError, StoreError, shown
 
 _Found = TypeVar("_Found")
 
@@ -42,8 +42,13 @@ _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectory
 _NO_RIGHTS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError",
               "ClientAuthenticationError", "DefaultCredentialsError", "RefreshError")  # fmt: skip
 
-# How a reason begins that may be gone tomorrow.
+# Files one after the other that a process may wait for in vain: the next would be the same.
+_IN_VAIN = 5
+_waited: list[str] = []
+
+# How reasons begin of which an image is not to blame.
 NOT_ANSWERED = "the store does not answer"
+NOT_ALLOWED = "cannot be read: the store refuses it to these credentials"
 
 CHANGED = "it has changed since it was listed"
 
@@ -89,7 +94,9 @@ def attempt(path: str, work: Callable[[Any], _Found]) -> _Found:
     Raises
     ------
     ImageError
-        Whatever it was; it begins with `NOT_ANSWERED` where it may be gone tomorrow.
+        Whatever it was, see `may_pass`.
+    StoreError
+        It has not answered for several files in a row: it is not asked for the next.
     """
     try:
         store = open_store(path.partition("://")[0])
@@ -99,16 +106,40 @@ def attempt(path: str, work: Callable[[Any], _Found]) -> _Found:
     pause, start = _PAUSE, time.monotonic()
     for left in reversed(range(_ATTEMPTS)):
         try:
-            return work(store)
+            found = work(store)
+            _waited.clear()
+            return found
         except MemoryError as error:
             raise ImageError("too large for the memory") from error
         except Exception as error:
             late = time.monotonic() - start > _PATIENCE
             if not left or late or is_lasting(error):
-                raise ImageError(_why_not_read(error)) from error
+                reason = _why_not_read(error)
+                _count_in_vain(path, reason)
+                raise ImageError(reason) from error
         time.sleep(pause)
         pause *= 4
     raise AssertionError("the last attempt returns or raises")
+
+
+def _count_in_vain(path: str, reason: str) -> None:
+    if not reason.startswith(NOT_ANSWERED):
+        _waited.clear()
+        return
+    _waited.append(path)
+    if len(_waited) >= _IN_VAIN:
+        _waited.clear()
+        raise StoreError(f"{reason}, for {_IN_VAIN} files one after the other, the last {path}; "
+                         "run the command again when it does: what is done is kept")  # fmt: skip
+
+
+def may_pass(reason: str) -> bool:
+    """Whether what a row failed for may be gone when its image is read again.
+
+    >>> may_pass("the store does not answer: reset"), may_pass("empty file (0 bytes)")
+    (True, False)
+    """
+    return reason.startswith((NOT_ANSWERED, NOT_ALLOWED))
 
 
 def is_lasting(error: Exception) -> bool:
@@ -137,7 +168,7 @@ def _why_not_read(error: Exception) -> str:
     if _is_range(error):
         return CHANGED
     if _is_refused(error):
-        return "cannot be read: the store refuses it to these credentials"
+        return NOT_ALLOWED
     return f"{NOT_ANSWERED}: {_words(error)}"
 
 

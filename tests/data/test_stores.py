@@ -11,18 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from clusterkit.config import Config, DataConfig
+from clusterkit.config import Config, DataConfig, ImageConfig
 from clusterkit.data.file_headers import read_headers
 from clusterkit.data.guarded_path import GuardedPath
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.inputs import not_read, read_inputs
 from clusterkit.data.left_out import NO_PATH, LeftOut
+from clusterkit.data.loading import load_batches, read_batch
 from clusterkit.data.remote_files import RemotePath, is_remote, state_of
 from clusterkit.data.remote_places import RemoteLocation, local_place, place_of
-from clusterkit.data.stores import NOT_ANSWERED
+from clusterkit.data.stores import NOT_ANSWERED, may_pass
 from clusterkit.data.written_names import place_of_record, relative_folder
-from clusterkit.errors import DataError, ImageError, OutputError
+from clusterkit.errors import DataError, ImageError, OutputError, StoreError
 from clusterkit.output import check_writable
 from tests.stores import make_mixed, upload
 
@@ -313,3 +314,28 @@ def test_a_table_of_addresses_without_their_root_says_what_to_give(tmp_path):
     (tmp_path / "t.csv").write_text("image\ns3://bucket/a.png\n")
     with pytest.raises(DataError, match="is an address, which is read only below --images URL"):
         read_inputs(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_store_that_has_stopped_to_answer_stops_the_command(memory, monkeypatch, workers):
+    refs = []
+    for number in range(20):
+        memory.pipe_file(f"/b/{number}.png", b"12345")
+        refs.append((RemotePath(f"memory://b/{number}.png", 5), None))
+    Failing(monkeypatch, *[ConnectionError("reset")] * 99)
+    said = "^the store does not answer: reset, for 5 files one after the other, the last memory://"
+    with pytest.raises(StoreError, match=said) as caught:
+        list(load_batches(refs, ImageConfig(size=16), 8, workers))
+    assert "Traceback" not in str(caught.value)
+
+
+def test_few_files_that_no_store_answers_for_are_failed_rows(memory, monkeypatch):
+    failing = Failing(monkeypatch)
+    errors = []
+    for number in range(9):
+        memory.pipe_file(f"/b/{number}.png", b"12345")
+        failing.errors = [ConnectionError("reset")] * (0 if number % 4 == 3 else 3)
+        batch = read_batch([(RemotePath(f"memory://b/{number}.png", 5), None)],
+                           ImageConfig(size=16), 0, 1)  # fmt: skip
+        errors.append(str(batch.errors[0]))
+    assert [may_pass(error) for error in errors] == [number % 4 != 3 for number in range(9)]

@@ -10,7 +10,7 @@ from clusterkit.config import override
 from clusterkit.data.features.table import read_features
 from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.remote_files import RemotePath
-from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.errors import ClusterkitError, DataError, StoreError
 from tests.stores import make_mixed, upload
 
 # boto's own affair.
@@ -200,3 +200,26 @@ def test_buckets_that_are_not_there(s3, command, run):
     code, _, said = command("assign", "s3://no-such-bucket/a", "--run", run.path)
     assert (code, said.count("\n")) == (1, 1)
     assert "s3://no-such-bucket/a does not exist" in said
+
+
+def test_an_outage_ends_the_command_and_the_next_one_goes_on(
+    run, config, memory, here, tmp_path, monkeypatch
+):
+    kind, out = type(fsspec.filesystem("memory")), tmp_path / "a.csv"
+    own = kind.cat_file
+
+    def cat_file(store, path, *given, **options):
+        # Heads were read before, by place.
+        if "/sample/2" in path and not given:
+            raise ConnectionError("reset")
+        return own(store, path, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clusterkit.data.stores.time.sleep", lambda _: None)
+        patch.setattr(kind, "cat_file", cat_file)
+        with pytest.raises(StoreError, match="run the command again"):
+            assign(run, memory, config=config, out=out)
+    assert not out.exists()
+    found = assign(run, memory, config=config, out=out)
+    assert found.record.resumed_batches >= 1
+    assert found.path.read_bytes() == here.path.read_bytes()
