@@ -136,7 +136,7 @@ def _one_file(place: RemoteLocation) -> FoundFiles:
     if place.name.lower().endswith(_TABLES) or place.name.upper() == "DICOMDIR":
         raise DataError(f"{place} is a table, which is read from a folder of this machine; copy it "
                         f"here, and name the root of its images with --images")  # fmt: skip
-    return FoundFiles([written_name(place.name)], list(place.list_files()))
+    return FoundFiles([written_name(place.name)], list[str](place.as_files()))
 
 
 class _RemoteWalk:

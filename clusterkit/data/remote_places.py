@@ -24,10 +24,12 @@ class RemoteLocation:
     ----------
     url : str
         As `place_of` checks it.
+    is_folder : bool
+        It was written with a slash at its end: a store may have a file of the same name.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, is_folder: bool = False) -> None:
+        self.url, self.is_folder = url, is_folder
 
     def __str__(self) -> str:
         return self.url
@@ -60,27 +62,35 @@ class RemoteLocation:
         return RemoteLocation(f"{scheme}://{rest.rpartition('/')[0]}")
 
     @cached_property
-    def _is_object(self) -> bool:
+    def _object(self) -> RemotePath | None:
+        if self.is_folder:
+            return None
         try:
-            return bool(ask(open_store(self.scheme), "info", self.url)["type"] == "file")
+            about = ask(open_store(self.scheme), "info", self.url)
         except (FileNotFoundError, PermissionError):
             # Whether it is a folder, and may be listed, is seen when it is.
-            return False
+            return None
         except DataError:
             raise
         except Exception as error:
             raise DataError(why_not_listed(self, error)) from error
+        is_file = about["type"] == "file"
+        return RemotePath(self.url, _size_of(about), _version_of(about)) if is_file else None
 
     def is_file(self) -> bool:
         """Whether it is one file; asked once."""
-        return self._is_object
+        return self._object is not None
+
+    def as_files(self) -> list[RemotePath]:
+        """Return itself, where it is one file."""
+        return [self._object] if self._object is not None else []
 
     def file(self, name: str, size: int | None = None, version: str = "") -> RemotePath:
         """URL of a file below it."""
         return RemotePath(f"{self.url}/{name}", size, version)
 
     def list_files(self) -> Iterator[RemotePath]:
-        """Yield all files below it, or itself where it is one; one listing.
+        """Yield all files below it, by one listing.
 
         Raises
         ------
@@ -137,7 +147,7 @@ def place_of(source: Place | str) -> Place:
     if any(part in (".", "..") for part in rest.split("/")):
         raise DataError(f"{scheme}://{shown(rest, 200)} has . or .. for a folder; give the path "
                         "without")  # fmt: skip
-    return RemoteLocation(f"{scheme}://{rest}")
+    return RemoteLocation(f"{scheme}://{rest}", text.endswith("/"))
 
 
 def local_place(source: Place | str, what: str) -> Path:

@@ -186,6 +186,9 @@ def test_odd_keys_of_s3_are_read_or_left_out(s3):
     rows = read_inputs(f"s3://{BUCKET}/odd/", left_out=left_out)
     assert sorted(read_bytes(path).decode() for path in rows["path"]) == sorted(good)
     assert left_out.to_dict() == {NO_PATH: {".png": 2}}
+    client.put_object(Bucket=BUCKET, Key="odd", Body=b"a file of the folder's name")
+    assert len(read_inputs(f"s3://{BUCKET}/odd/")) == len(good)
+    assert len(read_inputs(f"s3://{BUCKET}/odd")) == 1
     gone = rows["path"].iloc[0]
     client.delete_object(Bucket=BUCKET, Key=str(gone).partition(f"{BUCKET}/")[2])
     with pytest.raises(DataError, match="file does not exist"):
