@@ -8,6 +8,7 @@
     │   └── ImageError          one image; a batch turns it into a `failed` row
     ├── OutputError             a file or folder that cannot be written
     ├── RunError                a run directory
+    ├── StoreError              a store (S3, …) that has stopped to answer
     └── WeightsError            a file of pretrained weights or a backbone's name
 
 Every message is one line that says what is wrong, the value seen, and what to do.
@@ -67,6 +68,10 @@ class OutputError(ClusterkitError):
 
 class RunError(ClusterkitError):
     """A directory is not a run, or not one that this version can read."""
+
+
+class StoreError(ClusterkitError):
+    """A store does not answer any more: no image is to blame, and all that follow would fail."""
 
 
 class WeightsError(ClusterkitError):

@@ -6,6 +6,7 @@ the option that helps.
 
 import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # Errors that name no file, as those of writing to an open one, and are about the disk.
 _OF_DISK = (*_FULL, errno.EROFS, errno.EIO, errno.EFBIG)
+
+# As a Path has left it.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 # Bytes, where the system does not say.
 _LONGEST_NAME = 255
@@ -93,6 +97,9 @@ def check_writable(target: Path | str, option: str, *, folder: bool = False) -> 
         It cannot.
     """
     target = Path(target)
+    if _ADDRESS.match(str(target)) and not os.path.lexists(target):
+        raise OutputError(f"{target} is an address, and results are written to a folder of this "
+                          f"machine; give another {option}")  # fmt: skip
     with writing(target, option):
         if not folder and target.is_dir():
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))

@@ -18,6 +18,7 @@ from clusterkit.data.imageio.read import read_bytes
 from clusterkit.data.label_map import LabelMap, read_label_map
 from clusterkit.data.labels import near_hint
 from clusterkit.data.manifest_rows import file_numbers
+from clusterkit.data.remote_places import Place, local_place
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError, RunError
 from clusterkit.formats.assignment_pair import load_assigned
@@ -237,7 +238,7 @@ def _find_new(
 ) -> pd.DataFrame:
     """Return manifest rows of reviewed images that fit was not given."""
     rows = []
-    missing: list[tuple[str, Path, DataError]] = []
+    missing: list[tuple[str, Place, DataError]] = []
     for row in settled_rows(settled):
         assigned = spread[row.file].assigned
         if assigned is None:
@@ -245,13 +246,14 @@ def _find_new(
             continue
         image = assigned.table["image"].iloc[row.position]
         try:
-            path = inside_root(assigned.root, image, assigned.where, assigned.link_roots).absolute()
+            root_of = local_place(assigned.root, "reviewed images are read")
+            path = inside_root(root_of, image, assigned.where, assigned.link_roots).absolute()
             frame = row.image_id.partition("#")[2] or None
             vector = _check_same(path, name_of(image, frame), row.image_id, features)
         except DataError as error:
             missing.append((image, assigned.root, error))
             continue
-        name, own = _named(path, root, assigned.root)
+        name, own = _named(path, root, root_of)
         if own is not None:
             roots.append(own)
         rows.append({"image": name, "image_id": row.image_id, "path": str(path),

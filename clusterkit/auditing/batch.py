@@ -12,6 +12,7 @@ import pandas as pd
 from clusterkit.auditing.page import Cluster, Tile
 from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import names_of
+from clusterkit.data.remote_places import Place
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import DataError
 from clusterkit.formats.assignment_pair import check_pair
@@ -46,7 +47,7 @@ class AuditBatch:
         Its rows.
     record : AssignmentRecord
         `assignments.json`; an empty record where it is missing.
-    root : Path
+    root : path or RemoteLocation
         Where its images were.
     key : str
         16 hex digits that name these rows of this run.
@@ -59,7 +60,7 @@ class AuditBatch:
     csv: Path
     table: pd.DataFrame
     record: AssignmentRecord
-    root: Path
+    root: Place
     key: str
     notes: list[str] = field(default_factory=list)
     link_roots: tuple[Path, ...] = ()

@@ -10,6 +10,7 @@ from clusterkit.auditing.plotting.figures import plain
 from clusterkit.data.frames import files_of
 from clusterkit.data.identity import image_id_of, text_id
 from clusterkit.data.imageio.read import read_bytes
+from clusterkit.data.remote_places import RemoteLocation
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 
@@ -78,10 +79,14 @@ def _by_id(batch: AuditBatch, name: str) -> FoundRows:
 def _by_path(batch: AuditBatch, name: str) -> FoundRows:
     if "\0" in name or not name:
         return batch.table[:0], None
+    if isinstance(batch.root, RemoteLocation):
+        written = written_name(name.removeprefix(f"{batch.root}/"))
+        return batch.table[batch.table["image"] == written], None
+    root = str(batch.root)
     # Both ways: the file may be a link, or gone.
     for absolute in (os.path.abspath, os.path.realpath):
         try:
-            relative = Path(absolute(name)).relative_to(absolute(batch.root))
+            relative = Path(absolute(name)).relative_to(absolute(root))
         except ValueError:
             continue
         rows = batch.table[batch.table["image"] == written_name(relative.as_posix())]

@@ -9,6 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from clusterkit.auditing.pictures import save_picture
+from clusterkit.data.remote_files import is_remote
 
 log = logging.getLogger("clusterkit")
 
@@ -51,7 +52,7 @@ class Originals:
         return 0 if self.how == "none" else SIDE
 
     def path_of(
-        self, image: Image.Image, data: bytes, path: Path, frame: int, out: Path, stem: str
+        self, image: Image.Image, data: bytes, path: Path | str, frame: int, out: Path, stem: str
     ) -> str | None:
         """Return the path of an image's picture relative to the page; None: it has none.
 
@@ -61,7 +62,7 @@ class Originals:
             What may be copied.
         data : bytes
             The file's contents.
-        path : Path
+        path : path or URL
         frame : int
             Of the file, from 0.
         out : Path
@@ -70,8 +71,8 @@ class Originals:
             Names the copy by the image's bytes, relative to `out`.
         """
         if stem not in self._known:
-            linked = self.how == "link" and not frame and _is_shown(data)
-            found = _seen_from(out, path) if linked else None
+            linked = self.how == "link" and not frame and not is_remote(path) and _is_shown(data)
+            found = _seen_from(out, Path(path)) if linked else None
             if found is None and self.how != "none":
                 found = self._copy(image, out, stem)
             self._known[stem] = found

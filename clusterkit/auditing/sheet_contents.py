@@ -118,7 +118,7 @@ def gather(
     )
 
 
-def _probs(predictor: Predictor, path: Path, image_id: str) -> np.ndarray | None:
+def _probs(predictor: Predictor, path: Path | str, image_id: str) -> np.ndarray | None:
     how = predictor.run.config.image
     try:
         image = load_image(path, how.size, how, frame_of(image_id))

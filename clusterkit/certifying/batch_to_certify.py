@@ -195,7 +195,8 @@ def keep_before(batch: BatchToCertify) -> None:
         return
     _copy(batch.source, copy)
     start = batch.folder.absolute()
-    root = relative_folder(batch.inputs.root.absolute(), start)
+    place = batch.inputs.root
+    root = relative_folder(place.absolute() if isinstance(place, Path) else place, start)
     links = [relative_folder(Path(link).absolute(), start) for link in batch.inputs.link_roots]
     record = replace(batch.record, input_root=root, link_roots=links)
     write_json(about, record.to_dict())

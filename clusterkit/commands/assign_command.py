@@ -10,6 +10,7 @@ import click
 from clusterkit.commands.data_options import listing_options, listing_settings
 from clusterkit.commands.options import (
     CommonOptions,
+    PlacePath,
     common,
     config_option,
     engine_options,
@@ -32,7 +33,7 @@ _REASONS = 5
 
 
 @click.command()
-@click.argument("unlabeled", type=click.Path(path_type=Path))
+@click.argument("unlabeled", type=PlacePath())
 @run_option
 @click.option(
     "--out",
@@ -62,7 +63,7 @@ _REASONS = 5
 @common
 def assign(
     common: CommonOptions,
-    unlabeled: Path,
+    unlabeled: Path | str,
     run: Path | None,
     out: Path | None,
     max_error: str | None,
@@ -80,7 +81,8 @@ def assign(
     """Label images, or refuse to, with evidence: writes assignments.csv.
 
     UNLABELED is a folder (searched to the bottom), a CSV with a column image, or one image; of a
-    run on given features also a file of features, whose images are all meant.
+    run on given features also a file of features, whose images are all meant. A folder or an image
+    may be in a store: s3://BUCKET/FOLDER, gs://, az://.
     """
     from clusterkit.data.left_out import LeftOut
     from clusterkit.inference.assign import assign as assign_images

@@ -8,6 +8,7 @@ import click
 from clusterkit.commands.data_options import listing_options, listing_settings
 from clusterkit.commands.options import (
     CommonOptions,
+    PlacePath,
     common,
     encoder_options,
     engine_options,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=PlacePath())
 @click.option(
     "--out",
     required=True,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 @common
 def embed(
     common: CommonOptions,
-    data: Path,
+    data: Path | str,
     out: Path,
     backbone: str | None,
     weights: str | None,
@@ -59,8 +60,9 @@ def embed(
 ) -> None:
     """Write the features of images to a file, for other tools and for --features.
 
-    DATA is a folder (searched to the bottom), a CSV with a column image, or one image. Each image
-    is one vector of float32, named by its path and by the id of its bytes.
+    DATA is a folder (searched to the bottom), a CSV with a column image, or one image; also in a
+    store: s3://BUCKET/FOLDER, gs://, az://. Each image is one vector of float32, named by its path
+    and by the id of its bytes.
     """
     if run is not None and (backbone or weights or size):
         raise click.UsageError("--run names the encoder and the size; leave out --backbone, "

@@ -9,6 +9,7 @@ import click
 from clusterkit.commands.data_options import data_options, data_settings
 from clusterkit.commands.options import (
     CommonOptions,
+    PlacePath,
     common,
     config_option,
     encoder_options,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.argument("data", required=False, type=PlacePath())
 @data_options
 @click.option(
     "--reviews",
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
 @common
 def fit(
     common: CommonOptions,
-    data: Path | None,
+    data: Path | str | None,
     run: Path | None,
     reviews: tuple[Path, ...],
     reviews_of: tuple[Path, ...],

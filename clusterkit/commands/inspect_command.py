@@ -9,6 +9,7 @@ import click
 from clusterkit.commands.data_options import data_options, data_settings
 from clusterkit.commands.options import (
     CommonOptions,
+    PlacePath,
     common,
     encoder_options,
     left_out_lines,
@@ -25,7 +26,7 @@ _NAMED = 6
 
 
 @click.command()
-@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.argument("data", required=False, type=PlacePath())
 @data_options
 @click.option(
     "--run",
@@ -50,7 +51,7 @@ _NAMED = 6
 @common
 def inspect(
     common: CommonOptions,
-    data: Path | None,
+    data: Path | str | None,
     run: Path | None,
     out: Path | None,
     ask: int | None,

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 from clusterkit.data.guarded_path import LEADS_OUT, RefusedPathError
 from clusterkit.data.image_types import DICOM_ENDINGS, image_extensions
+from clusterkit.data.remote_files import is_remote
+from clusterkit.data.stores import without_secrets
 from clusterkit.errors import shown
 
 log = logging.getLogger("clusterkit")
@@ -62,8 +64,10 @@ def relative_names(
             image = unquote(re.sub("^//localhost/", "/", image[5:].replace("///", "/", 1)))
         error, name = None, None
         if _ADDRESS.match(image):
-            said = "is an address, and addresses are not read; download the images first and name"
-            error = RefusedPathError(f"{where(row)}: '{shown(cell)}' {said} their files",
+            said = ("is an address, which is read only below --images URL; give the folder that "
+                    "all images are in" if is_remote(image) else "is an address, and addresses are "
+                    "not read; download the images first and name their files")  # fmt: skip
+            error = RefusedPathError(f"{where(row)}: '{shown(without_secrets(cell))}' {said}",
                                      "an address, and addresses are not read")  # fmt: skip
         else:
             name = PurePosixPath(image).as_posix() if _stays(image) else _below(root, image)

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from clusterkit.data.guarded_path import LEADS_OUT, RefusedPathError, is_inside
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
+from clusterkit.data.remote_files import RemotePath
+from clusterkit.data.remote_places import Place, RemoteLocation
 from clusterkit.data.written_names import true_name
 
 
@@ -27,11 +29,11 @@ def find_images(root: Path, left_out: LeftOut | None = None) -> list[str]:
 class ImageFolder:
     """Folder that images of a table are relative to, and folders that links in it may lead into."""
 
-    root: Path
+    root: Place
     link_roots: tuple[Path, ...] = ()
 
-    def find(self, image: str, where: str) -> Path:
-        """Path of an image under the root.
+    def find(self, image: str, where: str) -> Path | RemotePath:
+        """Path of an image under the root; of a store's, its URL, whether it is there or not.
 
         Parameters
         ----------
@@ -57,6 +59,8 @@ class ImageFolder:
                 "use paths relative to it, or name their root with --images",
                 LEADS_OUT,
             )
+        if isinstance(self.root, RemoteLocation):
+            return self.root.file(true_name(str(relative)))
         path = _named_file(self.root, relative)
         if not self._holds(path):
             raise RefusedPathError(
@@ -69,7 +73,8 @@ class ImageFolder:
     @cached_property
     def _real_roots(self) -> tuple[str, ...]:
         # Once, and not for each of a million rows.
-        return tuple(str(root.resolve()) for root in (self.root, *self.link_roots))
+        folders = [root for root in (self.root, *self.link_roots) if isinstance(root, Path)]
+        return tuple(str(folder.resolve()) for folder in folders)
 
     def _holds(self, path: Path) -> bool:
         try:
@@ -80,7 +85,7 @@ class ImageFolder:
 
 def inside_root(root: Path, image: str, where: str, link_roots: Sequence[Path] = ()) -> Path:
     """Path of one image under its root; of several, `ImageFolder.find` looks at the root once."""
-    return ImageFolder(root, tuple(link_roots)).find(image, where)
+    return Path(ImageFolder(root, tuple(link_roots)).find(image, where))
 
 
 def _named_file(root: Path, relative: PurePosixPath) -> Path:

@@ -4,28 +4,22 @@ Adapters list files. Their rows are expanded here.
 """
 
 import logging
-import mmap
-import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
-from clusterkit.data.guarded_path import check_opened, open_regular
+from clusterkit.data.file_headers import Header, read_headers
 from clusterkit.data.image_types import maybe_dicom
-from clusterkit.data.imageio import dicom, slides, tiff
-from clusterkit.data.imageio.budget import MAX_PIXELS
-from clusterkit.data.imageio.dicom.frame_count import SIZES, frames_held
-from clusterkit.data.imageio.films import film_of_syntax
+from clusterkit.data.imageio import dicom
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import file_numbers, with_written_text
 from clusterkit.data.patient_pictures import say_slides, take_pictures
-from clusterkit.data.patients import Origin, take_patients
+from clusterkit.data.patients import take_patients
 from clusterkit.data.pseudonyms import check_plain, is_personal, known_tag
 from clusterkit.data.remarks import Remarks
 from clusterkit.errors import DataError
@@ -33,62 +27,8 @@ from clusterkit.progress import Progress
 
 log = logging.getLogger("clusterkit")
 
-_MAX_FRAMES = 100_000
-
 # PS3.5 9.1: numbers with points between them, at most 64 characters.
 _UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+")
-
-
-@dataclass(frozen=True)
-class Header:
-    """Header of a DICOM or TIFF file: frames, patient and elements.
-
-    Attributes
-    ----------
-    frames : int or None
-        Number of frames; None: the file holds one image.
-    origin : Origin or None
-        Patient, study and series; None: no DICOM file.
-    tags : dict of int to str
-        Values of the elements that were to be read; "" where absent.
-    sop_class, image_type : str
-        Of DICOM: SOPClassUID and ImageType, which say whether it is a picture at all.
-    slide : bool
-        The file is a whole-slide pyramid, of which one level is the image.
-    """
-
-    frames: int | None = None
-    origin: Origin | None = None
-    tags: dict[int, str] = field(default_factory=dict)
-    sop_class: str = ""
-    image_type: str = ""
-    slide: bool = False
-
-
-def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
-    """Header of a DICOM or TIFF file; None: it is neither, or cannot be read.
-
-    The reason why a file cannot be read comes with its pixels.
-
-    Parameters
-    ----------
-    path : path
-    tags : tuple of int
-        DICOM elements to read.
-    """
-    try:
-        check_opened(path)
-        # A pipe would block for ever.
-        if not os.path.isfile(path):
-            return None
-        # By what is in it: a DICOM file may be called anything.
-        with open_regular(path) as file:
-            head = file.raw.read(132)
-        if head[:4] in tiff.MAGIC:
-            return _tiff_header(Path(path))
-        return _dicom_header(Path(path), tags) if dicom.is_dicom(head) else None
-    except Exception:
-        return None
 
 
 def expand(
@@ -131,7 +71,7 @@ def expand(
     """
     data, wanted = config.data, _wanted(config)
     keep = [known_tag(name) for name in data.keep_tags]
-    headers = _read_headers(rows["path"], wanted, progress)
+    headers = read_headers(rows["path"].tolist(), wanted, progress)
     rows, headers = take_pictures(rows, headers, config.data.keep_localizers, left_out)
     say_slides(rows, headers)
     rows = rows.reset_index(drop=True).astype(object)
@@ -148,17 +88,6 @@ def expand(
     rows = with_written_text(rows, ["group", *data.keep_tags])
     rows = rows.explode("frame", ignore_index=True).astype(object)
     return rows.where(rows.notna(), None)
-
-
-def _read_headers(
-    paths: pd.Series, tags: tuple[int, ...], progress: Progress | None
-) -> list[Header | None]:
-    headers: list[Header | None] = []
-    for number, path in enumerate(paths, 1):
-        headers.append(read_header(path, tags))
-        if progress and (number % 100 == 0 or number == len(paths)):
-            progress("headers", number, len(paths))
-    return headers
 
 
 def resolve_uids(root: Path, images: list[str]) -> list[str]:
@@ -237,36 +166,6 @@ def _wanted(config: Config) -> tuple[int, ...]:
             )
         tags.append(label)
     return tuple(tags)
-
-
-def _tiff_header(path: Path) -> Header | None:
-    # The page list is scattered over a file that may be large.
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if slides.find_level(data, MAX_PIXELS) is not None:
-            return Header(slide=True)
-        pages = tiff.list_pages(data)
-    return Header(frames=len(pages) if len(pages) > 1 else None)
-
-
-def _dicom_header(path: Path, tags: tuple[int, ...]) -> Header | None:
-    names = ["PatientID", "StudyInstanceUID", "SeriesInstanceUID", "NumberOfFrames", "SOPClassUID",
-             "ImageType", "TransferSyntaxUID", *SIZES]  # fmt: skip
-    found = dicom.read_elements(path, MAX_BYTES, [*names, *tags])
-    if found is None:
-        return None
-    n_frames = dicom.frames_of(found)
-    # What the file cannot hold is one row, which fails and says why.
-    believed = 1 < n_frames <= min(_MAX_FRAMES, path.stat().st_size)
-    # A film is one row, which fails and says why.
-    believed = believed and not film_of_syntax(found["TransferSyntaxUID"])
-    n_frames = frames_held(path, found, n_frames) if believed else 1
-    return Header(
-        frames=n_frames if n_frames > 1 else None,
-        origin=Origin(*(found[name] for name in names[:3])),
-        tags={tag: found[tag] for tag in tags},
-        sop_class=found["SOPClassUID"],
-        image_type=found["ImageType"],
-    )
 
 
 def _take_labels(rows: pd.DataFrame, headers: list[Header | None], tag: int, name: str) -> None:

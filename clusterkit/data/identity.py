@@ -1,7 +1,6 @@
 """Identity of an image: the id that is made of its file's bytes."""
 
 import hashlib
-import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clusterkit.data.file_state import stamp_of
 from clusterkit.data.frames import name_of
 from clusterkit.data.imageio.read import read_bytes
 
@@ -92,16 +92,11 @@ def read_identified(path: Path | str, frame: str | None = None) -> tuple[bytes, 
     if not frame:
         data = read_bytes(path)
         return data, image_id_of(data)
-    try:
-        found = os.stat(path)
-        stamp = found.st_mtime_ns, found.st_size
-    except (OSError, ValueError):
-        stamp = None
-    data, identity = _read_once(path if isinstance(path, str) else str(path), stamp)
+    data, identity = _read_once(path if isinstance(path, str) else str(path), stamp_of(path))
     return data, name_of(identity, frame)
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: str, stamp: tuple[int, int] | None) -> tuple[bytes, str]:
+def _read_once(path: str, stamp: str) -> tuple[bytes, str]:
     data = read_bytes(path)
     return data, image_id_of(data)

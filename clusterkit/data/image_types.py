@@ -7,6 +7,7 @@ from clusterkit.data.guarded_path import GuardedPath
 from clusterkit.data.imageio.dicom import is_dicom
 from clusterkit.data.imageio.image_formats import HEIF_ADVICE, HEIF_ENDINGS, open_formats
 from clusterkit.data.left_out import ending_of
+from clusterkit.data.remote_files import is_remote, read_heads
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 
@@ -94,6 +95,9 @@ def guarded_path(path: str) -> str:
     why = "" if isinstance(path, GuardedPath) else why_not_read(path)
     if not why:
         return path
+    if is_remote(path):
+        head = next(read_heads([path]))
+        return path if looks_like_image(head) else GuardedPath(path, (), why)
     try:
         # Whatever it is called, an image is read: of a table, a person has named it.
         if os.path.isfile(path):

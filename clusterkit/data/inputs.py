@@ -14,13 +14,15 @@ from clusterkit.data.left_out import REFUSED, UNREAD, LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.listing import list_images
 from clusterkit.data.manifest_rows import complete, file_numbers, sort_rows, whole_config
+from clusterkit.data.remote_listing import list_remote
+from clusterkit.data.remote_places import Place, RemoteLocation, place_of
 from clusterkit.data.written_names import written_name
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 
 
 def read_inputs(
-    source: Path | str,
+    source: Place | str,
     config: Config | DataConfig | None = None,
     progress: Progress | None = None,
     left_out: LeftOut | None = None,
@@ -30,8 +32,9 @@ def read_inputs(
 
     Parameters
     ----------
-    source : path
-        A folder (searched to the bottom), a CSV, a DICOMDIR, or one image.
+    source : path or URL
+        A folder (searched to the bottom), a CSV, a DICOMDIR, or one image; or the URL of a folder
+        or an image in a store, see `remote_places.place_of`.
     left_out : LeftOut or None
         Counts the files that become no row.
     unread : bool
@@ -51,8 +54,8 @@ def read_inputs(
         The source does not exist or cannot be listed, or an image is in two groups.
     """
     config = _without_labels(whole_config(config))
-    source = Path(source)
-    if not source.exists():
+    source = place_of(source)
+    if isinstance(source, Path) and not source.exists():
         raise DataError(f"{source} does not exist; give a folder of images or a CSV")
     left_out = LeftOut() if left_out is None else left_out
     listed = complete(_list_inputs(source, config.data, left_out, unread))
@@ -68,7 +71,19 @@ def read_inputs(
     return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
 
 
-def _list_inputs(source: Path, config: DataConfig, left_out: LeftOut, unread: bool) -> pd.DataFrame:
+def input_folder(source: Place, config: DataConfig) -> Place:
+    """Folder that the names of an input's images are relative to."""
+    if not source.is_file():
+        return source
+    return place_of(config.images) if config.images else source.parent
+
+
+def _list_inputs(
+    source: Place, config: DataConfig, left_out: LeftOut, unread: bool
+) -> pd.DataFrame:
+    if isinstance(source, RemoteLocation):
+        images, paths = list_remote(source, left_out, unread)
+        return pd.DataFrame({"image": images, "path": paths, "group": None}, dtype=object)
     if CsvAdapter.accepts(source, config):
         return CsvAdapter(source, config, labels=False, keep_refused=unread).read()
     if DicomdirAdapter.accepts(source, config):

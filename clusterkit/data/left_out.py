@@ -22,6 +22,7 @@ MISNAMED = "are images but have no such ending (.png, .jpg)"
 TEXT_LINKS = "are links that were copied as text"
 HIDDEN = "are hidden images: their names begin with a point"
 CLOSED_FILE = "cannot be opened"
+NO_PATH = "have names that are no paths: a part of them is empty, . or .."
 CLOSED = "folders cannot be opened"
 SYSTEM = "folders are the system's own"
 RUNS = "folders are runs of clusterkit"
@@ -31,7 +32,7 @@ AGAIN = "links lead to folders that are listed already"
 DEAD = "links lead to nothing: what they lead to has been moved or not been fetched"
 
 # Things that a person would want to be an image; the others are there on purpose.
-WANTED = (UNREAD, MISNAMED, TEXT_LINKS, HIDDEN, CLOSED_FILE, CLOSED, LINKED, OUTSIDE, DEAD)
+WANTED = (UNREAD, MISNAMED, TEXT_LINKS, HIDDEN, CLOSED_FILE, NO_PATH, CLOSED, LINKED, OUTSIDE, DEAD)
 
 _ONE = {
     "are no images": "is no image",
@@ -46,6 +47,7 @@ _ONE = {
     "folders are": "folder is",
     "folders": "folder",
     "are": "is",
+    "have names that are": "has a name that is",
     "have": "has",
     "hold": "holds",
     "were": "was",

@@ -27,7 +27,7 @@ class LinkRules:
     roots: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, config: DataConfig, *named: Path | str | None) -> "LinkRules":
+    def of(cls, config: DataConfig, *named: object) -> "LinkRules":
         """Return the rules of a configuration.
 
         Parameters
@@ -35,8 +35,8 @@ class LinkRules:
         config : DataConfig
             `follow_links`, `link_roots` (which means the former too); `images` and `unlabeled`
             are named, so that links may lead into them.
-        *named : path or None
-            What else a person has named; files are passed over.
+        *named : path or RemoteLocation or None
+            What else a person has named; files and stores are passed over.
 
         Raises
         ------
@@ -50,7 +50,8 @@ class LinkRules:
         if not config.follow_links and not config.link_roots:
             return cls()
         all_named = [*config.link_roots, config.images, config.unlabeled, *named]
-        folders = [os.path.realpath(f) for f in all_named if f is not None and os.path.isdir(f)]
+        folders = [os.path.realpath(f) for f in all_named
+                   if isinstance(f, str | Path) and os.path.isdir(f)]  # fmt: skip
         return cls(True, tuple(dict.fromkeys(folders)))
 
     def allowed(self, root: Path | str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Listing of a folder: every file below it is an image, or is counted with the reason.
 
 Hidden files and folders, and what systems put beside the images, are passed over; see
-`_SYSTEM_FOLDERS`. Each name is a row, also where several links lead to one file, as in the stores
+`SYSTEM_FOLDERS`. Each name is a row, also where several links lead to one file, as in the stores
 of DVC and git-annex: two copies would be two rows too. Each folder is listed once, by its own name
 before that of a link, so that a circle of links ends.
 """
@@ -48,15 +48,15 @@ log = logging.getLogger("clusterkit")
 
 # Thumbnails, recycle bins and the like of NAS, Windows, macOS and Linux: images in them are no
 # data, and their names no diagnoses.
-_SYSTEM_FOLDERS = frozenset((
+SYSTEM_FOLDERS = frozenset((
     "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
     "recycler", "recycled", "system volume information", "lost+found", "__macosx", "__pycache__",
     "found.000", "network trash folder", "temporary items",
 ))  # fmt: skip
-_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
+SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
 # A folder with these is a run: its pictures are its own.
-_OF_RUN = {"run.json", "gallery.safetensors"}
+OF_RUN = {"run.json", "gallery.safetensors"}
 
 _PLAIN = re.compile(r"[ -$&-\[\]-~]+")
 
@@ -217,7 +217,7 @@ class _Walk:
         except OSError:
             self.left_out.add(folder.prefix, CLOSED, os.path.basename(folder.prefix[:-1]))
             return []
-        if folder.prefix and {entry.name for entry in entries} >= _OF_RUN:
+        if folder.prefix and {entry.name for entry in entries} >= OF_RUN:
             self.left_out.add(folder.prefix, RUNS, os.path.basename(folder.prefix[:-1]))
             return []
         # Of 100,000 files, whatever is done for each takes as long as to list them.
@@ -230,7 +230,7 @@ class _Walk:
             elif entry.is_symlink():
                 self.links.append((folder, name))
             elif entry.is_dir(follow_symlinks=False):
-                if name.lower() in _SYSTEM_FOLDERS:
+                if name.lower() in SYSTEM_FOLDERS:
                     self.left_out.add(name, SYSTEM, written_name(name))
                 else:
                     inner.append(folder.inner(name))
@@ -254,7 +254,7 @@ class _Walk:
 
     def _take_other(self, folder: _Folder, name: str, linked: bool = False) -> None:
         """Take a file that is no image by its ending: what is in it may make it DICOM."""
-        if name.lower() in _SYSTEM_FILES:
+        if name.lower() in SYSTEM_FILES:
             return
         image, path = folder.prefix + written_name(name), os.path.join(folder.path, name)
         head: bytes | None = b""
@@ -282,7 +282,7 @@ class _Walk:
         path, image = os.path.join(folder.path, name), folder.prefix + written_name(name)
         real, is_folder = os.path.realpath(path), os.path.isdir(path)
         ending = os.path.splitext(name)[1].lower()
-        if is_folder and name.lower() in _SYSTEM_FOLDERS:
+        if is_folder and name.lower() in SYSTEM_FOLDERS:
             self.left_out.add(image, SYSTEM, written_name(name))
         elif not is_folder and ending in OTHER_ENDINGS:
             self._take_other(folder, name)

@@ -27,8 +27,9 @@ from clusterkit.data.processes import (
     start_method,
     started,
 )
+from clusterkit.data.stores import may_pass
 from clusterkit.data.time_limit import SECONDS, end_process_too, time_limit
-from clusterkit.errors import ImageError
+from clusterkit.errors import ImageError, StoreError
 
 log = logging.getLogger("clusterkit")
 
@@ -107,8 +108,9 @@ class _Images(Dataset[_Read]):
                 pixels, own, appearance = self._seen(data, frame)
                 return pixels, str(identity), "", state, own, appearance
         except BaseException as error:
-            black, own, appearance = self.blank
-            return black, identity, reason_of(error, data), state, own, appearance
+            (black, own, appearance), reason = self.blank, reason_of(error, data)
+            # What may pass is tried again.
+            return black, identity, reason, "" if may_pass(reason) else state, own, appearance
 
     def _seen(self, data: bytes, frame: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         image = decode(data, self.how.pixels, self.how, int(frame or 0))
@@ -214,6 +216,9 @@ def _surviving(
                     done += 1
                     yield part
             return
+        except StoreError as error:
+            # Of a worker, torch puts a traceback before its words.
+            raise StoreError(str(error).rpartition(f"{StoreError.__name__}: ")[2]) from None
         except RuntimeError as error:
             if not is_lost_worker(error):
                 raise

@@ -18,6 +18,7 @@ from clusterkit.data.labels import read_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest_rows import COLUMNS, complete, file_numbers, sort_rows, whole_config
 from clusterkit.data.remarks import Remarks
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import DataError
 from clusterkit.progress import Progress
 
@@ -88,7 +89,9 @@ def read_manifest(
         The data set cannot be used; one line says why.
     """
     config = whole_config(config)
-    source = Path(source or config.data.source or default_source())
+    source = local_place(
+        source or config.data.source or default_source(), "labelled images are read"
+    )
     found = read_rows(source, config, progress, left_out=left_out, label_map=label_map)
     rows = _merge_rows(found, source)
     rows["image_id"] = _image_ids(rows, None if features is not None else source)
@@ -135,6 +138,9 @@ def read_rows(
     DataError, ConfigError
         The source cannot be listed at all.
     """
+    for named in (config.data.images, config.data.unlabeled):
+        if named:
+            local_place(named, "images to learn from are read")
     tag = config.data.label_tag
     adapter, listed = _read_source(source, config, labels)
     left_out = LeftOut() if left_out is None else left_out

@@ -12,7 +12,7 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.errors import DataError
 
 if TYPE_CHECKING:
-    from clusterkit.data.frames import Header
+    from clusterkit.data.file_headers import Header
 
 log = logging.getLogger("clusterkit")
 

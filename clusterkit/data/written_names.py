@@ -10,6 +10,9 @@ import os
 import re
 from pathlib import Path
 
+from clusterkit.data.remote_files import is_remote
+from clusterkit.data.remote_places import Place, RemoteLocation, place_of
+
 # Control characters, ends of lines of any kind, bytes that are no UTF-8, and what is no character.
 _CONTROL = "\x01-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff"
 # Elsewhere a backslash separates folders; here it may be a letter of a name.
@@ -53,14 +56,29 @@ def written_text(text: str) -> str:
     return _escaped(text, "text")
 
 
-def relative_folder(folder: Path, start: Path) -> str:
-    """Path of a folder relative to another, as a record keeps it."""
+def relative_folder(folder: Place, start: Path) -> str:
+    """Path of a folder relative to another, as a record keeps it; of a store, its URL."""
+    if isinstance(folder, RemoteLocation):
+        return written_name(folder.url)
     relative = os.path.relpath(folder, start)
     return "/".join(_escaped(part, "name") for part in relative.split("/"))
 
 
+def place_of_record(recorded: str, start: Path) -> Place:
+    """Folder, or place in a store, of which `relative_folder` has made this text.
+
+    Raises
+    ------
+    DataError
+        It is an address that nobody could have given; see `place_of`.
+    """
+    if is_remote(recorded):
+        return place_of(true_name(recorded))
+    return folder_of_record(recorded, start)
+
+
 def folder_of_record(recorded: str, start: Path) -> Path:
-    """Folder of which `relative_folder` has made this text."""
+    """Folder of this machine of which `relative_folder` has made this text."""
     return Path(os.path.normpath(start / true_name(recorded)))
 
 

@@ -14,6 +14,7 @@ from clusterkit.data.files import ImageFolder
 from clusterkit.data.frames import frame_of
 from clusterkit.data.guarded_path import RefusedPathError
 from clusterkit.data.identity import read_identified
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
 from clusterkit.exporting.output_folder import Names, write_png
 from clusterkit.formats.assignment_rows import AssignmentRow, row_columns
@@ -169,6 +170,7 @@ def load_batch(
     """
     csv = assignments or run.own(ASSIGNMENTS)
     assigned = read_batch(run, csv)
+    root = local_place(assigned.root, "images are exported")
     _check(assigned.table, run, csv)
     rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)
     if rows.empty:
@@ -182,7 +184,7 @@ def load_batch(
     states = [state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
     if "" not in states:
         raise DataError(
-            f"none of the {len(rows)} images of {csv} is under {assigned.root}, e.g. "
+            f"none of the {len(rows)} images of {csv} is under {root}, e.g. "
             f"'{shown(rows['image'][0])}': put the data back where it was, or assign again"
         )
     missing, changed = states.count(MISSING), states.count(CHANGED)
@@ -192,19 +194,19 @@ def load_batch(
                     shown(rows["image"][states.index(CHANGED)]))  # fmt: skip
     if missing:
         log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
-                    missing, len(rows), assigned.root,
+                    missing, len(rows), root,
                     shown(rows["image"][states.index(MISSING)]))  # fmt: skip
     left_out = Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
     there = [state == "" for state in states]
     chosen = _export_rows(rows[there], [str(path) for path in compress(paths, there)])
-    return ExportBatch(run, chosen, assigned.root, statuses, csv, assigned.table, left_out,
+    return ExportBatch(run, chosen, root, statuses, csv, assigned.table, left_out,
                        progress)  # fmt: skip
 
 
 def _find(inputs: ImageFolder, image: str, status: str, csv: Path) -> Path | None:
     """Return where an image is; None: its row names it in a way that `assign` did not follow."""
     try:
-        return inputs.find(image, str(csv))
+        return Path(inputs.find(image, str(csv)))
     except RefusedPathError:
         if status != "failed":
             raise

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
 
-from clusterkit.data.written_names import folder_of_record, written_name
+from clusterkit.data.remote_places import Place
+from clusterkit.data.written_names import place_of_record, written_name
 from clusterkit.errors import DataError, RunError, shown
 from clusterkit.formats.csv_text import restore_csv_text
 
@@ -17,7 +18,7 @@ _KEYS = {"input_root", "promise_text"}
 
 
 def check_target(
-    out: Path, images: Iterable[str], root: Path, source: Path, overwrite: bool = False
+    out: Path, images: Iterable[str], root: Place, source: Place, overwrite: bool = False
 ) -> None:
     """Check that assignments of an input may be written to a file.
 
@@ -31,9 +32,9 @@ def check_target(
         The CSV.
     images : iterable of str
         Names of the images to be assigned.
-    root : Path
+    root : path or RemoteLocation
         What they are relative to.
-    source : Path
+    source : path or RemoteLocation
         The input, for a name in the message.
     overwrite : bool
         Also replace the assignments of another input.
@@ -79,17 +80,22 @@ def _check_certificate(out: Path, free: Path) -> None:
     )
 
 
-def _others(out: Path, images: Iterable[str], root: Path) -> tuple[list[str], int]:
+def _others(out: Path, images: Iterable[str], root: Place) -> tuple[list[str], int]:
     """Return the images of the table that are not among those given, and how many it has."""
     before = _images_of(out)
     values = _record_of(out.with_suffix(".json")) or {}
     known = values.get("input_root")
-    if isinstance(known, str):
-        earlier = folder_of_record(known, out.absolute().parent)
-        if os.path.realpath(earlier) != os.path.realpath(root):
-            return before, len(before)
+    start = out.absolute().parent
+    if isinstance(known, str) and not _is_same(place_of_record(known, start), root):
+        return before, len(before)
     now = set(images)
     return [image for image in before if image not in now], len(before)
+
+
+def _is_same(one: Place, other: Place) -> bool:
+    if isinstance(one, Path) and isinstance(other, Path):
+        return os.path.realpath(one) == os.path.realpath(other)
+    return one == other
 
 
 def _images_of(out: Path) -> list[str]:

@@ -11,9 +11,10 @@ import pandas as pd
 
 from clusterkit.data.identity import has_plain_ids, is_image_id, text_id
 from clusterkit.data.link_rules import link_roots_of
+from clusterkit.data.remote_places import Place
 from clusterkit.data.tables import encoding_of, read_table
 from clusterkit.data.workbooks import is_workbook
-from clusterkit.data.written_names import folder_of_record
+from clusterkit.data.written_names import place_of_record
 from clusterkit.errors import DataError, nearest_name, shown
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.atomic import replacing
@@ -227,8 +228,8 @@ def read_record(path: Path) -> AssignmentRecord:
     return AssignmentRecord.fitting(record)
 
 
-def input_root(csv: Path, record: AssignmentRecord) -> Path:
-    """Return the folder that the images of an `assignments.csv` are relative to.
+def input_root(csv: Path, record: AssignmentRecord) -> Place:
+    """Return the folder, or place in a store, that an `assignments.csv`'s images are relative to.
 
     Raises
     ------
@@ -239,7 +240,7 @@ def input_root(csv: Path, record: AssignmentRecord) -> Path:
     if not isinstance(root, str) or Path(root).is_absolute() or not root.isprintable():
         raise DataError(f"{csv.with_suffix('.json')} has an input_root that assign never writes "
                         f"({root!r:.80}); run `clusterkit assign` again")  # fmt: skip
-    return folder_of_record(root, csv.absolute().parent)
+    return place_of_record(root, csv.absolute().parent)
 
 
 def input_link_roots(csv: Path, record: AssignmentRecord) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.data.identity import is_number
+from clusterkit.data.remote_places import Place
 from clusterkit.errors import DataError, shown
 
 # Statuses of an image that has a label of its own.
@@ -27,7 +28,7 @@ class Assigned:
     table : DataFrame
         Columns image, image_id, predicted_label, cluster (Int64), group and, if it is there,
         status of its `assignments.csv`; text that is missing is "".
-    root : Path
+    root : path or RemoteLocation
         Where its images are.
     where : str
         The file, for messages.
@@ -38,7 +39,7 @@ class Assigned:
     """
 
     table: pd.DataFrame
-    root: Path
+    root: Place
     where: str
     recorded: str = ""
     link_roots: tuple[Path, ...] = ()

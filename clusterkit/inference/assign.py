@@ -17,9 +17,10 @@ import clusterkit
 from clusterkit.config import Config, takes_settings, with_settings
 from clusterkit.data.features.table import FeatureTable, is_feature_file
 from clusterkit.data.features.vector_lookup import GivenVectors, inputs_of_table, look_up
-from clusterkit.data.inputs import not_read, read_inputs
+from clusterkit.data.inputs import input_folder, not_read, read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.pseudonyms import key_fingerprint
+from clusterkit.data.remote_places import Place, local_place, place_of
 from clusterkit.errors import ConfigError
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord
@@ -91,7 +92,7 @@ class Assignment(Shown):
 @with_bar
 def assign(
     run: Run | Path | str,
-    source: Path | str,
+    source: Place | str,
     *,
     config: Config | None = None,
     out: Path | str | None = None,
@@ -108,8 +109,9 @@ def assign(
     Parameters
     ----------
     run : Run or path
-    source : path
-        A folder (searched to the bottom), a CSV with a column image, or one image.
+    source : path or URL
+        A folder (searched to the bottom), a CSV with a column image, or one image; or a folder in
+        a store (``s3://bucket/folder``, ``gs://``, ``az://``) or an image there.
     config : Config or None
         Laid over the run's, see `Run.config_with`.
     out : path or None
@@ -134,7 +136,7 @@ def assign(
     """
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config = with_settings(run.config_with(config), settings, "assign")
-    source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
+    source, out = place_of(source), Path(out) if out is not None else run.own("assignments.csv")
     vectors = open_given(run, features, source)
     if vectors is not None and engine != "local":
         raise ConfigError("features are given and nothing is encoded; leave out --engine ray")
@@ -154,7 +156,7 @@ class _Inputs:
     ----------
     rows : DataFrame (N)
         See `read_inputs`.
-    root : Path
+    root : Path or RemoteLocation
         Folder that images are relative to.
     given : GivenVectors or None
         Their features, for a run on such.
@@ -163,19 +165,17 @@ class _Inputs:
     """
 
     rows: pd.DataFrame
-    root: Path
+    root: Place
     given: GivenVectors | None
     not_rows: dict[str, Any]
 
 
 def _list_inputs(
-    run: Run, source: Path, config: Config, progress: Progress | None, table: FeatureTable | None
+    run: Run, source: Place, config: Config, progress: Progress | None, table: FeatureTable | None
 ) -> _Inputs:
-    left_out, root = LeftOut(), source
-    if source.is_file():
-        root = Path(config.data.images or source.parent)
-    if table is not None and is_feature_file(source):
-        rows = inputs_of_table(table, root)
+    left_out, root = LeftOut(), input_folder(source, config.data)
+    if table is not None and isinstance(source, Path) and is_feature_file(source):
+        rows = inputs_of_table(table, local_place(root, "images beside features are read"))
     else:
         rows = read_inputs(source, config, progress, left_out)
     given = None
@@ -186,7 +186,7 @@ def _list_inputs(
     return _Inputs(rows, root, given, others)
 
 
-def _check_out(out: Path, inputs: _Inputs, source: Path, overwrite: bool) -> None:
+def _check_out(out: Path, inputs: _Inputs, source: Place, overwrite: bool) -> None:
     """Find out what cannot or must not be written before hours are spent."""
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)

@@ -12,6 +12,7 @@ import clusterkit
 from clusterkit.config import Config
 from clusterkit.data.features.vector_lookup import GivenVectors
 from clusterkit.data.link_rules import LinkRules
+from clusterkit.data.remote_places import Place
 from clusterkit.data.written_names import relative_folder
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignments import STATUSES
@@ -35,7 +36,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 
 def record_of(
     run: Run,
-    root: Path,
+    root: Place,
     out: Path,
     table: pd.DataFrame,
     rule: DecisionRule,
@@ -46,7 +47,7 @@ def record_of(
     Parameters
     ----------
     run : Run
-    root : Path
+    root : Path or RemoteLocation
         What its images are relative to.
     out : Path
         Of the table.

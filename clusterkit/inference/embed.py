@@ -19,6 +19,7 @@ from clusterkit.data.inputs import read_inputs
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.loading import ImageBatch, ImageRef, image_refs
 from clusterkit.data.mirror_images import mirror_images
+from clusterkit.data.remote_places import Place
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.encoders.registry import load_backbone
 from clusterkit.errors import DataError, RunError, shown
@@ -90,7 +91,7 @@ class _Source:
 @with_bar
 @torch.random.fork_rng(devices=[])  # the host's random numbers are its own
 def embed(
-    source: Path | str,
+    source: Place | str,
     out: Path | str,
     *,
     config: Config | None = None,
@@ -105,8 +106,9 @@ def embed(
 
     Parameters
     ----------
-    source : path
-        As of `assign`: a folder (searched to the bottom), a CSV with a column image, or one image.
+    source : path or URL
+        As of `assign`: a folder (searched to the bottom), a CSV with a column image, or one image,
+        on this machine or in a store.
     out : path
         ``.npz``, ``.parquet`` or ``.h5``.
     config : Config or None
@@ -221,7 +223,7 @@ def _source(config: Config | None, run: Run | None) -> _Source:
     return _Source(run.networks.encoder, run.info.backbone, run.info.weights, chosen)
 
 
-def _report_unreadable(names: np.ndarray, errors: np.ndarray, source: Path | str) -> None:
+def _report_unreadable(names: np.ndarray, errors: np.ndarray, source: Place | str) -> None:
     bad = np.flatnonzero(errors != "")
     if not len(bad):
         return

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterkit.data.features.table import FeatureTable, is_feature_file, read_features
+from clusterkit.data.remote_places import Place
 from clusterkit.errors import RunError
 from clusterkit.formats.run import Run
 
@@ -22,7 +23,7 @@ def why_no_cams(run: Run) -> str:
     )
 
 
-def open_given(run: Run, features: Files, source: Path | None = None) -> FeatureTable | None:
+def open_given(run: Run, features: Files, source: Place | None = None) -> FeatureTable | None:
     """Read the features of images that are to be compared with a run's; None: it has an encoder.
 
     Parameters
@@ -30,7 +31,7 @@ def open_given(run: Run, features: Files, source: Path | None = None) -> Feature
     run : Run
     features : path or sequence of path
         Empty: none are given.
-    source : Path or None
+    source : path or RemoteLocation or None
         The images; where this is a file of features itself, no others are needed.
 
     Raises
@@ -44,7 +45,7 @@ def open_given(run: Run, features: Files, source: Path | None = None) -> Feature
             raise RunError(f"the run {run.path} has an encoder of its own ({run.info.backbone}) "
                            "and reads the images; leave out --features")  # fmt: skip
         return None
-    if not features and source is not None and source.is_file() and is_feature_file(source):
+    if not features and isinstance(source, Path) and source.is_file() and is_feature_file(source):
         features = source
     if not features:
         raise RunError(

@@ -17,6 +17,7 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.data.manifest import default_source, read_rows
 from clusterkit.data.manifest_rows import file_numbers
 from clusterkit.data.remarks import Remarks
+from clusterkit.data.remote_places import local_place
 from clusterkit.data.split_folders import SplitFoldersError
 from clusterkit.errors import DataError, ImageError
 from clusterkit.formats.atomic import write_json, write_text
@@ -133,7 +134,7 @@ def inspect(
     """
     began = time.monotonic()
     config = with_settings(config or Config(), settings, "inspect")
-    source = Path(source or config.data.source or default_source())
+    source = local_place(source or config.data.source or default_source(), "images are inspected")
     out = None if out is None else _check_out(Path(out), source)
     left_out, remarks = LeftOut(), Remarks()
     rows, twice = _read(source, config, progress, left_out, remarks)

@@ -21,6 +21,7 @@ from clusterkit.config import Config, ImageConfig, takes_settings, with_settings
 from clusterkit.data.features.vector_lookup import vector_of
 from clusterkit.data.frames import names_of
 from clusterkit.data.imageio.read import load_image, seen_by_model
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ClusterkitError, ImageError
 from clusterkit.formats.run import Run
 from clusterkit.inference.given import Files, open_given, why_no_cams
@@ -155,7 +156,7 @@ class SimilarityFinder:
 
 def _open_query(image: Path | str, how: ImageConfig) -> Image.Image:
     """Read a query: a file, or ``file#k`` for one of its frames."""
-    path, frame = Path(image), 0
+    path, frame = local_place(image, "a query is read"), 0
     file, _, number = str(image).rpartition("#")
     if not path.exists() and file and number.isdecimal() and len(number) < 10:
         path, frame = Path(file), int(number)

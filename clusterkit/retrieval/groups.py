@@ -16,6 +16,8 @@ from clusterkit.config import Config, DataConfig, takes_settings, with_settings
 from clusterkit.data.frames import names_of
 from clusterkit.data.outcome_table import read_outcomes
 from clusterkit.data.patients import group_column
+from clusterkit.data.remote_files import is_remote
+from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ClusterkitError, DataError
 from clusterkit.formats.run import Run
 from clusterkit.inference.given import Files, open_given
@@ -108,11 +110,14 @@ def _open(
     if not (run.manifest["group"] != "").any():
         raise ClusterkitError("this run has no groups; fit with a group column to compare patients")
     key = patient_key(run, config)
+    if is_remote(query):
+        local_place(query, "a query is read")
     group = None if os.path.exists(query) else named_group(run, str(query), key)
     predictor = Predictor(run, config)
     if group is None:
-        table = open_given(run, features, Path(query))
-        return predictor, read_query(predictor, Path(query), config, table), key
+        path = local_place(query, "a query is read")
+        table = open_given(run, features, path)
+        return predictor, read_query(predictor, path, config, table), key
     return predictor, query_of_group(run, group), key
 
 

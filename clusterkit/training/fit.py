@@ -23,6 +23,7 @@ from clusterkit.data.labels import check_labels, warn_of_near_labels
 from clusterkit.data.left_out import LeftOut
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.manifest import data_root, default_source, read_manifest
+from clusterkit.data.remote_places import local_place
 from clusterkit.data.splits import take_out_test, why_within_groups
 from clusterkit.data.written_names import relative_folder
 from clusterkit.encoders.backbone import FEATURES, Backbone, EncoderRecord
@@ -137,7 +138,8 @@ class _Said:
         cls, source: Path | str | None, given: Config, features: Sequence[Path | str] | Path | str
     ) -> "_Said":
         config = override(given, device=str(choose_device(given.device)))
-        source = Path(source or config.data.source or default_source())
+        named = source or config.data.source or default_source()
+        source = local_place(named, "labelled images are read")
         names = read_label_map(config.data.label_map)
         table = read_features(features) if features else None
         return cls(source, given, config, table, names, LeftOut())

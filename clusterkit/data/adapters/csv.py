@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +16,9 @@ from clusterkit.data.guarded_path import GuardedPath, RefusedPathError
 from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.one_hot import find_one_hot, one_hot_labels, one_hot_note
 from clusterkit.data.patients import group_column, unused_group_sentence
+from clusterkit.data.remote_listing import find_named
+from clusterkit.data.remote_places import Place, RemoteLocation, place_of
+from clusterkit.data.stores import without_secrets
 from clusterkit.data.tables import one_column_note, read_table
 from clusterkit.errors import DataError, nearest_name
 
@@ -74,8 +77,8 @@ class CsvAdapter:
         )  # fmt: skip
         self.lines = numbers
         self.group_remark = unused_group_sentence(names, lines, config.group_column)
-        root = Path(config.images or self.source.parent)
-        if not root.is_dir():
+        root = place_of(config.images or self.source.parent)
+        if isinstance(root, Path) and not root.is_dir():
             raise DataError(f"folder {root} of the images does not exist; check --images")
         for column in wanted:
             if column not in names:
@@ -127,7 +130,7 @@ class CsvAdapter:
         )
 
     def _files(
-        self, root: Path, written: list[str], numbers: Sequence[int]
+        self, root: Place, written: list[str], numbers: Sequence[int]
     ) -> tuple[list[str], list[str]]:
         """Names relative to the root and absolute paths of the files that cells name."""
 
@@ -135,6 +138,8 @@ class CsvAdapter:
             return f"{self.source}, line {numbers[row]}"
 
         refused: dict[int, RefusedPathError] = {}
+        if isinstance(root, RemoteLocation):
+            return self._remote_files(root, written, where)
         images = relative_names(root, written, where, refused)
         if self.config.image_ending:
             images = [with_ending(image, self.config.image_ending) for image in images]
@@ -143,22 +148,38 @@ class CsvAdapter:
         folder = ImageFolder(root, tuple(map(Path, LinkRules.of(self.config).roots)))
         for row, image in enumerate(images):
             try:
-                path = folder.find(image, where(row))
+                path = Path(folder.find(image, where(row)))
                 if not os.path.lexists(path):
                     images[row] = finder.find(image, where(row))
-                    path = folder.find(images[row], where(row))
+                    path = Path(folder.find(images[row], where(row)))
                 paths.append(str(path.absolute()))
             except RefusedPathError as error:
                 reason = refused.setdefault(row, error).reason
-                images[row] = written[row].replace("\\", "/").replace("\0", "%00")
-                paths.append(self._nowhere(written[row], reason))
+                images[row], nowhere = self._nowhere(written[row], reason)
+                paths.append(nowhere)
         self._judge(refused, len(written))
         finder.report()
         return images, paths
 
-    def _nowhere(self, cell: str, reason: str) -> GuardedPath:
+    def _remote_files(
+        self, root: RemoteLocation, written: list[str], where: Callable[[int], str]
+    ) -> tuple[list[str], list[str]]:
+        refused: dict[int, RefusedPathError] = {}
+        cells = written
+        if self.config.image_ending:
+            cells = [with_ending(cell, self.config.image_ending) for cell in written]
+        images, paths = find_named(root, cells, where, refused)
+        for row, error in refused.items():
+            images[row], paths[row] = self._nowhere(written[row], error.reason)
+        self._judge(refused, len(written))
+        return images, paths
+
+    def _nowhere(self, cell: str, reason: str) -> tuple[str, GuardedPath]:
+        """Name and path of a row whose file is not looked for; neither holds a password."""
+        plain = without_secrets(cell)
         # Below a file there is nothing: whoever looks for it finds none.
-        return GuardedPath(f"{self.source.absolute()}/{quote(cell, safe='')}", (), reason, True)
+        path = f"{self.source.absolute()}/{quote(plain, safe='')}"
+        return plain.replace("\\", "/").replace("\0", "%00"), GuardedPath(path, (), reason, True)
 
     def _judge(self, refused: dict[int, RefusedPathError], rows: int) -> None:
         """Raise the first refusal, unless rows are kept and some are in order."""

@@ -19,6 +19,7 @@ from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import decode
 from clusterkit.data.loading import ImageBatch, ImageRef, image_refs, load_batches, unread_batches
 from clusterkit.data.manifest_rows import sort_rows
+from clusterkit.data.remote_files import may_be_there
 from clusterkit.errors import DataError, ImageError, shown
 
 log = logging.getLogger("clusterkit")
@@ -200,7 +201,7 @@ def look_up(table: FeatureTable, inputs: pd.DataFrame) -> "tuple[GivenVectors, p
     if table.ids:
         for i, (path, frame) in enumerate(image_refs(inputs)):
             spelled = f"{path}#{frame}" if frame else path
-            if row_of(table, names[i], spelled, "") < 0 and os.path.lexists(path):
+            if row_of(table, names[i], spelled, "") < 0 and may_be_there(path):
                 with suppress(ImageError):
                     ids[i] = read_identified(path, frame)[1]
     needed = np.ones(len(inputs), dtype=bool)
@@ -255,7 +256,7 @@ class GivenVectors:
 
         Pixels are read where files are there, for copies and appearance.
         """
-        if any(os.path.lexists(path) for path, _ in refs):
+        if any(may_be_there(path) for path, _ in refs):
             batches = load_batches(refs, how, batch_size, workers, skip)
         else:
             batches = unread_batches(refs, batch_size, skip)

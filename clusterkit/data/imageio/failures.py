@@ -9,7 +9,7 @@ from clusterkit.data.imageio import dicom
 from clusterkit.data.imageio.budget import MAX_PIXELS
 from clusterkit.data.imageio.films import film_of_bytes
 from clusterkit.data.time_limit import SECONDS, TimeUpError
-from clusterkit.errors import ImageError, shown
+from clusterkit.errors import ImageError, StoreError, shown
 
 # Characters: a reason is a cell of a table.
 _LONGEST, _QUOTED = 200, 120
@@ -31,12 +31,14 @@ def reason_of(error: BaseException, data: bytes = b"") -> str:
     Raises
     ------
     BaseException
-        The same error, where it is none of a reader's but an order to stop, such as Ctrl-C.
+        The same error, where it is none of a reader's but an order to stop, such as Ctrl-C, or a
+        store that does not answer any more.
     """
     if isinstance(error, TimeUpError):
         return f"takes more than {SECONDS:.0f} s of processor time to read"
     # A plug-in in Rust panics on damaged data, and its panic is no Exception.
-    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+    stops = not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+    if stops or isinstance(error, StoreError):
         raise error
     if isinstance(error, ImageError):
         return _line(error, _LONGEST)

@@ -21,6 +21,7 @@ from clusterkit.data.imageio.budget import MAX_PIXELS, check_decoding, check_pix
 from clusterkit.data.imageio.conversion import rgb_of_values, shrunk, upright_rgb
 from clusterkit.data.imageio.failures import reasons
 from clusterkit.data.imageio.image_formats import pillow_formats
+from clusterkit.data.remote_files import is_remote, read_remote
 from clusterkit.errors import ImageError
 
 log = logging.getLogger("clusterkit")
@@ -32,16 +33,18 @@ _last: list[Any] = []
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Bytes of a whole file.
+    """Bytes of a whole file, of this machine or by its URL in a store.
 
     Raises
     ------
     ImageError
         There is no such file, it may not be read, or it is larger than `MAX_BYTES`; or a
-        `GuardedPath` says that it is not.
+        `GuardedPath` says that it is not. Of a URL see `read_remote`.
     """
+    check_opened(path)
+    if is_remote(path):
+        return read_remote(path, MAX_BYTES)
     given, path = path, Path(path)
-    check_opened(given)
     try:
         # A pipe or a device would block for ever or never end.
         if path.exists() and not path.is_file():

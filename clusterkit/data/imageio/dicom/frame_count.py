@@ -1,5 +1,6 @@
 """Frames that a DICOM file holds: what its header says is believed as far as the pixels go."""
 
+import io
 import os
 import struct
 import warnings
@@ -20,7 +21,7 @@ _ITEM = b"\xfe\xff\x00\xe0"
 _UNKNOWN = 0xFFFFFFFF
 
 
-def frames_held(path: Path, found: Mapping[str | int, str], declared: int) -> int:
+def frames_held(source: bytes | Path, found: Mapping[str | int, str], declared: int) -> int:
     """Number of frames of which a file may hold something, at most those that it declares.
 
     Uncompressed, all of them have to be there: else it is 1, and that one cannot be read.
@@ -30,7 +31,7 @@ def frames_held(path: Path, found: Mapping[str | int, str], declared: int) -> in
 
     Parameters
     ----------
-    path : path
+    source : path, or the file's bytes
     found : mapping
         `SIZES` and TransferSyntaxUID, as `header.read_elements` gives them.
     declared : int
@@ -41,8 +42,9 @@ def frames_held(path: Path, found: Mapping[str | int, str], declared: int) -> in
         return declared
     if syntax in _NATIVE:
         bits = _frame_bits(found)
-        return declared if bits and declared * bits <= 8 * path.stat().st_size else 1
-    with path.open("rb") as file:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        return declared if bits and declared * bits <= 8 * size else 1
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
         pieces = _count_pieces(file)
     return declared if pieces is None else min(declared, pieces + 1)
 
@@ -67,7 +69,9 @@ def _count_pieces(file: BinaryIO) -> int | None:
     head = file.read(12)
     if len(head) < 12 or struct.unpack_from("<I", head, 8)[0] != _UNKNOWN:
         return None
-    size, count = os.fstat(file.fileno()).st_size, 0
+    here, count = file.tell(), 0
+    size = file.seek(0, os.SEEK_END)
+    file.seek(here)
     while len(item := file.read(8)) == 8 and item[:4] == _ITEM:
         file.seek(struct.unpack_from("<I", item, 4)[0], os.SEEK_CUR)
         # A piece that begins in the file counts; the first is a table of offsets.
