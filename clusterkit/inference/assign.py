@@ -32,6 +32,7 @@ from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.earlier_rows import EarlierRows
 from clusterkit.inference.engines import Engine, EngineName, LocalEngine, open_engine
 from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.evidence_check import check_evidence
 from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.missing import missing_of
@@ -271,7 +272,10 @@ class _Work:
                 finished += len(arrays["ids"])
                 if progress:
                     progress("assign", min(finished, total), total)
-        return len(missing.done), journal.evidence(missing.rows(journal, size))
+        evidence = journal.evidence(missing.rows(journal, size))
+        if left < total or missing.done:
+            check_evidence(journal, evidence, self.run)
+        return len(missing.done), evidence
 
     def _decided(
         self, evidence: Evidence, earlier: EarlierRows | None

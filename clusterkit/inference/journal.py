@@ -29,6 +29,9 @@ _FILES = ("key", "rows", "batches")
 # What damaged lines raise where they are read.
 _NO_LINE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
+# Texts that there are of each image.
+_TEXTS = ("names", "ids", "states", "errors")
+
 # What the file `key` holds, or a part of it.
 _KEY, _KEY_LENGTH = re.compile(b"[0-9a-f]{0,16}"), 17
 
@@ -142,7 +145,7 @@ class Journal:
 
     def images(self) -> JournalImages:
         """Return the images on which there is evidence."""
-        found: dict[str, list[str]] = {name: [] for name in ("names", "ids", "states", "errors")}
+        found: dict[str, list[str]] = {name: [] for name in _TEXTS}
         for batch in self._stored:
             texts = texts_at(self._batches, batch.line)
             for name, values in found.items():
@@ -155,9 +158,14 @@ class Journal:
         names, ids, states = (np.array(values, dtype=object) for values in found.values())
         return JournalImages(names, ids, states, failed, listing, listings)
 
+    @property
+    def form(self) -> np.dtype:
+        """Numbers that a row holds, by name."""
+        return self._form or np.dtype([])
+
     def evidence(self, rows: np.ndarray) -> StoredEvidence:
         """Return the evidence in these rows (N,), in their order."""
-        return StoredEvidence(self.folder, self._form or np.dtype([]), self._stored, rows)
+        return StoredEvidence(self.folder, self.form, self._stored, rows)
 
     def close(self) -> None:
         """Let the lock go and keep the evidence."""
@@ -212,10 +220,16 @@ class Journal:
                     continue
                 listing, number, count = line["listing"], int(line["batch"]), int(line["rows"])
                 form = np.dtype([(k, kind, tuple(shape)) for k, kind, shape in line["form"]])
+                whole = all(_is_text(line["texts"][name], count) for name in _TEXTS)
             except _NO_LINE:
                 break
             size = count * form.itemsize
-            if not 0 < size <= left or form.hasobject or self._form not in (None, form):
+            if (
+                not 0 < size <= left
+                or form.hasobject
+                or self._form not in (None, form)
+                or not whole
+            ):
                 break
             rows = self._rows.read(size)
             if _signed(text[MARK:-1], rows) != text:
@@ -253,6 +267,10 @@ def _has_key(folder: Path) -> bool:
         return key.is_file() and bool(_KEY.fullmatch(key.read_bytes()[:_KEY_LENGTH]))
     except OSError:
         return False
+
+
+def _is_text(values: Any, count: int) -> bool:
+    return len(values) == count and all(isinstance(value, str) for value in values)
 
 
 def _signed(line: bytes, rows: bytes) -> bytes:

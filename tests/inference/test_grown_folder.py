@@ -15,9 +15,11 @@ from PIL import Image
 from clusterkit import assign
 from clusterkit.config import override
 from clusterkit.data.file_state import state_of
+from clusterkit.errors import ClusterkitError
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignments import COLUMNS, NUMBERS, WHOLE, read_assignments
 from clusterkit.inference.earlier_rows import EarlierRows
+from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
 
 
@@ -182,6 +184,63 @@ def test_damaged_or_foreign_assignments_are_not_kept(run, folder, small, tmp_pat
     lines = out.read_text(encoding="utf-8-sig").splitlines(keepends=True)
     out.write_text("".join([*lines[:2], lines[2].replace(lines[2].split(",")[2], "well", 1)]))
     assert assign(run, folder, config=small, out=out).record.growth is None
+
+
+@pytest.fixture
+def kept_by_a_call(run, folder, small, tmp_path, monkeypatch):
+    """What a call on few images has kept of them, and how it is called again."""
+    for path in images_of(folder)[5:]:
+        path.unlink()
+    kept, write = [], Journal.write
+
+    def told(self, listing, number, arrays):
+        kept.append(arrays)
+        write(self, listing, number, arrays)
+
+    config = override(small, assign__batch_size=8)
+    monkeypatch.setattr(Journal, "write", told)
+    assign(run, folder, config=config, out=tmp_path / "a.csv")
+    monkeypatch.setattr(Journal, "write", write)
+    batch = {k: v.astype("U") if v.dtype == object else v for k, v in kept[0].items()}
+    return batch, lambda: assign(run, folder, config=config, out=tmp_path / "a.csv")
+
+
+CHANGES = ("drop", "huge", "negative", "nan", "columns", "text")
+
+
+def changed(values: np.ndarray, change: str) -> np.ndarray:
+    if change == "columns":
+        return np.stack([values] * 2, axis=-1)
+    if change == "text":
+        return np.array(["x"] * len(values))
+    if values.dtype.kind == "U":
+        return np.zeros(len(values))
+    if change == "nan":
+        return np.full(values.shape, np.nan)
+    return np.full(values.shape, {"huge": 10_000, "negative": -10_000}[change], dtype=int).astype(
+        values.dtype
+    )
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_journal_of_a_stranger_is_one_line_or_evidence(kept_by_a_call, tmp_path, change):
+    """Its key and its checksums are right; its numbers and texts are whatever they are."""
+    batch, again = kept_by_a_call
+    folder = tmp_path / "a.csv.journal"
+    for name in batch:
+        key = (folder / "key").read_bytes()
+        journal = Journal(tmp_path / "a.csv", {}, fresh=True)
+        (folder / "key").write_bytes(key)
+        others = {k: v for k, v in batch.items() if k != name}
+        more = {} if change == "drop" else {name: changed(batch[name], change)}
+        journal.write("0" * 16, 0, others | more)
+        journal.finish()
+        journal.close()
+        try:
+            assert len(again().table) == len(batch["ids"])
+        except ClusterkitError as error:
+            said = str(error)
+            assert "cannot be evidence of this run; delete it" in said
 
 
 def table_of(images: list[tuple[str, str, int, int]]) -> pd.DataFrame:

@@ -23,6 +23,8 @@ def batch(number: int, rows: int = 3) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(number)
     return {
         "ids": np.array([f"{number}-{i}" for i in range(rows)]),
+        "names": np.array([f"{number}/{i}.png" for i in range(rows)]),
+        "states": np.array([""] * rows),
         "errors": np.array(["", 'ein "Fehler"\n', "ü\udc80"][:rows] + [""] * (rows - 3)),
         "probs": rng.random((rows, 4)).astype(np.float32),
         "gate": rng.random((rows, 4)) < 0.5,
@@ -160,13 +162,13 @@ def test_what_is_begun_anew_is_said_and_only_that(tmp_path, caplog):
 
     opened(1).close()
     first = opened(2)
-    first.write(LISTING, 0, {"probs": np.zeros((2, 3))})
+    first.write(LISTING, 0, batch(0))
     first.close()
     opened(2).close()
     assert caplog.text == ""
     anew = opened(3)
     assert not len(anew)
-    anew.write(LISTING, 0, {"probs": np.zeros((2, 3))})
+    anew.write(LISTING, 0, batch(0))
     anew.close()
     assert caplog.text.count("begun anew") == 1
     opened(4, fresh=True).close()
