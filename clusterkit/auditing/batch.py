@@ -143,7 +143,8 @@ def read_batch(
     notes = _edits(run, table, record)
     for note in notes:
         log.warning("%s: %s", csv.name, note)
-    digest = hashlib.sha256(csv.read_bytes())
+    with csv.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
     digest.update(str(run.info.id).encode())
     root, link_roots = input_root(csv, record), input_link_roots(csv, record)
     return AuditBatch(csv, table, record, root, digest.hexdigest()[:16], notes, link_roots)

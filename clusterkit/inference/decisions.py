@@ -8,7 +8,7 @@ import pandas as pd
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.scorer import Reduction
-from clusterkit.methods.active_learning import order_points, uncertainty
+from clusterkit.methods.active_learning import choose_compared, order_points, uncertainty
 from clusterkit.methods.cluster_splits import split_by_label
 from clusterkit.methods.clustering import cluster_refused, cluster_space_of
 from clusterkit.methods.fdr import benjamini_hochberg
@@ -197,14 +197,19 @@ def _order(
 
     Those that a person has seen and given no label are not asked about again.
     """
-    refused, done = found.refused & ~found.answered, 0
-    worth = np.empty(refused.sum())
-    points = np.empty((len(worth), labelled.shape[1]), dtype=np.float32)
-    for rows, part in evidence.parts("reduced", "probs"):
-        chosen = refused[rows]
-        to = slice(done, done + int(chosen.sum()))
-        worth[to] = uncertainty(rule.probs(part["probs"])[chosen])
-        points[to] = unit_length(part["reduced"][chosen])
-        done = to.stop
-    worth[(found.status == "novel")[refused] | found.unusual[refused]] = 1.0
-    return order_points(worth, points, groups[refused], unit_length(labelled))
+    refused = found.refused & ~found.answered
+    worth = np.empty(len(refused))
+    for rows, part in evidence.parts("probs"):
+        worth[rows] = uncertainty(rule.probs(part["probs"]))
+    worth[(found.status == "novel") | found.unusual] = 1.0
+    compared = refused.copy()
+    compared[refused] = choose_compared(worth[refused])
+    points = np.empty((compared.sum(), labelled.shape[1]), dtype=np.float32)
+    done = 0
+    for rows, part in evidence.parts("reduced"):
+        chosen = part["reduced"][compared[rows]]
+        points[done : done + len(chosen)] = unit_length(chosen)
+        done += len(chosen)
+    order = np.zeros(len(refused), dtype=int)
+    order[compared] = order_points(worth[compared], points, groups[compared], unit_length(labelled))
+    return order[refused]
