@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--only", nargs="+", help="commands, e.g. assign certify audit folders")
     parser.add_argument("--format", default="csv", choices=["csv", "parquet"])
+    parser.add_argument("--keep", action="store_true", help="leave the images for another call")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -87,7 +88,8 @@ def main() -> None:
             found[f"{part} {rows}"] = _in_process(part, rows, options)
             if options.out:
                 options.out.write_text(json.dumps(found, indent=1))
-        remove_folder(folder)
+        if not options.keep:
+            remove_folder(folder)
     _print_table(found, options.rows)
 
 

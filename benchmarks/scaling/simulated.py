@@ -1,4 +1,4 @@
-"""A folder of many images that differ in a few bytes, and evidence that stands for encoding them."""
+"""A folder of many images of one pixel, and evidence that stands for encoding them."""
 
 import hashlib
 import os
@@ -39,8 +39,9 @@ def image_bytes(number: int) -> bytes:
     parts = [(b"IHDR", struct.pack(">2I5B", 1, 1, 8, 0, 0, 0, 0)),
              (b"tEXt", b"number\0%d" % number),
              (b"IDAT", zlib.compress(b"\0\x80")), (b"IEND", b"")]  # fmt: skip
-    chunks = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-              for kind, data in parts]  # fmt: skip
+    sums = [struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts]
+    chunks = [struct.pack(">I", len(data)) + kind + data + sum_
+              for (kind, data), sum_ in zip(parts, sums, strict=True)]  # fmt: skip
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -127,4 +128,3 @@ def remove_folder(folder: Path) -> None:
             os.unlink(entry.path)
         os.rmdir(inner.path)
     os.rmdir(folder)
-

@@ -281,6 +281,8 @@ def clusters_of(
 
 def typical_rows(batch: AuditBatch) -> tuple[int, ...]:
     """Return the positions of the most typical image of each cluster of two or more."""
-    first = {identity: i for i, identity in reversed(list(enumerate(batch.table["image_id"])))}
-    clusters = clusters_of(batch, np.arange(0))
-    return tuple(first[c.medoid_id] for c in clusters if c.size > 1 and c.medoid_id in first)
+    ids = batch.table["image_id"]
+    medoids = [c.medoid_id for c in clusters_of(batch, np.arange(0)) if c.size > 1]
+    rows = np.flatnonzero(ids.isin(medoids).to_numpy(dtype=bool))
+    first = dict(zip(reversed(ids.iloc[rows].tolist()), reversed(rows.tolist()), strict=True))
+    return tuple(first[identity] for identity in medoids if identity in first)

@@ -53,6 +53,13 @@ _REASONS = 5
 @click.option(
     "--overwrite", is_flag=True, help="Replace the assignments of another input, or certified ones."
 )
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="parquet: a Parquet file of the same rows is put beside the CSV.",
+)
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", help="Of a Ray cluster.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
@@ -68,6 +75,7 @@ def assign(
     ask: int | None,
     fresh: bool,
     overwrite: bool,
+    format: str,
     engine: str,
     address: str | None,
     strict: bool,
@@ -92,7 +100,7 @@ def assign(
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
         loaded, unlabeled, config=config, out=out, fresh=fresh, overwrite=overwrite,
-        features=features, progress=common.bar,
+        features=features, format=format, progress=common.bar,
     )  # fmt: skip
     common.bar.close()
     record = result.record

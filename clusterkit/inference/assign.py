@@ -24,6 +24,7 @@ from clusterkit.data.link_rules import LinkRules
 from clusterkit.data.loading import image_refs
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.written_names import relative_folder
+from clusterkit.formats.arrow_tables import check_format
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignment_target import check_target
@@ -107,6 +108,7 @@ def assign(
     fresh: bool = False,
     overwrite: bool = False,
     features: Sequence[Path | str] | Path | str = (),
+    format: str = "csv",
     progress: Progress | None = None,
     **settings: Any,
 ) -> Assignment:
@@ -127,6 +129,8 @@ def assign(
         Replace the assignments of another input, which reviews may be about.
     features : path or sequence of path
         For a run on given features: those of these images, or `source` itself.
+    format : {"csv", "parquet"}
+        With parquet, a Parquet file of the same rows is put beside the CSV.
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``max_error=0.15``, ``images="scans"``
@@ -139,6 +143,7 @@ def assign(
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config = with_settings(run.config_with(config), settings, "assign")
     source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
+    check_format(format, out)
     vectors = open_given(run, features, source)
     inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
     _check_out(out, inputs, source, config, overwrite)
@@ -150,7 +155,7 @@ def assign(
         how: dict[str, Any] = {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
         record = replace(record, **how, **left_out)
         record = _with_features(record, run, given, evidence)
-        record = _write(out, table, record, time.perf_counter() - started)
+        record = _write(out, table, record, time.perf_counter() - started, format)
     except BaseException:
         journal.close()
         raise
@@ -260,13 +265,13 @@ def _with_features(
 
 
 def _write(
-    out: Path, table: pd.DataFrame, record: AssignmentRecord, seconds: float
+    out: Path, table: pd.DataFrame, record: AssignmentRecord, seconds: float, format: str
 ) -> AssignmentRecord:
     """Write the table and its record, and return the record with how long it took."""
     speed = len(table) / seconds
     record = replace(record, seconds=round(seconds, 3), images_per_second=speed)
     with writing(out, _OUT):
-        return write_pair(table, record, out)
+        return write_pair(table, record, out, format == "parquet")
 
 
 def _root_of(source: Path, config: Config) -> Path:

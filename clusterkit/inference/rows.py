@@ -62,8 +62,7 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
 def _joined(
     describe: "_RowBuilder", evidence: Evidence
 ) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-    """Yield the columns of many rows at a time: as objects they take more memory than in a table.
-    """
+    """Yield the columns of many rows at a time: as objects all would take too much memory."""
     start, parts = 0, []
     for rows, part in evidence.parts(*_SHOWN):
         parts.append(describe(rows, part))
