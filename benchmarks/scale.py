@@ -33,8 +33,7 @@ _ASSIGN = {
     "clusterkit.inference.assign:transduce": "transduction",
     "clusterkit.inference.assign:DecisionRule.of": "novelty, class shares, promise",
     "clusterkit.inference.rows:decide": "statuses (BH over the batch)",
-    "clusterkit.inference.decisions:cluster_space_of": "clusters",
-    "clusterkit.inference.decisions:cluster_refused": "clusters",
+    "clusterkit.inference.decisions:cluster_in_parts": "clusters",
     "clusterkit.inference.decisions:order_points": "order of questions",
     "clusterkit.inference.assign:build_table": "rows",
     "clusterkit.inference.assign:ladder_of": "ladder",
@@ -72,6 +71,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--only", nargs="+", help="commands, e.g. assign certify audit folders")
     parser.add_argument("--format", default="csv", choices=["csv", "parquet"])
+    parser.add_argument("--no-transduction", action="store_true", help="most of the time is its")
     parser.add_argument("--keep", action="store_true", help="leave the images for another call")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -97,6 +97,7 @@ def _in_process(part: str, rows: int, options: argparse.Namespace) -> dict[str, 
     command = [sys.executable, "-m", "benchmarks.scale", str(options.run), str(options.images),
                "--work", str(options.work), "--rows", str(rows), "--part", part,
                "--format", options.format]  # fmt: skip
+    command += ["--no-transduction"] * options.no_transduction
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     last = done.stdout.strip().split("\n")[-1]
     found = json.loads(last) if not done.returncode else {"failed": {"seconds": 0, "mb": 0}}
@@ -130,7 +131,8 @@ def _command(part: str, options: argparse.Namespace, stages: Stages) -> Callable
     if part == "assign":
         stored = stored_evidence(run, options.images, options.work / "evidence.npz")
         assigning.compute = reader(stored)  # type: ignore[assignment]
-        how = {} if options.format == "csv" else {"format": options.format}
+        how = {"format": options.format}
+        how |= {"transduction": "off"} if options.no_transduction else {}
         folder = options.work / f"images-{rows}"
         return lambda: clusterkit.assign(run, folder, out=csv, overwrite=True, **how)
     if part == "certify":

@@ -31,6 +31,8 @@ log = logging.getLogger("clusterkit")
 
 # Shares of the cards that are taken by rank, and of those that show a cluster's typical image.
 _RANKED, _TYPICAL = 0.75, 0.25
+# What is said of the members of a cluster.
+_OF_MEMBERS = ["image", "image_id", "status", "cluster", "predicted_label"]
 # Share up to which refused images go before all others.
 _REFUSED = 0.6
 
@@ -251,7 +253,7 @@ def clusters_of(
     tiles : dict or None
         Those of the other members, by the number of their cluster.
     """
-    table = open_members(batch.table)
+    table = open_members(batch.table[_OF_MEMBERS])
     shown = table["cluster"][table.index.isin(batch.table.index[chosen])].value_counts()
     sizes = batch.table["cluster"].value_counts()
     # A record may be edited, and be of before the table was.

@@ -203,7 +203,8 @@ def _ids(cells: pd.Series, path: Path) -> pd.Series:
         if not is_image_id(identity):
             raise DataError(
                 f"{path}, row {cells.index[row] + 1}: image_id '{shown(identity)}' is no id of an "
-                "image (16 hex digits): a spreadsheet or a hand has changed it; run `clusterkit assign` again"
+                "image (16 hex digits): a spreadsheet or a hand has changed it; run `clusterkit "
+                "assign` again"
             )
     if mended:
         ids.iloc[odd.tolist()] = pd.Series(mended, dtype=str)
@@ -222,8 +223,8 @@ def _numbers(
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise DataError(
-            f"{path}, row {cells.index[row] + 1}: {cells.name} {cells.iloc[row][:40]!r} is no number "
-            f"from {low:g} to {high:g} (with a point, not a comma); correct it, or run "
+            f"{path}, row {cells.index[row] + 1}: {cells.name} {cells.iloc[row][:40]!r} is no "
+            f"number from {low:g} to {high:g} (with a point, not a comma); correct it, or run "
             "`clusterkit assign` again"
         )
     return numbers

@@ -1,5 +1,6 @@
 """Decisions on each image with all others of the batch in view: a few numbers per row."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.scorer import Reduction
 from clusterkit.methods.active_learning import choose_compared, order_points, uncertainty
 from clusterkit.methods.cluster_splits import split_by_label
-from clusterkit.methods.clustering import cluster_refused, cluster_space_of
+from clusterkit.methods.clustering import cluster_in_parts
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_propagation import unit_length
 
@@ -163,15 +164,17 @@ def _clusters(
 ) -> np.ndarray:
     """Return the cluster (R,) of each refused image, as all that could be read show it."""
     run, read = rule.run, ~found.failed
-    parts = (
-        (part["reduced"][read[rows]], rule.probs(part["probs"])[read[rows]])
-        for rows, part in evidence.parts("reduced", "probs")
-    )
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, part in evidence.parts("reduced", "probs"):
+            here = read[rows]
+            yield part["reduced"][here], rule.probs(part["probs"])[here]
+
     # Where the labelled images lie: clusters and questions are seen from there.
-    n_classes = len(run.classes)
-    points = cluster_space_of(parts, int(read.sum()), n_classes, labelled, run.labels)
-    size = rule.config.engine.min_cluster_size
-    clusters = cluster_refused(points, size, n_classes, found.refused[read])
+    clusters = cluster_in_parts(
+        parts, int(read.sum()), labelled, run.labels, rule.config.engine.min_cluster_size,
+        len(run.classes), found.refused[read],
+    )  # fmt: skip
     best, agreed = found.best[found.refused], _agreed(found, evidence, rule)
     return split_by_label(clusters, best, agreed, found.novelty_p[found.refused])
 
