@@ -11,7 +11,7 @@ from clusterkit.data.frames import frame_of
 from clusterkit.formats.assignment_rows import AssignmentRow, row_columns
 
 # Rows that are made of the table at a time.
-_PART = 4096
+PART_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class ExportRows:
         return len(self.chosen)
 
     def __iter__(self) -> Iterator[ExportRow]:
-        for start in range(0, len(self.chosen), _PART):
-            positions = self.chosen[start : start + _PART]
+        for start in range(0, len(self.chosen), PART_ROWS):
+            positions = self.chosen[start : start + PART_ROWS]
             columns = row_columns(self.table.iloc[positions])
             for position, *cells in zip(positions.tolist(), *columns, strict=True):
                 image, identity = cells[:2]

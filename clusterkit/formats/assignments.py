@@ -36,7 +36,7 @@ WHOLE = ("cluster", "order")
 _DIGITS = 6
 
 # Rows that are made into text at a time, and that are read.
-_PART, _READ = 4096, 50_000
+_PART, READ_ROWS = 4096, 50_000
 
 _SAVED = ("%s was saved by another program, which may have changed labels and groups that look "
           "like numbers or days (007 to 7); put it back as assign wrote it, and corrections into a "
@@ -184,7 +184,7 @@ def _plain_parts(
         keep_default_na=False,
         encoding=encoding,
         usecols=None if columns is None else columns.__contains__,
-        chunksize=_READ,
+        chunksize=READ_ROWS,
     )
     with parts:
         for part in parts:

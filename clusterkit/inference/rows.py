@@ -19,7 +19,7 @@ _SHOWN = ("ids", "errors", "probs", "classifier", "gate", "pooled", "nearest", "
           "near_score")  # fmt: skip
 
 # Rows that become a part of the table together.
-_JOINED = 50_000
+JOINED_ROWS = 50_000
 
 # Different reasons that are kept, so that rows may share them.
 _MOST_SAID = 100_000
@@ -66,7 +66,7 @@ def _joined(
     start, parts = 0, []
     for rows, part in evidence.parts(*_SHOWN):
         parts.append(describe(rows, part))
-        if rows.stop - start >= _JOINED or rows.stop == len(evidence):
+        if rows.stop - start >= JOINED_ROWS or rows.stop == len(evidence):
             joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
             yield slice(start, rows.stop), joined
             start, parts = rows.stop, []
