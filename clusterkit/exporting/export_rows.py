@@ -61,7 +61,8 @@ class ExportRows:
             for position, *cells in zip(positions.tolist(), *columns, strict=True):
                 image, identity = cells[:2]
                 frame = frame_of(identity) if "#" in identity else -1
-                yield ExportRow(*cells, path=self.path_of(position, image), frame=frame)
+                values = [*cells, self.path_of(position, image), frame]
+                yield ExportRow(*values)
 
     def path_of(self, position: int, image: str) -> str:
         """Return the path of the image in a row."""

@@ -104,14 +104,40 @@ def read_assignments(path: Path | str, columns: Sequence[str] | None = None) -> 
     if not path.is_file():
         raise DataError(f"{path} does not exist; run `clusterkit assign` first")
     parts, saved, comma = _cells_of(path, columns)
-    try:
-        # In parts: as text, and on its way into columns, a table takes many times its memory.
-        table = pd.concat([_typed(part, path, columns, comma) for part in parts])
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    # In parts: as text, and on its way into columns, a table takes many times its memory.
+    table = pd.concat(list(_typed_parts(parts, path, columns, comma)))
     if saved:
         log.warning(_SAVED, path)
     return table
+
+
+def read_rows(path: Path, rows: np.ndarray) -> pd.DataFrame:
+    """Read some rows of an `assignments.csv` as `read_assignments` does, with all columns.
+
+    Parameters
+    ----------
+    path : Path
+    rows : (n,) int
+        Their positions in the table, which are the index of what is returned, ascending.
+
+    Raises
+    ------
+    DataError
+        As `read_assignments`.
+    """
+    parts, _, comma = _cells_of(path, None)
+    typed = _typed_parts(parts, path, None, comma)
+    return pd.concat([part[part.index.isin(rows)] for part in typed])
+
+
+def _typed_parts(
+    parts: Iterable[pd.DataFrame], path: Path, columns: Sequence[str] | None, comma: bool
+) -> Iterator[pd.DataFrame]:
+    try:
+        for part in parts:
+            yield _typed(part, path, columns, comma)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a readable CSV: {error}") from error
 
 
 def _typed(
