@@ -122,15 +122,14 @@ def assign(
     config : Config or None
         Laid over the run's, see `Run.config_with`.
     out : path or None
-        The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
+        The CSV, with a JSON beside it; None: ``<run>/assignments.csv``.
     fresh : bool
         Do not resume an interrupted call with the same input.
     overwrite : bool
         Replace the assignments of another input, which reviews may be about.
     features : path or sequence of path
         For a run on given features: those of these images, or `source` itself.
-    format : {"csv", "parquet"}
-        With parquet, a Parquet file of the same rows is put beside the CSV.
+    format : {"csv", "parquet"}; the latter puts a Parquet file of the same rows beside the CSV
     progress : callable or None
         Called with (stage, done, total); None: a bar where a person is there.
     **settings : options of the command, e.g. ``max_error=0.15``, ``images="scans"``
@@ -153,8 +152,7 @@ def assign(
         evidence = journal.evidence()
         table, record = _decide(run, source, out, config, inputs, evidence)
         how: dict[str, Any] = {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
-        record = replace(record, **how, **left_out)
-        record = _with_features(record, run, given, evidence)
+        record = _with_features(replace(record, **how, **left_out), run, given, evidence)
         record = _write(out, table, record, time.perf_counter() - started, format)
     except BaseException:
         journal.close()
