@@ -22,6 +22,7 @@ from clusterkit.formats.assignments import (
     input_link_roots,
     input_root,
     read_assignments,
+    read_parts,
     read_record,
     write_assignments,
 )
@@ -74,11 +75,7 @@ def write_checked(table: pd.DataFrame, out: Path) -> Path:
     partial = temporary_path(out)
     try:
         write_assignments(table, partial)
-        found = read_assignments(partial, _KNOWN)
-        same = len(found) == len(table) and all(
-            (found[name].to_numpy() == table[name].to_numpy()).all() for name in _KNOWN
-        )
-        if not same:
+        if not _comes_back(table, partial):
             raise DataError(f"{out} cannot be written so that it is read back as it was; rename "
                             "images with odd names")  # fmt: skip
     except BaseException:
@@ -86,6 +83,18 @@ def write_checked(table: pd.DataFrame, out: Path) -> Path:
             partial.unlink()
         raise
     return partial
+
+
+def _comes_back(table: pd.DataFrame, written: Path) -> bool:
+    done = 0
+    for part in read_parts(written, _KNOWN):
+        rows = table.iloc[done : done + len(part)]
+        done += len(part)
+        if len(rows) != len(part) or not all(
+            (part[name].to_numpy() == rows[name].to_numpy()).all() for name in _KNOWN
+        ):
+            return False
+    return done == len(table)
 
 
 def replace_pair(

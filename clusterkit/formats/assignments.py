@@ -100,15 +100,8 @@ def read_assignments(path: Path | str, columns: Sequence[str] | None = None) -> 
         There is no such file, it lacks a column of the contract, or a cell cannot be what the
         column says, such as an image_id that is none: a hand or a spreadsheet has changed it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; run `clusterkit assign` first")
-    parts, saved, comma = _cells_of(path, columns)
-    # In parts: as text, and on its way into columns, a table takes many times its memory.
-    table = pd.concat(list(_typed_parts(parts, path, columns, comma)))
-    if saved:
-        log.warning(_SAVED, path)
-    return table
+    # As text, and on its way into columns, a table takes many times its memory.
+    return pd.concat(list(read_parts(Path(path), columns)))
 
 
 def read_rows(path: Path, rows: np.ndarray) -> pd.DataFrame:
@@ -125,19 +118,21 @@ def read_rows(path: Path, rows: np.ndarray) -> pd.DataFrame:
     DataError
         As `read_assignments`.
     """
-    parts, _, comma = _cells_of(path, None)
-    typed = _typed_parts(parts, path, None, comma)
-    return pd.concat([part[part.index.isin(rows)] for part in typed])
+    return pd.concat([part[part.index.isin(rows)] for part in read_parts(path)])
 
 
-def _typed_parts(
-    parts: Iterable[pd.DataFrame], path: Path, columns: Sequence[str] | None, comma: bool
-) -> Iterator[pd.DataFrame]:
+def read_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `read_assignments`, at most `READ_ROWS` at a time; at least one part."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; run `clusterkit assign` first")
+    parts, saved, comma = _cells_of(path, columns)
     try:
         for part in parts:
             yield _typed(part, path, columns, comma)
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable CSV: {error}") from error
+    if saved:
+        log.warning(_SAVED, path)
 
 
 def _typed(

@@ -142,13 +142,13 @@ def assign(
     run, started = run if isinstance(run, Run) else Run.load(run), time.perf_counter()
     config = with_settings(run.config_with(config), settings, "assign")
     source, out = Path(source), Path(out) if out is not None else run.own("assignments.csv")
-    check_format(format, out)
     vectors = open_given(run, features, source)
     inputs, given, left_out = _list_inputs(run, source, config, progress, vectors)
-    _check_out(out, inputs, source, config, overwrite)
+    _check_out(out, inputs, source, config, overwrite, format)
     journal = _open_journal(out, _key(run, inputs, config, vectors), fresh)
     try:
         resumed = _embed_missing(run, inputs, config, journal, progress, given)
+        inputs = inputs.drop(columns="path")
         evidence = journal.evidence()
         table, record = _decide(run, source, out, config, inputs, evidence)
         how: dict[str, Any] = {"fingerprint": journal.fingerprint, "resumed_batches": resumed}
@@ -162,9 +162,10 @@ def assign(
 
 
 def _check_out(
-    out: Path, inputs: pd.DataFrame, source: Path, config: Config, overwrite: bool
+    out: Path, inputs: pd.DataFrame, source: Path, config: Config, overwrite: bool, format: str
 ) -> None:
     """Find out what cannot or must not be written before hours are spent."""
+    check_format(format, out)
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)
     check_target(out, inputs["image"], _root_of(source, config), source, overwrite)
