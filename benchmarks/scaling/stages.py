@@ -19,15 +19,17 @@ class Stages:
 
     Attributes
     ----------
-    seconds : dict of str to float
+    seconds, processor : dict of str to float
+        By the clock, and of the processor: others beside it make the one longer, not the other.
     peak : dict of str to float
         MB that the process held at most, whatever was there before the stage included.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, float] = field(default_factory=dict)
     peak: dict[str, float] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
-    _since: float = field(default_factory=time.perf_counter)
+    _since: tuple[float, float] = field(default_factory=lambda: _now())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -63,19 +65,28 @@ class Stages:
         return watched
 
     def _note(self) -> None:
-        now = time.perf_counter()
+        (clock, processor), before = _now(), self._since
         name = self._open[-1] if self._open else "the rest"
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self.seconds[name] = self.seconds.get(name, 0.0) + clock - before[0]
+        self.processor[name] = self.processor.get(name, 0.0) + processor - before[1]
         self.peak[name] = max(self.peak.get(name, 0.0), peak_mb())
-        self._since = time.perf_counter()
+        self._since = _now()
 
     def found(self) -> dict[str, dict[str, float]]:
         """Return seconds and MB by stage."""
         self._note()
         return {
-            name: {"seconds": round(self.seconds[name], 3), "mb": round(self.peak[name])}
-            for name in self.seconds
+            name: {
+                "seconds": round(seconds, 3),
+                "processor": round(self.processor[name], 3),
+                "mb": round(self.peak[name]),
+            }
+            for name, seconds in self.seconds.items()
         }
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def peak_mb() -> float:
