@@ -30,6 +30,7 @@ from clusterkit.config import Config, takes_settings, with_settings
 from clusterkit.data.features.table import FeatureTable
 from clusterkit.data.written_names import folder_of_record
 from clusterkit.errors import ClusterkitError, DataError
+from clusterkit.formats.assignments import read_rows
 from clusterkit.formats.atomic import final_name, is_abandoned, write_json
 from clusterkit.formats.run import Run
 from clusterkit.inference.given import Files, open_given, why_no_cams
@@ -41,6 +42,10 @@ log = logging.getLogger("clusterkit")
 
 # Cards whose CAMs may be checked, all of them where places are given; else so many of them.
 _SAMPLED_CARDS, CHECKED_CARDS = 48, 24
+
+# What is read of all rows: a million times the reason alone takes 100 MB.
+_OF_ALL = ("image", "image_id", "status", "predicted_label", "confidence", "nearest_image",
+           "cluster", "group", "order")  # fmt: skip
 
 # What audits have put under thumbs/: a folder each, and before that, pictures.
 _FOLDER = re.compile(r"[0-9a-f]{16}")
@@ -99,28 +104,32 @@ def audit(
     """
     run = run if isinstance(run, Run) else Run.load(run)
     config = with_settings(run.config_with(config), settings, "audit")
-    batch = read_batch(run, Path(assignments) if assignments else run.own("assignments.csv"))
+    csv = Path(assignments) if assignments else run.own("assignments.csv")
+    batch = read_batch(run, csv, _OF_ALL)
     out = Path(out) if out else run.own("audit")
     if keep and _is_current(out, _key(batch, config)):
         return out / "index.html"
     table = _given(run, batch, features)
+    chosen = choose_rows(batch.table, config.audit.limit, run.info.seed, typical_rows(batch))
+    rows = _whole_rows(batch, chosen)
     check_writable(out, "--out DIR", folder=True)
     _check_free(out, run, batch.csv, _key(batch, config))
     with writing(out, "--out DIR"):
         out.mkdir(parents=True, exist_ok=True)
-        return _write(run, config, batch, out, places, table, progress or silent)
+        return _write(run, config, batch, rows, out, places, table, progress or silent)
 
 
 def _write(
     run: Run,
     config: Config,
     batch: AuditBatch,
+    rows: pd.DataFrame,
     out: Path,
     places: pd.DataFrame | None,
     table: FeatureTable | None,
     progress: Progress,
 ) -> Path:
-    chosen = choose_rows(batch.table, config.audit.limit, run.info.seed, typical_rows(batch))
+    chosen = rows.index.to_numpy()
     # An earlier audit's page shows its own pictures until this one is written.
     key = _key(batch, config)
     pictures = f"thumbs/{key}"
@@ -130,7 +139,7 @@ def _write(
         predictor, config.audit.method, batch.inputs, out, pictures, table, originals
     )
     sampled = _sample(batch.table, chosen, run.info.seed)
-    cards = list(drawer.draw(batch.table, chosen, progress, sampled))
+    cards = list(drawer.draw(rows, chosen, progress, sampled))
     tiles = Tiles(config.audit.tiles, run.info.seed)
     tiled = tiles.draw(batch, chosen, drawer.files, progress)
     checks = _check(drawer, run, places)
@@ -161,6 +170,14 @@ def _write(
     _remove_others(out / pictures)
     remove_other_plots(out, plots)
     return page
+
+
+def _whole_rows(batch: AuditBatch, chosen: np.ndarray) -> pd.DataFrame:
+    """Read all that is known of the rows that have a card."""
+    rows, known = read_rows(batch.csv, chosen), batch.table["image_id"].iloc[chosen]
+    if rows["image_id"].tolist() != known.tolist():
+        raise DataError(f"{batch.csv} was changed while it was read; run audit again")
+    return rows
 
 
 def _given(run: Run, batch: AuditBatch, features: Files) -> FeatureTable | None:

@@ -32,6 +32,8 @@ log = logging.getLogger("clusterkit")
 
 # Shares of the cards that are taken by rank, and of those that show a cluster's typical image.
 _RANKED, _TYPICAL = 0.75, 0.25
+# What is said of the members of a cluster.
+_OF_MEMBERS = ["image", "image_id", "status", "cluster", "predicted_label"]
 # Share up to which refused images go before all others.
 _REFUSED = 0.6
 
@@ -144,7 +146,8 @@ def read_batch(
     notes = _edits(run, table, record)
     for note in notes:
         log.warning("%s: %s", csv.name, note)
-    digest = hashlib.sha256(csv.read_bytes())
+    with csv.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
     digest.update(str(run.info.id).encode())
     root, link_roots = input_root(csv, record), input_link_roots(csv, record)
     return AuditBatch(csv, table, record, root, digest.hexdigest()[:16], notes, link_roots)
@@ -251,7 +254,7 @@ def clusters_of(
     tiles : dict or None
         Those of the other members, by the number of their cluster.
     """
-    table = open_members(batch.table)
+    table = open_members(batch.table[_OF_MEMBERS])
     shown = table["cluster"][table.index.isin(batch.table.index[chosen])].value_counts()
     sizes = batch.table["cluster"].value_counts()
     # A record may be edited, and be of before the table was.
@@ -281,6 +284,8 @@ def clusters_of(
 
 def typical_rows(batch: AuditBatch) -> tuple[int, ...]:
     """Return the positions of the most typical image of each cluster of two or more."""
-    first = {identity: i for i, identity in reversed(list(enumerate(batch.table["image_id"])))}
-    clusters = clusters_of(batch, np.arange(0))
-    return tuple(first[c.medoid_id] for c in clusters if c.size > 1 and c.medoid_id in first)
+    ids = batch.table["image_id"]
+    medoids = [c.medoid_id for c in clusters_of(batch, np.arange(0)) if c.size > 1]
+    rows = np.flatnonzero(ids.isin(medoids).to_numpy(dtype=bool))
+    first = dict(zip(reversed(ids.iloc[rows].tolist()), reversed(rows.tolist()), strict=True))
+    return tuple(first[identity] for identity in medoids if identity in first)

@@ -138,7 +138,7 @@ class CardDrawer:
         Parameters
         ----------
         table : DataFrame
-            Assignments.
+            Assignments; their index is their position among all.
         chosen : (n,) int
         progress : callable
             Called with (stage, done, total).
@@ -148,7 +148,7 @@ class CardDrawer:
         self._keep = frozenset(int(row) for row in keep)
         for start in range(0, len(chosen), BATCH):
             positions = chosen[start : start + BATCH]
-            rows = list(assignment_rows(table.iloc[positions]))
+            rows = list(assignment_rows(table.loc[positions]))
             yield from self._draw_batch(positions, rows)
             progress("audit", start + len(rows), len(chosen))
         # The checks of the CAMs come next, and need room of their own.

@@ -38,6 +38,7 @@ from clusterkit.certifying.words import certify_step
 from clusterkit.data.labels import near_hint, nearest_label
 from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError
+from clusterkit.formats.arrow_tables import has_parquet
 from clusterkit.formats.assignment_pair import replace_pair, write_checked
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.atomic import write_json
@@ -264,4 +265,4 @@ def _replace(
         certificate=record,
         **promise,
     )
-    replace_pair(partial, values, batch.csv)
+    replace_pair(partial, values, batch.csv, table if has_parquet(batch.csv) else None)

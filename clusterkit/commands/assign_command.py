@@ -58,6 +58,13 @@ _REASONS = 5
 @click.option(
     "--overwrite", is_flag=True, help="Replace the assignments of another input, or certified ones."
 )
+@click.option(
+    "--format",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="parquet: a Parquet file of the same rows is put beside the CSV.",
+)
 @engine_options
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image failed.")
 @common
@@ -72,6 +79,7 @@ def assign(
     ask: int | None,
     fresh: bool,
     overwrite: bool,
+    format: str,
     engine: "EngineName",
     address: str | None,
     strict: bool,
@@ -94,7 +102,7 @@ def assign(
                       assign__per_class=per_class or None)  # fmt: skip
     result = assign_images(
         loaded, unlabeled, config=config, out=out, fresh=fresh, overwrite=overwrite,
-        features=features, engine=engine, address=address, progress=common.bar,
+        features=features, format=format, engine=engine, address=address, progress=common.bar,
     )  # fmt: skip
     common.bar.close()
     record = result.record

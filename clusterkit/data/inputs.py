@@ -1,6 +1,7 @@
 """Inputs of `assign`: one row per image, labels or not."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -60,6 +61,9 @@ def read_inputs(
     left_out = LeftOut() if left_out is None else left_out
     listed = complete(_list_inputs(source, config.data, left_out, unread))
     rows = expand(listed, config, progress, left_out)
+    columns = ["image", "path", "group", "frame", *config.data.keep_tags]
+    if _in_order(rows):
+        return rows[columns]
     rows = rows.assign(file=file_numbers(rows))
     groups = rows.groupby(["file", "frame"], dropna=False)["group"].nunique()
     if (groups > 1).any():
@@ -68,7 +72,17 @@ def read_inputs(
         raise DataError(f"{source}: image '{image}' is in two groups; keep one")
     rows = rows.sort_values("group", na_position="last", kind="stable")
     rows = sort_rows(rows.drop_duplicates(["file", "frame"]))
-    return rows[["image", "path", "group", "frame", *config.data.keep_tags]]
+    return rows[columns]
+
+
+def _in_order(rows: pd.DataFrame) -> bool:
+    """Whether rows are of a file each, and sorted, as a folder of plain images is listed.
+
+    Of a million rows, sorting takes more memory than they do.
+    """
+    images, paths = rows["image"], rows["path"]
+    sorted_ = all(one < other for one, other in pairwise(images))
+    return sorted_ and len(set(paths)) == len(paths)
 
 
 def input_folder(source: Place, config: DataConfig) -> Place:

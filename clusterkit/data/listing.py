@@ -211,39 +211,55 @@ class _Walk:
 
     def _list_one(self, folder: _Folder) -> list[_Folder]:
         """List the files of one folder; returns the folders in it."""
+        # Of a million files, whatever is done for each takes as long as to list them, and their
+        # entries take more memory than their names.
+        images, others, run = [], [], set()
+        known, plain = self.known, _PLAIN.fullmatch
         try:
             with os.scandir(folder.path) as found:
-                entries = list(found)
+                for entry in found:
+                    name = entry.name
+                    stem, _, ending = name.rpartition(".")
+                    if (
+                        stem
+                        and ending.lower() in known
+                        and folder.plain
+                        and name[0] != "."
+                        and plain(name)
+                        and entry.is_file(follow_symlinks=False)
+                    ):
+                        images.append(folder.prefix + name)
+                        continue
+                    others.append(entry)
+                    if name in OF_RUN:
+                        run.add(name)
         except OSError:
             self.left_out.add(folder.prefix, CLOSED, os.path.basename(folder.prefix[:-1]))
             return []
-        if folder.prefix and {entry.name for entry in entries} >= OF_RUN:
+        if folder.prefix and run == OF_RUN:
             self.left_out.add(folder.prefix, RUNS, os.path.basename(folder.prefix[:-1]))
             return []
-        # Of 100,000 files, whatever is done for each takes as long as to list them.
-        images, known, plain = [], self.known, _PLAIN.fullmatch
-        inner: list[_Folder] = []
-        for entry in entries:
-            name = entry.name
-            if name[0] == ".":
-                self._pass_over(entry, name)
-            elif entry.is_symlink():
-                self.links.append((folder, name))
-            elif entry.is_dir(follow_symlinks=False):
-                if name.lower() in SYSTEM_FOLDERS:
-                    self.left_out.add(name, SYSTEM, written_name(name))
-                else:
-                    inner.append(folder.inner(name))
-            else:
-                stem, _, ending = name.rpartition(".")
-                if not stem or ending.lower() not in known:
-                    self._take_other(folder, name)
-                elif folder.plain and plain(name):
-                    images.append(folder.prefix + name)
-                else:
-                    self._take(folder, name)
         self.listing.images += images
-        return inner
+        return [inner for entry in others for inner in self._take_entry(folder, entry)]
+
+    def _take_entry(self, folder: _Folder, entry: os.DirEntry) -> Iterator[_Folder]:
+        """Take an entry that is no plain image; yields it if it is a folder to be listed."""
+        name = entry.name
+        if name[0] == ".":
+            self._pass_over(entry, name)
+        elif entry.is_symlink():
+            self.links.append((folder, name))
+        elif entry.is_dir(follow_symlinks=False):
+            if name.lower() in SYSTEM_FOLDERS:
+                self.left_out.add(name, SYSTEM, written_name(name))
+            else:
+                yield folder.inner(name)
+        else:
+            stem, _, ending = name.rpartition(".")
+            if not stem or ending.lower() not in self.known:
+                self._take_other(folder, name)
+            else:
+                self._take(folder, name)
 
     def _take(self, folder: _Folder, name: str, linked: bool = False, reason: str = "") -> None:
         """Take a file for an image whose path is not simply base and name."""

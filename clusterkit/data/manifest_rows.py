@@ -39,11 +39,15 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.reindex(columns=[*(c for c in COLUMNS if c != "image_id"), *others]).astype(object)
     rows = rows.where(rows.notna(), None)
     rows["split"] = pd.Series(map(known_split, rows["split"]), index=rows.index, dtype=object)
-    rows["image"] = [written_name(true_name(image)) for image in rows["image"]]
     # A path may be no text, which pandas' own columns of text do not hold; see `file_numbers`.
-    paths = [guarded_path(path) for path in rows["path"]]
-    rows["path"] = pd.Series(paths, index=rows.index, dtype=object)
+    # And what is text need not be there twice.
+    for name, form in (("image", _written), ("path", guarded_path)):
+        rows[name] = pd.Series(map(form, rows[name]), index=rows.index, dtype=object)
     return rows
+
+
+def _written(image: str) -> str:
+    return written_name(true_name(image))
 
 
 def with_written_text(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -4,14 +4,16 @@ The box of an annotation is the whole image, so that readers that want boxes and
 by them, find what they need.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import clusterkit
 from clusterkit.data.imageio.read import image_size
 from clusterkit.errors import DataError, ImageError
+from clusterkit.exporting.export_rows import ExportRow
 from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, UNREADABLE, ExportBatch, ExportRow
+from clusterkit.exporting.selection import ANSWERED, UNREADABLE, ExportBatch
 
 FILE = "coco.json"
 
@@ -44,40 +46,52 @@ def write_coco(batch: ExportBatch, folder: Path, copy: bool) -> list[str]:
         None of the images can be read.
     """
     numbers = {label: i for i, label in enumerate(batch.classes, 1)}
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    kept, names = [], Names()
-    for number, row in enumerate(batch.rows, 1):
-        image = _image(batch, row, folder, names if copy else None)
-        batch.report(number)
-        if image is None:
-            continue
-        kept.append(row)
-        images.append({"id": len(images) + 1, **image})
-        if row.status in ANSWERED:
-            width, height = image["width"], image["height"]
-            annotation: dict[str, Any] = {
-                "id": len(annotations) + 1,
-                "image_id": len(images),
-                "category_id": numbers[row.predicted_label],
-                "bbox": [0, 0, width, height],
-                "area": width * height,
-                "iscrowd": 0,
-            }
-            # A person's answer has no score: readers take what has one for a detection.
-            if row.confidence is not None and row.status != "reviewed":
-                annotation["score"] = row.confidence
-            annotations.append(annotation | {"attributes": _attributes(row)})
-    if not images:
-        raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
-    batch.rows = kept
+    names, lost, sizes = Names() if copy else None, [], []
+
+    def images() -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(batch.rows, 1):
+            image = _image(batch, row, folder, names)
+            batch.report(number)
+            if image is None:
+                lost.append(number - 1)
+                continue
+            sizes.append((image["width"], image["height"]))
+            yield {"id": len(sizes), **image}
+        if not sizes:
+            raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
+        batch.rows = batch.rows.without(lost)
+
     info = {"description": f"Labels by clusterkit's run {batch.run.path.name}",
             "version": clusterkit.__version__, "contributor": "clusterkit"}  # fmt: skip
     categories = [{"id": i, "name": label, "supercategory": ""} for label, i in numbers.items()]
-    content = {"info": info, "licenses": [], "images": images, "categories": categories,
-               "annotations": annotations}  # fmt: skip
+    # The annotations begin when the last image is written.
+    content = {"info": info, "licenses": [], "images": images(), "categories": categories,
+               "annotations": _annotations(batch, sizes, numbers)}  # fmt: skip
     write_json(folder / FILE, content)
     return [] if copy else [f"image paths in {FILE} are relative to {batch.root}"]
+
+
+def _annotations(
+    batch: ExportBatch, sizes: list[tuple[int, int]], numbers: dict[str, int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the annotations of images of these sizes (width, height), by the labels' numbers."""
+    count = 0
+    for image, (row, (width, height)) in enumerate(zip(batch.rows, sizes, strict=True), 1):
+        if row.status not in ANSWERED:
+            continue
+        count += 1
+        annotation: dict[str, Any] = {
+            "id": count,
+            "image_id": image,
+            "category_id": numbers[row.predicted_label],
+            "bbox": [0, 0, width, height],
+            "area": width * height,
+            "iscrowd": 0,
+        }
+        # A person's answer has no score: readers take what has one for a detection.
+        if row.confidence is not None and row.status != "reviewed":
+            annotation["score"] = row.confidence
+        yield annotation | {"attributes": _attributes(row)}
 
 
 def _image(

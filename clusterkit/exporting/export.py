@@ -128,7 +128,7 @@ def export(
     batch = load_batch(run, assignments, statuses, progress)
     with new_folder(out, about) as folder:
         lines = _write(to, batch, folder, out, copy, options)
-    found = Counter(row.status for row in batch.rows) | batch.added
+    found = batch.rows.statuses() | batch.added
     return ExportResult(to, out, statuses, _count(found), dict(batch.left_out), lines)
 
 

@@ -2,14 +2,17 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
 from clusterkit.errors import DataError, ImageError, shown
+from clusterkit.exporting.export_rows import ExportRow, ExportRows
 from clusterkit.exporting.output_folder import MARKER, Names, write_png
-from clusterkit.exporting.selection import UNREADABLE, WITH_LABEL, ExportBatch, ExportRow
+from clusterkit.exporting.selection import UNREADABLE, WITH_LABEL, ExportBatch
 from clusterkit.formats.csv_text import safe_csv_text, table_text
 
 INDEX = "index.csv"
@@ -17,6 +20,9 @@ OTHERS = {"review": "_review", "novel": "_novel", "failed": "_failed"}
 
 # Folders that a line names.
 _NAMED = 3
+
+# Lines of the index that are written at a time.
+_PART = 4096
 
 # What torchvision's ImageFolder takes for an image.
 _READ = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
@@ -45,38 +51,52 @@ def write_folders(batch: ExportBatch, folder: Path, out: Path, copy: bool) -> li
     folders = Names(INDEX, MARKER, *OTHERS.values())
     folder_of = {label: folders.choose(label) for label in batch.classes}
     taken: dict[str, Names] = {}
-    index, kept = [], []
+    lost = []
     out = out.parent.resolve() / out.name
-    for number, row in enumerate(batch.rows, 1):
-        own_folder = _folder_for(row, folder_of)
-        name = Path(row.image.replace("\\", "/")).name
-        if row.frame >= 0:
-            name = f"{Path(name).stem}-{row.frame}.png"
-        elif copy:
-            name = f"{Path(name).stem}.png"
-        distinct = row.image_id.replace("#", "-")
-        file = f"{own_folder}/{taken.setdefault(own_folder, Names()).choose(name, distinct)}"
-        batch.report(number)
-        if not _write_image(batch, row, folder, file, out, copy):
-            continue
-        kept.append(row)
-        label = row.predicted_label if row.status in WITH_LABEL else ""
-        confidence = "" if row.confidence is None else row.confidence
-        index.append((row.image, row.image_id, row.status, file, label, confidence))
-    if not index:
+
+    def placed() -> Iterator[tuple[str | float, ...]]:
+        for number, row in enumerate(batch.rows, 1):
+            own_folder = _folder_for(row, folder_of)
+            distinct = row.image_id.replace("#", "-")
+            names = taken.setdefault(own_folder, Names())
+            file = f"{own_folder}/{names.choose(_file_name(row, copy), distinct)}"
+            batch.report(number)
+            if not _write_image(batch, row, folder, file, out, copy):
+                lost.append(number - 1)
+                continue
+            label = row.predicted_label if row.status in WITH_LABEL else ""
+            texts = (safe_csv_text(text) for text in (row.image, row.image_id, file, label))
+            image, image_id, file, label = texts
+            confidence = "" if row.confidence is None else row.confidence
+            yield image, image_id, row.status, file, label, confidence
+
+    _write_index(placed(), folder / INDEX)
+    if len(lost) == len(batch.rows):
         raise DataError(f"none of the {len(batch.rows)} images can be read; see --status")
-    batch.rows = kept
+    batch.rows = batch.rows.without(lost)
+    return _remarks(batch.rows, folder_of, copy)
+
+
+def _file_name(row: ExportRow, copy: bool) -> str:
+    name = Path(row.image.replace("\\", "/")).name
+    if row.frame >= 0:
+        return f"{Path(name).stem}-{row.frame}.png"
+    return f"{Path(name).stem}.png" if copy else name
+
+
+def _write_index(lines: Iterator[tuple[str | float, ...]], path: Path) -> None:
+    """Write the lines as they come, many at a time."""
     columns = ["image", "image_id", "status", "file", "label", "confidence"]
-    table = pd.DataFrame(index, columns=columns)
-    for column in ("image", "image_id", "file", "label"):
-        table[column] = [safe_csv_text(value) for value in table[column]]
-    (folder / INDEX).write_text(table_text(table), encoding="utf-8-sig", newline="")
-    return _remarks(kept, folder_of, copy)
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        header = True
+        while (part := list(islice(lines, _PART))) or header:
+            file.write(table_text(pd.DataFrame(part, columns=columns), header=header))
+            header = False
 
 
-def _remarks(rows: list[ExportRow], folder_of: dict[str, str], copy: bool) -> list[str]:
+def _remarks(rows: ExportRows, folder_of: dict[str, str], copy: bool) -> list[str]:
     """Return what a reader of class folders would not tell."""
-    labels = {row.predicted_label for row in rows if row.status in WITH_LABEL}
+    labels = rows.labels(*WITH_LABEL)
     renamed = [f"'{shown(label)}' is in {own}" for label, own in folder_of.items()
                if label != own and label in labels]  # fmt: skip
     out = []
@@ -84,12 +104,12 @@ def _remarks(rows: list[ExportRow], folder_of: dict[str, str], copy: bool) -> li
         more = f" and {len(renamed) - _NAMED} more" * (len(renamed) > _NAMED)
         out.append(f"folders that are not called as their class: {', '.join(renamed[:_NAMED])}"
                    f"{more}; {INDEX} has the label of each file")  # fmt: skip
-    others = sorted({OTHERS[row.status] for row in rows if row.status in OTHERS})
+    others = sorted({OTHERS[status] for status in rows.statuses() if status in OTHERS})
     if others:
         out.append(f"{', '.join(others)} hold images without a label, and readers of class folders "
                    "make classes of them: move them away, or leave out --status")  # fmt: skip
-    links = [] if copy else [row for row in rows if row.frame < 0]
-    unread = Counter(Path(row.image).suffix.lower() for row in links)
+    links = (row.image for row in rows if row.frame < 0 and not copy)
+    unread = Counter(os.path.splitext(image)[1].lower() for image in links)
     unread = Counter({ending: n for ending, n in unread.items() if ending not in _READ})
     if unread:
         named = ", ".join(

@@ -7,6 +7,7 @@ TextArea, Filter and Header (config).
 import os
 import posixpath
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +15,9 @@ from xml.sax.saxutils import quoteattr
 
 from clusterkit.data.written_names import true_name
 from clusterkit.errors import ConfigError, DataError, shown
+from clusterkit.exporting.export_rows import ExportRow
 from clusterkit.exporting.output_folder import Names, write_json
-from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch, ExportRow
+from clusterkit.exporting.selection import ANSWERED, IMAGES, ExportBatch
 from clusterkit.formats.label_studio_task import (
     CHOICES,
     IMAGE,
@@ -128,32 +130,38 @@ def write_label_studio(
         raise ConfigError(f"the images are in {images}, which is not under --root {base}; give a "
                           "folder that holds them, or --copy")  # fmt: skip
     if copy and prefix is None:
-        _storages(base, images, [""])
+        _storages(base, images, {""})
     inner = images.relative_to(base).as_posix()
     start = (LOCAL_FILES if prefix is None else prefix) + (
         f"{quote(os.fsencode(inner))}/" if inner != "." else ""
     )
     # The XML first: a class that it cannot hold is better said before thousands of pictures.
     (folder / CONFIG).write_text(labeling_config(batch.classes), encoding="utf-8")
-    tasks, kept, names, written = [], [], [], Names()
-    for number, row in enumerate(batch.rows, 1):
-        name = batch.write_picture(row, folder, written) if copy else _own_file(batch, row)
-        if name is not None:
-            names.append(name.removeprefix(f"{IMAGES}/") if copy else name)
-            tasks.append(task(row, start + quote(os.fsencode(names[-1])), batch.run.path.name))
-            kept.append(row)
-        batch.report(number)
-    if not tasks:
+    folders, lost = set(), []
+
+    def tasks() -> Iterator[dict[str, Any]]:
+        written = Names()
+        for number, row in enumerate(batch.rows, 1):
+            name = batch.write_picture(row, folder, written) if copy else _own_file(batch, row)
+            batch.report(number)
+            if name is None:
+                lost.append(number - 1)
+                continue
+            name = name.removeprefix(f"{IMAGES}/") if copy else name
+            folders.add(posixpath.dirname(name))
+            yield task(row, start + quote(os.fsencode(name)), batch.run.path.name)
+
+    write_json(folder / TASKS, tasks())
+    if not folders:
         raise DataError(f"no image of {batch.root} can be shown in Label Studio as it is (DICOM, "
                         "TIFF and frames cannot): give --copy, which writes PNG files")  # fmt: skip
-    batch.rows = kept
-    storages = _storages(base, images, names) if prefix is None else []
-    write_json(folder / TASKS, tasks)
+    batch.rows = batch.rows.without(lost)
+    storages = _storages(base, images, folders) if prefix is None else []
     return _next_steps(batch, out, base, storages, prefix)
 
 
-def _storages(base: Path, images: Path, names: list[str]) -> list[Path]:
-    """Return the folders that Label Studio must be told of to serve the pictures.
+def _storages(base: Path, images: Path, folders: set[str]) -> list[Path]:
+    """Return the folders that Label Studio must be told of to serve pictures in these folders.
 
     The narrowest one that holds all of them; where that is its document root, which it refuses,
     the folders therein.
@@ -163,7 +171,6 @@ def _storages(base: Path, images: Path, names: list[str]) -> list[Path]:
     ConfigError
         A picture lies in the document root itself.
     """
-    folders = {posixpath.dirname(name) for name in names}
     holds = Path(os.path.normpath(images / (posixpath.commonpath(folders) if all(folders) else "")))
     if holds != base:
         return [holds]

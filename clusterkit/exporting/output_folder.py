@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -180,19 +180,26 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON as UTF-8, one item of a list per line; NaN is refused: it is no JSON."""
+    """Write JSON as UTF-8, one item of a list per line; NaN is refused: it is no JSON.
+
+    Parameters
+    ----------
+    values : dict or iterable
+        Written as a list, like an iterator among a dict's values: an item at a time is in memory.
+    """
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        if isinstance(values, list):
+        if not isinstance(values, dict):
             _write_list(file, values)
         else:
             for number, (key, value) in enumerate(values.items()):
                 file.write(("," if number else "{") + f"\n{_dump(key)}: ")
-                _write_list(file, value) if isinstance(value, list) else file.write(_dump(value))
+                listed = isinstance(value, list | Iterator)
+                _write_list(file, value) if listed else file.write(_dump(value))
             file.write("\n}")
         file.write("\n")
 
 
-def _write_list(file: TextIO, values: list[Any]) -> None:
+def _write_list(file: TextIO, values: Iterable[Any]) -> None:
     file.write("[")
     for number, value in enumerate(values):
         file.write(("," if number else "") + "\n" + _dump(value))

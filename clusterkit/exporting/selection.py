@@ -4,20 +4,19 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from clusterkit.auditing.batch import read_batch
+from clusterkit.auditing.batch import AuditBatch, read_batch
 from clusterkit.data.files import ImageFolder
-from clusterkit.data.frames import frame_of
 from clusterkit.data.guarded_path import RefusedPathError
 from clusterkit.data.identity import read_identified
 from clusterkit.data.remote_places import local_place
 from clusterkit.errors import ConfigError, DataError, ImageError, nearest_name, shown
+from clusterkit.exporting.export_rows import ExportRow, ExportRows, plain_path
 from clusterkit.exporting.output_folder import Names, write_png
-from clusterkit.formats.assignment_rows import AssignmentRow, row_columns
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.review_place import ASSIGNMENTS
 from clusterkit.formats.run import Run
@@ -38,22 +37,6 @@ ANSWERED = ("assigned", "reviewed", "review", "duplicate")
 WITH_LABEL = ("assigned", "reviewed", "duplicate")
 
 
-@dataclass(frozen=True)
-class ExportRow(AssignmentRow):
-    """Row of the assignments, and the file of its image.
-
-    Attributes
-    ----------
-    path : str
-        The image's file.
-    frame : int
-        Which of the file's images it is; -1: the file holds one image.
-    """
-
-    path: str
-    frame: int
-
-
 @dataclass
 class ExportBatch:
     """Rows to export.
@@ -61,7 +44,7 @@ class ExportBatch:
     Attributes
     ----------
     run : Run
-    rows : list of ExportRow
+    rows : ExportRows
         The chosen rows. Once a target was written: those that it got.
     root : Path
         The folder that `image` is relative to.
@@ -80,7 +63,7 @@ class ExportBatch:
     """
 
     run: Run
-    rows: list[ExportRow]
+    rows: ExportRows
     root: Path
     statuses: tuple[str, ...]
     csv: Path
@@ -92,8 +75,7 @@ class ExportBatch:
     @property
     def classes(self) -> list[str]:
         """The run's classes, then what else a person answered in a check."""
-        answers = [row.predicted_label for row in self.rows if row.status == "reviewed"]
-        return list(dict.fromkeys([*self.run.classes, *sorted(answers)]))
+        return list(dict.fromkeys([*self.run.classes, *self.rows.labels("reviewed")]))
 
     def report(self, done: int) -> None:
         """Report that so many rows are done, every hundred rows."""
@@ -172,35 +154,51 @@ def load_batch(
     assigned = read_batch(run, csv)
     root = local_place(assigned.root, "images are exported")
     _check(assigned.table, run, csv)
-    rows = assigned.table[assigned.table["status"].isin(statuses)].reset_index(drop=True)
-    if rows.empty:
-        have = assigned.table["status"].value_counts()
+    table = assigned.table
+    chosen = np.flatnonzero(table["status"].isin(statuses).to_numpy(dtype=bool))
+    if not len(chosen):
+        have = table["status"].value_counts()
         raise DataError(
             f"{csv} has no row with status {' or '.join(statuses)}; it has "
             f"{', '.join(f'{n} {s}' for s, n in have.items()) or 'no rows'}; see --status"
         )
-    paths = [_find(assigned.inputs, *cells, csv)
-             for cells in zip(rows["image"], rows["status"], strict=True)]  # fmt: skip
-    states = [state_of(path, i) for path, i in zip(paths, rows["image_id"], strict=True)]
+    states, others = _states(assigned, chosen, csv)
     if "" not in states:
         raise DataError(
-            f"none of the {len(rows)} images of {csv} is under {root}, e.g. "
-            f"'{shown(rows['image'][0])}': put the data back where it was, or assign again"
+            f"none of the {len(chosen)} images of {csv} is under {root}, e.g. "
+            f"'{shown(table['image'].iloc[chosen[0]])}': put the data back where it was, or assign "
+            "again"
         )
     missing, changed = states.count(MISSING), states.count(CHANGED)
+
+    def first(state: str) -> str:
+        return shown(table["image"].iloc[chosen[states.index(state)]])
+
     if changed:
         log.warning("%d of %d images have changed since they were assigned, e.g. '%s', and are "
-                    "left out; run assign again", changed, len(rows),
-                    shown(rows["image"][states.index(CHANGED)]))  # fmt: skip
+                    "left out; run assign again", changed, len(chosen), first(CHANGED)
+                    )  # fmt: skip
     if missing:
         log.warning("%d of %d images are not under %s any more, e.g. '%s', and are left out",
-                    missing, len(rows), root,
-                    shown(rows["image"][states.index(MISSING)]))  # fmt: skip
+                    missing, len(chosen), root, first(MISSING))  # fmt: skip
     left_out = Counter({k: n for k, n in ((MISSING, missing), (CHANGED, changed)) if n})
-    there = [state == "" for state in states]
-    chosen = _export_rows(rows[there], [str(path) for path in compress(paths, there)])
-    return ExportBatch(run, chosen, root, statuses, csv, assigned.table, left_out,
-                       progress)  # fmt: skip
+    there = np.array([not state for state in states])
+    rows = ExportRows(table, chosen[there], str(root), others)
+    return ExportBatch(run, rows, root, statuses, csv, table, left_out, progress)
+
+
+def _states(
+    assigned: AuditBatch, chosen: np.ndarray, csv: Path
+) -> tuple[list[str], dict[int, str]]:
+    """Return the state of each chosen row's image, and the paths that `ExportRows` is told."""
+    root, states, others = str(assigned.root), [], {}
+    columns = (assigned.table[name].iloc[chosen] for name in ("image", "status", "image_id"))
+    for position, image, status, identity in zip(chosen.tolist(), *columns, strict=True):
+        path = _find(assigned.inputs, image, status, csv)
+        states.append(state_of(path, identity))
+        if path is not None and str(path) != plain_path(root, image):
+            others[position] = str(path)
+    return states, others
 
 
 def _find(inputs: ImageFolder, image: str, status: str, csv: Path) -> Path | None:
@@ -211,11 +209,6 @@ def _find(inputs: ImageFolder, image: str, status: str, csv: Path) -> Path | Non
         if status != "failed":
             raise
         return None
-
-
-def _export_rows(rows: pd.DataFrame, paths: list[str]) -> list[ExportRow]:
-    frames = [frame_of(i) if "#" in i else -1 for i in rows["image_id"]]
-    return [ExportRow(*cells) for cells in zip(*row_columns(rows), paths, frames, strict=True)]
 
 
 def state_of(path: Path | None, image_id: str) -> str:
@@ -236,9 +229,9 @@ def _check(table: pd.DataFrame, run: Run, csv: Path) -> None:
     columns = ("image", "image_id", "status", "predicted_label")
     cells = zip(*(table[column] for column in columns), strict=True)
     for number, (image, image_id, status, label) in enumerate(cells, 1):
-        where = f"{csv}, row {number} ('{shown(image)}')"
-        if status == "failed":
+        if status == "failed" or (label in classes and image_id):
             continue
+        where = f"{csv}, row {number} ('{shown(image)}')"
         # What a person answered may be a label that the run has not learned.
         if label not in classes and (status != "reviewed" or not label):
             raise DataError(

@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from clusterkit.data.workbooks import load_openpyxl, write_workbook
-from clusterkit.errors import DataError
+from clusterkit.formats.arrow_tables import arrow_parts, check_pyarrow, write_parquet_file
 from clusterkit.formats.assignments import COLUMNS, NUMBERS, WHOLE
 from clusterkit.formats.csv_text import safe_csv_text
-
-# Labels joined in the CSV.
-SETS = ("label_set", "gate")
 
 # Digits after the point, as in the CSV.
 _DIGITS = 6
@@ -34,67 +30,29 @@ def write_xlsx(table: pd.DataFrame, folder: Path) -> list[str]:
 
 
 def write_parquet(table: pd.DataFrame, folder: Path) -> list[str]:
-    """Write `assignments.parquet`; returns no next step. See `arrow_table` for the types."""
-    from pyarrow.parquet import write_table
-
-    write_table(arrow_table(table), folder / "assignments.parquet")
+    """Write `assignments.parquet`; returns no next step. See `arrow_parts` for the types."""
+    write_parquet_file(table, folder / "assignments.parquet")
     return []
 
 
 def write_arrow(table: pd.DataFrame, folder: Path) -> list[str]:
     """Write `assignments.arrow` (Arrow's file format, which Feather is too); no next step."""
-    from pyarrow.feather import write_feather
-
-    write_feather(arrow_table(table), str(folder / "assignments.arrow"), compression="uncompressed")
-    return []
-
-
-def arrow_table(table: pd.DataFrame) -> Any:
-    """Return assignments as a `pyarrow.Table`.
-
-    Text is string, numbers are float64, `cluster` and `order` int64, `label_set` and `gate` lists
-    of strings; what is missing is null.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As `read_assignments` gives it.
-    """
     import pyarrow as pa
 
-    types = {
-        **dict.fromkeys(NUMBERS, pa.float64()),
-        **dict.fromkeys(WHOLE, pa.int64()),
-        **dict.fromkeys(SETS, pa.list_(pa.string())),
-    }
-    out = _ordered(table).astype(object)
-    for name in out:
-        cells = table[name].tolist()
-        if name in SETS:
-            out[name] = pd.Series([c.split("|") if c else None for c in cells], dtype=object)
-        elif name in WHOLE:
-            out[name] = table[name].astype("Int64").array
-        elif name in NUMBERS:
-            out[name] = table[name].astype(float).round(_DIGITS).array
-        else:
-            out[name] = pd.Series([cell or None for cell in cells], dtype=object)
-    schema = pa.schema([(str(name), types.get(str(name), pa.string())) for name in out])
-    return pa.Table.from_pandas(out, schema=schema, preserve_index=False)
-
-
-def _load_pyarrow() -> None:
-    try:
-        import pyarrow as pa  # noqa: F401
-    except ImportError as error:
-        raise DataError("Parquet and Arrow need the package pyarrow: pip install "
-                        "'clusterkit[features]'") from error  # fmt: skip
+    parts = arrow_parts(table)
+    first = next(parts)
+    with pa.ipc.new_file(str(folder / "assignments.arrow"), first.schema) as file:
+        file.write_table(first)
+        for part in parts:
+            file.write_table(part)
+    return []
 
 
 # Of each target what finds out whether it can be written, and what writes it.
 TABLES: dict[str, tuple[Callable[[], None], Callable[[pd.DataFrame, Path], list[str]]]] = {
     "xlsx": (load_openpyxl, write_xlsx),
-    "parquet": (_load_pyarrow, write_parquet),
-    "arrow": (_load_pyarrow, write_arrow),
+    "parquet": (check_pyarrow, write_parquet),
+    "arrow": (check_pyarrow, write_arrow),
 }
 
 

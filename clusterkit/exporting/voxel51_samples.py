@@ -7,8 +7,9 @@ from typing import Any
 
 from clusterkit.data.frames import name_of, names_of
 from clusterkit.errors import DataError
+from clusterkit.exporting.export_rows import ExportRow
 from clusterkit.exporting.output_folder import Names
-from clusterkit.exporting.selection import ANSWERED, ExportBatch, ExportRow, state_of
+from clusterkit.exporting.selection import ANSWERED, ExportBatch, state_of
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.fiftyone_answers import EARLIER
 
@@ -91,7 +92,7 @@ def row_samples(
 
     Rows whose image cannot be read are taken out of the batch.
     """
-    out_samples, kept = [], []
+    out_samples, lost = [], []
     for number, row in enumerate(batch.rows, 1):
         path: str | None = os.path.abspath(row.path)
         if copy or row.frame >= 0:
@@ -99,9 +100,10 @@ def row_samples(
             path = os.path.abspath(out / file) if file is not None else None
         if path is not None:
             out_samples.append(sample_of(row, path))
-            kept.append(row)
+        else:
+            lost.append(number - 1)
         batch.report(number)
-    batch.rows = kept
+    batch.rows = batch.rows.without(lost)
     return out_samples
 
 

@@ -16,11 +16,13 @@ import pandas as pd
 
 from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError
+from clusterkit.formats.arrow_tables import drop_parquet, parquet_beside, write_parquet_file
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignments import (
     input_link_roots,
     input_root,
     read_assignments,
+    read_parts,
     read_record,
     write_assignments,
 )
@@ -34,7 +36,9 @@ _KNOWN = ("image", "image_id", "status")
 _BYTES = 1 << 16
 
 
-def write_pair(table: pd.DataFrame, record: AssignmentRecord, out: Path) -> AssignmentRecord:
+def write_pair(
+    table: pd.DataFrame, record: AssignmentRecord, out: Path, parquet: bool = False
+) -> AssignmentRecord:
     """Write a table of assignments and its record, which names the table by its hash.
 
     Parameters
@@ -44,6 +48,8 @@ def write_pair(table: pd.DataFrame, record: AssignmentRecord, out: Path) -> Assi
     record : AssignmentRecord
     out : Path
         The CSV; the record is the JSON of the same name.
+    parquet : bool
+        Write the rows into a Parquet file of that name, too.
 
     Returns
     -------
@@ -55,7 +61,7 @@ def write_pair(table: pd.DataFrame, record: AssignmentRecord, out: Path) -> Assi
         They cannot be written, or come back otherwise; those that were there are as they were.
     """
     partial = write_checked(table, out)
-    return replace_pair(partial, record, out)
+    return replace_pair(partial, record, out, table if parquet else None)
 
 
 def write_checked(table: pd.DataFrame, out: Path) -> Path:
@@ -69,11 +75,7 @@ def write_checked(table: pd.DataFrame, out: Path) -> Path:
     partial = temporary_path(out)
     try:
         write_assignments(table, partial)
-        found = read_assignments(partial, _KNOWN)
-        same = len(found) == len(table) and all(
-            (found[name].to_numpy() == table[name].to_numpy()).all() for name in _KNOWN
-        )
-        if not same:
+        if not _comes_back(table, partial):
             raise DataError(f"{out} cannot be written so that it is read back as it was; rename "
                             "images with odd names")  # fmt: skip
     except BaseException:
@@ -83,13 +85,32 @@ def write_checked(table: pd.DataFrame, out: Path) -> Path:
     return partial
 
 
-def replace_pair(partial: Path, record: AssignmentRecord, out: Path) -> AssignmentRecord:
-    """Put a table of `write_checked` and its record in their places; see `write_pair`."""
+def _comes_back(table: pd.DataFrame, written: Path) -> bool:
+    done = 0
+    for part in read_parts(written, _KNOWN):
+        rows = table.iloc[done : done + len(part)]
+        done += len(part)
+        if len(rows) != len(part) or not all(
+            (part[name].to_numpy() == rows[name].to_numpy()).all() for name in _KNOWN
+        ):
+            return False
+    return done == len(table)
+
+
+def replace_pair(
+    partial: Path, record: AssignmentRecord, out: Path, parquet: pd.DataFrame | None = None
+) -> AssignmentRecord:
+    """Put a table of `write_checked` and its record in their places; see `write_pair`.
+
+    Parquet comes last, and what there was of it goes first: it never says what the CSV does not.
+    `parquet` is its table; None: there is to be none.
+    """
     digest = sha256_of(partial)
     coming = temporary_path(out.with_suffix(".json"), digest)
     try:
         record = replace(record, table=digest)
         write_json(coming, record.to_dict())
+        drop_parquet(out)
         os.replace(partial, out)
     except BaseException:
         for path in (partial, coming):
@@ -97,6 +118,8 @@ def replace_pair(partial: Path, record: AssignmentRecord, out: Path) -> Assignme
                 path.unlink()
         raise
     os.replace(coming, out.with_suffix(".json"))
+    if parquet is not None:
+        write_parquet_file(parquet, parquet_beside(out), digest)
     return record
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 
@@ -57,14 +57,14 @@ def check_target(
                        "replaced; give another --out")  # fmt: skip
     if overwrite:
         return
-    others, total = _others(out, images, root)
+    others, first, total = _others(out, images, root)
     free = out.parent / "batches" / (written_name(source.stem) or "batch") / "assignments.csv"
     if not others:
         _check_certificate(out, free)
     if others:
         raise RunError(
-            f"{out} holds the assignments of another input: {len(others)} of its {total} images, "
-            f"e.g. '{shown(others[0])}', are not in this one; give --out {quote(str(free))} to "
+            f"{out} holds the assignments of another input: {others} of its {total} images, "
+            f"e.g. '{shown(first)}', are not in this one; give --out {quote(str(free))} to "
             "keep both, or --overwrite"
         )
 
@@ -80,16 +80,22 @@ def _check_certificate(out: Path, free: Path) -> None:
     )
 
 
-def _others(out: Path, images: Iterable[str], root: Place) -> tuple[list[str], int]:
-    """Return the images of the table that are not among those given, and how many it has."""
-    before = _images_of(out)
+def _others(out: Path, images: Iterable[str], root: Place) -> tuple[int, str, int]:
+    """Count the images of the table that are not among those given, and all that it has.
+
+    Between the two numbers the first of those that are not.
+    """
     values = _record_of(out.with_suffix(".json")) or {}
-    known = values.get("input_root")
+    known, now = values.get("input_root"), set(images)
     start = out.absolute().parent
     if isinstance(known, str) and not _is_same(place_of_record(known, start), root):
-        return before, len(before)
-    now = set(images)
-    return [image for image in before if image not in now], len(before)
+        now = set()
+    others, first, total = 0, "", 0
+    for image in _images_of(out):
+        total += 1
+        if image not in now:
+            first, others = first or image, others + 1
+    return others, first, total
 
 
 def _is_same(one: Place, other: Place) -> bool:
@@ -98,10 +104,12 @@ def _is_same(one: Place, other: Place) -> bool:
     return one == other
 
 
-def _images_of(out: Path) -> list[str]:
+def _images_of(out: Path) -> Iterator[str]:
     try:
         with out.open(encoding="utf-8-sig", newline="") as file:
-            return [restore_csv_text(row[0]) for row in list(csv.reader(file))[1:] if row]
+            rows = csv.reader(file)
+            next(rows, None)
+            yield from (restore_csv_text(row[0]) for row in rows if row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{out} cannot be read ({error}); move it, or give another --out") from (
             error

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +36,8 @@ WHOLE = ("cluster", "order")
 # Digits after the point: more would be noise, and would differ between processors.
 _DIGITS = 6
 
-# Rows that are made into text at a time.
-_PART = 4096
+# Rows that are made into text at a time, and that are read.
+_PART, READ_ROWS = 4096, 50_000
 
 _SAVED = ("%s was saved by another program, which may have changed labels and groups that look "
           "like numbers or days (007 to 7); put it back as assign wrote it, and corrections into a "
@@ -101,10 +101,45 @@ def read_assignments(path: Path | str, columns: Sequence[str] | None = None) -> 
         There is no such file, it lacks a column of the contract, or a cell cannot be what the
         column says, such as an image_id that is none: a hand or a spreadsheet has changed it.
     """
-    path = Path(path)
+    # As text, and on its way into columns, a table takes many times its memory.
+    return pd.concat(list(read_parts(Path(path), columns)))
+
+
+def read_rows(path: Path, rows: np.ndarray) -> pd.DataFrame:
+    """Read some rows of an `assignments.csv` as `read_assignments` does, with all columns.
+
+    Parameters
+    ----------
+    path : Path
+    rows : (n,) int
+        Their positions in the table, which are the index of what is returned, ascending.
+
+    Raises
+    ------
+    DataError
+        As `read_assignments`.
+    """
+    return pd.concat([part[part.index.isin(rows)] for part in read_parts(path)])
+
+
+def read_parts(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `read_assignments`, at most `READ_ROWS` at a time; at least one part."""
     if not path.is_file():
         raise DataError(f"{path} does not exist; run `clusterkit assign` first")
-    table, saved, comma = _cells_of(path, columns)
+    parts, saved, comma = _cells_of(path, columns)
+    try:
+        for part in parts:
+            yield _typed(part, path, columns, comma)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a readable CSV: {error}") from error
+    if saved:
+        log.warning(_SAVED, path)
+
+
+def _typed(
+    table: pd.DataFrame, path: Path, columns: Sequence[str] | None, comma: bool
+) -> pd.DataFrame:
+    """Return rows of text as `read_assignments` returns them; their index counts all rows."""
     if "order" not in table:
         # Only advice, and not in files of before it was given.
         table["order"] = ""
@@ -135,13 +170,13 @@ def read_assignments(path: Path | str, columns: Sequence[str] | None = None) -> 
     for column in WHOLE:
         numbers = _numbers(table[column], path, 0, 1e9, comma)
         table[column] = numbers.where(numbers % 1 == 0).astype("Int64")
-    if saved:
-        log.warning(_SAVED, path)
     return table
 
 
-def _cells_of(path: Path, columns: Sequence[str] | None) -> tuple[pd.DataFrame, bool, bool]:
-    """Return cells as text, whether another program has saved them, and with decimal commas.
+def _cells_of(
+    path: Path, columns: Sequence[str] | None
+) -> tuple[Iterable[pd.DataFrame], bool, bool]:
+    """Return parts as text, whether another program has saved them, and with decimal commas.
 
     A spreadsheet may have done so in the ways of its country: by semicolons or tabs, in UTF-16.
     """
@@ -149,27 +184,36 @@ def _cells_of(path: Path, columns: Sequence[str] | None) -> tuple[pd.DataFrame, 
         encoding = encoding_of(path)
         with path.open(encoding=encoding, errors="replace", newline="") as file:
             head = file.readline(_HEAD)
-        # A program that does not know the mark may have put its own before it.
-        plain = encoding == "utf-8-sig" and not is_workbook(path) and head[:1] != "\ufeff"
-        if plain and ("image_id," in head or not re.search("[;\t|]|sep=", head)):
-            table = pd.read_csv(
-                path,
-                dtype=str,
-                keep_default_na=False,
-                encoding=encoding,
-                usecols=None if columns is None else columns.__contains__,
-            )
-            if not isinstance(table.index, pd.RangeIndex):
-                raise DataError(f"{path} has rows of more cells than its first line has names; run "
-                                "`clusterkit assign` again")  # fmt: skip
-            return table, head.endswith("\r\n"), False
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable CSV: {error}") from error
+    # A program that does not know the mark may have put its own before it.
+    plain = encoding == "utf-8-sig" and not is_workbook(path) and head[:1] != "\ufeff"
+    if plain and ("image_id," in head or not re.search("[;\t|]|sep=", head)):
+        return _plain_parts(path, columns, encoding), head.endswith("\r\n"), False
     names, lines, _ = read_table(path, wanted=COLUMNS)
     repeated = [name for name in COLUMNS if names.count(name) > 1]
     if repeated:
         raise DataError(f"{path} has two columns '{repeated[0]}'; keep one")
-    return pd.DataFrame(lines, columns=pd.Index(names), dtype=str), True, True
+    return [pd.DataFrame(lines, columns=pd.Index(names), dtype=str)], True, True
+
+
+def _plain_parts(
+    path: Path, columns: Sequence[str] | None, encoding: str
+) -> Iterator[pd.DataFrame]:
+    parts = pd.read_csv(
+        path,
+        dtype=str,
+        keep_default_na=False,
+        encoding=encoding,
+        usecols=None if columns is None else columns.__contains__,
+        chunksize=READ_ROWS,
+    )
+    with parts:
+        for part in parts:
+            if not isinstance(part.index, pd.RangeIndex):
+                raise DataError(f"{path} has rows of more cells than its first line has names; run "
+                                "`clusterkit assign` again")  # fmt: skip
+            yield part
 
 
 def _ids(cells: pd.Series, path: Path) -> pd.Series:
@@ -180,8 +224,9 @@ def _ids(cells: pd.Series, path: Path) -> pd.Series:
     for row, identity in zip(odd.tolist(), mended, strict=True):
         if not is_image_id(identity):
             raise DataError(
-                f"{path}, row {row + 1}: image_id '{shown(identity)}' is no id of an image (16 hex "
-                "digits): a spreadsheet or a hand has changed it; run `clusterkit assign` again"
+                f"{path}, row {cells.index[row] + 1}: image_id '{shown(identity)}' is no id of an "
+                "image (16 hex digits): a spreadsheet or a hand has changed it; run `clusterkit "
+                "assign` again"
             )
     if mended:
         ids.iloc[odd.tolist()] = pd.Series(mended, dtype=str)
@@ -200,8 +245,8 @@ def _numbers(
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise DataError(
-            f"{path}, row {row + 1}: {cells.name} {cells.iloc[row][:40]!r} is no number from "
-            f"{low:g} to {high:g} (with a point, not a comma); correct it, or run "
+            f"{path}, row {cells.index[row] + 1}: {cells.name} {cells.iloc[row][:40]!r} is no "
+            f"number from {low:g} to {high:g} (with a point, not a comma); correct it, or run "
             "`clusterkit assign` again"
         )
     return numbers

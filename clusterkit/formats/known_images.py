@@ -98,11 +98,13 @@ def clusters_fingerprint(table: pd.DataFrame) -> str:
     table : DataFrame
         Columns image_id and cluster.
     """
-    members = table[table["cluster"].notna()]
-    lines = sorted(zip(members["cluster"].astype(int), members["image_id"], strict=True))
+    members = table[["cluster", "image_id"]][table["cluster"].notna()]
+    digest = hashlib.sha256()
+    for number, ids in members["image_id"].groupby(members["cluster"].astype(int)):
+        lines = (f"{number} {identity}\n" for identity in sorted(ids))
+        digest.update("".join(lines).encode())
     # "x": no program takes it for a number, and rounds it.
-    text = "".join(f"{number} {identity}\n" for number, identity in lines)
-    return "x" + hashlib.sha256(text.encode()).hexdigest()[:15]
+    return "x" + digest.hexdigest()[:15]
 
 
 class KnownImages:

@@ -22,6 +22,7 @@ from clusterkit.data.left_out import LeftOut
 from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.remote_places import Place, local_place, place_of
 from clusterkit.errors import ConfigError
+from clusterkit.formats.arrow_tables import check_format
 from clusterkit.formats.assignment_pair import write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignment_target import check_target
@@ -100,6 +101,7 @@ def assign(
     fresh: bool = False,
     overwrite: bool = False,
     features: Sequence[Path | str] | Path | str = (),
+    format: str = "csv",
     engine: EngineName = "local",
     address: str | None = None,
     progress: Progress | None = None,
@@ -116,7 +118,7 @@ def assign(
     config : Config or None
         Laid over the run's, see `Run.config_with`.
     out : path or None
-        The CSV; None: ``<run>/assignments.csv``. A JSON of the same name is put beside it.
+        The CSV, with a JSON beside it; None: ``<run>/assignments.csv``.
     fresh : bool
         Compute and decide all images anew. Else what an interrupted call has left is gone on with,
         and images that are as they were keep their rows.
@@ -124,6 +126,7 @@ def assign(
         Replace the assignments of another input, which reviews may be about.
     features : path or sequence of path
         For a run on given features: those of these images, or `source` itself.
+    format : {"csv", "parquet"}; the latter puts a Parquet file of the same rows beside the CSV
     engine, address : str
         Where images are computed; see `open_engine`.
     progress : callable or None
@@ -143,9 +146,9 @@ def assign(
         raise ConfigError("features are given and nothing is encoded; leave out --engine ray")
     with open_engine(engine, address, config) as where:
         inputs = _list_inputs(run, source, config, progress, vectors)
-        _check_out(out, inputs, source, overwrite)
+        _check_out(out, inputs, source, overwrite, format)
         work = _Work(run, config, inputs, out, where)
-        table, record = work.done(fresh, started, progress)
+        table, record = work.done(fresh, started, format, progress)
     return Assignment(table, record, out)
 
 
@@ -187,8 +190,9 @@ def _list_inputs(
     return _Inputs(rows, root, given, others)
 
 
-def _check_out(out: Path, inputs: _Inputs, source: Place, overwrite: bool) -> None:
+def _check_out(out: Path, inputs: _Inputs, source: Place, overwrite: bool, format: str) -> None:
     """Find out what cannot or must not be written before hours are spent."""
+    check_format(format, out)
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)
     check_target(out, inputs.rows["image"], inputs.root, source, overwrite)
@@ -205,7 +209,7 @@ class _Work:
     where: Engine
 
     def done(
-        self, fresh: bool, started: float, progress: Progress | None
+        self, fresh: bool, started: float, format: str, progress: Progress | None
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Compute, decide and write; return what was written."""
         earlier = None if fresh else EarlierRows.read(self.out, self.run, self.config)
@@ -221,7 +225,7 @@ class _Work:
                 **self.inputs.not_rows,
             )
             record = with_features(record, self.run, self.inputs.given, evidence)
-            record = _write(self.out, table, record, time.perf_counter() - started)
+            record = _write(self.out, table, record, time.perf_counter() - started, format)
             journal.finish()
         finally:
             journal.close()
@@ -272,6 +276,8 @@ class _Work:
                 finished += len(arrays["ids"])
                 if progress:
                     progress("assign", min(finished, total), total)
+        # Of a million images they take much memory, and nobody needs them any more.
+        self.inputs.rows.drop(columns="path", inplace=True)
         evidence = journal.evidence(missing.rows(journal, size))
         if left < total or missing.done:
             check_evidence(journal, evidence, self.run)
@@ -309,10 +315,10 @@ def _fingerprint(journal: Journal, table: pd.DataFrame) -> str:
 
 
 def _write(
-    out: Path, table: pd.DataFrame, record: AssignmentRecord, seconds: float
+    out: Path, table: pd.DataFrame, record: AssignmentRecord, seconds: float, format: str
 ) -> AssignmentRecord:
     """Write the table and its record, and return the record with how long it took."""
     speed = len(table) / seconds
     record = replace(record, seconds=round(seconds, 3), images_per_second=speed)
     with writing(out, _OUT):
-        return write_pair(table, record, out)
+        return write_pair(table, record, out, format == "parquet")

@@ -1,5 +1,6 @@
 """Decisions on each image with all others of the batch in view: a few numbers per row."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.scorer import Reduction
-from clusterkit.methods.active_learning import order_points, uncertainty
+from clusterkit.methods.active_learning import choose_compared, order_points, uncertainty
 from clusterkit.methods.cluster_splits import split_by_label
-from clusterkit.methods.clustering import cluster_refused, cluster_space_of
+from clusterkit.methods.clustering import cluster_in_parts
 from clusterkit.methods.fdr import benjamini_hochberg
 from clusterkit.methods.label_propagation import unit_length
 
@@ -163,15 +164,17 @@ def _clusters(
 ) -> np.ndarray:
     """Return the cluster (R,) of each refused image, as all that could be read show it."""
     run, read = rule.run, ~found.failed
-    parts = (
-        (part["reduced"][read[rows]], rule.probs(part["probs"])[read[rows]])
-        for rows, part in evidence.parts("reduced", "probs")
-    )
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, part in evidence.parts("reduced", "probs"):
+            here = read[rows]
+            yield part["reduced"][here], rule.probs(part["probs"])[here]
+
     # Where the labelled images lie: clusters and questions are seen from there.
-    n_classes = len(run.classes)
-    points = cluster_space_of(parts, int(read.sum()), n_classes, labelled, run.labels)
-    size = rule.config.engine.min_cluster_size
-    clusters = cluster_refused(points, size, n_classes, found.refused[read])
+    clusters = cluster_in_parts(
+        parts, int(read.sum()), labelled, run.labels, rule.config.engine.min_cluster_size,
+        len(run.classes), found.refused[read],
+    )  # fmt: skip
     best, agreed = found.best[found.refused], _agreed(found, evidence, rule)
     return split_by_label(clusters, best, agreed, found.novelty_p[found.refused])
 
@@ -197,14 +200,19 @@ def _order(
 
     Those that a person has seen and given no label are not asked about again.
     """
-    refused, done = found.refused & ~found.answered, 0
-    worth = np.empty(refused.sum())
-    points = np.empty((len(worth), labelled.shape[1]), dtype=np.float32)
-    for rows, part in evidence.parts("reduced", "probs"):
-        chosen = refused[rows]
-        to = slice(done, done + int(chosen.sum()))
-        worth[to] = uncertainty(rule.probs(part["probs"])[chosen])
-        points[to] = unit_length(part["reduced"][chosen])
-        done = to.stop
-    worth[(found.status == "novel")[refused] | found.unusual[refused]] = 1.0
-    return order_points(worth, points, groups[refused], unit_length(labelled))
+    refused = found.refused & ~found.answered
+    worth = np.empty(len(refused))
+    for rows, part in evidence.parts("probs"):
+        worth[rows] = uncertainty(rule.probs(part["probs"]))
+    worth[(found.status == "novel") | found.unusual] = 1.0
+    compared = refused.copy()
+    compared[refused] = choose_compared(worth[refused])
+    points = np.empty((compared.sum(), labelled.shape[1]), dtype=np.float32)
+    done = 0
+    for rows, part in evidence.parts("reduced"):
+        chosen = part["reduced"][compared[rows]]
+        points[done : done + len(chosen)] = unit_length(chosen)
+        done += len(chosen)
+    order = np.zeros(len(refused), dtype=int)
+    order[compared] = order_points(worth[compared], points, groups[compared], unit_length(labelled))
+    return order[refused]

@@ -39,6 +39,8 @@ def check_evidence(journal: Journal, evidence: Evidence, run: Run) -> None:
         "classifier": (0, 1 + _ROUNDED),
         "reduced": (np.finfo(np.float32).min, np.finfo(np.float32).max),
     }
+    if "of_folds" in (journal.form.names or ()):
+        ranges["of_folds"] = (0, 1 + _ROUNDED)
     good = not len(evidence) or _has_form(journal.form, run)
     if not good or not all(
         ((part[name] >= low) & (part[name] <= high)).all()

@@ -45,8 +45,8 @@ def ladder_of(rule: DecisionRule, table: pd.DataFrame, evidence: Evidence) -> di
         lowest = np.inf if promise.threshold is None else promise.threshold
         assigned = int((confidence >= lowest).sum())
         steps.append(LadderStep(at, assigned, promise.more, promise.unit))
-    read = table[table["status"].isin(["review", "novel"])]
-    images, level = int(read["image_id"].nunique()), settings.confidence
+    read = table["image_id"][table["status"].isin(["review", "novel"])]
+    images, level = int(read.nunique()), settings.confidence
     answers = answers_needed([], images, null_total(images, error), level) if images else None
     return {"ladder": steps, "certify_answers": answers}
 

@@ -1,5 +1,6 @@
 """From a batch's evidence to the rows of `assignments.csv`: label, status, reason."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,12 @@ from clusterkit.methods.prediction_sets import label_sets
 # What a row shows of the evidence.
 _SHOWN = ("ids", "errors", "probs", "classifier", "gate", "pooled", "nearest", "nearest_logit",
           "near_score")  # fmt: skip
+
+# Rows that become a part of the table together.
+JOINED_ROWS = 50_000
+
+# Different reasons that are kept, so that rows may share them.
+_MOST_SAID = 100_000
 
 # What is known of an image that could not be read.
 _OF_FAILED = ("image", "image_id", "status", "group", "reason", "cluster", "order")
@@ -35,21 +42,34 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
     -------
     DataFrame with the contract's columns, and the elements to keep.
     """
-    n = len(inputs)
     groups = group_names(inputs)
     found = decide(evidence, groups, rule)
-    columns: dict[str, Any] = {
-        c: np.empty(n, dtype=float if c in NUMBERS else object) for c in COLUMNS
-    }
-    columns |= {"image": inputs["image"].to_numpy(), "group": groups, "status": found.status}
-    columns["cluster"] = _whole(found.cluster, found.cluster >= 0)
-    columns["order"] = _whole(found.order, found.order > 0)
-    describe = _RowBuilder(rule, found)
+    images, describe = inputs["image"].to_numpy(), _RowBuilder(rule, found)
+    whole: dict[str, Any] = {"cluster": _whole(found.cluster, found.cluster >= 0),
+                             "order": _whole(found.order, found.order > 0)}  # fmt: skip
+    parts = [pd.DataFrame(columns=pd.Index(COLUMNS))] if not len(inputs) else []
+    for rows, joined in _joined(describe, evidence):
+        columns = {"image": images[rows], "group": groups[rows], **joined}
+        columns |= {name: values[rows] for name, values in whole.items()}
+        columns |= {name: columns[name].astype(float) for name in NUMBERS}
+        parts.append(pd.DataFrame({name: columns[name] for name in COLUMNS}))
+    table = pd.concat(parts, ignore_index=True)
+    for name in (c for c in inputs if c not in ("image", "path", "group", "frame")):
+        table[name] = inputs[name].to_numpy()
+    return table
+
+
+def _joined(
+    describe: "_RowBuilder", evidence: Evidence
+) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    """Yield the columns of many rows at a time: as objects all would take too much memory."""
+    start, parts = 0, []
     for rows, part in evidence.parts(*_SHOWN):
-        for name, values in describe(rows, part).items():
-            columns[name][rows] = values
-    kept = [c for c in inputs if c not in ("image", "path", "group", "frame")]
-    return pd.DataFrame(columns | {c: inputs[c].to_numpy() for c in kept})
+        parts.append(describe(rows, part))
+        if rows.stop - start >= JOINED_ROWS or rows.stop == len(evidence):
+            joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+            yield slice(start, rows.stop), joined
+            start, parts = rows.stop, []
 
 
 def group_names(inputs: pd.DataFrame) -> np.ndarray:
@@ -75,6 +95,7 @@ class _RowBuilder:
              for few in rule.labelled_of_classes], dtype=object
         )  # fmt: skip
         self.joined: dict[bytes, str] = {}
+        self.said: dict[str, str] = {}
         self.answers = rule.run.info.without_label
 
     def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -153,7 +174,9 @@ class _RowBuilder:
         ):
             said = _answer_reason(row, self.answers.get(str(row.image_id), ""))
             said += _near_reason(row, label, score)
-            out[i] = said + _reason(row, limit, promised, unusual[i], why)
+            said += _reason(row, limit, promised, unusual[i], why)
+            # Of a million rows thousands say the same.
+            out[i] = self.said.setdefault(said, said) if len(self.said) < _MOST_SAID else said
         return out
 
     def _unusual(self, rows: slice, p_values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
 """The batch as its own pool: its images and the held-out ones share a graph of neighbours."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,16 @@ from clusterkit.formats.run import Run
 from clusterkit.inference.evidence import Evidence, Part
 from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.scorer import Reduction
+from clusterkit.methods.batch_blocks import BatchBlocks
 from clusterkit.methods.calibration import Calibration
+from clusterkit.methods.held_out_verdict import HeldOutVerdict
 from clusterkit.methods.lapse import Lapse
 from clusterkit.methods.transduction import LabelledNodes, Refinement, refine
 
-# Images of a batch from which on their neighbours would take too long to find.
-_MOST = 100_000
+log = logging.getLogger("clusterkit")
+
+# Images of a batch whose neighbours are looked for among each other.
+MOST_TOGETHER = 100_000
 
 
 class RefinedEvidence(Evidence):
@@ -58,7 +64,9 @@ class Transduced:
     record: TransductionRecord
 
 
-def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) -> Transduced:
+def transduce(
+    run: Run, config: Config, evidence: Evidence, groups: np.ndarray, most: int = MOST_TOGETHER
+) -> Transduced:
     """Let the images of a batch help to label each other, if held-out labels gain by it.
 
     Images that the run has learned from under another name, copies of labelled images and further
@@ -72,6 +80,8 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
     evidence : Evidence (N)
     groups : (N,) str
         "" where there is none.
+    most : int
+        A larger batch is divided; see `methods.batch_blocks`.
     """
     calibration, models = Calibration.from_dict(run.calibration), FoldModels.stored_in(run)
     why = _why_never(config, calibration, models)
@@ -79,26 +89,13 @@ def transduce(run: Run, config: Config, evidence: Evidence, groups: np.ndarray) 
     why = why or _why_not_here(len(apart) - int(apart.sum()))
     if why or models is None:
         return Transduced(evidence, calibration, TransductionRecord(used=False, why=why))
-    batch = _Batch(run, evidence, apart, calibration)
-    labelled = labelled_nodes(calibration, models, run.labels)
-    found = refine(batch.points(), labelled, batch.of_fold, batch.own(), calibration.prior)
-    refinement, refined, verdict = found
-    if refinement is None:
-        record = TransductionRecord(used=False, why=verdict.why, gain=verdict.gain)
-        return Transduced(evidence, calibration, record)
-    h = len(calibration.labels)
-    record = TransductionRecord(
-        used=True,
-        why=verdict.why,
-        gain=verdict.gain,
-        images=len(refined) - h,
-        apart=int(apart.sum()),
-        weights=refinement.weights.tolist(),
-    )
-    of_batch = _with_those_apart(evidence, apart, refined[h:], refinement)
-    lapse = Lapse.fitted(refined[:h], calibration.labels, calibration.units)
-    calibration = replace(calibration, probs=refined[:h], lapse=lapse)
-    return Transduced(RefinedEvidence(evidence, of_batch), calibration, record)
+    blocks = BatchBlocks.drawn(groups[~apart], calibration.units, most, run.info.seed)
+    found = _refined(_Batch(run, evidence, calibration), models, apart, blocks)
+    if not found.record.used:
+        return Transduced(evidence, calibration, found.record)
+    lapse = Lapse.fitted(found.held_out, calibration.labels, calibration.units)
+    calibration = replace(calibration, probs=found.held_out, lapse=lapse)
+    return Transduced(RefinedEvidence(evidence, found.probs), calibration, found.record)
 
 
 def labelled_nodes(
@@ -114,37 +111,101 @@ def labelled_nodes(
     )
 
 
+class _Refined(NamedTuple):
+    """Probabilities of the held-out images (h, K) float, of the batch (N, K) float32, and how."""
+
+    held_out: np.ndarray
+    probs: np.ndarray
+    record: TransductionRecord
+
+
+def _refined(
+    batch: "_Batch", models: FoldModels, apart: np.ndarray, blocks: BatchBlocks
+) -> _Refined:
+    """Refine block after block; `blocks` are of the images that are not `apart` (N,) bool."""
+    calibration, chosen = batch.calibration, np.flatnonzero(~apart)
+    labelled = labelled_nodes(calibration, models, batch.run.labels)
+    h, held_out = len(calibration.labels), calibration.probs.copy()
+    probs = np.empty((len(apart), held_out.shape[1]), dtype=np.float32)
+    verdicts, refinements, images = [], [], 0
+    for number, (own, drawn) in enumerate(blocks, 1):
+        block = batch.block(chosen[own])
+        found = refine(block.points, labelled, block.of_fold, block.own, calibration.prior)
+        held_out[drawn], probs[chosen[own]] = found.probs[:h][drawn], found.probs[h:]
+        verdicts.append(found.verdict)
+        refinements.append(found.refinement)
+        images += len(found.probs) - h if found.refinement else 0
+        if blocks.count > 1:
+            log.info("block %d of %d: %s", number, blocks.count, found.verdict.why)
+    of_apart = np.where(apart, np.cumsum(apart) % blocks.count, -1)
+    _set_those_apart(batch.evidence, of_apart, refinements, probs)
+    used = [refinement.weights for refinement in refinements if refinement]
+    gain = float(np.mean([verdict.gain for verdict in verdicts]))
+    record = TransductionRecord(used=bool(used), why=_why(verdicts), gain=gain)
+    if used:
+        weights = np.mean(used, axis=0).tolist()
+        record = replace(record, images=images, apart=int(apart.sum()), weights=weights)
+    return _Refined(held_out, probs, record)
+
+
+def _why(verdicts: list[HeldOutVerdict]) -> str:
+    """Return in words what held-out labels say, of all blocks together."""
+    taken = [verdict.why for verdict in verdicts if verdict.taken]
+    if len(verdicts) == 1 or not taken:
+        return verdicts[0].why
+    return f"{taken[0]}, in {len(taken)} of {len(verdicts)} blocks of the batch"
+
+
+class _Block(NamedTuple):
+    """What `refine` takes of a block of M images.
+
+    Attributes
+    ----------
+    points : (n + M, P) float32
+        Of the labelled images, then of the block.
+    own : (h + M, K) float
+        Of the held-out images, then of the block.
+    classifier : (M, K) float32
+        By the classifier of all labels.
+    of_folds : (M, F, K) float or None
+        None: with one fold its classifier is the run's.
+    """
+
+    points: np.ndarray
+    own: np.ndarray
+    classifier: np.ndarray
+    of_folds: np.ndarray | None
+
+    def of_fold(self, fold: int) -> np.ndarray:
+        """Return probabilities of the block by a fold's classifier; -1: by that of all labels."""
+        if fold < 0 or self.of_folds is None:
+            return self.classifier.astype(float)
+        return self.of_folds[:, fold].astype(float)
+
+
 @dataclass(frozen=True)
 class _Batch:
-    """The images of a batch that take part, beside the labelled ones of a run."""
+    """The images of a batch, beside the labelled ones of a run."""
 
     run: Run
     evidence: Evidence
-    apart: np.ndarray
     calibration: Calibration
 
-    def points(self) -> np.ndarray:
-        """Return reduced features of the labelled images, then of the batch."""
+    def block(self, rows: np.ndarray) -> _Block:
+        """Return what is known of these rows (M,), ascending."""
+        folds = ["of_folds"] if len(self.run.gallery["folds.bias"]) else []
+        names, found = ["reduced", "probs", "classifier", *folds], []
+        for part_rows, part in self.evidence.parts(*names):
+            inside = rows[slice(*np.searchsorted(rows, [part_rows.start, part_rows.stop]))]
+            found.append([part[name][inside - part_rows.start] for name in names])
+        reduced, probs, *said = (np.concatenate(parts) for parts in zip(*found, strict=True))
         labelled = Reduction.stored_in(self.run)(self.run.gallery["features"])
-        return np.concatenate([labelled, self._of_batch("reduced")])
-
-    def own(self) -> np.ndarray:
-        """Return probabilities of the held-out images, then of the batch."""
-        return np.concatenate([self.calibration.probs, self._of_batch("probs").astype(float)])
-
-    def of_fold(self, fold: int) -> np.ndarray:
-        """Return probabilities of the batch by a fold's classifier; -1: by that of all labels."""
-        # With one fold its classifier is the run's.
-        if fold < 0 or not len(self.run.gallery["folds.bias"]):
-            return self._of_batch("classifier").astype(float)
-        return self._of_batch("of_folds", fold).astype(float)
-
-    def _of_batch(self, name: str, fold: int | None = None) -> np.ndarray:
-        parts = []
-        for rows, part in self.evidence.parts(name):
-            values = part[name] if fold is None else part[name][:, fold]
-            parts.append(values[~self.apart[rows]])
-        return np.concatenate(parts)
+        return _Block(
+            points=np.concatenate([labelled, reduced]),
+            own=np.concatenate([self.calibration.probs, probs.astype(float)]),
+            classifier=said[0],
+            of_folds=said[1] if folds else None,
+        )
 
 
 def _why_never(config: Config, calibration: Calibration, models: FoldModels | None) -> str:
@@ -162,8 +223,6 @@ def _why_not_here(images: int) -> str:
     """Return why nothing is tried with so many images; "": it is."""
     if images < 2:
         return "there are no two images that could help each other"
-    if images > _MOST:
-        return f"the batch has more than {_MOST:,} images"
     return ""
 
 
@@ -179,12 +238,21 @@ def _apart(run: Run, evidence: Evidence, groups: np.ndarray) -> np.ndarray:
     return apart
 
 
-def _with_those_apart(
-    evidence: Evidence, apart: np.ndarray, refined: np.ndarray, refinement: Refinement
-) -> np.ndarray:
-    """Return probabilities (N, K) float32 of all: who took no part is its own neighbour."""
-    probs = np.empty((len(apart), refined.shape[1]), dtype=np.float32)
+def _set_those_apart(
+    evidence: Evidence,
+    of_block: np.ndarray,
+    refinements: Sequence[Refinement | None],
+    probs: np.ndarray,
+) -> None:
+    """Set probabilities (N, K) of who took no part, as its own neighbour, by its block's weights.
+
+    `of_block` (N,) int; -1: it took part.
+    """
     for rows, part in evidence.parts("probs"):
-        probs[rows] = refinement(part["probs"], part["probs"], part["probs"])
-    probs[~apart] = refined
-    return probs
+        own = part["probs"]
+        for number in np.unique(of_block[rows]):
+            if number < 0:
+                continue
+            here, refinement = of_block[rows] == number, refinements[number]
+            said = own if refinement is None else refinement(own, own, own)
+            probs[rows][here] = said[here]

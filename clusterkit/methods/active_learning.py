@@ -7,6 +7,8 @@ from clusterkit.methods.label_propagation import unit_length
 # Nobody labels more before the next fit, which orders anew.
 _MOST = 1000
 _NEIGHBOURS = 10
+# Images that are chosen from: half of them the most uncertain, the others drawn evenly.
+MOST_COMPARED = 100_000
 # Density is looked up among so many images; more would only take longer.
 _SAMPLE = 5000
 # Cosine from which one label serves for two images.
@@ -107,6 +109,31 @@ def order_points(
         if named[best] >= 0:
             queried[named[best]] += 1
     return order
+
+
+def choose_compared(worth: np.ndarray, most: int = MOST_COMPARED) -> np.ndarray:
+    """Choose which images (N,) bool questions are chosen from: of a larger batch, `most`.
+
+    Each choice is compared with all images, and hundreds of thousands of them hold no better
+    thousand questions. Half are those of the greatest worth, among them what is like nothing
+    labelled. The others are drawn evenly from the rest: they stand for where the batch is dense.
+
+    Parameters
+    ----------
+    worth : (N,) float
+        As of `order_points`.
+
+    >>> choose_compared(np.array([0.1, 0.9, 0.2, 0.8, 0.3, 0.4]), 4).tolist()
+    [True, True, False, True, False, True]
+    """
+    n = len(worth)
+    if n <= most:
+        return np.ones(n, dtype=bool)
+    compared = np.zeros(n, dtype=bool)
+    compared[np.argsort(-worth, kind="stable")[: most // 2]] = True
+    rest = np.flatnonzero(~compared)
+    compared[rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(int)]] = True
+    return compared
 
 
 def _numbered(groups: np.ndarray) -> np.ndarray:

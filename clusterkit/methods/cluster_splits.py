@@ -43,4 +43,4 @@ def split_by_label(
     odd = np.bincount(clusters, novelty_p < _ODD) > size / 2
     apart = ~odd[clusters] | (agreed & (novelty_p >= _USUAL))
     label = np.where(apart, predicted, -1)
-    return largest_first(np.unique(np.stack([clusters, label]), axis=1, return_inverse=True)[1])
+    return largest_first(clusters * (predicted.max() + 2) + label)

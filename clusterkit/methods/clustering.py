@@ -6,7 +6,8 @@ probabilities stand beside them. There Ward's method finds classes that k-means 
 features tears apart or runs together (benchmarks/novelty.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,9 @@ _AXES = 20
 
 # Ward's method and the silhouette keep the distances of all pairs: 36 and 8 MB of them.
 _MOST, _MOST_SILHOUETTE = 3000, 1000
+
+# Images of which all points are kept.
+MOST_KEPT = 100_000
 
 # Numbers of clusters that are tried.
 _TRIED = 12
@@ -55,36 +59,111 @@ def cluster_space_of(
     labels: np.ndarray,
 ) -> np.ndarray:
     """Points of `cluster_space` for n images whose `reduced` and `probs` come in parts."""
-    from sklearn.covariance import LedoitWolf
-
-    known = labelled[:, :_AXES].astype(np.float64)
-    _, within = within_classes(known, np.unique(labels, return_inverse=True)[1])
-    values, axes = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(within).covariance_)
-    # Identical labelled images have no spread to measure in.
-    deviation = np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-6)))
-    width, done = known.shape[1], 0
-    points = np.empty((n, width + n_classes))
+    whiten, done = _Whitening.of(labelled, labels), 0
+    points = np.empty((n, whiten.width + n_classes))
     for reduced, probs in parts:
         rows = slice(done, done + len(reduced))
-        points[rows, :width] = (reduced[:, :_AXES] @ axes) / deviation
-        points[rows, width:] = np.sqrt(probs)
+        points[rows, : whiten.width] = whiten(reduced)
+        points[rows, whiten.width :] = np.sqrt(probs)
         done += len(reduced)
-    points[:, :width] /= max(_total_deviation(points[:, :width]), 1e-12)
+    points[:, : whiten.width] /= _total_deviation(lambda: [points[:, : whiten.width]])
     return points
 
 
-def _total_deviation(white: np.ndarray) -> float:
-    """Root of the summed variances of the columns (N, D); 1 where N is 0."""
-    n = len(white)
+@dataclass(frozen=True)
+class _Whitening:
+    """Axes (d, d) and deviations (d,) along them, of the spread within the labelled classes."""
+
+    axes: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, labelled: np.ndarray, labels: np.ndarray) -> "_Whitening":
+        from sklearn.covariance import LedoitWolf
+
+        known = labelled[:, :_AXES].astype(np.float64)
+        _, within = within_classes(known, np.unique(labels, return_inverse=True)[1])
+        values, axes = np.linalg.eigh(LedoitWolf(assume_centered=True).fit(within).covariance_)
+        # Identical labelled images have no spread to measure in.
+        return cls(axes, np.sqrt(np.maximum(values, 1e-6 * max(values.max(), 1e-6))))
+
+    @property
+    def width(self) -> int:
+        return len(self.deviation)
+
+    def __call__(self, reduced: np.ndarray) -> np.ndarray:
+        return (reduced[:, :_AXES] @ self.axes) / self.deviation
+
+
+def _total_deviation(parts: Callable[[], Iterable[np.ndarray]]) -> float:
+    """Root of the summed variances of the columns (N, D), which come in parts; 1 where N is 0."""
+    n, mean = 0, np.zeros(1)
+    for part in _pieces(parts()):
+        mean, n = add_rows(mean + np.zeros(part.shape[1]), part), n + len(part)
     if not n:
         return 1.0
-    mean, squares = np.zeros(white.shape[1]), np.zeros(white.shape[1])
-    for start in range(0, n, PART):
-        mean = add_rows(mean, white[start : start + PART])
-    mean /= n
-    for start in range(0, n, PART):
-        squares = add_rows(squares, (white[start : start + PART] - mean) ** 2)
-    return float(np.sqrt((squares / n).sum()))
+    mean, squares = mean / n, np.zeros(1)
+    for part in _pieces(parts()):
+        squares = add_rows(squares + np.zeros(part.shape[1]), (part - mean) ** 2)
+    return max(float(np.sqrt((squares / n).sum())), 1e-12)
+
+
+def _pieces(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rows of parts, at most `PART` at a time."""
+    for part in parts:
+        for start in range(0, len(part), PART):
+            yield part[start : start + PART]
+
+
+def cluster_in_parts(
+    parts: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
+    n: int,
+    labelled: np.ndarray,
+    labels: np.ndarray,
+    min_size: int,
+    n_classes: int,
+    refused: np.ndarray,
+) -> np.ndarray:
+    """Cluster numbers of `cluster_refused` for n images, of which no more than need be are kept.
+
+    Of more than `MOST_KEPT` images the sample that is clustered is drawn along their first
+    coordinate, and the points of the others are made again when each joins the nearest mean.
+
+    Parameters
+    ----------
+    parts : callable
+        Gives `reduced` and `probs` of all images anew at each call, in parts and the same order.
+    labelled, labels
+        See `cluster_space`.
+    min_size, n_classes, refused
+        See `cluster_refused`.
+    """
+    if n <= MOST_KEPT:
+        points = cluster_space_of(parts(), n, n_classes, labelled, labels)
+        return cluster_refused(points, min_size, n_classes, refused)
+    from scipy.spatial.distance import cdist
+
+    whiten = _Whitening.of(labelled, labels)
+    scale = _total_deviation(lambda: (whiten(reduced) for reduced, _ in parts()))
+
+    def points_of() -> Iterator[np.ndarray]:
+        for reduced, probs in parts():
+            yield np.hstack([whiten(reduced) / scale, np.sqrt(probs)])
+
+    order = np.argsort(np.concatenate([points[:, 0] for points in points_of()]), kind="stable")
+    drawn, done, sample = np.sort(order[_evenly(n, _MOST)]), 0, []
+    for points in points_of():
+        inside = drawn[slice(*np.searchsorted(drawn, [done, done + len(points)]))]
+        sample.append(points[inside - done])
+        done += len(points)
+    kept = np.concatenate(sample)
+    means = _means(kept, _ward(kept, n_classes))
+    found = np.concatenate([cdist(points, means).argmin(axis=1) for points in points_of()])
+    return largest_first(found[refused])
+
+
+def _means(points: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    return np.stack([points[clusters == c].mean(axis=0) for c in range(clusters.max() + 1)])
 
 
 def cluster_refused(
@@ -130,7 +209,7 @@ def cluster_refused(
     if len(sample) < n:
         from scipy.spatial.distance import cdist
 
-        means = np.stack([sample[found == c].mean(axis=0) for c in range(found.max() + 1)])
+        means = _means(sample, found)
         parts = np.array_split(order, -(-n // _MOST))
         found = np.concatenate([cdist(points[part], means).argmin(axis=1) for part in parts])
     clusters = np.empty(n, dtype=int)

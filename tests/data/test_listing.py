@@ -69,6 +69,30 @@ def test_every_file_is_an_image_or_is_counted(data):
     assert left_out.counts[NO_IMAGE]["no ending"[:0]] == 1
 
 
+def test_a_folder_is_in_the_order_of_a_table_of_the_same_images(data, tmp_path):
+    """A folder's rows are not sorted anew; a table's are."""
+    for name in ("B.png", "b/ä.png", "a-b.png", "a/#1.png", "a.png"):
+        picture(data / name, len(name))
+    rows = read_inputs(data)
+    names = rows["image"].sample(frac=1, random_state=0)
+    (tmp_path / "t.csv").write_text("\n".join(["image", *names]), encoding="utf-8")
+    table = read_inputs(tmp_path / "t.csv", DataConfig(images=str(data)))
+    assert rows[["image", "group", "frame"]].equals(table[["image", "group", "frame"]])
+    assert rows.index.equals(table.index)
+    assert list(rows.dtypes) == [object] * 4
+
+
+def test_a_run_among_the_images_is_left_out_whole(data):
+    for name in ("run.json", "gallery.safetensors", "a.txt"):
+        (data / "r").mkdir(exist_ok=True)
+        (data / "r" / name).touch()
+    picture(data / "r" / "audit" / "x.png", 1)
+    picture(data / "r" / "y.png", 2)
+    left_out = LeftOut()
+    assert len(find_images(data, left_out)) == 4
+    assert left_out.total == 1
+
+
 def test_images_to_assign_are_rows_whatever_their_type(data):
     put(data, NOT_READ + OTHERS)
     left_out = LeftOut()

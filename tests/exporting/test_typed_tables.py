@@ -9,7 +9,7 @@ import pytest
 from clusterkit import export, read_assignments
 from clusterkit.data.workbooks import read_workbook
 from clusterkit.errors import ConfigError, DataError
-from clusterkit.exporting.typed_tables import SETS, arrow_table
+from clusterkit.formats.arrow_tables import SETS, arrow_parts
 from clusterkit.formats.assignments import COLUMNS, NUMBERS, WHOLE
 from clusterkit.formats.csv_text import safe_csv_text
 
@@ -63,7 +63,7 @@ def test_chosen_rows(run, assignment, tmp_path):
     marker = json.loads((tmp_path / "out" / "clusterkit-export.json").read_text())
     assert marker["files"] == ["assignments.parquet"]
     # A table of no rows has its types too.
-    assert arrow_table(assignment.table.head(0)).schema.equals(found.schema)
+    assert next(arrow_parts(assignment.table.head(0))).schema.equals(found.schema)
 
 
 def test_what_makes_no_sense(run, tmp_path):

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,6 +46,15 @@ def same(found: dict[str, np.ndarray], batches: list[dict[str, np.ndarray]]) -> 
         and values.dtype.kind in (batches[0][name].dtype.kind, "O")
         for name, values in found.items()
     )
+
+
+def test_rows_that_are_made_in_parts_are_the_same(run, sample, config, tmp_path, monkeypatch):
+    made = [assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "a.csv").table]
+    monkeypatch.setattr("clusterkit.inference.rows.JOINED_ROWS", 5)
+    # Batches that make a part of evidence together.
+    monkeypatch.setattr("clusterkit.inference.journal.PART", 6)
+    made.append(assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "b.csv").table)
+    pd.testing.assert_frame_equal(*made, rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=60)

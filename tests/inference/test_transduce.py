@@ -15,6 +15,7 @@ from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.fold_models import FoldModels
 from clusterkit.inference.transduce import transduce
+from clusterkit.methods.batch_blocks import BatchBlocks
 from clusterkit.methods.calibration import Calibration
 
 
@@ -213,3 +214,61 @@ def test_off_labels_do_not_depend_on_the_batch(run, sample, config, tmp_path):
     one = assign(run, alone, config=settings, out=tmp_path / "b.csv").table.iloc[0]
     assert one["predicted_label"] == row["predicted_label"]
     assert one["confidence"] == pytest.approx(row["confidence"], abs=1e-6)
+
+
+def test_blocks_mend_labels_too_and_the_record_says_so(neighbourly):
+    evidence, labels = evidence_of(neighbourly, 200)
+    found = transduce(neighbourly, Config(), evidence, np.array([""] * 200), most=70)
+    assert found.record.why == "held-out labels gained by it, in 3 of 3 blocks of the batch"
+    assert (found.record.images, found.record.apart) == (200, 0)
+    assert len(found.record.weights) == 3
+    before = probs_of(transduce(neighbourly, off(), evidence, np.array([""] * 200)))
+    wrong = [(p.argmax(axis=1) != labels).mean() for p in (before, probs_of(found))]
+    assert wrong[1] < 0.75 * wrong[0]
+
+
+def test_a_batch_that_fits_is_one_block(neighbourly):
+    evidence, _ = evidence_of(neighbourly, 60)
+    found, fits = (transduce(neighbourly, Config(), evidence, np.array([""] * 60), most)
+                   for most in (100_000, 60))  # fmt: skip
+    np.testing.assert_array_equal(probs_of(found), probs_of(fits))
+    np.testing.assert_array_equal(found.calibration.probs, fits.calibration.probs)
+
+
+def test_each_image_and_each_held_out_one_is_scored_by_one_block(neighbourly):
+    """A block's images are refined as if they were the whole batch, copies by its weights."""
+    near = np.full(90, -1)
+    near[::30] = 0
+    evidence, _ = evidence_of(neighbourly, 90, near=near)
+    groups, calibration = np.array([""] * 90, dtype=object), neighbourly.calibration
+    found = transduce(neighbourly, Config(), evidence, groups, most=30)
+    units = np.asarray(calibration["held_out"]["units"])
+    blocks = BatchBlocks.drawn(groups[near < 0], units, 30, neighbourly.info.seed)
+    chosen, probs = np.flatnonzero(near < 0), np.zeros_like(probs_of(found))
+    held_out = np.zeros_like(found.calibration.probs)
+    for own, drawn in blocks:
+        rows = chosen[own]
+        names = ("ids", "errors", "near", "probs", "classifier", "of_folds", "reduced")
+        arrays = {n: p[n][rows] for n in names for _, p in evidence.parts(*names)}
+        alone = transduce(neighbourly, Config(), Evidence(arrays), groups[rows])
+        probs[rows], held_out[drawn] = probs_of(alone), alone.calibration.probs[drawn]
+    np.testing.assert_allclose(probs_of(found)[chosen], probs[chosen], atol=1e-6)
+    np.testing.assert_allclose(found.calibration.probs, held_out, atol=1e-6)
+    assert (probs_of(found)[near >= 0].sum(axis=1) > 0.999).all()
+
+
+@pytest.mark.long
+def test_held_out_images_are_as_often_right_as_the_batch_is_in_blocks(neighbourly):
+    """What thresholds and promises rest on; the same images are drawn as both."""
+    right = []
+    for seed in range(12):
+        evidence, labels = evidence_of(neighbourly, 300, seed=seed)
+        found = transduce(neighbourly, Config(), evidence, np.array([""] * 300), most=60)
+        own = probs_of(found).argmax(axis=1) == labels
+        held_out = found.calibration
+        known = held_out.probs.argmax(axis=1) == np.asarray(held_out.labels)
+        right.append((own.mean(), known.mean()))
+    of_batch, of_held_out = np.mean(right, axis=0)
+    # Held-out images are the same each time: their share is as sure as they are many.
+    n = len(found.calibration.labels)
+    assert of_held_out < of_batch + 3 * np.sqrt(of_batch * (1 - of_batch) / n) + 0.01

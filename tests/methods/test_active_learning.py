@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from clusterkit.methods.active_learning import order_questions
+from clusterkit.methods.active_learning import choose_compared, order_questions
 
 
 def certain(n: int, first: float) -> np.ndarray:
@@ -123,3 +123,20 @@ def test_benchmark_orders_choose_distinct_rows():
     for name, order in ORDERS.items():
         chosen = order(pool, 7)
         assert len(set(chosen.tolist())) == 7, name
+
+
+@settings(deadline=None)
+@given(hnp.arrays(float, st.integers(1, 40), elements=st.floats(0, 1)), st.integers(1, 50))
+def test_of_many_images_the_most_uncertain_and_evenly_some_others_are_compared(worth, most):
+    compared = choose_compared(worth, most)
+    assert compared.sum() == min(most, len(worth))
+    surest = np.sort(worth)[::-1][: most // 2]
+    assert np.array_equal(np.sort(worth[compared])[::-1][: len(surest)], surest)
+
+
+def test_what_is_like_nothing_labelled_is_among_those_compared():
+    worth = np.r_[np.full(500, 0.5), np.ones(10), np.full(500, 0.2)]
+    compared = choose_compared(worth, 100)
+    assert compared[500:510].all()
+    # And the others from everywhere.
+    assert compared[510:].sum() > 10

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
-from clusterkit.methods.clustering import cluster_refused, cluster_space
+from clusterkit.methods.clustering import cluster_in_parts, cluster_refused, cluster_space
 
 
 def test_clusters_number_every_image_and_find_clear_groups():
@@ -78,3 +78,29 @@ def test_many_images_are_clustered_in_little_memory():
     true = rng.integers(0, 4, 8000)
     points = 10 * np.eye(4)[true] + rng.normal(size=(8000, 4))
     assert adjusted_mutual_info_score(true, cluster_refused(points, 5, 2)) > 0.99
+
+
+def test_clusters_of_many_images_are_those_of_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(5), 80)
+    reduced = rng.normal(size=(5, 6))[true] * 20 + rng.normal(size=(400, 6))
+    probs = rng.dirichlet(np.ones(3), 400)
+    labelled, labels = rng.normal(size=(30, 6)), np.repeat([0, 1, 2], 10)
+    order, refused = rng.permutation(400), rng.random(400) < 0.5
+
+    def clusters(rows):
+        def parts():
+            for some in np.array_split(rows, 7):
+                yield reduced[some], probs[some]
+
+        return cluster_in_parts(parts, 400, labelled, labels, 5, 3, refused[rows])
+
+    whole = clusters(np.arange(400))
+    monkeypatch.setattr("clusterkit.methods.clustering.MOST_KEPT", 399)
+    found = clusters(np.arange(400))
+    assert adjusted_mutual_info_score(whole, found) > 0.99
+    assert adjusted_mutual_info_score(true[refused], found) > 0.99
+    # The order of the images does not matter.
+    number = np.full(400, -1)
+    number[refused] = found
+    assert adjusted_mutual_info_score(clusters(order), number[order][refused[order]]) == 1

@@ -149,7 +149,8 @@ def _reliability(confidence: np.ndarray, correct: np.ndarray, out: Path) -> tupl
 
 def _counts(run: Run, batch: AuditBatch, out: Path) -> tuple[str, str]:
     labelled = run.manifest["label"].value_counts().reindex(run.classes, fill_value=0)
-    readable = batch.table[batch.table["predicted_label"] != ""]
+    readable = batch.table[["predicted_label", "status"]]
+    readable = readable[readable["predicted_label"] != ""]
     now = pd.crosstab(readable["predicted_label"], readable["status"])
     class_counts_plot(labelled, now, out / "plots" / "class-counts.svg")
     given = now.reindex(columns=["assigned", "reviewed", "duplicate"], fill_value=0).sum(axis=1)
