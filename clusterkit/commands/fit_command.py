@@ -17,6 +17,7 @@ from clusterkit.commands.options import (
     print_summary,
 )
 from clusterkit.config import override
+from clusterkit.launched import launched
 
 if TYPE_CHECKING:
     from clusterkit.formats.run_info import RunInfo
@@ -81,6 +82,7 @@ def fit(
     from clusterkit.data.left_out import LeftOut
     from clusterkit.data.patients import group_column
     from clusterkit.training.fit import fit as fit_run
+    from clusterkit.training.fit import follow_fit
 
     config = override(
         common.config,
@@ -92,8 +94,12 @@ def fit(
         image__size=options["size"],
         train__epochs=options["epochs"],
     )
-    result = fit_run(data, config=config, run=run, reviews=reviews, reviews_of=reviews_of,
-                     features=features, fresh=fresh, progress=common.bar)  # fmt: skip
+    told: dict[str, Any] = {"config": config, "run": run, "reviews": reviews,
+                            "reviews_of": reviews_of, "features": features, "fresh": fresh}  # fmt: skip
+    if launched().follows:
+        follow_fit(data, **told)
+        return
+    result = fit_run(data, **told, progress=common.bar)
     common.bar.close()
     info, metrics = result.info, result.info.metrics
     summary = {
