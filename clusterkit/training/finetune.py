@@ -11,7 +11,7 @@ from clusterkit.config import Config
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.heads import create_head
-from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import Progress, within
 from clusterkit.training.cached_features import embed_views
 from clusterkit.training.fastai_names import set_seed
@@ -20,6 +20,7 @@ from clusterkit.training.kept_heads import kept_head
 from clusterkit.training.learners import finetune_classifier, finetune_siamese
 from clusterkit.training.loaders import TrainingSplit
 from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.shards import embed_paths_shared, embed_shared
 from clusterkit.training.stage_journal import StageJournal
 from clusterkit.training.stopping import keep_back
 from clusterkit.training.strategy import TrainingSet
@@ -81,7 +82,7 @@ class FineTuning:
         """Encode the readable images of the pool; None: there are none."""
         if not self.training_set.pool:
             return None
-        return embed_paths(
+        return embed_paths_shared(
             networks, self.training_set.pool, self.config.image, self.config.device,
             within(self.progress, "embed pool"),
         )  # fmt: skip
@@ -92,7 +93,7 @@ class FineTuning:
     def _embed(self, networks: Networks, precision: str) -> Embeddings:
         images, device = self.training_set.labelled.images, self.config.device
         progress = within(self.progress, "embed")
-        return embed_all(networks, images, device, progress=progress, precision=precision)
+        return embed_shared(networks, images, device, progress, precision)
 
     def _split(self, rows: np.ndarray, valid: np.ndarray) -> TrainingSplit:
         """Keep some of `rows` back for early stopping where there are enough."""

@@ -81,8 +81,9 @@ def _greet(group: ProcessGroup, own: Launched, settings: dict[str, Any], device:
     hellos = group.gather(_hello(own, settings))
     wrong = None
     if group.leads:
+        group.hosts = [hello["host"] for hello in hellos]
         wrong = _difference(hellos) or _device_trouble(hellos, device)
-    wrong = group.broadcast(wrong)
+    wrong, group.hosts = group.broadcast((wrong, group.hosts))
     if wrong and group.leads:
         raise ConfigError(wrong)
     if wrong:
@@ -92,6 +93,8 @@ def _greet(group: ProcessGroup, own: Launched, settings: dict[str, Any], device:
 def _hello(own: Launched, settings: dict[str, Any]) -> dict[str, Any]:
     versions = {"python": platform.python_version(), "clusterkit": clusterkit.__version__}
     versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    # Batches are as large as threads ask for.
+    versions["threads (OMP_NUM_THREADS)"] = str(torch.get_num_threads())
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {"host": socket.gethostname(), "local_rank": own.local_rank, "gpus": gpus,
             "versions": versions, "settings": _flat(settings)}  # fmt: skip
@@ -116,7 +119,7 @@ def _difference(hellos: list[dict[str, Any]]) -> str | None:
         for name, version in first["versions"].items():
             if other["versions"].get(name) != version:
                 return (f"{who} has {name} {other['versions'].get(name)}, and rank 0 "
-                        f"({first['host']}) has {version}; install the same everywhere")  # fmt: skip
+                        f"({first['host']}) has {version}; it has to be the same everywhere")  # fmt: skip
         names = [*first["settings"], *other["settings"]]
         for name in names:
             mine, its = (h["settings"].get(name, "nothing") for h in (first, other))

@@ -56,11 +56,14 @@ class ProcessGroup:
     Attributes
     ----------
     rank, size : int
+    hosts : list of str
+        Names of the machines, in the order of ranks.
     """
 
     def __init__(self, own: Launched | None = None) -> None:
         own = own or Launched()
         self.rank, self.size = own.rank, own.size
+        self.hosts = [""] * own.size
         self._store: Any = None
         self._talk: Any = None
         self._mine = False
@@ -175,7 +178,8 @@ class ProcessGroup:
         return _unpacked(data)
 
     def _run(self, exchange: Callable[[], Any], rank: int | None = None) -> None:
-        _uninterrupted(exchange, "another process" if rank is None else f"rank {rank}")
+        who = "another process" if rank is None else f"rank {rank} ({self.hosts[rank]})"
+        _uninterrupted(exchange, who)
 
 
 def _uninterrupted(exchange: Callable[[], _Value], other: str = "another process") -> _Value:
