@@ -58,12 +58,15 @@ class ProcessGroup:
     rank, size : int
     hosts : list of str
         Names of the machines, in the order of ranks.
+    images : (N, S, S, 3) uint8 or None
+        That all have, see `share_images`.
     """
 
     def __init__(self, own: Launched | None = None) -> None:
         own = own or Launched()
         self.rank, self.size = own.rank, own.size
         self.hosts = [""] * own.size
+        self.images: np.ndarray | None = None
         self._store: Any = None
         self._talk: Any = None
         self._mine = False
