@@ -31,5 +31,3 @@ def may_speak(error: BaseException) -> bool:
     from clusterkit.training.process_group import ProcessGroup
 
     return ProcessGroup(own).has_the_word()
-
-

@@ -20,6 +20,7 @@ from clusterkit.training.kept_heads import kept_head
 from clusterkit.training.learners import finetune_classifier, finetune_siamese
 from clusterkit.training.loaders import TrainingSplit
 from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.process_group import current_group
 from clusterkit.training.shards import embed_paths_shared, embed_shared
 from clusterkit.training.stage_journal import StageJournal
 from clusterkit.training.stopping import keep_back
@@ -125,7 +126,7 @@ class FineTuning:
             )  # fmt: skip
             return head, own
         head = kept_head(
-            self.training_set.journal, f"pairs-finetune-{history.fold}",
+            self.training_set.journal, _kept_name("pairs-finetune", history),
             partial(create_head, 4 * shared.channels, 1),
             partial(self._fit_pair_head, shared, rows, history), history,
         )  # fmt: skip
@@ -150,4 +151,10 @@ class FineTuning:
         )
 
     def _stage(self, name: str, history: History) -> StageJournal:
-        return StageJournal(self.training_set.journal, f"{name}-{history.fold}", history)
+        return StageJournal(self.training_set.journal, _kept_name(name, history), history)
+
+
+def _kept_name(stage: str, history: History) -> str:
+    """Return the name in the journal: as many processes as began go on with the same numbers."""
+    processes = current_group().size
+    return f"{stage}-{history.fold}" + f"-by-{processes}" * (processes > 1)

@@ -136,7 +136,9 @@ def _device_trouble(hellos: list[dict[str, Any]], device: str) -> str | None:
     if chosen.type == "cpu":
         return None
     if chosen.type != "cuda":
-        return f"device '{chosen.type}' cannot be shared by {len(hellos)} processes; give --device cpu"
+        return (
+            f"device '{chosen.type}' cannot be shared by {len(hellos)} processes; give --device cpu"
+        )
     if chosen.index is not None:
         return (f"device '{device}' is one GPU, and each of {len(hellos)} processes takes its own; "
                 "give --device cuda")  # fmt: skip

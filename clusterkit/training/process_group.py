@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from clusterkit.errors import RankError
 from clusterkit.launched import Launched
@@ -155,7 +157,7 @@ class ProcessGroup:
     def scatter(self, values: list[_Value] | None = None) -> _Value:
         """Return the own one of `values`, of which the process that leads has one for each."""
         if self.leads:
-            assert values is not None and len(values) == self.size
+            assert values is not None, "the process that leads has them"
             for rank in range(1, self.size):
                 self._send(values[rank], rank)
             return values[0]
@@ -222,11 +224,11 @@ def lost(other: str = "another process") -> RankError:
     )
 
 
-def _store(rank: int, size: int, patience: timedelta) -> dist.Store:
+def _store(rank: int, size: int, patience: timedelta) -> PrefixStore:
     """Return the store that the launcher, or rank 0, keeps for all."""
-    store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=patience))
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=patience))
     again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return dist.PrefixStore(f"clusterkit-{again}-{next(_fits)}", store)
+    return PrefixStore(f"clusterkit-{again}-{next(_fits)}", store)
 
 
 def _packed(value: Any) -> torch.Tensor:

@@ -49,6 +49,7 @@ def in_turns(work: Callable[[_Part], _Result], parts: Iterable[_Part]) -> Iterat
 
 
 def _take_turns(group: ProcessGroup, work: Callable[[Any], Any]) -> None:
+    own: tuple[Any, ...] | None
     while (own := group.scatter()) is not None:
         group.gather(work(*own) if own else None)
 
@@ -168,8 +169,9 @@ def _check_unreadable(
     only_there = sorted(set(errors) - set(_unreadable(refs, errors, how)))
     if only_there:
         path, why = refs[only_there[0]][0], errors[only_there[0]]
+        hosts = current_group().hosts
         raise DataError(
-            f"rank {rank} ({current_group().hosts[rank]}) cannot read '{shown(path, 200)}' ({why}), "
-            f"and rank 0 ({current_group().hosts[0]}) can; images have to be at the same place on "
-            "every machine: put them on a disk that all share, or copy them there"
+            f"rank {rank} ({hosts[rank]}) cannot read '{shown(path, 200)}' ({why}), and rank 0 "
+            f"({hosts[0]}) can; images have to be at the same place on every machine: put them on "
+            "a disk that all share, or copy them there"
         )

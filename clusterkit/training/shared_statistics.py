@@ -50,7 +50,7 @@ class _Gathered(torch.autograd.Function):
         return whole
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
         return gradient[ctx.own]
@@ -119,7 +119,7 @@ class _Normalised(torch.autograd.Function):
         return normal, mean, var, count_of_all
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None]:
         normal, scale, count = ctx.saved_tensors
         over, shape = _over(normal), _shape(normal)
         sums = torch.stack([gradient.sum(over), (gradient * normal).sum(over)])

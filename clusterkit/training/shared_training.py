@@ -47,8 +47,8 @@ class TrainTogether(Callback):
         """Wrap the model, which is rank 0's afterwards."""
         self.plain = self.learn.model
         if current_group().size > 1:
-            # An encoder may have weights that its maps do not depend on.
-            self.wrapped = DistributedDataParallel(self.plain, find_unused_parameters=True)
+            # An encoder may have weights that its maps do not depend on: always the same ones.
+            self.wrapped = DistributedDataParallel(self.plain, static_graph=True)
 
     def before_epoch(self) -> None:
         """Draw other augmentations than rank 0, which draws as it would alone."""
@@ -92,9 +92,9 @@ def check_batch_size(size: int) -> None:
     """
     processes = current_group().size
     if size < processes:
-        raise ConfigError(f"batches of {size} images cannot be divided among {processes} processes; "
-                          f"start at most {size}, or raise train.batch_size where there are images "
-                          "enough")  # fmt: skip
+        raise ConfigError(f"batches of {size} images cannot be divided among {processes} "
+                          f"processes; start at most {size}, or raise train.batch_size where there "
+                          "are images enough")  # fmt: skip
 
 
 def share_images(images: np.ndarray, memory_mb: int) -> None:
