@@ -47,8 +47,8 @@ def launched() -> Launched:
         return Launched()
     rank = _number("RANK", -1)
     if not 0 <= rank < size or not os.environ.get("MASTER_ADDR"):
-        raise ConfigError(f"WORLD_SIZE={size} is set, without a fitting RANK and MASTER_ADDR: start "
-                          "with torchrun or accelerate launch, or unset WORLD_SIZE")  # fmt: skip
+        raise ConfigError(f"WORLD_SIZE={size} is set, without a fitting RANK and MASTER_ADDR: "
+                          "start with torchrun or accelerate launch, or unset it")  # fmt: skip
     return Launched(rank, size, max(0, _number("LOCAL_RANK", rank)))
 
 

@@ -94,8 +94,10 @@ def fit(
         image__size=options["size"],
         train__epochs=options["epochs"],
     )
-    told: dict[str, Any] = {"config": config, "run": run, "reviews": reviews,
-                            "reviews_of": reviews_of, "features": features, "fresh": fresh}  # fmt: skip
+    told: dict[str, Any] = {
+        "config": config, "run": run, "reviews": reviews, "reviews_of": reviews_of,
+        "features": features, "fresh": fresh,
+    }  # fmt: skip
     if launched().follows:
         follow_fit(data, **told)
         return

@@ -118,10 +118,10 @@ def _difference(hellos: list[dict[str, Any]]) -> str | None:
         who = f"rank {rank} ({other['host']})"
         for name, version in first["versions"].items():
             if other["versions"].get(name) != version:
-                return (f"{who} has {name} {other['versions'].get(name)}, and rank 0 "
-                        f"({first['host']}) has {version}; it has to be the same everywhere")  # fmt: skip
-        names = [*first["settings"], *other["settings"]]
-        for name in names:
+                its = other["versions"].get(name)
+                return (f"{who} has {name} {its}, and rank 0 ({first['host']}) has {version}; it "
+                        "has to be the same everywhere")  # fmt: skip
+        for name in [*first["settings"], *other["settings"]]:
             mine, its = (h["settings"].get(name, "nothing") for h in (first, other))
             if mine != its:
                 return (f"{who} was called with {name} = {shown(its)}, and rank 0 "
@@ -136,9 +136,7 @@ def _device_trouble(hellos: list[dict[str, Any]], device: str) -> str | None:
     if chosen.type == "cpu":
         return None
     if chosen.type != "cuda":
-        return (
-            f"device '{chosen.type}' cannot be shared by {len(hellos)} processes; give --device cpu"
-        )
+        return f"{chosen.type} is one device, and there are several processes; give --device cpu"
     if chosen.index is not None:
         return (f"device '{device}' is one GPU, and each of {len(hellos)} processes takes its own; "
                 "give --device cuda")  # fmt: skip
@@ -166,9 +164,9 @@ def _ending(group: ProcessGroup, error: BaseException) -> BaseException:
     if not first:
         return OthersError("another process of this fit failed, and says why")
     if isinstance(error, _Terminated):
-        return RankError("ended by SIGTERM: another process of this fit has ended, or somebody ended "
-                        "all; give the same command again, and fit goes on from what it "
-                        "had done")  # fmt: skip
+        return RankError("ended by SIGTERM: another process of this fit has ended, or somebody "
+                         "ended all; give the same command again, and fit goes on from what it "
+                         "had done")  # fmt: skip
     if group.leads or isinstance(error, RankError) or not isinstance(error, Exception):
         return error
     kind = "" if isinstance(error, ClusterkitError) else f"{type(error).__name__}: "

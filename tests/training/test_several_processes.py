@@ -240,7 +240,7 @@ def test_a_process_that_dies_is_noticed():
         with joined({}, "cpu") as group:
             if not group.leads:
                 return group.follow()
-            list(in_turns(partial(_die_elsewhere, os.getpid()), range(2)))
+            return list(in_turns(partial(_die_elsewhere, os.getpid()), range(2)))
 
     first, second = together(work)
     assert isinstance(first, RankError)
