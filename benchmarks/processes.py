@@ -53,6 +53,7 @@ def embed(count: int) -> None:
     """Print how many images a second the processes of this call embed, all together."""
     import numpy as np
 
+    from clusterkit.config import Config
     from clusterkit.encoders.registry import load_backbone
     from clusterkit.training.cached_features import encoding
     from clusterkit.training.joining import joined
@@ -63,7 +64,7 @@ def embed(count: int) -> None:
         if not group.leads:
             group.follow()
             return
-        networks = encoding(load_backbone("auto", "auto", 224).encoder, "cpu")
+        networks = encoding(load_backbone(Config().model.backbone).encoder, "cpu")
         for part in (images[:128], images):
             begun = time.perf_counter()
             embed_shared(networks, part, "cpu", lambda done, total: None)

@@ -18,7 +18,7 @@ from clusterkit.training.shards import embed_chunk, in_turns
 from clusterkit.training.views import flipped_views
 
 # Images embedded between two calls of `progress`; their mirror images are all that is copied.
-_CHUNK = 128
+CHUNK = 128
 
 
 def embed_views(
@@ -50,9 +50,9 @@ def embed_views(
     work = partial(_embed_chunk, networks, augment=augment, device=device)
     name = f"views-{augment.flip_horizontal:d}{augment.flip_vertical:d}"
     parts = []
-    for part in _kept_chunks(work, images, _CHUNK, name, journal or KeepsNothing()):
+    for part in _kept_chunks(work, images, CHUNK, name, journal or KeepsNothing()):
         parts.append(part)
-        progress(views * min(len(parts) * _CHUNK, len(images)), views * len(images))
+        progress(views * min(len(parts) * CHUNK, len(images)), views * len(images))
     return torch.cat(parts, dim=1)
 
 
@@ -72,7 +72,7 @@ def embed_kept(
     images, device, progress, journal
         See `embed_views`.
     """
-    parts, size = [], _CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
+    parts, size = [], CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
     work = partial(_embed_plain, networks, device=device)
     for part in _kept_chunks(work, images, size, networks.precision, journal):
         parts.append(part)

@@ -44,7 +44,7 @@ HOST = socket.gethostname()
 
 def test_a_run_of_two_processes_is_that_of_one(run, sample, config, tmp_path, monkeypatch):
     """All files, byte for byte; both return it."""
-    monkeypatch.setattr(cached_features, "_CHUNK", 32)
+    monkeypatch.setattr(cached_features, "CHUNK", 32)
     first, second = together(
         lambda rank: fit(sample / "labels.csv", config=config, run=tmp_path / "run").path
     )
@@ -219,7 +219,7 @@ def test_an_error_of_the_leader_is_said_once(tmp_path, config):
 
 
 def test_an_error_of_another_process_names_it(sample, config, tmp_path, monkeypatch):
-    monkeypatch.setattr(cached_features, "_CHUNK", 16)
+    monkeypatch.setattr(cached_features, "CHUNK", 16)
 
     def fail(*_, **__):
         raise OSError(28, "No space left on device", "a file")
