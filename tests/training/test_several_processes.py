@@ -24,7 +24,7 @@ from clusterkit.errors import ConfigError, DataError, OthersError, RankError
 from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.formats.run_reservation import journal_of
 from clusterkit.launched import Launched, launched
-from clusterkit.training import cached_features, learners
+from clusterkit.training import cached_features, keep_epochs, learners
 from clusterkit.training.cached_features import encoding
 from clusterkit.training.fastai_names import set_seed
 from clusterkit.training.history import History
@@ -34,7 +34,7 @@ from clusterkit.training.process_group import ProcessGroup, set_current
 from clusterkit.training.shards import embed_paths_shared, in_turns
 from clusterkit.training.shared_statistics import part_of_batch
 from clusterkit.training.stage_journal import StageJournal
-from tests.training.test_fit_resumed import contents
+from tests.training.test_fit_resumed import Stop, Stopped, contents
 from tests.training.together import together
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
@@ -316,6 +316,24 @@ def test_the_command_speaks_once(sample, tmp_path, capfd):
     work = ["fit", str(sample), "--run", str(tmp_path / "run")]
     assert together(lambda rank: run_command(work)) == [1, 1]
     assert capfd.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.long
+def test_fine_tuning_goes_on_with_the_same_numbers(sample, config, tmp_path, monkeypatch):
+    """Augmentation of the other process too."""
+    monkeypatch.setattr(keep_epochs, "LARGEST_SHARE", 1e9)
+    tuned = override(config, train__strategy="finetune", train__epochs=3, train__folds=1)
+
+    def work(rank, name, stop=None):
+        return fit(sample / "labels.csv", config=tuned, run=tmp_path / name, progress=stop).path
+
+    together(partial(work, name="undisturbed"))
+    first, second = together(partial(work, name="run", stop=Stop("fine-tune", 4)))
+    assert isinstance(first, Stopped)
+    assert isinstance(second, OthersError)
+    assert (journal_of(tmp_path / "run") / "classifier-0-by-2-epoch.safetensors").exists()
+    together(partial(work, name="run"))
+    assert contents(tmp_path / "run") == contents(tmp_path / "undisturbed")
 
 
 def torchrun(*arguments, processes=2, **more):
