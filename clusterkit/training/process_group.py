@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from clusterkit.errors import RankError
+from clusterkit.errors import RankError, shown
 from clusterkit.launched import Launched
 
 _Value = TypeVar("_Value")
@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 _LONG = timedelta(days=200)
 
 # Within it all have to come, and to take a step of training.
-_JOIN = timedelta(minutes=30)
+PATIENCE = timedelta(minutes=30)
 
 # How long a process that never met the others asks who says why.
 _ASKED = timedelta(seconds=10)
@@ -86,13 +86,22 @@ class ProcessGroup:
         RankError
             They do not come.
         """
-        if self.size == 1:
-            return
+        try:
+            self._connect()
+        except RankError as error:
+            place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            raise RankError(
+                f"rank {self.rank} of {self.size} has not met the others at {place} "
+                f"({shown(str(error.__cause__), 200)}); start all with one launcher, and see "
+                "whether one of them has ended"
+            ) from error
+
+    def _connect(self) -> None:
         if not dist.is_initialized():
-            self._store = _uninterrupted(lambda: _store(self.rank, self.size, _JOIN))
+            self._store = _uninterrupted(lambda: _store(self.rank, self.size, PATIENCE))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             _uninterrupted(lambda: dist.init_process_group(
-                backend, store=self._store, rank=self.rank, world_size=self.size, timeout=_JOIN
+                backend, store=self._store, rank=self.rank, world_size=self.size, timeout=PATIENCE
             ))  # fmt: skip
             self._mine = True
         self._talk = _uninterrupted(lambda: dist.new_group(backend="gloo", timeout=_LONG))

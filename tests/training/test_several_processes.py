@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import numpy as np
@@ -24,7 +25,7 @@ from clusterkit.errors import ConfigError, DataError, OthersError, RankError
 from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.formats.run_reservation import journal_of
 from clusterkit.launched import Launched, launched
-from clusterkit.training import cached_features, keep_epochs, learners
+from clusterkit.training import cached_features, keep_epochs, learners, process_group
 from clusterkit.training.cached_features import encoding
 from clusterkit.training.fastai_names import set_seed
 from clusterkit.training.history import History
@@ -275,6 +276,15 @@ def test_more_processes_than_gpus_are_refused(sample, config, monkeypatch):
     monkeypatch.setattr("clusterkit.training.joining.choose_device", torch.device)
     first, _ = together(lambda rank: fit(sample, config=override(config, device="cuda")))
     assert f"rank 0 ({HOST}) has no GPU of its own" in str(first)
+
+
+def test_others_that_cannot_be_met_are_one_line(sample, config, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1",
+                        "MASTER_PORT": "1"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(process_group, "PATIENCE", timedelta(seconds=1))
+    with pytest.raises(RankError, match=r"rank 1 of 2 has not met the others at 127.0.0.1:1 \("):
+        fit(sample, config=config)
 
 
 @pytest.mark.parametrize(
