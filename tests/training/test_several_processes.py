@@ -148,11 +148,15 @@ def finetuned(train, n_classes=(), epochs=3):
     return torch.cat([value.flatten() for value in weights]).numpy(), losses
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
-    ("train", "n_classes"),
-    [(learners.finetune_classifier, (3,)), (learners.finetune_siamese, ())],
-    ids=["classifier", "siamese"],
+    ("train", "n_classes", "size"),
+    [
+        (learners.finetune_classifier, (3,), 2),
+        pytest.param(learners.finetune_classifier, (3,), 3, marks=pytest.mark.long),
+        pytest.param(learners.finetune_siamese, (), 2, marks=pytest.mark.long),
+        (learners.finetune_siamese, (), 3),
+    ],
+    ids=["classifier-2", "classifier-3", "siamese-2", "siamese-3"],
 )
 def test_steps_of_fine_tuning_are_those_of_one_process(size, train, n_classes, monkeypatch):
     """Gradients, BatchNorm, schedule and validation, where parts of batches are unequal."""
