@@ -18,8 +18,10 @@ from clusterkit.commands.export_command import export
 from clusterkit.commands.fit_command import fit
 from clusterkit.commands.inspect_command import inspect
 from clusterkit.commands.review_command import review
+from clusterkit.commands.several_processes import may_speak
 from clusterkit.commands.similar_command import similar
 from clusterkit.errors import ClusterkitError
+from clusterkit.launched import launched
 
 # Commands that go on where they were stopped.
 RESUMED = ("fit", "assign")
@@ -27,8 +29,14 @@ RESUMED = ("fit", "assign")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Label and cluster image datasets from a small labelled fraction, with evidence."""
+    command, size = context.invoked_subcommand, launched().size
+    if size > 1 and command != "fit":
+        raise click.UsageError(f"{command} runs in one process, and a launcher started {size} "
+                               "(WORLD_SIZE); only fit is divided among several, so call "
+                               f"'clusterkit {command}' itself")  # fmt: skip
 
 
 for _command in (
@@ -65,15 +73,18 @@ def run_command(arguments: list[str]) -> int:
         code = exit_code_of(error)
         named = next((a for a in arguments if a in cli.commands), "")
         rest = f", and {named} goes on from what it had done" if named in RESUMED else ""
-        click.echo(f"{STOPPED[code]}; give the same command again{rest}", err=True)
+        if may_speak(error):
+            click.echo(f"{STOPPED[code]}; give the same command again{rest}", err=True)
         return code
     except click.ClickException as error:
-        error.show()
+        if may_speak(error):
+            error.show()
         return exit_code_of(error)
     except Exception as error:
         if detailed:
             raise
         where = "" if isinstance(error, ClusterkitError) else "; -v -v shows where"
-        click.echo(f"error: {line_of(error)}{where}", err=True)
+        if may_speak(error):
+            click.echo(f"error: {line_of(error)}{where}", err=True)
         return exit_code_of(error)
     return 0

@@ -7,7 +7,9 @@
     ├── DataError               a dataset: folder, CSV, labels, paths
     │   └── ImageError          one image; a batch turns it into a `failed` row
     ├── OutputError             a file or folder that cannot be written
+    ├── OthersError             said by another process of the same fit: nothing is printed
     ├── RunError                a run directory
+    │   └── RankError           a process of a fit of several
     ├── StoreError              a store (S3, …) that has stopped to answer
     └── WeightsError            a file of pretrained weights or a backbone's name
 
@@ -66,8 +68,16 @@ class OutputError(ClusterkitError):
     """A file or folder cannot be written."""
 
 
+class OthersError(ClusterkitError):
+    """A fit of several processes has ended, and another one of them says why."""
+
+
 class RunError(ClusterkitError):
     """A directory is not a run, or not one that this version can read."""
+
+
+class RankError(RunError):
+    """One process of a fit of several failed, and is the one that says so."""
 
 
 class StoreError(ClusterkitError):

@@ -18,8 +18,10 @@ from clusterkit.commands.options import (
     print_summary,
 )
 from clusterkit.config import override
+from clusterkit.launched import launched
 
 if TYPE_CHECKING:
+    from clusterkit.formats.run import Run
     from clusterkit.formats.run_info import RunInfo
 
 
@@ -83,9 +85,9 @@ def fit(
     if features and (options["backbone"] or options["weights"]):
         raise click.UsageError("--features stands in the place of an encoder; leave out --backbone "
                                "and --weights")  # fmt: skip
-    from clusterkit.data.left_out import LeftOut
     from clusterkit.data.patients import group_column
     from clusterkit.training.fit import fit as fit_run
+    from clusterkit.training.fit import follow_fit
 
     config = override(
         common.config,
@@ -98,9 +100,22 @@ def fit(
         train__epochs=options["epochs"],
         train__mlflow=options["mlflow"],
     )
-    result = fit_run(data, config=config, run=run, reviews=reviews, reviews_of=reviews_of,
-                     features=features, fresh=fresh, progress=common.bar)  # fmt: skip
+    told: dict[str, Any] = {
+        "config": config, "run": run, "reviews": reviews, "reviews_of": reviews_of,
+        "features": features, "fresh": fresh,
+    }  # fmt: skip
+    if launched().follows:
+        follow_fit(data, **told)
+        return
+    result = fit_run(data, **told, progress=common.bar)
     common.bar.close()
+    _print(result, common.as_json, group_column(config.data) is None)
+
+
+def _print(result: "Run", as_json: bool, declined: bool) -> None:
+    """Print what was learned; `declined`: the settings say that there are no groups."""
+    from clusterkit.data.left_out import LeftOut
+
     info, metrics = result.info, result.info.metrics
     summary = {
         "run": str(result.path),
@@ -112,7 +127,7 @@ def fit(
         "metrics": metrics,
         **({"reviews": info.reviews} if info.reviews else {}),
     }
-    print_summary(summary, common.as_json, [
+    print_summary(summary, as_json, [
         f"run        {result.path}",
         f"learned    {len(info.classes)} classes from {info.data.images} images; "
         f"{_encoder(info)}",
@@ -120,7 +135,7 @@ def fit(
         *left_out_lines(LeftOut.of_record(info.data.left_out)),
         *_reviewed(info.reviews, result.path),
         f"strategy   {info.strategy}: {info.strategy_reason}",
-        *_measured(metrics, info.data.groups, group_column(config.data) is None),
+        *_measured(metrics, info.data.groups, declined),
         f"next       clusterkit assign UNLABELED --run {result.path}"
         + " --features FILE" * (info.features is not None),
     ])  # fmt: skip

@@ -24,6 +24,7 @@ from clusterkit.config import (
     read_toml,
     settings,
 )
+from clusterkit.launched import launched
 from clusterkit.progress import Bar, Progress, silent
 
 if TYPE_CHECKING:
@@ -178,9 +179,11 @@ def common(function: Command) -> Command:
         verbose: int,
         **kwargs: Any,
     ) -> None:
-        set_up(quiet, verbose)
-        with _logged(log_json) as progress:
-            bar = Bar(not quiet and sys.stderr.isatty(), progress)
+        # Of several processes one leads, and speaks for all.
+        follows = launched().follows
+        set_up(quiet or follows, verbose)
+        with _logged(None if follows else log_json) as progress:
+            bar = Bar(not quiet and not follows and sys.stderr.isatty(), progress)
             options = CommonOptions.read(config_file, device, seed, bar, as_json)
             try:
                 with _summary_alone(as_json):

@@ -8,7 +8,7 @@ not what was written is thrown away.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,14 +63,10 @@ class KeepsNothing:
     def drop(self, name: str) -> None:
         """Throw away what was kept under a name."""
 
-    def tensor(self, name: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Return the tensor that was kept under a name; else compute it and keep it."""
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """Return the tensor that was kept under a name, by that name; None: none was."""
         piece = self.load(name)
-        if piece is not None and name in piece.tensors:
-            return piece.tensors[name]
-        found = compute()
-        self.keep(name, {name: found})
-        return found
+        return None if piece is None else piece.tensors.get(name)
 
 
 class FitJournal(KeepsNothing):

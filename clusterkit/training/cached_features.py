@@ -1,6 +1,7 @@
 """Features of the encoder that training starts from, computed once."""
 
 import hashlib
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -11,12 +12,13 @@ from clusterkit.config import AugmentConfig
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.models.forward import FLOAT32, batch_for_threads
-from clusterkit.models.networks import Networks, embed_all
+from clusterkit.models.networks import Networks
 from clusterkit.progress import StageProgress
+from clusterkit.training.shards import embed_chunk, in_turns
 from clusterkit.training.views import flipped_views
 
 # Images embedded between two calls of `progress`; their mirror images are all that is copied.
-_CHUNK = 128
+CHUNK = 128
 
 
 def embed_views(
@@ -44,13 +46,13 @@ def embed_views(
     -------
     Views in the order of `flipped_views`, float32, on the CPU.
     """
-    networks, journal = encoding(encoder, device), journal or KeepsNothing()
-    parts, views = [], len(flipped_views(images[:1], augment))
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
-        name = f"views-{augment.flip_horizontal:d}{augment.flip_vertical:d}-{pixels_digest(chunk)}"
-        parts.append(journal.tensor(name, partial(_embed_chunk, networks, chunk, augment, device)))
-        progress(views * min(start + _CHUNK, len(images)), views * len(images))
+    networks, views = encoding(encoder, device), len(flipped_views(images[:1], augment))
+    work = partial(_embed_chunk, networks, augment=augment, device=device)
+    name = f"views-{augment.flip_horizontal:d}{augment.flip_vertical:d}"
+    parts = []
+    for part in _kept_chunks(work, images, CHUNK, name, journal or KeepsNothing()):
+        parts.append(part)
+        progress(views * min(len(parts) * CHUNK, len(images)), views * len(images))
     return torch.cat(parts, dim=1)
 
 
@@ -70,13 +72,37 @@ def embed_kept(
     images, device, progress, journal
         See `embed_views`.
     """
-    parts, size = [], _CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
-    for start in range(0, len(images), size):
-        chunk = images[start : start + size]
-        name = f"{networks.precision}-{pixels_digest(chunk)}"
-        parts.append(journal.tensor(name, partial(_embed_plain, networks, chunk, device)))
-        progress(min(start + size, len(images)), len(images))
+    parts, size = [], CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
+    work = partial(_embed_plain, networks, device=device)
+    for part in _kept_chunks(work, images, size, networks.precision, journal):
+        parts.append(part)
+        progress(min(len(parts) * size, len(images)), len(images))
     return torch.cat(parts)
+
+
+def _kept_chunks(
+    work: Callable[[np.ndarray], torch.Tensor],
+    images: np.ndarray,
+    size: int,
+    name: str,
+    journal: KeepsNothing,
+) -> Iterator[torch.Tensor]:
+    """Yield `work` of every `size` images as the journal has it; else it is done, and kept.
+
+    What is to be done is divided among the processes of the fit.
+    """
+    chunks = [images[start : start + size] for start in range(0, len(images), size)]
+    names = [f"{name}-{pixels_digest(chunk)}" for chunk in chunks]
+    kept = [journal.tensor(one) for one in names]
+    missing = (chunk for chunk, found in zip(chunks, kept, strict=True) if found is None)
+    computed = in_turns(work, missing)
+    for one, found in zip(names, kept, strict=True):
+        if found is None:
+            found = next(computed)
+            journal.keep(one, {one: found})
+        yield found
+    # The others are told that this was all.
+    next(computed, None)
 
 
 def pixels_digest(images: np.ndarray) -> str:
@@ -97,7 +123,7 @@ def _embed_chunk(
 
 
 def _embed_plain(networks: Networks, images: np.ndarray, device: str) -> torch.Tensor:
-    return embed_all(networks, images, device).siamese
+    return embed_chunk(networks, images, device).siamese
 
 
 class CachedFeatures:

@@ -11,7 +11,7 @@ from clusterkit.config import Config
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.heads import create_head
-from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
+from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import Progress, within
 from clusterkit.training.cached_features import embed_views
 from clusterkit.training.fastai_names import set_seed
@@ -20,6 +20,8 @@ from clusterkit.training.kept_heads import kept_head
 from clusterkit.training.learners import finetune_classifier, finetune_siamese
 from clusterkit.training.loaders import TrainingSplit
 from clusterkit.training.pair_head import fit_pair_head
+from clusterkit.training.process_group import current_group
+from clusterkit.training.shards import embed_paths_shared, embed_shared
 from clusterkit.training.stage_journal import StageJournal
 from clusterkit.training.stopping import keep_back
 from clusterkit.training.strategy import TrainingSet
@@ -81,7 +83,7 @@ class FineTuning:
         """Encode the readable images of the pool; None: there are none."""
         if not self.training_set.pool:
             return None
-        return embed_paths(
+        return embed_paths_shared(
             networks, self.training_set.pool, self.config.image, self.config.device,
             within(self.progress, "embed pool"),
         )  # fmt: skip
@@ -92,7 +94,7 @@ class FineTuning:
     def _embed(self, networks: Networks, precision: str) -> Embeddings:
         images, device = self.training_set.labelled.images, self.config.device
         progress = within(self.progress, "embed")
-        return embed_all(networks, images, device, progress=progress, precision=precision)
+        return embed_shared(networks, images, device, progress, precision)
 
     def _split(self, rows: np.ndarray, valid: np.ndarray) -> TrainingSplit:
         """Keep some of `rows` back for early stopping where there are enough."""
@@ -124,7 +126,7 @@ class FineTuning:
             )  # fmt: skip
             return head, own
         head = kept_head(
-            self.training_set.journal, f"pairs-finetune-{history.fold}",
+            self.training_set.journal, _kept_name("pairs-finetune", history),
             partial(create_head, 4 * shared.channels, 1),
             partial(self._fit_pair_head, shared, rows, history), history,
         )  # fmt: skip
@@ -149,4 +151,10 @@ class FineTuning:
         )
 
     def _stage(self, name: str, history: History) -> StageJournal:
-        return StageJournal(self.training_set.journal, f"{name}-{history.fold}", history)
+        return StageJournal(self.training_set.journal, _kept_name(name, history), history)
+
+
+def _kept_name(stage: str, history: History) -> str:
+    """Return the name in the journal: as many processes as began go on with the same numbers."""
+    processes = current_group().size
+    return f"{stage}-{history.fold}" + f"-by-{processes}" * (processes > 1)

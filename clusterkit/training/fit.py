@@ -1,6 +1,7 @@
 """`fit`: from labelled images to a run."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,12 +34,14 @@ from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.fit_journal import FitJournal
 from clusterkit.formats.named_assignments import named_for_each
 from clusterkit.formats.run import Run
+from clusterkit.launched import launched
 from clusterkit.methods.calibration import Calibration
 from clusterkit.models.expected_input import as_expected
 from clusterkit.models.networks import choose_device
 from clusterkit.progress import Progress, silent, with_bar
 from clusterkit.reviewing import Applied, apply_reviews
 from clusterkit.training.fit_key import fit_key
+from clusterkit.training.joining import joined
 from clusterkit.training.mlflow_record import open_record
 from clusterkit.training.run_record import gallery_tensors, review_record, run_info
 
@@ -91,7 +94,7 @@ def fit(
 
     Returns
     -------
-    Run, as it was written.
+    Run, as it was written. Of several processes (see `joined`) each returns it.
 
     Raises
     ------
@@ -100,13 +103,28 @@ def fit(
         nothing is written then.
     """
     given, progress = with_settings(config or Config(), settings, "fit"), progress or silent
-    record = open_record(given.train.mlflow)
-    with FitJournal.reserved(None if run is None else Path(run)) as journal:
-        said = _Said.of(source, given, features)
-        result = _learn(said, reviews, reviews_of, journal, fresh, progress)
-        result.save()
+    told = {"run": run, "reviews": reviews, "reviews_of": reviews_of, "features": features,
+            "fresh": fresh}  # fmt: skip
+    if launched().follows:
+        return Run.load(follow_fit(source, config=given, **told))
+    with joined({"data": source, "config": given.to_dict()} | told, given.device) as group:
+        record = open_record(given.train.mlflow)
+        with FitJournal.reserved(None if run is None else Path(run)) as journal:
+            said = _Said.of(source, given, features)
+            result = _learn(said, reviews, reviews_of, journal, fresh, progress)
+            result.save()
+        group.dismiss(os.path.abspath(result.path))
     record.write(result)
     return result
+
+
+def follow_fit(source: Path | str | None, *, config: Config, **told: Any) -> str:
+    """Do the share of a process that does not lead in a `fit`; returns the path of the run.
+
+    It is called as `fit` is; nothing is read or written here but images of the pool.
+    """
+    with joined({"data": source, "config": config.to_dict()} | told, config.device) as group:
+        return group.follow()
 
 
 @dataclass(frozen=True, eq=False)

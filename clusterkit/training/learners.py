@@ -1,7 +1,7 @@
 """fastai learners for the two models, on images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from clusterkit.config import Config
 from clusterkit.encoders.encoder import Encoder
+from clusterkit.formats.fit_journal import Piece
 from clusterkit.models.heads import create_head, pair_features, pool
 from clusterkit.progress import StageProgress
 from clusterkit.training.callbacks import (
@@ -32,10 +33,19 @@ from clusterkit.training.fastai_names import (
 )
 from clusterkit.training.gpu_memory import memory_for
 from clusterkit.training.head_warmup import warm_up_head
+from clusterkit.training.history import History
 from clusterkit.training.keep_epochs import KeepEpochs
 from clusterkit.training.loaders import TrainingSplit, create_loaders
 from clusterkit.training.pair_head import fit_pair_head
 from clusterkit.training.pairs import AllPairsLoss, draw_pairs, join_all
+from clusterkit.training.process_group import ProcessGroup, current_group
+from clusterkit.training.shared_statistics import gathered, shared_statistics
+from clusterkit.training.shared_training import (
+    SentEpoch,
+    TrainTogether,
+    measured_by_leader,
+    share_images,
+)
 from clusterkit.training.stage_journal import StageJournal, at_rest
 
 # Pairs are made of features, so that many per validation image cost nothing.
@@ -84,7 +94,8 @@ class _FineTuned(nn.Module):
         return pool(self.encoder(plain)).float()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.features(images)
+        with shared_statistics():
+            features = gathered(self.features(images))
         with in_full(features.device):
             return self.head(features if self.join is None else self.join(features))
 
@@ -208,9 +219,11 @@ def _validation(model: _FineTuned, loaders: DataLoaders, metrics: _Metrics | Non
         if metrics is None:
             return None
         with torch.inference_mode(), in_half(loaders.device):
-            found = torch.cat([model.features(images) for images, _ in loaders.valid])
+            own = [model.features(images) for images, _ in loaders.valid]
+        group = current_group()
+        found = [part.to(loaders.device) for parts in group.gather(own) for part in parts]
         with torch.inference_mode():
-            return metrics(found)
+            return group.broadcast(metrics(torch.cat(found)) if group.leads else (0.0, 0.0))
 
     return validate
 
@@ -234,13 +247,24 @@ def _fit(
     )
     epochs_kept = KeepEpochs(stage, keep)
     first = epochs_kept.epochs_done
+    share_images(data.images, config.train.cache_mb)
+    told = replace(objective, metrics=None if objective.metrics is None else measured_by_leader)
+    current_group().tell(
+        _follow_fit, model, data.without_pictures(), told, epochs, config, epochs_kept.piece
+    )
     learner = Learner(
         loaders,
         model,
         loss_func=objective.loss,
         wd=config.train.weight_decay,
         splitter=siamese_splitter,
-        cbs=[ChannelsLast(), keep, epochs_kept, CountImages(progress, first)],
+        cbs=[
+            ChannelsLast(),
+            keep,
+            epochs_kept,
+            CountImages(progress, first),
+            TrainTogether(config.seed),
+        ],
     )
     if half_precision(loaders.device) is not None:
         learner.add_cb(HalfPrecision(loaders.device))
@@ -252,3 +276,22 @@ def _fit(
             learner.fit_one_cycle(epochs, rates, start_epoch=first)
     at_rest(model)
     stage.keep_outcome(model, config.device)
+
+
+def _follow_fit(
+    group: ProcessGroup,
+    model: _FineTuned,
+    data: TrainingSplit,
+    objective: _Objective,
+    epochs: int,
+    config: Config,
+    piece: Piece | None,
+) -> None:
+    """Train with the process that leads, which keeps what comes of it."""
+    assert group.images is not None, "they are sent first"
+    stage = StageJournal(SentEpoch(piece), "", History())
+    _fit(model, replace(data, images=group.images), objective, epochs, config, stage, _unseen)
+
+
+def _unseen(done: int, total: int, /) -> None:
+    pass

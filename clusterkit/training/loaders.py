@@ -1,6 +1,6 @@
 """fastai's batches of labelled images, for fine-tuning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,9 @@ from clusterkit.config import Config
 from clusterkit.encoders.encoder import EncoderInput
 from clusterkit.training.fastai_names import DataLoaders, TensorImage, TfmdDL
 from clusterkit.training.pairs import mixed_batches
+from clusterkit.training.process_group import current_group
+from clusterkit.training.shared_statistics import part_of_batch
+from clusterkit.training.shared_training import check_batch_size
 from clusterkit.training.transforms import batch_transforms, tensor_image
 
 
@@ -35,6 +38,11 @@ class TrainingSplit:
     early_stopping: bool = False
     features: torch.Tensor | None = None
 
+    def without_pictures(self) -> "TrainingSplit":
+        """Return it for a process that has the images already, and no use for features."""
+        features = None if self.features is None else self.features[:, :0]
+        return replace(self, images=self.images[:0], features=features)
+
 
 class _ImageDataset:
     """A dataset of images and their labels; `split_idx` is fastai's: 0 is augmented, 1 is not."""
@@ -50,10 +58,25 @@ class _ImageDataset:
         return tensor_image(self.images[self.rows[index]]), self.labels[index]
 
 
-class _MixedLoader(TfmdDL):
-    """Batches dealt by `mixed_batches` anew each epoch."""
+class _PartLoader(TfmdDL):
+    """Batches in rank 0's order: a process has its part of the images, and all labels."""
 
     def get_idxs(self) -> list[int]:
+        return current_group().broadcast(list(super().get_idxs()))
+
+    def create_batch(
+        self, samples: list[tuple[TensorImage, torch.Tensor]]
+    ) -> tuple[TensorImage, torch.Tensor]:
+        # fastai looks at a batch of one image first.
+        own = samples[part_of_batch(len(samples))] or samples[:1]
+        images, _ = super().create_batch(own)
+        return images, torch.stack([label for _, label in samples])
+
+
+class _MixedLoader(_PartLoader):
+    """Batches dealt by `mixed_batches` anew each epoch."""
+
+    def shuffle_fn(self, _: list[int]) -> list[int]:
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
         return mixed_batches(self.dataset.labels.numpy(), self.bs, rng).ravel().tolist()
 
@@ -62,6 +85,8 @@ def create_loaders(
     data: TrainingSplit, config: Config, pairs: bool, expects: EncoderInput
 ) -> DataLoaders:
     """Return fastai's loaders of the training and the validation images.
+
+    Of several processes each has its part of every batch, and of the validation images.
 
     Parameters
     ----------
@@ -81,10 +106,9 @@ def create_loaders(
         "device": torch.device(config.device),
         "after_batch": batch_transforms(config.augment, data.images.shape[1], expects),
     }
-    make = _MixedLoader if pairs else TfmdDL
+    check_batch_size(size)
+    make, valid = _MixedLoader if pairs else _PartLoader, data.valid[part_of_batch(len(data.valid))]
     return DataLoaders(
-        make(
-            _ImageDataset(data, data.train, 0), bs=size, shuffle=not pairs, drop_last=True, **common
-        ),
-        TfmdDL(_ImageDataset(data, data.valid, 1), bs=config.train.batch_size, **common),
+        make(_ImageDataset(data, data.train, 0), bs=size, shuffle=True, drop_last=True, **common),
+        TfmdDL(_ImageDataset(data, valid, 1), bs=config.train.batch_size, **common),
     )

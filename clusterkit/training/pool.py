@@ -13,8 +13,9 @@ from clusterkit.data.labelled import Labelled
 from clusterkit.data.loading import ImageRef, image_refs, read_signatures
 from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.models.forward import batch_for_threads
-from clusterkit.models.networks import Embeddings, Networks, embed_paths
+from clusterkit.models.networks import Embeddings, Networks
 from clusterkit.progress import StageProgress
+from clusterkit.training.shards import embed_paths_shared
 
 
 def choose_pool(manifest: pd.DataFrame, data: Labelled, config: Config) -> list[ImageRef]:
@@ -89,7 +90,7 @@ def embed_pool(
         if (piece := journal.load(name)) is not None:
             found = piece.tensors.get("features")
             known[number] = None if found is None else Embeddings(found, found)
-    return embed_paths(networks, refs, config.image, config.device, progress, known, keep)
+    return embed_paths_shared(networks, refs, config.image, config.device, progress, known, keep)
 
 
 def _name_of(refs: list[ImageRef], precision: str) -> str:
