@@ -4,7 +4,8 @@ A simulation, and this is what is simulated: images are neither decoded nor enco
 PNG files of one pixel, no two alike, is written, listed and read for its ids; the place of
 `inference.workers.compute` is taken by a reader, which gives each image the evidence of one of the
 real images of IMAGES (drawn by chance, with noise). Everything else is the commands as they are:
-`assign`, `certify`, `audit` and `export`, each in a process of its own.
+`assign`, the same again when a hundredth more images have come (`grown`), `certify`, `audit` and
+`export`, each in a process of its own.
 
     python -m benchmarks.scale RUN IMAGES --work DIR --out FILE.json
 
@@ -29,8 +30,10 @@ from benchmarks.scaling.stages import Stages
 _ASSIGN = {
     "clusterkit.inference.assign:read_inputs": "list and read headers",
     "clusterkit.inference.assign:check_target": "check the target",
-    "clusterkit.inference.assign:_key": "key of the journal",
+    "clusterkit.inference.assign:EarlierRows.read": "read the rows of before",
     "clusterkit.inference.assign:Journal": "read the journal back",
+    "clusterkit.inference.assign:missing_of": "find what is missing",
+    "clusterkit.inference.assign:check_evidence": "check what was there",
     "clusterkit.inference.journal:Journal.write": "write the journal",
     "clusterkit.inference.assign:transduce": "transduction",
     "clusterkit.inference.assign:DecisionRule.of": "novelty, class shares, promise",
@@ -38,8 +41,8 @@ _ASSIGN = {
     "clusterkit.inference.decisions:cluster_in_parts": "clusters",
     "clusterkit.inference.decisions:order_points": "order of questions",
     "clusterkit.inference.assign:build_table": "rows",
-    "clusterkit.inference.assign:ladder_of": "ladder",
-    "clusterkit.inference.assign:summarise_clusters": "summaries of clusters",
+    "clusterkit.inference.batch_record:ladder_of": "ladder",
+    "clusterkit.inference.batch_record:summarise_clusters": "summaries of clusters",
     "clusterkit.inference.assign:write_pair": "write the table",
 }
 _CERTIFY = {
@@ -86,7 +89,7 @@ def main() -> None:
     for rows in options.rows:
         folder = options.work / f"images-{rows}"
         make_folder(folder, rows)
-        for part in options.only or ("torch", "assign", "certify", "audit", *_TARGETS):
+        for part in options.only or ("torch", "assign", "grown", "certify", "audit", *_TARGETS):
             found[f"{part} {rows}"] = _in_process(part, rows, options)
             if options.out:
                 options.out.write_text(json.dumps(found, indent=1))
@@ -120,7 +123,9 @@ def _measured(part: str, options: argparse.Namespace) -> dict[str, dict[str, flo
         torch.set_num_threads(1)
     if part == "torch":
         return stages.found()
-    watched = {"assign": _ASSIGN, "certify": _CERTIFY, "audit": _AUDIT}.get(part, _EXPORT)
+    watched = {"assign": _ASSIGN, "grown": _ASSIGN, "certify": _CERTIFY, "audit": _AUDIT}.get(
+        part, _EXPORT
+    )
     with stages.stage("import clusterkit"):
         for place, name in watched.items():
             stages.watch(place, name)
@@ -130,16 +135,19 @@ def _measured(part: str, options: argparse.Namespace) -> dict[str, dict[str, flo
 
 def _command(part: str, options: argparse.Namespace, stages: Stages) -> Callable[[], object]:
     import clusterkit
-    from clusterkit.inference import assign as assigning
+    from clusterkit.inference import engines
 
     rows, run = options.rows[0], options.run
     csv = options.work / f"{rows}" / "assignments.csv"
-    if part == "assign":
+    if part in ("assign", "grown"):
         stored = stored_evidence(run, options.images, options.work / "evidence.npz")
-        assigning.compute = reader(stored)  # type: ignore[assignment]
+        engines.compute = reader(stored)  # type: ignore[attr-defined]
         how = {"format": options.format}
         how |= {"transduction": "off"} if options.no_transduction else {}
         folder = options.work / f"images-{rows}"
+        if part == "grown":
+            make_folder(folder, rows // 100, rows)
+        how |= {"fresh": part == "assign"}
         return lambda: clusterkit.assign(run, folder, out=csv, overwrite=True, **how)
     if part == "certify":
         return lambda: clusterkit.certify(run, assignments=csv, fresh=True)

@@ -4,12 +4,13 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clusterkit.data.file_state import state_of
 from clusterkit.data.identity import text_id
 
 # Files of a folder: an archive has a folder a study rather than one for all.
@@ -23,12 +24,12 @@ _NOISE = 0.3
 _MADE = 4096
 
 
-def make_folder(folder: Path, n: int) -> None:
+def make_folder(folder: Path, n: int, first: int = 0) -> None:
     """Write n PNG files of one pixel; those that are there already are kept."""
-    for start in range(0, n, _PER_FOLDER):
+    for start in range(first, first + n, _PER_FOLDER):
         inner = folder / f"{start // _PER_FOLDER:05d}"
         inner.mkdir(parents=True, exist_ok=True)
-        for number in range(start, min(start + _PER_FOLDER, n)):
+        for number in range(start, min(start + _PER_FOLDER, first + n)):
             path = inner / f"{number:08d}.png"
             if not path.exists():
                 path.write_bytes(image_bytes(number))
@@ -62,7 +63,7 @@ def reader(
     readable = np.flatnonzero(stored["errors"] == "")
 
     def compute(
-        predictor: Any, refs: Any, batch_size: int, skip: set[int], given: Any = None
+        model: Any, refs: Any, batch_size: int, skip: Collection[int], *others: Any
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         rng, step = np.random.default_rng(seed), max(1, _MADE // batch_size) * batch_size
         for start in range(0, len(refs), step):
@@ -71,6 +72,7 @@ def reader(
             made = _noised({name: values[rows] for name, values in stored.items()}, deviation, rng)
             ids = [text_id(hashlib.sha256(_read(path)).hexdigest()[:16]) for path in paths]
             made["ids"] = np.array(ids, dtype=object)
+            made["states"] = np.array([state_of(path) for path in paths], dtype=object)
             for first in range(0, len(paths), batch_size):
                 number = (start + first) // batch_size
                 if number not in skip:

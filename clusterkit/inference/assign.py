@@ -277,7 +277,7 @@ class _Work:
                 if progress:
                     progress("assign", min(finished, total), total)
         # Of a million images they take much memory, and nobody needs them any more.
-        self.inputs.rows.drop(columns="path", inplace=True)
+        del self.inputs.rows["path"]
         evidence = journal.evidence(missing.rows(journal, size))
         if left < total or missing.done:
             check_evidence(journal, evidence, self.run)
