@@ -207,7 +207,7 @@ def _read_images(path: Path, key: Path) -> list[str]:
     how = ImageConfig(size=SIDE)
     refs = image_refs(read_inputs(path, Config(image=how, data=DataConfig(key_file=str(key)))))[:2]
     reasons = []
-    for image, _, reason, signature, appearance in map(reader_of(refs, how), range(len(refs))):
+    for image, _, reason, _, signature, appearance in map(reader_of(refs, how), range(len(refs))):
         shapes = (image.shape, signature.shape, appearance.shape)
         if shapes != ((SIDE, SIDE, 3), (SIGNATURE,), (APPEARANCE,)) or image.dtype != np.uint8:
             raise AssertionError(f"read as {shapes} of {image.dtype}")

@@ -63,7 +63,7 @@ def nothing_is_computed(monkeypatch):
 
     for module in ("inference.workers", "data.labelled", "inspection.scan"):
         monkeypatch.setattr(f"clusterkit.{module}.load_batches", read, raising=False)
-    monkeypatch.setattr("clusterkit.inference.assign.compute", read)
+    monkeypatch.setattr("clusterkit.inference.engines.compute", read)
     monkeypatch.setattr("clusterkit.inspection.inspect.scan", read)
     monkeypatch.setattr("clusterkit.auditing.audit.CardDrawer", read)
     monkeypatch.setattr("clusterkit.auditing.sheet.gather", read)

@@ -110,7 +110,8 @@ class _Images(Dataset[_Read]):
         except BaseException as error:
             (black, own, appearance), reason = self.blank, reason_of(error, data)
             # What may pass is tried again.
-            return black, identity, reason, "" if may_pass(reason) else state, own, appearance
+            state = "passing" if may_pass(reason) else state
+            return black, identity, reason, state, own, appearance
 
     def _seen(self, data: bytes, frame: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         image = decode(data, self.how.pixels, self.how, int(frame or 0))

@@ -26,13 +26,15 @@ from clusterkit.errors import DataError, RunError, shown
 from clusterkit.formats.feature_files import Features, check_out, write_features
 from clusterkit.formats.run import Run
 from clusterkit.inference.engines import Engine, EngineName, open_engine
-from clusterkit.inference.workers import batch_size_of
 from clusterkit.models.expected_input import as_expected
 from clusterkit.models.forward import FLOAT32
 from clusterkit.models.networks import Embeddings, Networks, choose_device, start_embedding
 from clusterkit.progress import Progress, silent, with_bar
 
 log = logging.getLogger("clusterkit")
+
+# Images of a batch, as many as `fit` encodes at a time: sums are rounded alike.
+BATCH = 32
 
 # Mebibytes of vectors in memory; more are in a temporary file.
 _MEMORY_MB = 1024
@@ -107,8 +109,7 @@ def embed(
     Parameters
     ----------
     source : path or URL
-        As of `assign`: a folder (searched to the bottom), a CSV with a column image, or one image,
-        on this machine or in a store.
+        As of `assign`: a folder, a CSV with a column image, or one image, here or in a store.
     out : path
         ``.npz``, ``.parquet`` or ``.h5``.
     config : Config or None
@@ -157,16 +158,15 @@ def _encode(
     chosen: _Source, refs: list[ImageRef], views: bool, where: Engine, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return vectors (V, M, D) of the M images that can be read, and ids and errors (N,) of all."""
-    size = batch_size_of(chosen.config, where.device)
     make = partial(_Embedder, chosen.encoder, chosen.config, views)
     vectors, count = np.zeros((1, 0, 0), np.float32), 0
     ids, errors = np.full((2, len(refs)), "", dtype=object)
-    with closing(where.compute(make, chosen.config.image, refs, size)) as computed:
+    with closing(where.compute(make, chosen.config.image, refs, BATCH)) as computed:
         for number, found in computed:
             if not count:
                 shape = (found["vectors"].shape[1], len(refs), found["vectors"].shape[2])
                 vectors = room_for(shape, np.float32, _MEMORY_MB, f"{len(refs)} vectors")
-            rows = slice(number * size, number * size + len(found["ids"]))
+            rows = slice(number * BATCH, number * BATCH + len(found["ids"]))
             ids[rows], errors[rows] = found["ids"], found["errors"]
             vectors[:, rows] = found["vectors"].swapaxes(0, 1)
             count += len(found["ids"])

@@ -137,7 +137,9 @@ class _Compared:
         for image in np.flatnonzero(self._named >= 0):
             row = self._named[image]
             state = state_of(self.refs[image][0])
-            if state and state == self.known.states[row]:
+            # What nobody can read, a path that is not followed, has no state.
+            known = state or self.known.failed[row]
+            if known and state == self.known.states[row]:
                 self.rows[image] = row
 
     def by_content(self, which: np.ndarray) -> None:

@@ -13,7 +13,16 @@ from clusterkit.config import AuditConfig, config_from_dict, override, settings
 from clusterkit.formats.run_settings import calibrated_keys
 
 # Of no key in the config: each is a path or has its default from click.
-_OTHER_DEFAULTS = {"split_folders", "run", "out", "config_file", "assignments", "port", "engine"}
+_OTHER_DEFAULTS = {
+    "split_folders",
+    "run",
+    "out",
+    "config_file",
+    "assignments",
+    "port",
+    "engine",
+    "address",
+}
 
 
 @pytest.mark.parametrize("name", ["fit", "assign", "audit", "similar", "inspect"])

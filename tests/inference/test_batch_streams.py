@@ -75,9 +75,10 @@ def test_the_next_batch_is_begun_before_one_is_finished(monkeypatch):
 
     class Noted:
         device = CUDA
-        networks = SimpleNamespace(make_ready=lambda device: notes.append(f"ready on {device}"))
-        config = SimpleNamespace(assign=SimpleNamespace(workers=0))
-        run = SimpleNamespace(config=SimpleNamespace(image=None))
+        image = None
+
+        def make_ready(self):
+            notes.append(f"ready on {self.device}")
 
         def start(self, batch):
             notes.append(f"start {batch.number}")
@@ -87,9 +88,9 @@ def test_the_next_batch_is_begun_before_one_is_finished(monkeypatch):
             notes.append(f"finish {batch.number}")
             return {}
 
-    batches = (ImageBatch(n, *[np.zeros(1)] * 5) for n in range(3))
+    batches = (ImageBatch(n, *[np.zeros(1)] * 6) for n in range(3))
     monkeypatch.setattr("clusterkit.inference.workers.load_batches", lambda *_: batches)
-    assert [number for number, _ in compute(Noted(), [], 2, set())] == [0, 1, 2]
+    assert [number for number, _ in compute(Noted(), [], 2, workers=0)] == [0, 1, 2]
     assert notes == ["ready on cuda", "start 0", "start 1", "finish 0", "start 2", "finish 1",
                      "finish 2"]  # fmt: skip
 

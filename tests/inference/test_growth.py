@@ -51,8 +51,8 @@ def same(found: dict[str, np.ndarray], batches: list[dict[str, np.ndarray]]) -> 
 def test_rows_that_are_made_in_parts_are_the_same(run, sample, config, tmp_path, monkeypatch):
     made = [assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "a.csv").table]
     monkeypatch.setattr("clusterkit.inference.rows.JOINED_ROWS", 5)
-    # Batches that make a part of evidence together.
-    monkeypatch.setattr("clusterkit.inference.journal.PART", 6)
+    # Rows of a part of evidence.
+    monkeypatch.setattr("clusterkit.inference.stored_evidence.PART", 6)
     made.append(assign(run, sample / "unlabeled.csv", config=config, out=tmp_path / "b.csv").table)
     pd.testing.assert_frame_equal(*made, rtol=1e-5)
 

@@ -44,8 +44,9 @@ def test_no_process_of_assign_is_left(run, sample, config, tmp_path, stop):
     assert result.record.resumed_batches >= 1
 
 
-def test_no_process_of_embed_is_left(run, sample, config, tmp_path):
-    config = override(config, assign__workers=2, assign__batch_size=2)
+def test_no_process_of_embed_is_left(run, sample, config, tmp_path, monkeypatch):
+    monkeypatch.setattr("clusterkit.inference.embed.BATCH", 2)
+    config = override(config, assign__workers=2)
     with pytest.raises(KeyboardInterrupt) as kept:
         embed(sample / "unlabeled", tmp_path / "f.npz", config=config, run=run, progress=stop_here)
     assert processes_after(2) == 0

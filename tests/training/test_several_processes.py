@@ -361,7 +361,11 @@ def torchrun(*arguments, processes=2, **more):
 
 def said(err):
     """Return the lines that are clusterkit's, and not torchrun's."""
-    return [line for line in err.splitlines() if line.startswith(("error: ", "interrupted", "terminated;"))]
+    return [
+        line
+        for line in err.splitlines()
+        if line.startswith(("error: ", "interrupted", "terminated;"))
+    ]
 
 
 @pytest.mark.long
