@@ -19,7 +19,6 @@ from clusterkit.errors import ClusterkitError
 from clusterkit.formats.assignments import read_assignments
 
 pytestmark = [
-    pytest.mark.slow,
     # Of Ray's own.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -80,6 +79,7 @@ class Steps:
             self.actions.pop(0)()
 
 
+@pytest.mark.slow
 def test_an_actor_and_a_node_die_and_the_bytes_are_the_same(
     cluster, run, sample, small, expected, tmp_path
 ):
@@ -158,6 +158,7 @@ def test_an_image_that_ends_its_process_is_one_failed_row(
     assert rows.loc["deadly.png", "status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_node_that_would_compute_otherwise_is_named(
     cluster, run, sample, small, tmp_path, monkeypatch
 ):
@@ -193,6 +194,7 @@ def test_a_node_that_would_compute_otherwise_is_named(
     assert "the Ray cluster has no GPU; give auto or cpu" in said(device="cuda")
 
 
+@pytest.mark.slow
 def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
     given = ("assign", sample / "unlabeled", "--run", run.path, "--out", tmp_path / "a.csv")
