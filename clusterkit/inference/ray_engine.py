@@ -87,7 +87,7 @@ class RayEngine:
 
         # Held here for as long as actors may be restarted from it.
         made = ray.put(pickle.dumps(make))
-        check_nodes(made, refs)
+        check_nodes(refs)
         seen = set(skip)
         for number, found in _streamed(self._pipeline(parts, image, made)):
             # Where a node died, what it had computed may come twice.

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -82,9 +83,18 @@ class BatchComputer:
         import ray
 
         use_one_thread()
-        make_model: Callable[[], BatchModel] = pickle.loads(ray.get(made[0]))
-        self._model = make_model()
-        self._model.make_ready()
+        self._why: ClusterkitError | None = None
+        try:
+            make_model: Callable[[], BatchModel] = pickle.loads(ray.get(made[0]))
+            self._model = make_model()
+            self._model.make_ready()
+        except Exception as error:
+            # Raised here, Ray would make the actor anew, again and again.
+            said = f"{type(error).__name__}: {error}"[:300]
+            self._why = ClusterkitError(
+                f"node {socket.gethostname()} cannot load the run: {said}; install there what this "
+                "machine has of encoders and weights"
+            )
 
     def __call__(self, rows: Rows) -> Iterator[Rows]:
         """Yield what is computed of batches."""
@@ -92,7 +102,10 @@ class BatchComputer:
 
     def computed(self, batches: Iterable[ImageBatch]) -> Iterator[Rows]:
         """Yield what is computed of batches, packed."""
-        yield from packed(overlapped(self._model, batches))
+        if self._why is not None:
+            yield _row(-1, self._why)
+        else:
+            yield from packed(overlapped(self._model, batches))
 
 
 class ReaderAndComputer:

@@ -194,6 +194,31 @@ def test_a_node_that_would_compute_otherwise_is_named(
     assert "the Ray cluster has no GPU; give auto or cpu" in said(device="cuda")
 
 
+class Unloadable:
+    """A model that no process but the one that named it can make."""
+
+    def __init__(self, here: int) -> None:
+        self.here = here
+
+    def __call__(self):
+        if os.getpid() != self.here:
+            raise ModuleNotFoundError("No module named 'encoders_of_ours'")
+
+
+@pytest.mark.long
+def test_a_node_without_the_encoder_is_named(cluster, run, sample):
+    from clusterkit.data.inputs import read_inputs
+    from clusterkit.data.loading import image_refs
+    from clusterkit.inference.engines import open_engine
+
+    refs = image_refs(read_inputs(sample / "unlabeled"))
+    with (
+        open_engine("ray", cluster.address, run.config) as engine,
+        pytest.raises(ClusterkitError, match="cannot load the run: ModuleNotFoundError: No module"),
+    ):
+        list(engine.compute(Unloadable(os.getpid()), run.config.image, refs, 2))
+
+
 @pytest.mark.slow
 def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command):
     pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
