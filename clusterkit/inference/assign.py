@@ -212,11 +212,10 @@ class _Work:
         self, fresh: bool, started: float, format: str, progress: Progress | None
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Compute, decide and write; return what was written."""
-        earlier = None if fresh else EarlierRows.read(self.out, self.run, self.config)
         journal = self._journal(fresh)
         try:
             resumed, evidence = self._computed(journal, progress)
-            table, record = self._decided(evidence, earlier)
+            table, record = self._decided(evidence, fresh)
             record = replace(
                 record,
                 device=str(self.where.device),
@@ -283,21 +282,21 @@ class _Work:
             check_evidence(journal, evidence, self.run)
         return len(missing.done), evidence
 
-    def _decided(
-        self, evidence: Evidence, earlier: EarlierRows | None
-    ) -> tuple[pd.DataFrame, AssignmentRecord]:
+    def _decided(self, evidence: Evidence, fresh: bool) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Return the rows, those of before as they were, and what is said of them."""
         rows = self.inputs.rows
         found = transduce(self.run, self.config, evidence, group_names(rows))
         rule = DecisionRule.of(self.run, self.config, found.evidence, found.calibration)
         table = build_table(rows, found.evidence, rule)
-        if earlier is not None:
-            table = earlier.merged_into(table)
+        earlier = None if fresh else EarlierRows.read(self.out, self.run, self.config)
+        continued = None if earlier is None else earlier.continued_by(table)
+        # Of a million rows it is much memory.
+        del earlier
         record = record_of(self.run, self.inputs.root, self.out, table, rule, found.evidence)
         remarks = [*record.remarks, *transduction_remarks(found.record)]
         held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
         record = replace(record, remarks=remarks, transduction=held_out)
-        return table, record if earlier is None else earlier.record_of(record, table)
+        return table, record if continued is None else continued.described(record)
 
 
 def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:

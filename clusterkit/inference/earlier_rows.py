@@ -64,64 +64,90 @@ class EarlierRows:
             return None
         return cls(table, record)
 
-    def record_of(self, record: AssignmentRecord, table: pd.DataFrame) -> AssignmentRecord:
-        """Return the record of a merged table (N), which says which rows each promise is about.
-
-        Parameters
-        ----------
-        record : AssignmentRecord
-            Of the rows that are new.
-        table : DataFrame (N)
-        """
-        kept, images = self._found(table) >= 0, table["image"]
-        growth = GrowthRecord(
-            kept=int(kept.sum()),
-            new=int((~images.isin(self.table["image"])).sum()),
-            changed=int((images.isin(self.table["image"]) & ~kept).sum()),
-            gone=int((~self.table["image"].isin(images)).sum()),
-        )
-        batches = self._left(images[kept])
-        if kept.all():
-            counted = {name: getattr(record, name) for name in _COUNTED}
-            record = replace(self.record, **counted)
-        elif batches:
-            new = _batch_of(record, images[~kept].unique().tolist(), int((~kept).sum()))
-            batches = [*batches, new]
-        return replace(record, growth=growth, batches=batches if len(batches) > 1 else [])
-
-    def _left(self, kept: pd.Series) -> list[BatchRecord]:
-        """Return the batches of before with the rows of theirs that are kept, by image."""
-        batches = self.record.batches or [_batch_of(self.record, [], len(self.table))]
-        counts, found = kept.value_counts().to_dict(), []
-        named = {name for batch in batches for name in batch.names}
-        for batch in batches:
-            names = [name for name in batch.names if name in counts]
-            of = names if batch.names else [name for name in counts if name not in named]
-            images = sum(counts[name] for name in of)
-            found += [replace(batch, names=names, images=images)] if images else []
-        return found
-
-    def merged_into(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows (N) of an input, those of before as they were.
+    def continued_by(self, table: pd.DataFrame) -> "ContinuedRows":
+        """Put the rows of before into a table (N) of now, in their places.
 
         Refused images go on where the earlier ones end: one that falls into a cluster of theirs
         has its number, and new clusters and questions follow.
         """
         found = self._found(table)
-        kept = found >= 0
-        before = self.table.iloc[found[kept]]
-        out = table.copy()
-        out["cluster"] = _continued_clusters(table["cluster"], kept, before["cluster"])
-        out["order"] = _continued_order(table["order"], kept, before["order"])
+        kept, known = found >= 0, table["image"].isin(self.table["image"])
+        growth = GrowthRecord(
+            kept=int(kept.sum()),
+            new=int((~known).sum()),
+            changed=int((known & ~kept).sum()),
+            gone=int((~self.table["image"].isin(table["image"])).sum()),
+        )
+        rows = found[kept]
+        table["cluster"] = _continued_clusters(table["cluster"], kept, self.table["cluster"][rows])
+        table["order"] = _continued_order(table["order"], kept, self.table["order"][rows])
+        # A column after the other: of a million rows, twice all is much memory.
         for column in [c for c in COLUMNS if c not in (*_TOLD, "cluster", "order")]:
-            out.loc[kept, column] = before[column].to_numpy()
-        return out
+            values = table[column].to_numpy(copy=True)
+            values[kept] = self.table[column].to_numpy()[rows]
+            table[column] = values
+        return ContinuedRows(table, kept, growth, self.record, len(self.table))
 
     def _found(self, table: pd.DataFrame) -> np.ndarray:
         """Return which earlier row (N,) is of the same bytes, read or failed; -1: none."""
         rows = pd.Series(np.arange(len(self.table)), index=_keys(self.table))
         rows = rows[~rows.index.duplicated()]
         return rows.reindex(_keys(table)).fillna(-1).to_numpy(dtype=int)
+
+
+@dataclass(frozen=True)
+class ContinuedRows:
+    """Rows of an input, those of before as they were.
+
+    Attributes
+    ----------
+    table : DataFrame (N)
+    kept : (N,) bool
+        Which are of before.
+    growth : GrowthRecord
+    earlier : AssignmentRecord
+        Of those.
+    total : int
+        How many rows it is about.
+    """
+
+    table: pd.DataFrame
+    kept: np.ndarray
+    growth: GrowthRecord
+    earlier: AssignmentRecord
+    total: int
+
+    def described(self, record: AssignmentRecord) -> AssignmentRecord:
+        """Return a record of these rows, which says which of them each promise is about.
+
+        Parameters
+        ----------
+        record : AssignmentRecord
+            Of the table, as if all had been decided now.
+        """
+        images, batches = self.table["image"], self._left()
+        if self.kept.all():
+            counted = {name: getattr(record, name) for name in _COUNTED}
+            record = replace(self.earlier, **counted)
+        elif batches:
+            new = images[~self.kept]
+            batches = [*batches, _batch_of(record, new.unique().tolist(), len(new))]
+        batches = batches if len(batches) > 1 else []
+        return replace(record, growth=self.growth, batches=batches)
+
+    def _left(self) -> list[BatchRecord]:
+        """Return the batches of before with the rows of theirs that are kept."""
+        images = self.table["image"][self.kept]
+        batches = self.earlier.batches or [_batch_of(self.earlier, [], self.total)]
+        own = [images[images.isin(batch.names)] for batch in batches]
+        # The first is about all that no other names.
+        others = len(images) - sum(map(len, own))
+        counts = [len(names) + others * (not i) for i, names in enumerate(own)]
+        return [
+            replace(batch, names=names.unique().tolist(), images=count)
+            for batch, names, count in zip(batches, own, counts, strict=True)
+            if count
+        ]
 
 
 def _batch_of(record: AssignmentRecord, names: list[str], images: int) -> BatchRecord:

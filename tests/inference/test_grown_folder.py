@@ -269,14 +269,14 @@ def test_earlier_rows_keep_their_numbers_and_new_ones_go_on(found):
     there = [(i, old) for i, was, old, _ in found if was] or [(99, -1)]
     before = table_of([(f"{i}", f"id{i}", old, at + 1) for at, (i, old) in enumerate(there)])
     earlier = EarlierRows(before, AssignmentRecord())
-    merged = earlier.merged_into(now).set_index("image")
+    without = now.set_index("image")["cluster"].copy()
+    merged = earlier.continued_by(now).table.set_index("image")
     old = before.set_index("image")
     kept = merged.index.intersection(old.index)
     for column in WHOLE:
         assert merged.loc[kept, column].equals(old.loc[kept, column])
     assert merged["order"].is_unique
     highest = old["cluster"].max()
-    without = now.set_index("image")["cluster"]
     for name in merged.index.difference(kept):
         number = merged.loc[name, "cluster"]
         assert pd.isna(number) == pd.isna(without[name])
