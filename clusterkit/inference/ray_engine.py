@@ -146,10 +146,10 @@ def _engine(config: Config) -> RayEngine:
 
     resources, wanted = ray.cluster_resources(), config.device
     gpus = int(resources.get("GPU", 0))
-    if wanted.startswith("cuda") and not gpus:
-        raise ConfigError(f"device '{wanted}': the Ray cluster has no GPU; give auto or cpu")
-    if wanted not in ("auto", "cpu") and not wanted.startswith("cuda"):
+    if wanted not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device '{wanted}' is none of a Ray cluster; give auto, cpu or cuda")
+    if wanted == "cuda" and not gpus:
+        raise ConfigError("device 'cuda': the Ray cluster has no GPU; give auto or cpu")
     device = torch.device("cuda" if gpus and wanted != "cpu" else "cpu")
     actors = gpus if device.type == "cuda" else max(1, int(resources.get("CPU", 1)))
     return RayEngine(device, processors_of_nodes(device.type), actors)

@@ -194,6 +194,21 @@ def test_a_node_that_would_compute_otherwise_is_named(
     assert "the Ray cluster has no GPU; give auto or cpu" in said(device="cuda")
 
 
+@pytest.mark.long
+def test_where_there_are_gpus_processors_read_for_them(
+    cluster, run, sample, small, expected, tmp_path
+):
+    """A node says that it has a GPU: who looks for it there finds none, and computes as before."""
+    node = cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=STORE)
+    try:
+        found = assign(run, sample / "unlabeled", config=small, out=tmp_path / "a.csv",
+                       engine="ray", address=cluster.address)  # fmt: skip
+    finally:
+        cluster.remove_node(node)
+    assert found.record.device == "cuda"
+    assert found.path.read_bytes() == expected.path.read_bytes()
+
+
 class Unloadable:
     """A model that no process but the one that named it can make."""
 
