@@ -22,6 +22,21 @@ _COUNTED = ("images", "status", "failures", "assigned_by_class", "clusters", "ne
             "cluster_summaries")  # fmt: skip
 
 
+def kept_record(out: Path, run: Run, config: Config) -> AssignmentRecord | None:
+    """Return the record of assignments whose rows stay; None: there are none such.
+
+    See `EarlierRows.read`.
+    """
+    if not (out.is_file() and out.with_suffix(".json").is_file()):
+        return None
+    try:
+        record = read_record(out)
+    except DataError:
+        return None
+    same = record.run == run.info.id and record.settings == settings_of(config)
+    return record if same and record.certificate is None else None
+
+
 @dataclass(frozen=True)
 class EarlierRows:
     """Assignments that are there already, of the same run and under the same settings.
@@ -49,14 +64,10 @@ class EarlierRows:
         run : Run
         config : Config
         """
-        if not (out.is_file() and out.with_suffix(".json").is_file()):
+        record = kept_record(out, run, config)
+        if record is None:
             return None
         try:
-            record = read_record(out)
-            if record.run != run.info.id or record.settings != settings_of(config):
-                return None
-            if record.certificate is not None:
-                return None
             table = read_assignments(out)
             check_pair(out, table, record)
         except DataError:

@@ -65,7 +65,12 @@ class Transduced:
 
 
 def transduce(
-    run: Run, config: Config, evidence: Evidence, groups: np.ndarray, most: int = MOST_TOGETHER
+    run: Run,
+    config: Config,
+    evidence: Evidence,
+    groups: np.ndarray,
+    settled: np.ndarray | None = None,
+    most: int = MOST_TOGETHER,
 ) -> Transduced:
     """Let the images of a batch help to label each other, if held-out labels gain by it.
 
@@ -80,12 +85,17 @@ def transduce(
     evidence : Evidence (N)
     groups : (N,) str
         "" where there is none.
+    settled : (N,) bool or None
+        Images that were decided before: they take no part either, so that a folder which has grown
+        costs what is new.
     most : int
         A larger batch is divided; see `methods.batch_blocks`.
     """
     calibration, models = Calibration.from_dict(run.calibration), FoldModels.stored_in(run)
     why = _why_never(config, calibration, models)
     apart = np.ones(0, dtype=bool) if why else _apart(run, evidence, groups)
+    if settled is not None and not why:
+        apart |= settled
     why = why or _why_not_here(len(apart) - int(apart.sum()))
     if why or models is None:
         return Transduced(evidence, calibration, TransductionRecord(used=False, why=why))

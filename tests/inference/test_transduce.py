@@ -227,9 +227,22 @@ def test_blocks_mend_labels_too_and_the_record_says_so(neighbourly):
     assert wrong[1] < 0.75 * wrong[0]
 
 
+def test_images_that_are_settled_take_no_part(neighbourly):
+    """The others are refined as if they were alone."""
+    evidence, _ = evidence_of(neighbourly, 60)
+    settled = np.arange(60) < 40
+    found = transduce(neighbourly, Config(), evidence, np.array([""] * 60), settled)
+    names = ("ids", "errors", "near", "probs", "reduced", "classifier", "of_folds")
+    _, arrays = next(evidence.parts(*names))
+    alone = {name: values[~settled] for name, values in arrays.items()}
+    others = transduce(neighbourly, Config(), Evidence(alone), np.array([""] * 20))
+    assert found.record.apart == 40
+    np.testing.assert_array_equal(probs_of(found)[~settled], probs_of(others))
+
+
 def test_a_batch_that_fits_is_one_block(neighbourly):
     evidence, _ = evidence_of(neighbourly, 60)
-    found, fits = (transduce(neighbourly, Config(), evidence, np.array([""] * 60), most)
+    found, fits = (transduce(neighbourly, Config(), evidence, np.array([""] * 60), most=most)
                    for most in (100_000, 60))  # fmt: skip
     np.testing.assert_array_equal(probs_of(found), probs_of(fits))
     np.testing.assert_array_equal(found.calibration.probs, fits.calibration.probs)
