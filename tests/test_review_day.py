@@ -34,7 +34,7 @@ def decide(tab, keys) -> int:
     """Press keys in the large view, each when the image is there; returns how many were pressed."""
     for key in keys:
         # A key decides nothing while its picture is on its way.
-        tab.tab.wait_for_function("large.ready")
+        tab.tab.wait_for_function("() => large.ready")
         before = tab.text("#progress")
         tab.press(key)
         tab.tab.wait_for_function("(old) => document.getElementById('progress').innerText !== old",

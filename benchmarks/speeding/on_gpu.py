@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from unittest.mock import patch
@@ -260,7 +260,7 @@ def _one_batch(scene: Scene, pixels: np.ndarray) -> ImageBatch:
     path = next((scene.folder / "pictures").iterdir())
     how = config_from_dict({"image": {"size": scene.size}}).image
     read = read_batch([(str(path), None)] * len(pixels), how, 0, len(pixels))
-    return ImageBatch(0, pixels, read.ids, read.errors, read.signatures, read.appearance)
+    return replace(read, number=0, images=pixels)
 
 
 def _rate(scene: Scene, count: int, step: Callable[[], object]) -> float:

@@ -145,7 +145,7 @@ def test_json_is_one_object_and_nothing_else(commands, command, monkeypatch):
         sys.stdout.write("using a layer as it is\n")
         return choose_device(name)
 
-    for module in ("training.fit", "inference.embed", "inference.assign"):
+    for module in ("training.fit", "inference.embed", "inference.engines"):
         monkeypatch.setattr(f"clusterkit.{module}.choose_device", loud)
     for name, given in arguments.items():
         code, printed, said = command(name, *given, "--json")

@@ -54,7 +54,7 @@ def there(run, config, memory, tmp_path_factory):
 def s3(folder):
     """URL of the folder in a server that speaks as S3 does, on this machine alone."""
     s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: clusterkit[s3]")
-    server = pytest.importorskip("moto.server", reason="moto is not installed: moto[server]")
+    server = pytest.importorskip("moto.server", reason="no moto: see CONTRIBUTING.md")
     running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     running.start()
     with pytest.MonkeyPatch.context() as patch:

@@ -282,6 +282,7 @@ def test_more_processes_than_gpus_are_refused(sample, config, monkeypatch):
     assert f"rank 0 ({HOST}) has no GPU of its own" in str(first)
 
 
+@pytest.mark.long
 def test_others_that_cannot_be_met_are_one_line(sample, config, monkeypatch):
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1",
                         "MASTER_PORT": "1"}.items():  # fmt: skip
@@ -324,6 +325,7 @@ def test_other_commands_run_in_one_process(monkeypatch, command):
     assert "only fit is divided among several" in err
 
 
+@pytest.mark.long
 def test_the_command_speaks_once(sample, tmp_path, capfd):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "somebody's").touch()
