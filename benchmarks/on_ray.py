@@ -20,18 +20,24 @@ _STORE = 80 << 20
 
 
 class Clock:
-    """Notes when the first images were done and the last, as the progress of a call."""
+    """Notes when images were done, as the progress of a call."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
-        self.first = self.last = 0.0
-        self.images = 0
+        self.seen: list[tuple[float, int]] = []
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Take note of it."""
         if stage == "assign":
-            self.last = time.perf_counter() - self.started
-            self.first, self.images = self.first or self.last, done
+            self.seen.append((time.perf_counter() - self.started, done))
+
+    def rate(self) -> float:
+        """Return images a second of the middle half: at the ends processes start or wait."""
+        total = self.seen[-1][1]
+        first, last = (
+            next(at for at in self.seen if at[1] >= part * total) for part in (0.25, 0.75)
+        )
+        return (last[1] - first[1]) / (last[0] - first[0])
 
 
 def main() -> None:
@@ -63,9 +69,9 @@ def _measured(name: str, options: argparse.Namespace, **how: Any) -> tuple[float
     assign(run, options.images, config=config, out=options.work / name / "assignments.csv",
            fresh=True, overwrite=True, progress=clock, **how)  # fmt: skip
     total = time.perf_counter() - clock.started
-    running, whole = clock.images / (clock.last - clock.first), clock.images / total
-    print(f"{name}: first images after {clock.first:.1f} s, then {running:.1f} a second; "
-          f"{total:.1f} s in all", flush=True)  # fmt: skip
+    running, whole = clock.rate(), clock.seen[-1][1] / total
+    print(f"{name}: first images after {clock.seen[0][0]:.1f} s; {running:.1f} a second of the "
+          f"middle half; {total:.1f} s in all", flush=True)  # fmt: skip
     return running, whole
 
 
