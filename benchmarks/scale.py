@@ -30,7 +30,8 @@ from benchmarks.scaling.stages import Stages
 _ASSIGN = {
     "clusterkit.inference.assign:read_inputs": "list and read headers",
     "clusterkit.inference.assign:check_target": "check the target",
-    "clusterkit.inference.assign:EarlierRows.read": "read the rows of before",
+    "clusterkit.inference.assign:EarlierRows.found": "find the rows of before",
+    "clusterkit.inference.assign:EarlierRows.continued_by": "put them into their places",
     "clusterkit.inference.assign:Journal": "read the journal back",
     "clusterkit.inference.assign:missing_of": "find what is missing",
     "clusterkit.inference.assign:check_evidence": "check what was there",

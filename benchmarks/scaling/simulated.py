@@ -57,7 +57,7 @@ def reader(
     Parameters
     ----------
     stored : dict of (N, …) arrays
-        See `Predictor.evidence`.
+        See `Predictor.finish`.
     """
     deviation = stored["reduced"].std(axis=0)
     readable = np.flatnonzero(stored["errors"] == "")

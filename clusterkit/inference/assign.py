@@ -31,13 +31,13 @@ from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import record_of, with_features
 from clusterkit.inference.decision_rule import DecisionRule
-from clusterkit.inference.earlier_rows import ContinuedRows, EarlierRows, kept_record
+from clusterkit.inference.earlier_rows import EarlierRows
 from clusterkit.inference.engines import Engine, EngineName, LocalEngine, open_engine
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.evidence_check import check_evidence
 from clusterkit.inference.given import open_given
 from clusterkit.inference.journal import Journal
-from clusterkit.inference.missing import missing_of
+from clusterkit.inference.missing_evidence import missing_of
 from clusterkit.inference.predictor import Predictor
 from clusterkit.inference.promise_text import transduction_remarks
 from clusterkit.inference.rows import build_table, group_names
@@ -215,9 +215,9 @@ class _Work:
         """Compute, decide and write; return what was written."""
         journal = self._journal(fresh)
         try:
-            resumed, known, evidence = self._computed(journal, progress)
-            before = None if fresh else kept_record(self.out, self.run, self.config)
-            table, record = self._decided(evidence, None if before is None else known)
+            resumed, evidence = self._computed(journal, progress)
+            earlier = None if fresh else EarlierRows.of(self.out, self.run, self.config)
+            table, record = self._decided(evidence, earlier)
             record = replace(
                 record,
                 device=str(self.where.device),
@@ -254,14 +254,8 @@ class _Work:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             return Journal(self.out, key, fresh)
 
-    def _computed(
-        self, journal: Journal, progress: Progress | None
-    ) -> tuple[int, np.ndarray, Evidence]:
-        """Compute what a journal lacks.
-
-        Returns how many batches of it a killed call has left, which images (N,) bool were known
-        before, and the evidence on all.
-        """
+    def _computed(self, journal: Journal, progress: Progress | None) -> tuple[int, Evidence]:
+        """Compute what a journal lacks; return how many batches a killed call has left, and all."""
         size, image, where = self._batch_size, self.run.config.image, self.where
         missing = missing_of(journal, self.inputs.rows, size, progress)
         total, left = len(self.inputs.rows), len(missing.images)
@@ -288,30 +282,26 @@ class _Work:
         evidence = journal.evidence(missing.rows(journal, size))
         if left < total or missing.done:
             check_evidence(journal, evidence, self.run)
-        return len(missing.done), missing.known >= 0, evidence
+        return len(missing.done), evidence
 
     def _decided(
-        self, evidence: Evidence, settled: np.ndarray | None
+        self, evidence: Evidence, earlier: EarlierRows | None
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
-        """Return the rows, and what is said of them.
-
-        `settled` (N,) bool: rows of before, which stay as they were; None: there are none.
-        """
-        rows = self.inputs.rows
+        """Return the rows, those of before as they were, and what is said of them."""
+        rows, there, settled = self.inputs.rows, np.zeros(0, dtype=int), None
+        if earlier is not None:
+            there = earlier.found(rows["image"], evidence)
+            settled = there >= 0
         found = transduce(self.run, self.config, evidence, group_names(rows), settled)
         rule = DecisionRule.of(self.run, self.config, found.evidence, found.calibration)
         table = build_table(rows, found.evidence, rule)
-        continued = None if settled is None else self._continued(table)
+        # Read only now: of a million rows they take much memory.
+        continued = None if earlier is None else earlier.continued_by(table, there)
         record = record_of(self.run, self.inputs.root, self.out, table, rule, found.evidence)
         remarks = [*record.remarks, *transduction_remarks(found.record)]
         held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
         record = replace(record, remarks=remarks, transduction=held_out)
         return table, record if continued is None else continued.described(record)
-
-    def _continued(self, table: pd.DataFrame) -> ContinuedRows | None:
-        """Put rows of before into their places; of a million, only now: they take much memory."""
-        earlier = EarlierRows.read(self.out, self.run, self.config)
-        return None if earlier is None else earlier.continued_by(table)
 
 
 def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:

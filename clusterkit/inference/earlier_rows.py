@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 
 from clusterkit.config import Config
+from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError
-from clusterkit.formats.assignment_pair import check_pair
 from clusterkit.formats.assignment_record import AssignmentRecord, BatchRecord, GrowthRecord
 from clusterkit.formats.assignments import COLUMNS, read_assignments, read_record
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import settings_of
+from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.rows import whole_numbers
 
 # What is told of an image, not decided about it.
 _TOLD = ("image", "image_id", "group")
@@ -22,40 +24,27 @@ _COUNTED = ("images", "status", "failures", "assigned_by_class", "clusters", "ne
             "cluster_summaries")  # fmt: skip
 
 
-def kept_record(out: Path, run: Run, config: Config) -> AssignmentRecord | None:
-    """Return the record of assignments whose rows stay; None: there are none such.
-
-    See `EarlierRows.read`.
-    """
-    if not (out.is_file() and out.with_suffix(".json").is_file()):
-        return None
-    try:
-        record = read_record(out)
-    except DataError:
-        return None
-    same = record.run == run.info.id and record.settings == settings_of(config)
-    return record if same and record.certificate is None else None
-
-
 @dataclass(frozen=True)
 class EarlierRows:
-    """Assignments that are there already, of the same run and under the same settings.
+    """Assignments that are there already, whose rows stay as they are.
 
     Attributes
     ----------
-    table : DataFrame
+    path : Path
+        The CSV. Of a million rows it takes much memory, so it is read when it is needed.
     record : AssignmentRecord
     """
 
-    table: pd.DataFrame
+    path: Path
     record: AssignmentRecord
 
     @classmethod
-    def read(cls, out: Path, run: Run, config: Config) -> "EarlierRows | None":
-        """Read the assignments that are there; None: none whose rows stay as they are.
+    def of(cls, out: Path, run: Run, config: Config) -> "EarlierRows | None":
+        """Return the assignments that are there; None: none whose rows stay.
 
-        Those stay that were decided by this run under these settings, and that no person has
-        checked since: a certificate is of the whole table.
+        Those stay that were decided by this run under these settings, and that nobody has touched
+        since: a certificate is of the whole table, and a label that another program has written
+        there is none that was promised.
 
         Parameters
         ----------
@@ -64,46 +53,64 @@ class EarlierRows:
         run : Run
         config : Config
         """
-        record = kept_record(out, run, config)
-        if record is None:
+        if not (out.is_file() and out.with_suffix(".json").is_file()):
             return None
         try:
-            table = read_assignments(out)
-            check_pair(out, table, record)
+            record = read_record(out)
         except DataError:
             # It was damaged, and is made anew.
             return None
-        return cls(table, record)
+        same = record.run == run.info.id and record.settings == settings_of(config)
+        whole = same and record.certificate is None and sha256_of(out) == record.table
+        return cls(out, record) if whole else None
 
-    def continued_by(self, table: pd.DataFrame) -> "ContinuedRows":
+    def found(self, images: pd.Series, evidence: Evidence) -> np.ndarray:
+        """Return which earlier row (N,) is of the same bytes, read or failed alike; -1: none.
+
+        Parameters
+        ----------
+        images : (N,) str
+        evidence : Evidence (N)
+        """
+        before = read_assignments(self.path, ("image", "image_id", "status", "reason"))
+        why = before["reason"].where(before["status"] == "failed", "")
+        keys = pd.MultiIndex.from_arrays([before["image"], before["image_id"], why])
+        rows = pd.Series(np.arange(len(before)), index=keys)
+        rows, found = rows[~keys.duplicated()], np.full(len(images), -1)
+        for part_rows, part in evidence.parts("ids", "errors"):
+            now = pd.MultiIndex.from_arrays([images.iloc[part_rows], part["ids"], part["errors"]])
+            found[part_rows] = rows.reindex(now).fillna(-1)
+        return found
+
+    def continued_by(self, table: pd.DataFrame, found: np.ndarray) -> "ContinuedRows":
         """Put the rows of before into a table (N) of now, in their places.
 
         Refused images go on where the earlier ones end: one that falls into a cluster of theirs
         has its number, and new clusters and questions follow.
+
+        Parameters
+        ----------
+        table : DataFrame (N)
+        found : (N,) int
+            See `found`.
         """
-        found = self._found(table)
-        kept, known = found >= 0, table["image"].isin(self.table["image"])
+        before = read_assignments(self.path)
+        kept, known = found >= 0, table["image"].isin(before["image"])
         growth = GrowthRecord(
             kept=int(kept.sum()),
             new=int((~known).sum()),
             changed=int((known & ~kept).sum()),
-            gone=int((~self.table["image"].isin(table["image"])).sum()),
+            gone=int((~before["image"].isin(table["image"])).sum()),
         )
         rows = found[kept]
-        table["cluster"] = _continued_clusters(table["cluster"], kept, self.table["cluster"][rows])
-        table["order"] = _continued_order(table["order"], kept, self.table["order"][rows])
+        table["cluster"] = _continued_clusters(table["cluster"], kept, before["cluster"][rows])
+        table["order"] = _continued_order(table["order"], kept, before["order"][rows])
         # A column after the other: of a million rows, twice all is much memory.
         for column in [c for c in COLUMNS if c not in (*_TOLD, "cluster", "order")]:
             values = table[column].to_numpy(copy=True)
-            values[kept] = self.table[column].to_numpy()[rows]
+            values[kept] = before[column].to_numpy()[rows]
             table[column] = values
-        return ContinuedRows(table, kept, growth, self.record, len(self.table))
-
-    def _found(self, table: pd.DataFrame) -> np.ndarray:
-        """Return which earlier row (N,) is of the same bytes, read or failed; -1: none."""
-        rows = pd.Series(np.arange(len(self.table)), index=_keys(self.table))
-        rows = rows[~rows.index.duplicated()]
-        return rows.reindex(_keys(table)).fillna(-1).to_numpy(dtype=int)
+        return ContinuedRows(table, kept, growth, self.record, len(before))
 
 
 @dataclass(frozen=True)
@@ -171,12 +178,6 @@ def _batch_of(record: AssignmentRecord, names: list[str], images: int) -> BatchR
     )
 
 
-def _keys(table: pd.DataFrame) -> pd.MultiIndex:
-    failed = table["status"] == "failed"
-    why = table["reason"].where(failed, "")
-    return pd.MultiIndex.from_arrays([table["image"], table["image_id"], why])
-
-
 def _continued_clusters(
     new: pd.Series, kept: np.ndarray, before: pd.Series
 ) -> pd.arrays.IntegerArray:
@@ -203,7 +204,8 @@ def _continued_clusters(
         if number not in name_of:
             name_of[number], following = following, following + 1
     joined = np.array([name_of.get(n, -1) for n in numbers.tolist()], dtype=int)
-    return _whole(np.where(kept, old, joined))
+    old = np.where(kept, old, joined)
+    return whole_numbers(old, old >= 0)
 
 
 def _continued_order(new: pd.Series, kept: np.ndarray, before: pd.Series) -> pd.arrays.IntegerArray:
@@ -213,8 +215,4 @@ def _continued_order(new: pd.Series, kept: np.ndarray, before: pd.Series) -> pd.
     old[kept] = before.to_numpy(dtype=int, na_value=-1)
     asked = np.flatnonzero(~kept & (numbers > 0))
     old[asked[np.argsort(numbers[asked])]] = old.max(initial=0) + 1 + np.arange(len(asked))
-    return _whole(old)
-
-
-def _whole(numbers: np.ndarray) -> pd.arrays.IntegerArray:
-    return pd.arrays.IntegerArray(np.maximum(numbers, 0).astype(np.int64), numbers < 0)
+    return whole_numbers(old, old >= 0)

@@ -17,7 +17,7 @@ class Evidence:
     Parameters
     ----------
     arrays : mapping of (N, …) arrays
-        As `Predictor.evidence` gives them.
+        As `Predictor.finish` gives them.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:

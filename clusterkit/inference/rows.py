@@ -45,8 +45,8 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
     groups = group_names(inputs)
     found = decide(evidence, groups, rule)
     images, describe = inputs["image"].to_numpy(), _RowBuilder(rule, found)
-    whole: dict[str, Any] = {"cluster": _whole(found.cluster, found.cluster >= 0),
-                             "order": _whole(found.order, found.order > 0)}  # fmt: skip
+    whole: dict[str, Any] = {"cluster": whole_numbers(found.cluster, found.cluster >= 0),
+                             "order": whole_numbers(found.order, found.order > 0)}  # fmt: skip
     parts = [pd.DataFrame(columns=pd.Index(COLUMNS))] if not len(inputs) else []
     for rows, joined in _joined(describe, evidence):
         columns = {"image": images[rows], "group": groups[rows], **joined}
@@ -77,7 +77,8 @@ def group_names(inputs: pd.DataFrame) -> np.ndarray:
     return np.array([g if isinstance(g, str) else "" for g in inputs["group"]], dtype=object)
 
 
-def _whole(numbers: np.ndarray, given: np.ndarray) -> pd.arrays.IntegerArray:
+def whole_numbers(numbers: np.ndarray, given: np.ndarray) -> pd.arrays.IntegerArray:
+    """Return whole numbers (N,) as a column of a table; those not `given` (N,) bool are missing."""
     return pd.arrays.IntegerArray(np.where(given, numbers, 0).astype(np.int64), ~given)
 
 

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,15 @@ from clusterkit.config import override
 from clusterkit.data.file_state import state_of
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.assignment_record import AssignmentRecord
-from clusterkit.formats.assignments import COLUMNS, NUMBERS, WHOLE, read_assignments
+from clusterkit.formats.assignments import (
+    COLUMNS,
+    NUMBERS,
+    WHOLE,
+    read_assignments,
+    write_assignments,
+)
 from clusterkit.inference.earlier_rows import EarlierRows
+from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.journal import Journal
 from clusterkit.inference.predictor import Predictor
 
@@ -186,6 +195,43 @@ def test_damaged_or_foreign_assignments_are_not_kept(run, folder, small, tmp_pat
     assert assign(run, folder, config=small, out=out).record.growth is None
 
 
+def test_a_label_that_somebody_wrote_into_the_table_is_not_kept(run, folder, small, tmp_path):
+    """No promise is about it; corrections are reviews."""
+    out = tmp_path / "a.csv"
+    table = assign(run, folder, config=small, out=out).table
+    before = lines_of(out)
+    edited = table.assign(predicted_label=table["predicted_label"].iloc[::-1].to_numpy())
+    write_assignments(edited, out)
+    assert lines_of(out) != before
+    found = assign(run, folder, config=small, out=out)
+    assert found.record.growth is None
+    assert lines_of(out) == before
+
+
+def test_frames_of_a_file_that_changed_are_new_and_those_of_others_stay(
+    run, folder, small, tmp_path, computed
+):
+    pictures = [Image.open(path).convert("RGB") for path in images_of(folder)[:5]]
+    for name, frames in {"a.tif": pictures[:3], "b.tif": pictures[1:3]}.items():
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:])
+    out = tmp_path / "a.csv"
+    first = assign(run, folder, config=small, out=out)
+    assert (first.table["image"] == "a.tif").sum() == 3
+    before = read_assignments(out).set_index("image_id")
+    pictures[3].save(folder / "a.tif", save_all=True, append_images=pictures[:2])
+    computed.clear()
+    grown = assign(run, folder, config=small, out=out)
+    assert len(computed) == 3
+    assert grown.record.growth.to_dict() == {
+        "kept": len(before) - 3, "new": 0, "changed": 3, "gone": 0
+    }  # fmt: skip
+    assert [batch.images for batch in grown.record.batches] == [len(before) - 3, 3]
+    after = read_assignments(out).set_index("image_id")
+    kept = after.index.intersection(before.index)
+    assert len(kept) == len(before) - 3
+    assert after.loc[kept].equals(before.loc[kept])
+
+
 @pytest.fixture
 def kept_by_a_call(run, folder, small, tmp_path, monkeypatch):
     """What a call on few images has kept of them, and how it is called again."""
@@ -265,12 +311,16 @@ rows = st.lists(
 @given(rows)
 def test_earlier_rows_keep_their_numbers_and_new_ones_go_on(found):
     """Each row: which image, whether it was there, its cluster before and without those before."""
-    now = table_of([(f"{i}", f"id{i}", new, at + 1) for at, (i, _, _, new) in enumerate(found)])
+    now = table_of([(f"{i}", f"{i:015x}a", new, at + 1) for at, (i, _, _, new) in enumerate(found)])
     there = [(i, old) for i, was, old, _ in found if was] or [(99, -1)]
-    before = table_of([(f"{i}", f"id{i}", old, at + 1) for at, (i, old) in enumerate(there)])
-    earlier = EarlierRows(before, AssignmentRecord())
+    before = table_of([(f"{i}", f"{i:015x}a", old, at + 1) for at, (i, old) in enumerate(there)])
+    evidence = Evidence({"ids": now["image_id"].to_numpy(), "errors": np.array([""] * len(now))})
     without = now.set_index("image")["cluster"].copy()
-    merged = earlier.continued_by(now).table.set_index("image")
+    with tempfile.TemporaryDirectory() as folder:
+        earlier = EarlierRows(Path(folder, "a.csv"), AssignmentRecord())
+        write_assignments(before, earlier.path)
+        found_there = earlier.found(now["image"], evidence)
+        merged = earlier.continued_by(now, found_there).table.set_index("image")
     old = before.set_index("image")
     kept = merged.index.intersection(old.index)
     for column in WHOLE:
