@@ -28,6 +28,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speeding.goals import print_goals
+
 PARTS = ("agreement", "speed", "training", "memory", "profile")
 
 # Module, and what it is installed by: versions that drag nothing else along.
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             failed |= not _measure(name, scene, found)
             if options.out:
                 options.out.write_text(json.dumps(found, indent=1) + "\n")
-    _print_goals(found["figures"])
+    print_goals(_GOALS, found["figures"])
     return int(failed)
 
 
@@ -145,15 +147,6 @@ def _machine(device: Any) -> dict[str, Any]:
                   "cuda": torch.version.cuda}  # fmt: skip
     return {"device": str(device), "cores": os.cpu_count(), "torch": torch.__version__,
             "python": platform.python_version(), **of_gpu}  # fmt: skip
-
-
-def _print_goals(figures: dict[str, Any]) -> None:
-    print(f"\n{'figure':66} {'measured':>10} {'must':>9} {'aim':>7}")
-    for goal, sign, must, aim in _GOALS:
-        for name in [n for n in figures if goal in n]:
-            good = figures[name] >= must if sign == ">=" else figures[name] <= must
-            missed = "" if good else "  missed"
-            print(f"{name:66} {figures[name]:10.4g} {sign + str(must):>9} {aim:>7}{missed}")
 
 
 if __name__ == "__main__":

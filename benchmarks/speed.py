@@ -21,6 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.speeding.goals import print_goals
+
 # Figure, what it must reach, what it should; the sign says which side is better.
 _GOALS = [
     ("assign small ÷ limit", ">=", 0.85, 0.95),
@@ -110,7 +112,7 @@ def main() -> None:
         figures |= found
         if options.out:
             options.out.write_text(json.dumps({"machine": _machine(), **figures}, indent=1) + "\n")
-    _print_goals(figures)
+    print_goals(_GOALS, figures)
 
 
 def _machine() -> dict:
@@ -119,16 +121,6 @@ def _machine() -> dict:
     return {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
             "threads": torch.get_num_threads(), "torch": torch.__version__,
             "python": platform.python_version()}  # fmt: skip
-
-
-def _print_goals(figures: dict[str, float]) -> None:
-    print(f"\n{'figure':62} {'measured':>10} {'must':>9} {'aim':>7}")
-    for goal, sign, must, aim in _GOALS:
-        # Some are measured on several data sets, whose names come first.
-        for name in [n for n in figures if goal in n]:
-            good = figures[name] >= must if sign == ">=" else figures[name] <= must
-            missed = "" if good else "  missed"
-            print(f"{name:62} {figures[name]:10.4g} {sign + str(must):>9} {aim:>7}{missed}")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ def batch_for_threads() -> int:
     return max(_BATCH, _AT_ONCE * threads_allowed())
 
 
+def whole_batches(most: int) -> int:
+    """Return how many of at most so many images are whole batches for the threads; one at least."""
+    return most // batch_for_threads() * batch_for_threads() or batch_for_threads()
+
+
 def normalise(
     images: np.ndarray | torch.Tensor,
     device: torch.device | str,

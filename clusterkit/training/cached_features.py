@@ -11,7 +11,7 @@ from torch import nn
 from clusterkit.config import AugmentConfig
 from clusterkit.encoders.encoder import Encoder
 from clusterkit.formats.fit_journal import KeepsNothing
-from clusterkit.models.forward import FLOAT32, batch_for_threads
+from clusterkit.models.forward import FLOAT32, whole_batches
 from clusterkit.models.networks import Networks
 from clusterkit.progress import StageProgress
 from clusterkit.training.shards import embed_chunk, in_turns
@@ -72,7 +72,7 @@ def embed_kept(
     images, device, progress, journal
         See `embed_views`.
     """
-    parts, size = [], CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
+    parts, size = [], whole_batches(CHUNK)
     work = partial(_embed_plain, networks, device=device)
     for part in _kept_chunks(work, images, size, networks.precision, journal):
         parts.append(part)

@@ -14,7 +14,7 @@ import torch
 from clusterkit.config import ImageConfig
 from clusterkit.data.loading import ImageRef, load_batches
 from clusterkit.errors import DataError, shown
-from clusterkit.models.forward import batch_for_threads
+from clusterkit.models.forward import batch_for_threads, whole_batches
 from clusterkit.models.networks import Embeddings, Networks, embed_all, embed_paths
 from clusterkit.progress import StageProgress
 from clusterkit.training.process_group import ProcessGroup, current_group
@@ -62,7 +62,7 @@ def embed_shared(
     precision: str | None = None,
 ) -> Embeddings:
     """Encode uint8 RGB images (N, S, S, 3) as `embed_all` does, each process its own."""
-    size = _CHUNK // batch_for_threads() * batch_for_threads() or batch_for_threads()
+    size = whole_batches(_CHUNK)
     chunks = (images[start : start + size] for start in range(0, len(images), size))
     work = partial(embed_chunk, networks, device=device, precision=precision)
     parts = []
