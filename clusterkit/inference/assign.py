@@ -31,6 +31,7 @@ from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import record_of, with_features
 from clusterkit.inference.decision_rule import DecisionRule
+from clusterkit.inference.decisions import decide
 from clusterkit.inference.earlier_rows import EarlierRows
 from clusterkit.inference.engines import Engine, EngineName, LocalEngine, open_engine
 from clusterkit.inference.evidence import Evidence
@@ -40,7 +41,7 @@ from clusterkit.inference.journal import Journal
 from clusterkit.inference.missing_evidence import missing_of
 from clusterkit.inference.predictor import Predictor
 from clusterkit.inference.promise_text import transduction_remarks
-from clusterkit.inference.rows import build_table, group_names
+from clusterkit.inference.rows import group_names, rows_of
 from clusterkit.inference.transduce import transduce
 from clusterkit.inference.workers import batch_size_of
 from clusterkit.output import check_writable, writing
@@ -288,15 +289,17 @@ class _Work:
         self, evidence: Evidence, earlier: EarlierRows | None
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Return the rows, those of before as they were, and what is said of them."""
-        rows, there, settled = self.inputs.rows, np.zeros(0, dtype=int), None
-        if earlier is not None:
-            there = earlier.found(rows["image"], evidence)
-            settled = there >= 0
-        found = transduce(self.run, self.config, evidence, group_names(rows), settled)
+        rows, groups = self.inputs.rows, group_names(self.inputs.rows)
+        there = None if earlier is None else earlier.found(rows["image"], evidence)
+        kept = np.zeros(len(rows), dtype=bool) if there is None else there.kept
+        found = transduce(self.run, self.config, evidence, groups, kept)
         rule = DecisionRule.of(self.run, self.config, found.evidence, found.calibration)
-        table = build_table(rows, found.evidence, rule)
-        # Read only now: of a million rows they take much memory.
-        continued = None if earlier is None else earlier.continued_by(table, there)
+        decided = decide(found.evidence, groups, rule)
+        table, continued = rows_of(rows, found.evidence, rule, decided, ~kept), None
+        if earlier is not None and there is not None:
+            # Read only now: of a million rows they take much memory.
+            continued = earlier.continued_by(table, rows, decided, there)
+            table = continued.table
         record = record_of(self.run, self.inputs.root, self.out, table, rule, found.evidence)
         remarks = [*record.remarks, *transduction_remarks(found.record)]
         held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)

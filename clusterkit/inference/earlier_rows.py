@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,9 @@ from clusterkit.formats.assignment_record import AssignmentRecord, BatchRecord, 
 from clusterkit.formats.assignments import COLUMNS, read_assignments, read_record
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import settings_of
+from clusterkit.inference.decisions import Decisions
 from clusterkit.inference.evidence import Evidence
-from clusterkit.inference.rows import whole_numbers
-
-# What is told of an image, not decided about it.
-_TOLD = ("image", "image_id", "group")
+from clusterkit.inference.rows import group_names, whole_numbers
 
 # What a record says of the rows as they are, whenever they were decided.
 _COUNTED = ("images", "status", "failures", "assigned_by_class", "clusters", "near_duplicates",
@@ -64,8 +63,8 @@ class EarlierRows:
         whole = same and record.certificate is None and sha256_of(out) == record.table
         return cls(out, record) if whole else None
 
-    def found(self, images: pd.Series, evidence: Evidence) -> np.ndarray:
-        """Return which earlier row (N,) is of the same bytes, read or failed alike; -1: none.
+    def found(self, images: pd.Series, evidence: Evidence) -> "FoundRows":
+        """Return which earlier row is of the same bytes as each image, read or failed alike.
 
         Parameters
         ----------
@@ -80,37 +79,70 @@ class EarlierRows:
         for part_rows, part in evidence.parts("ids", "errors"):
             now = pd.MultiIndex.from_arrays([images.iloc[part_rows], part["ids"], part["errors"]])
             found[part_rows] = rows.reindex(now).fillna(-1)
-        return found
+        kept, known = found >= 0, images.isin(before["image"]).to_numpy()
+        growth = GrowthRecord(
+            kept=int(kept.sum()),
+            new=int((~known).sum()),
+            changed=int((known & ~kept).sum()),
+            gone=int((~before["image"].isin(images)).sum()),
+        )
+        return FoundRows(found, growth)
 
-    def continued_by(self, table: pd.DataFrame, found: np.ndarray) -> "ContinuedRows":
-        """Put the rows of before into a table (N) of now, in their places.
+    def continued_by(
+        self, new: pd.DataFrame, inputs: pd.DataFrame, decided: Decisions, found: "FoundRows"
+    ) -> "ContinuedRows":
+        """Join the rows of before and new ones, as an input has their images.
 
         Refused images go on where the earlier ones end: one that falls into a cluster of theirs
         has its number, and new clusters and questions follow.
 
         Parameters
         ----------
-        table : DataFrame (N)
-        found : (N,) int
-            See `found`.
+        new : DataFrame (M)
+            Rows of the images that were not there; used up.
+        inputs : DataFrame (N)
+        decided : Decisions (N)
+            On all, as if none had been there.
+        found : FoundRows (N)
         """
         before = read_assignments(self.path)
-        kept, known = found >= 0, table["image"].isin(before["image"])
-        growth = GrowthRecord(
-            kept=int(kept.sum()),
-            new=int((~known).sum()),
-            changed=int((known & ~kept).sum()),
-            gone=int((~before["image"].isin(table["image"])).sum()),
-        )
-        rows = found[kept]
-        table["cluster"] = _continued_clusters(table["cluster"], kept, before["cluster"][rows])
-        table["order"] = _continued_order(table["order"], kept, before["order"][rows])
+        total, kept, rows = len(before), found.kept, found.rows[found.kept]
+        place = np.where(kept, found.rows, 0)
+        place[~kept] = total + np.arange(len(new))
+        columns: dict[str, Any] = {
+            "cluster": _continued_clusters(decided.cluster, kept, before["cluster"].iloc[rows]),
+            "order": _continued_order(decided.order, kept, before["order"].iloc[rows]),
+        }
         # A column after the other: of a million rows, twice all is much memory.
-        for column in [c for c in COLUMNS if c not in (*_TOLD, "cluster", "order")]:
-            values = table[column].to_numpy(copy=True)
-            values[kept] = before[column].to_numpy()[rows]
-            table[column] = values
-        return ContinuedRows(table, kept, growth, self.record, len(before))
+        for name in [c for c in COLUMNS if c not in (*columns, "group")]:
+            both = pd.concat([before.pop(name), new.pop(name)], ignore_index=True)
+            columns[name] = both.take(place).array
+        columns["group"] = group_names(inputs)
+        elements = [str(name) for name in new if name not in COLUMNS]
+        columns |= {name: inputs[name].to_numpy() for name in elements}
+        names = [*COLUMNS, *elements]
+        table = pd.DataFrame({name: columns.pop(name) for name in names})
+        return ContinuedRows(table, kept, found.growth, self.record, total)
+
+
+@dataclass(frozen=True)
+class FoundRows:
+    """Where images of an input are in an earlier table.
+
+    Attributes
+    ----------
+    rows : (N,) int
+        The row of each; -1: in none.
+    growth : GrowthRecord
+    """
+
+    rows: np.ndarray
+    growth: GrowthRecord
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(N,) bool: these have a row."""
+        return self.rows >= 0
 
 
 @dataclass(frozen=True)
@@ -179,20 +211,19 @@ def _batch_of(record: AssignmentRecord, names: list[str], images: int) -> BatchR
 
 
 def _continued_clusters(
-    new: pd.Series, kept: np.ndarray, before: pd.Series
+    numbers: np.ndarray, kept: np.ndarray, before: pd.Series
 ) -> pd.arrays.IntegerArray:
     """Return the cluster of each row (N,): the earlier one (n,) of those kept, else as it goes on.
 
     Parameters
     ----------
-    new : (N,) Int64
-        Clusters as they would be without those of before.
+    numbers : (N,) int
+        Clusters as they would be without those of before; -1: none.
     kept : (N,) bool
     before : (n,) Int64
         Of the rows that are kept.
     """
-    numbers = new.to_numpy(dtype=int, na_value=-1)
-    old = np.full(len(new), -1)
+    old = np.full(len(numbers), -1)
     old[kept] = before.to_numpy(dtype=int, na_value=-1)
     both = kept & (numbers >= 0) & (old >= 0)
     counts = pd.Series(1, index=[numbers[both], old[both]]).groupby(level=[0, 1]).size()
@@ -208,10 +239,11 @@ def _continued_clusters(
     return whole_numbers(old, old >= 0)
 
 
-def _continued_order(new: pd.Series, kept: np.ndarray, before: pd.Series) -> pd.arrays.IntegerArray:
+def _continued_order(
+    numbers: np.ndarray, kept: np.ndarray, before: pd.Series
+) -> pd.arrays.IntegerArray:
     """Return the order of each row (N,): the earlier one of those kept, then that of the others."""
-    numbers = new.to_numpy(dtype=int, na_value=-1)
-    old = np.full(len(new), -1)
+    old = np.full(len(numbers), -1)
     old[kept] = before.to_numpy(dtype=int, na_value=-1)
     asked = np.flatnonzero(~kept & (numbers > 0))
     old[asked[np.argsort(numbers[asked])]] = old.max(initial=0) + 1 + np.arange(len(asked))

@@ -29,7 +29,19 @@ _OF_FAILED = ("image", "image_id", "status", "group", "reason", "cluster", "orde
 
 
 def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) -> pd.DataFrame:
-    """Turn evidence on N images into N rows of the contract.
+    """Turn evidence on N images into N rows of the contract; see `rows_of`."""
+    found = decide(evidence, group_names(inputs), rule)
+    return rows_of(inputs, evidence, rule, found, np.ones(len(inputs), dtype=bool))
+
+
+def rows_of(
+    inputs: pd.DataFrame,
+    evidence: Evidence,
+    rule: DecisionRule,
+    found: Decisions,
+    wanted: np.ndarray,
+) -> pd.DataFrame:
+    """Return the rows of those of N images that are wanted.
 
     Parameters
     ----------
@@ -37,39 +49,43 @@ def build_table(inputs: pd.DataFrame, evidence: Evidence, rule: DecisionRule) ->
         image, path, group, frame, and elements of DICOM that are to be kept.
     evidence : Evidence (N)
     rule : DecisionRule
+    found : Decisions (N)
+    wanted : (N,) bool
 
     Returns
     -------
-    DataFrame with the contract's columns, and the elements to keep.
+    DataFrame (M) with the contract's columns, and the elements to keep.
     """
-    groups = group_names(inputs)
-    found = decide(evidence, groups, rule)
-    images, describe = inputs["image"].to_numpy(), _RowBuilder(rule, found)
+    images, groups = inputs["image"].to_numpy(), group_names(inputs)
     whole: dict[str, Any] = {"cluster": whole_numbers(found.cluster, found.cluster >= 0),
                              "order": whole_numbers(found.order, found.order > 0)}  # fmt: skip
-    parts = [pd.DataFrame(columns=pd.Index(COLUMNS))] if not len(inputs) else []
-    for rows, joined in _joined(describe, evidence):
+    parts = [pd.DataFrame(columns=pd.Index(COLUMNS))] if not wanted.any() else []
+    for rows, joined in _joined(_RowBuilder(rule, found), evidence, wanted):
         columns = {"image": images[rows], "group": groups[rows], **joined}
         columns |= {name: values[rows] for name, values in whole.items()}
         columns |= {name: columns[name].astype(float) for name in NUMBERS}
         parts.append(pd.DataFrame({name: columns[name] for name in COLUMNS}))
     table = pd.concat(parts, ignore_index=True)
     for name in (c for c in inputs if c not in ("image", "path", "group", "frame")):
-        table[name] = inputs[name].to_numpy()
+        table[name] = inputs[name].to_numpy()[wanted]
     return table
 
 
 def _joined(
-    describe: "_RowBuilder", evidence: Evidence
-) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
+    describe: "_RowBuilder", evidence: Evidence, wanted: np.ndarray
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Yield the columns of many rows at a time: as objects all would take too much memory."""
-    start, parts = 0, []
+    which: list[np.ndarray] = []
+    parts: list[dict[str, np.ndarray]] = []
     for rows, part in evidence.parts(*_SHOWN):
-        parts.append(describe(rows, part))
-        if rows.stop - start >= JOINED_ROWS or rows.stop == len(evidence):
+        here = np.flatnonzero(wanted[rows])
+        if len(here):
+            which.append(rows.start + here)
+            parts.append(describe(which[-1], {name: part[name][here] for name in part}))
+        if parts and (sum(map(len, which)) >= JOINED_ROWS or rows.stop == len(evidence)):
             joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-            yield slice(start, rows.stop), joined
-            start, parts = rows.stop, []
+            yield np.concatenate(which), joined
+            which, parts = [], []
 
 
 def group_names(inputs: pd.DataFrame) -> np.ndarray:
@@ -99,7 +115,7 @@ class _RowBuilder:
         self.said: dict[str, str] = {}
         self.answers = rule.run.info.without_label
 
-    def __call__(self, rows: slice, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(self, rows: np.ndarray, part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the columns of these rows that rest on the evidence."""
         probs, best = self.rule.probs(part["probs"]), self.found.best[rows]
         each, first = np.arange(len(probs)), part["classifier"].argmax(axis=1)
@@ -152,13 +168,13 @@ class _RowBuilder:
             out[i] = self.joined[key]
         return out
 
-    def _like(self, rows: slice) -> np.ndarray:
+    def _like(self, rows: np.ndarray) -> np.ndarray:
         """Name the labelled image that each shows again."""
         same, near = self.found.same[rows], self.found.near[rows]
         which = np.where(same >= 0, same, near)
         return np.where(which >= 0, self.names[which], "")
 
-    def _reasons(self, columns: dict, rows: slice, scores: np.ndarray) -> np.ndarray:
+    def _reasons(self, columns: dict, rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
         near, limits = self.found.near[rows], self.thresholds[self.found.best[rows]]
         reached = self.found.confidence[rows] >= limits
         limits = np.where(np.isinf(limits), limits, self.rule.supported(np.minimum(limits, 1.0)))
@@ -180,7 +196,7 @@ class _RowBuilder:
             out[i] = self.said.setdefault(said, said) if len(self.said) < _MOST_SAID else said
         return out
 
-    def _unusual(self, rows: slice, p_values: np.ndarray) -> np.ndarray:
+    def _unusual(self, rows: np.ndarray, p_values: np.ndarray) -> np.ndarray:
         """Say why an image that may be novel is not called so; "": that is not in question."""
         classes = self.found.untestable[rows]
         perhaps = [f"perhaps unlike every labelled image (p = {p:.3f})" for p in p_values]

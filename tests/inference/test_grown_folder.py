@@ -26,6 +26,7 @@ from clusterkit.formats.assignments import (
     read_assignments,
     write_assignments,
 )
+from clusterkit.inference.decisions import Decisions
 from clusterkit.inference.earlier_rows import EarlierRows
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.journal import Journal
@@ -316,11 +317,16 @@ def test_earlier_rows_keep_their_numbers_and_new_ones_go_on(found):
     before = table_of([(f"{i}", f"{i:015x}a", old, at + 1) for at, (i, old) in enumerate(there)])
     evidence = Evidence({"ids": now["image_id"].to_numpy(), "errors": np.array([""] * len(now))})
     without = now.set_index("image")["cluster"].copy()
+    decided = Decisions.empty(len(now))
+    decided.cluster = now["cluster"].to_numpy(dtype=int, na_value=-1)
+    decided.order = now["order"].to_numpy(dtype=int, na_value=0)
     with tempfile.TemporaryDirectory() as folder:
         earlier = EarlierRows(Path(folder, "a.csv"), AssignmentRecord())
         write_assignments(before, earlier.path)
         found_there = earlier.found(now["image"], evidence)
-        merged = earlier.continued_by(now, found_there).table.set_index("image")
+        new = now[~found_there.kept].reset_index(drop=True)
+        inputs = now[["image", "group"]]
+        merged = earlier.continued_by(new, inputs, decided, found_there).table.set_index("image")
     old = before.set_index("image")
     kept = merged.index.intersection(old.index)
     for column in WHOLE:

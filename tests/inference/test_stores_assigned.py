@@ -108,7 +108,7 @@ def test_an_interrupted_call_goes_on_and_a_changed_object_is_read_anew(
 
     def interrupt():
         with monkeypatch.context() as patch:
-            patch.setattr("clusterkit.inference.assign.build_table", stops)
+            patch.setattr("clusterkit.inference.assign.rows_of", stops)
             with pytest.raises(KeyboardInterrupt):
                 assign(run, url, config=config, out=out)
 
