@@ -14,14 +14,17 @@ from clusterkit.data.imageio.dicom.frame_count import SIZES, frames_held
 from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.patients import Origin
-from clusterkit.data.remote_files import is_remote, or_nothing, read_heads, read_remote
+from clusterkit.data.remote_files import HEAD, is_remote, or_nothing, read_heads, read_remote
 from clusterkit.errors import ImageError
 from clusterkit.progress import Progress
 
 _MAX_FRAMES = 100_000
 
-# Files of a store that are under way at a time: what waits is the network, and each is whole.
+# Files that are under way at a time: what waits is the network. Those of a store are each whole.
 _UNDER_WAY = 8
+
+# Files of which a thread reads the first bytes before it is asked again.
+_A_TURN = 64
 
 
 @dataclass(frozen=True)
@@ -73,23 +76,41 @@ def read_headers(
             found[number] = header
         return found
     found = []
-    for number, path in enumerate(paths, 1):
-        found.append(read_header(path, tags))
+    for number, (path, head) in enumerate(zip(paths, _heads(paths), strict=True), 1):
+        found.append(_local_header(path, head, tags))
         if progress and (number % 100 == 0 or number == len(paths)):
             progress("headers", number, len(paths))
     return found
 
 
-def read_header(path: Path | str, tags: tuple[int, ...] = ()) -> Header | None:
-    """Header of one file of this machine; see `read_headers`."""
+def _heads(paths: Sequence[str]) -> Iterator[bytes]:
+    """Yield the first bytes of files of this machine; b"" of what cannot be read.
+
+    Several at a time: on a network drive each takes as long as one answer of it.
+    """
+    with ThreadPoolExecutor(_UNDER_WAY) as pool:
+        for start in range(0, len(paths), _UNDER_WAY * _A_TURN):
+            ends = range(start, min(start + _UNDER_WAY * _A_TURN, len(paths)), _A_TURN)
+            turns = [paths[end : end + _A_TURN] for end in ends]
+            for heads in pool.map(lambda some: [_head(path) for path in some], turns):
+                yield from heads
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a file; by what is in it, for DICOM may be called anything."""
     try:
         check_opened(path)
         # A pipe would block for ever.
         if not os.path.isfile(path):
-            return None
-        # By what is in it: a DICOM file may be called anything.
+            return b""
         with open_regular(path) as file:
-            head = file.raw.read(132)
+            return file.raw.read(HEAD)
+    except (OSError, ValueError, ImageError):
+        return b""
+
+
+def _local_header(path: str, head: bytes, tags: tuple[int, ...]) -> Header | None:
+    try:
         return _header_of(Path(path), head, tags)
     except Exception:
         return None
@@ -107,7 +128,7 @@ def _remote_headers(
     found: dict[str, Header | None] = {}
     for path, data in _whole(wanted):
         try:
-            found[path] = _header_of(data, data[:132], tags)
+            found[path] = _header_of(data, data[:HEAD], tags)
         except Exception:
             found[path] = None
     return [found.get(path) for path in paths]
