@@ -289,17 +289,19 @@ class _Work:
         self, evidence: Evidence, earlier: EarlierRows | None
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Return the rows, those of before as they were, and what is said of them."""
-        rows, groups = self.inputs.rows, group_names(self.inputs.rows)
+        rows = self.inputs.rows
         there = None if earlier is None else earlier.found(rows["image"], evidence)
         kept = np.zeros(len(rows), dtype=bool) if there is None else there.kept
-        found = transduce(self.run, self.config, evidence, groups, kept)
+        found = transduce(self.run, self.config, evidence, group_names(rows), kept)
         rule = DecisionRule.of(self.run, self.config, found.evidence, found.calibration)
-        decided = decide(found.evidence, groups, rule)
+        decided = decide(found.evidence, group_names(rows), rule)
         table, continued = rows_of(rows, found.evidence, rule, decided, ~kept), None
         if earlier is not None and there is not None:
             # Read only now: of a million rows they take much memory.
             continued = earlier.continued_by(table, rows, decided, there)
             table = continued.table
+        # And so do decisions, all of which are in the table by now.
+        del decided
         record = record_of(self.run, self.inputs.root, self.out, table, rule, found.evidence)
         remarks = [*record.remarks, *transduction_remarks(found.record)]
         held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
