@@ -77,7 +77,8 @@ def _written(part: pd.DataFrame) -> pd.DataFrame:
         elif column in WHOLE:
             out[column] = out[column].astype("Int64")
         else:
-            out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in out[column]]
+            cells = out[column].tolist()
+            out[column] = [safe_csv_text(v) if isinstance(v, str) else "" for v in cells]
     return out
 
 
