@@ -229,15 +229,17 @@ def _ward(points: np.ndarray, n_classes: int) -> np.ndarray:
     tree = linkage(pdist(points), "ward")
     shown = _evenly(len(points), _MOST_SILHOUETTE)
     distances = cdist(points[shown], points[shown])
-    best, highest = None, -np.inf
-    for count in counts[counts < distinct]:
-        found = cut_tree(tree, [count]).ravel()
+    # All in one pass over the tree, which takes longer than it was to grow.
+    tried = counts[counts < distinct].tolist()
+    *cuts, best = cut_tree(tree, [*tried, min(fewest, distinct)]).T
+    highest = -np.inf
+    for found in cuts:
         if not 1 < len(np.unique(found[shown])) < len(shown):
             continue
         score = silhouette_score(distances, found[shown], metric="precomputed")
         if score > highest:
             best, highest = found, score
-    return cut_tree(tree, [min(fewest, distinct)]).ravel() if best is None else best
+    return best
 
 
 def _evenly(n: int, most: int) -> np.ndarray:
