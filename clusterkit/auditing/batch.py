@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from clusterkit.formats.assignments import (
 )
 from clusterkit.formats.certificate_record import CertificateRecord
 from clusterkit.formats.known_images import open_members
+from clusterkit.formats.promise_cover import promise_words, record_of_image
 from clusterkit.formats.run import Run
 
 log = logging.getLogger("clusterkit")
@@ -74,9 +75,13 @@ class AuditBatch:
 
     @property
     def promise(self) -> str:
-        """The promise in words."""
-        text = self.record.promise_text
+        """The promise in words, with the rows that it is about."""
+        text = promise_words(self.record)
         return "There is no record of what was promised." if text is None else text
+
+    def of_image(self, image: str) -> "AuditBatch":
+        """Return these assignments with the promise that was made of one image."""
+        return replace(self, record=record_of_image(self.record, image))
 
     @property
     def certificate(self) -> CertificateRecord | None:

@@ -79,8 +79,9 @@ def gather(
     source : Path or None
         Where the image is, if not where `assign` read it.
     """
-    run, inputs, name = predictor.run, batch.inputs, row["image"].iloc[0]
-    own = row
+    name, own = row["image"].iloc[0], row
+    run, batch = predictor.run, batch.of_image(name)
+    inputs = batch.inputs
     if source is not None:
         # A person has named it: it may itself be a link.
         source = source.resolve()

@@ -93,6 +93,7 @@ def assign(
     may be in a store: s3://BUCKET/FOLDER, gs://, az://.
     """
     from clusterkit.data.left_out import LeftOut
+    from clusterkit.formats.promise_cover import promise_words
     from clusterkit.inference.assign import assign as assign_images
 
     error = _error_value(max_error)
@@ -118,7 +119,7 @@ def assign(
         *_grown_lines(record),
         *_failed_lines(record.failures),
         *left_out_lines(LeftOut.of_record(record.left_out)),
-        f"promise    {record.promise_text}",
+        f"promise    {promise_words(record)}",
         *_ladder_lines(record),
         *(f"note       {remark}" for remark in record.remarks),
         *(_ask_lines(questions, kept) if ask else []),
@@ -140,11 +141,10 @@ def _grown_lines(record: "AssignmentRecord") -> list[str]:
     """Return what became of the rows of before, where there were some."""
     growth = record.growth
     if growth is None:
-        return []
+        return [f"anew       all rows that were there: {record.anew}"] if record.anew else []
     parts = [f"{growth.kept} rows as they were", f"{growth.new} new", f"{growth.changed} changed"]
     parts += [f"{growth.gone} gone"] if growth.gone else []
-    about = f"; the promise is about those {record.batches[-1].images}" if record.batches else ""
-    return [f"grown      {', '.join(parts)}{about * bool(growth.new or growth.changed)}"]
+    return [f"grown      {', '.join(parts)}"]
 
 
 def _next_command(run: Path, written: Path) -> str:

@@ -117,10 +117,35 @@ def replace_pair(
             with suppress(OSError):
                 path.unlink()
         raise
-    os.replace(coming, out.with_suffix(".json"))
+    # Another process may have done it: see `finish_pair`.
+    with suppress(FileNotFoundError):
+        os.replace(coming, out.with_suffix(".json"))
     if parquet is not None:
         write_parquet_file(parquet, parquet_beside(out), digest)
     return record
+
+
+def finish_pair(csv: Path) -> None:
+    """Put the record of a table in its place, where a command was ended before it could do so.
+
+    Raises
+    ------
+    OSError
+        It cannot be put there.
+    """
+    coming = _to_come(csv, sha256_of(csv)) if csv.is_file() else None
+    if coming is not None:
+        with suppress(FileNotFoundError):
+            os.replace(coming, csv.with_suffix(".json"))
+
+
+def _to_come(csv: Path, digest: str) -> Path | None:
+    """Return where the record lies that is to come beside a table; None: there is none."""
+    coming, known = temporary_path(csv.with_suffix(".json"), digest), None
+    with suppress(OSError, ValueError, RecursionError, AttributeError):
+        if not coming.is_symlink():
+            known = json.loads(coming.read_text(encoding="utf-8")).get("table")
+    return coming if known == digest else None
 
 
 def check_pair(csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None:
@@ -145,13 +170,9 @@ def check_pair(csv: Path, table: pd.DataFrame, record: AssignmentRecord) -> None
     digest = sha256_of(csv)
     if digest == record.table:
         return
-    coming, known = temporary_path(csv.with_suffix(".json"), digest), None
-    with suppress(OSError, ValueError, RecursionError, AttributeError):
-        if not coming.is_symlink():
-            known = json.loads(coming.read_text(encoding="utf-8")).get("table")
     counts = table["status"].value_counts()
     more = any(count > record.status.get(str(status), 0) for status, count in counts.items())
-    if known == digest or (record.table and more and _is_as_written(csv)):
+    if _to_come(csv, digest) or (record.table and more and _is_as_written(csv)):
         raise DataError(
             f"{csv} is not what {csv.with_suffix('.json').name} beside it is about: a command was "
             "ended between writing the two; run `clusterkit assign` again (or certify, if that "

@@ -12,7 +12,8 @@ from clusterkit.formats.json_record import JsonRecord
 _OF_ALL = ("max_error", "level", "unit", "per_class")
 
 # Keys that are left out where there is nothing to say.
-_OF_FEW = ("features", "certificate", "ladder", "certify_answers", "table", "growth", "batches")
+_OF_FEW = ("features", "certificate", "ladder", "certify_answers", "table", "growth", "batches",
+           "anew")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,8 @@ class AssignmentRecord(JsonRecord):
         How the input compares with that of before; None: no row of before was kept.
     batches : list of BatchRecord
         Where rows were decided in several calls: each with its promise. `promise` is the last's.
+    anew : str or None
+        Why rows that were there before were decided anew, in words; None: they were not.
     """
 
     images: int | None = None
@@ -300,6 +303,7 @@ class AssignmentRecord(JsonRecord):
     settings: dict[str, Any] = field(default_factory=dict)
     growth: GrowthRecord | None = None
     batches: list[BatchRecord] = field(default_factory=list)
+    anew: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; of what few tables have only what there is."""
@@ -308,6 +312,11 @@ class AssignmentRecord(JsonRecord):
             if values[name] is None or values[name] == []:
                 del values[name]
         return values
+
+    @property
+    def certified(self) -> bool:
+        """Whether a certificate is in the place of the promise."""
+        return self.certificate is not None and bool(self.certificate.certified)
 
     def threshold(self, label: str) -> float | None:
         """Return the confidence from which on a label was assigned; None: it does not say."""

@@ -57,45 +57,52 @@ def check_target(
                        "replaced; give another --out")  # fmt: skip
     if overwrite:
         return
-    others, first, total = _others(out, images, root)
+    names = set(images)
+    others, first, total = _others(out, names)
+    there = _root_of(out)
     free = out.parent / "batches" / (written_name(source.stem) or "batch") / "assignments.csv"
-    if not others:
-        _check_certificate(out, free)
+    ways = f"give --out {quote(str(free))} to keep both, or --overwrite"
+    if total and there is not None and not _is_same(there, root):
+        raise RunError(
+            f"{out} holds the assignments of another input: images in {there}, and these are in "
+            f"{root}; {ways} (then rows of the same names and bytes stay, if it was moved)"
+        )
     if others:
         raise RunError(
             f"{out} holds the assignments of another input: {others} of its {total} images, "
-            f"e.g. '{shown(first)}', are not in this one; give --out {quote(str(free))} to "
-            "keep both, or --overwrite"
+            f"e.g. '{shown(first)}', are not in this one; {ways}"
         )
+    _check_certificate(out, ways, new=max(0, len(names) - total))
 
 
-def _check_certificate(out: Path, free: Path) -> None:
+def _check_certificate(out: Path, ways: str, new: int) -> None:
     values = _record_of(out.with_suffix(".json")) or {}
     if values.get("certificate") is None:
         return
+    grown = f"it is not about the {new} new images: give these in a folder or CSV of their own; "
     raise RunError(
         f"{out} holds labels that a person has checked, and their certificate, which assign would "
-        f"replace; give --out {quote(str(free))} to keep both, or --overwrite (the answers stay "
-        "in reviews.csv)"
+        f"replace; {grown * bool(new)}{ways} (the answers stay in reviews.csv)"
     )
 
 
-def _others(out: Path, images: Iterable[str], root: Place) -> tuple[int, str, int]:
+def _others(out: Path, now: set[str]) -> tuple[int, str, int]:
     """Count the images of the table that are not among those given, and all that it has.
 
     Between the two numbers the first of those that are not.
     """
-    values = _record_of(out.with_suffix(".json")) or {}
-    known, now = values.get("input_root"), set(images)
-    start = out.absolute().parent
-    if isinstance(known, str) and not _is_same(place_of_record(known, start), root):
-        now = set()
     others, first, total = 0, "", 0
     for image in _images_of(out):
         total += 1
         if image not in now:
             first, others = first or image, others + 1
     return others, first, total
+
+
+def _root_of(out: Path) -> Place | None:
+    """Return what the images of a table are relative to; None: its record does not say."""
+    known = (_record_of(out.with_suffix(".json")) or {}).get("input_root")
+    return place_of_record(known, out.absolute().parent) if isinstance(known, str) else None
 
 
 def _is_same(one: Place, other: Place) -> bool:

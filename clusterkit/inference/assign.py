@@ -24,15 +24,16 @@ from clusterkit.data.pseudonyms import key_fingerprint
 from clusterkit.data.remote_places import Place, local_place, place_of
 from clusterkit.errors import ConfigError
 from clusterkit.formats.arrow_tables import check_format
-from clusterkit.formats.assignment_pair import write_pair
+from clusterkit.formats.assignment_pair import finish_pair, write_pair
 from clusterkit.formats.assignment_record import AssignmentRecord
 from clusterkit.formats.assignment_target import check_target
+from clusterkit.formats.promise_cover import promise_words
 from clusterkit.formats.result_card import ResultCard, Shown
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import record_of, with_features
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.decisions import decide
-from clusterkit.inference.earlier_rows import EarlierRows
+from clusterkit.inference.earlier_rows import EarlierRows, why_anew
 from clusterkit.inference.engines import Engine, EngineName, LocalEngine, open_engine
 from clusterkit.inference.evidence import Evidence
 from clusterkit.inference.evidence_check import check_evidence
@@ -82,7 +83,7 @@ class Assignment(Shown):
         # Of what a person checked, the promise that it rested on is no longer said.
         found = {} if record.certificate is None else {"certificate": record.certificate.words}
         facts = {"images": f"{record.images:,}: {counts}", **found,
-                 "promise": record.promise_text or "",
+                 "promise": promise_words(record) or "",
                  "clusters": f"{record.clusters} of the refused images"}  # fmt: skip
         return ResultCard(f"Assignment {self.path}", facts, self.table[list(_CARD_COLUMNS)])
 
@@ -197,6 +198,8 @@ def _check_out(out: Path, inputs: _Inputs, source: Place, overwrite: bool, forma
     check_format(format, out)
     for path in (out, out.with_suffix(".json")):
         check_writable(path, _OUT)
+    with writing(out, _OUT):
+        finish_pair(out)
     check_target(out, inputs.rows["image"], inputs.root, source, overwrite)
 
 
@@ -217,13 +220,14 @@ class _Work:
         journal = self._journal(fresh)
         try:
             resumed, evidence = self._computed(journal, progress)
-            earlier = None if fresh else EarlierRows.of(self.out, self.run, self.config)
-            table, record = self._decided(evidence, earlier)
+            anew = None if fresh else why_anew(self.out, self.run, self.config)
+            earlier = EarlierRows.of(self.out) if anew == "" else None
+            table, record = self._decided(evidence, earlier, journal.fingerprint)
             record = replace(
                 record,
                 device=str(self.where.device),
-                fingerprint=_fingerprint(journal, table),
                 resumed_batches=resumed,
+                anew=anew or None,
                 **self.inputs.not_rows,
             )
             record = with_features(record, self.run, self.inputs.given, evidence)
@@ -286,7 +290,7 @@ class _Work:
         return len(missing.done), evidence
 
     def _decided(
-        self, evidence: Evidence, earlier: EarlierRows | None
+        self, evidence: Evidence, earlier: EarlierRows | None, made_of: str
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Return the rows, those of before as they were, and what is said of them."""
         rows = self.inputs.rows
@@ -305,7 +309,8 @@ class _Work:
         record = record_of(self.run, self.inputs.root, self.out, table, rule, found.evidence)
         remarks = [*record.remarks, *transduction_remarks(found.record)]
         held_out = found.record.with_held_out(rule.calibration.confidence, rule.calibration.correct)
-        record = replace(record, remarks=remarks, transduction=held_out)
+        record = replace(record, remarks=remarks, transduction=held_out,
+                         fingerprint=_fingerprint(made_of, table))  # fmt: skip
         return table, record if continued is None else continued.described(record)
 
 
@@ -316,10 +321,9 @@ def _check_key(run: Run, inputs: pd.DataFrame, config: Config) -> None:
                     "patient has two names; name the key with data.key_file")  # fmt: skip
 
 
-def _fingerprint(journal: Journal, table: pd.DataFrame) -> str:
+def _fingerprint(made_of: str, table: pd.DataFrame) -> str:
     """Return 16 hex digits of the run, of what computed, and of each image's name and bytes."""
-    names = "\n".join(table["image"] + "\0" + table["image_id"])
-    of = journal.fingerprint + names
+    of = made_of + "\n".join(table["image"] + "\0" + table["image_id"])
     return hashlib.sha256(of.encode(errors="surrogatepass")).hexdigest()[:16]
 
 

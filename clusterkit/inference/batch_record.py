@@ -18,6 +18,7 @@ from clusterkit.formats.assignment_record import AssignmentRecord, ClassShares
 from clusterkit.formats.assignments import STATUSES
 from clusterkit.formats.feature_record import FeatureRecord
 from clusterkit.formats.run import Run
+from clusterkit.formats.run_settings import calibrated_keys
 from clusterkit.inference.cluster_summaries import summarise_clusters
 from clusterkit.inference.decision_rule import DecisionRule
 from clusterkit.inference.evidence import Evidence
@@ -30,8 +31,12 @@ _SPEED = ("batch_size", "workers")
 
 def settings_of(config: Config) -> dict[str, Any]:
     """Return the settings that rows are decided by, beside those of the run."""
-    settings = asdict(config.assign)
-    return {name: value for name, value in settings.items() if name not in _SPEED}
+    settings, fixed = asdict(config.assign) | asdict(config.engine), calibrated_keys()
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in _SPEED and f"engine.{name}" not in fixed
+    }
 
 
 def record_of(

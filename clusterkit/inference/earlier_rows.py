@@ -12,20 +12,58 @@ import pandas as pd
 from clusterkit.config import Config
 from clusterkit.encoders.checksums import sha256_of
 from clusterkit.errors import DataError
-from clusterkit.formats.assignment_record import AssignmentRecord, BatchRecord, GrowthRecord
+from clusterkit.formats.assignment_record import (
+    AssignmentRecord,
+    BatchRecord,
+    GrowthRecord,
+    TransductionRecord,
+)
 from clusterkit.formats.assignments import COLUMNS, read_assignments, read_parts, read_record
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import settings_of
 from clusterkit.inference.decisions import Decisions
 from clusterkit.inference.evidence import Evidence
+from clusterkit.inference.promise_text import transduction_remarks
 from clusterkit.inference.rows import group_names, whole_numbers
-
-# What a record says of the rows as they are, whenever they were decided.
-_COUNTED = ("images", "status", "failures", "assigned_by_class", "clusters", "near_duplicates",
-            "cluster_summaries")  # fmt: skip
 
 # Of a digest; two of a billion rows have the same once in 10 ** 20 times.
 _BYTES = 16
+
+
+def why_anew(out: Path, run: Run, config: Config) -> str | None:
+    """Return why no row that is there stays, in words; "": they do, None: there are none.
+
+    Those stay that were decided by this run under these settings, and that nobody has touched
+    since: a certificate is of the whole table, and a label that another program has written there
+    is none that was promised.
+
+    Parameters
+    ----------
+    out : Path
+        The CSV.
+    run : Run
+    config : Config
+    """
+    if not out.is_file() or not out.stat().st_size:
+        return None
+    if not out.with_suffix(".json").is_file():
+        return f"{out.with_suffix('.json').name}, which says how they were decided, is not there"
+    try:
+        record = read_record(out)
+    except DataError:
+        return f"{out.with_suffix('.json').name}, which says how they were decided, is damaged"
+    if record.run != run.info.id:
+        return "another run had decided them"
+    now = settings_of(config)
+    others = [name for name, value in now.items() if record.settings.get(name, ...) != value]
+    if others:
+        said = f"{others[0]} = {now[others[0]]} for {record.settings.get(others[0])}"
+        return f"they were decided by other settings ({said})"
+    if record.certificate is not None:
+        return "a certificate was about all of them"
+    if sha256_of(out) != record.table:
+        return f"somebody, or another program, has saved {out.name} since"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -43,30 +81,9 @@ class EarlierRows:
     record: AssignmentRecord
 
     @classmethod
-    def of(cls, out: Path, run: Run, config: Config) -> "EarlierRows | None":
-        """Return the assignments that are there; None: none whose rows stay.
-
-        Those stay that were decided by this run under these settings, and that nobody has touched
-        since: a certificate is of the whole table, and a label that another program has written
-        there is none that was promised.
-
-        Parameters
-        ----------
-        out : Path
-            The CSV.
-        run : Run
-        config : Config
-        """
-        if not (out.is_file() and out.with_suffix(".json").is_file()):
-            return None
-        try:
-            record = read_record(out)
-        except DataError:
-            # It was damaged, and is made anew.
-            return None
-        same = record.run == run.info.id and record.settings == settings_of(config)
-        whole = same and record.certificate is None and sha256_of(out) == record.table
-        return cls(out, record) if whole else None
+    def of(cls, out: Path) -> "EarlierRows":
+        """Return the assignments that a CSV holds, of which `why_anew` has no doubt."""
+        return cls(out, read_record(out))
 
     def found(self, images: pd.Series, evidence: Evidence) -> "FoundRows":
         """Return which earlier row is of the same bytes as each image, read or failed alike.
@@ -183,15 +200,37 @@ class ContinuedRows:
         record : AssignmentRecord
             Of the table, as if all had been decided now.
         """
-        images, batches = self.table["image"], self._left()
+        images, left = self.table["image"], self._left()
+        batches = [batch for batch in left if batch.images]
         if self.kept.all():
-            counted = {name: getattr(record, name) for name in _COUNTED}
-            record = replace(self.earlier, **counted)
+            record = self._as_decided(record, batches[-1], gone=not left[-1].images)
         elif batches:
             new = images[~self.kept]
-            batches = [*batches, _batch_of(record, new.unique().tolist(), len(new))]
-        batches = batches if len(batches) > 1 else []
-        return replace(record, growth=self.growth, batches=batches)
+            batches.append(_batch_of(record, new.unique().tolist(), len(new)))
+        return replace(record, growth=self.growth, batches=batches if len(batches) > 1 else [])
+
+    def _as_decided(
+        self, record: AssignmentRecord, last: BatchRecord, gone: bool
+    ) -> AssignmentRecord:
+        """Return a record that says of its rows what was said when they were decided.
+
+        `last` has those that were decided last, of which all later ones may be `gone`: what was
+        said of these is said of no row any more.
+        """
+        shares, transduction = self.earlier.class_shares, self.earlier.transduction
+        if gone:
+            shares, transduction = replace(shares, estimated={}), TransductionRecord()
+        record = replace(
+            record,
+            promise=last.promise,
+            promise_text=last.promise_text,
+            class_shares=shares,
+            transduction=transduction,
+            remarks=[*record.remarks, *transduction_remarks(transduction)],
+        )
+        if last.promise is not None and last.promise.threshold is None:
+            return record
+        return replace(record, ladder=[], certify_answers=None)
 
     def _left(self) -> list[BatchRecord]:
         """Return the batches of before with the rows of theirs that are kept."""
@@ -204,7 +243,6 @@ class ContinuedRows:
         return [
             replace(batch, names=names.unique().tolist(), images=count)
             for batch, names, count in zip(batches, own, counts, strict=True)
-            if count
         ]
 
 
