@@ -39,8 +39,9 @@ def log_factors(losses: np.ndarray, mean: np.ndarray | float, part: float) -> np
     part : float in [0, 1]
         Of the wealth that may be lost; minus infinity where all of it is.
     """
+    # The same sum without a difference: near 0, rounding would decide whether it grows.
     with np.errstate(divide="ignore"):
-        return np.log(np.maximum(0.0, 1 + part * (mean - losses) / (1 - mean)))
+        return np.log((1 - part) + part * (1 - losses) / (1 - mean))
 
 
 def wealth_needed(level: float) -> float:
