@@ -308,7 +308,7 @@ rows = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(rows)
 def test_earlier_rows_keep_their_numbers_and_new_ones_go_on(found):
     """Each row: which image, whether it was there, its cluster before and without those before."""
