@@ -24,7 +24,7 @@ _MAX_FRAMES = 100_000
 _UNDER_WAY = 8
 
 # Files of which a thread reads the first bytes before it is asked again.
-_A_TURN = 64
+A_TURN = 64
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ def _heads(paths: Sequence[str]) -> Iterator[bytes]:
     Several at a time: on a network drive each takes as long as one answer of it.
     """
     with ThreadPoolExecutor(_UNDER_WAY) as pool:
-        for start in range(0, len(paths), _UNDER_WAY * _A_TURN):
-            ends = range(start, min(start + _UNDER_WAY * _A_TURN, len(paths)), _A_TURN)
-            turns = [paths[end : end + _A_TURN] for end in ends]
+        for start in range(0, len(paths), _UNDER_WAY * A_TURN):
+            ends = range(start, min(start + _UNDER_WAY * A_TURN, len(paths)), A_TURN)
+            turns = [paths[end : end + A_TURN] for end in ends]
             for heads in pool.map(lambda some: [_head(path) for path in some], turns):
                 yield from heads
 

@@ -26,7 +26,7 @@ def write_files(folder, count):
 
 
 def test_each_header_is_of_its_own_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_headers, "_A_TURN", 2)
+    monkeypatch.setattr(file_headers, "A_TURN", 2)
     paths, frames = write_files(tmp_path, 50)
     paths, frames = [*paths, str(tmp_path / "none"), str(tmp_path), "a\0b"], [*frames] + [None] * 3
     told = []
@@ -37,7 +37,7 @@ def test_each_header_is_of_its_own_file(tmp_path, monkeypatch):
 
 def test_files_of_a_network_drive_are_waited_for_together(tmp_path, monkeypatch):
     """Each waits until another one is under way, too: one after another, none would be read."""
-    monkeypatch.setattr(file_headers, "_A_TURN", 1)
+    monkeypatch.setattr(file_headers, "A_TURN", 1)
     paths, frames = write_files(tmp_path, 12)
     both, own = threading.Barrier(2, timeout=20), file_headers.open_regular
 
