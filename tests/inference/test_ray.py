@@ -17,6 +17,7 @@ from clusterkit import assign, embed
 from clusterkit.config import override
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.assignments import read_assignments
+from tests.stores import make_mixed, upload
 
 pytestmark = [
     # Of Ray's own.
@@ -207,6 +208,55 @@ def test_where_there_are_gpus_processors_read_for_them(
         cluster.remove_node(node)
     assert found.record.device == "cuda"
     assert found.path.read_bytes() == expected.path.read_bytes()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """A server that speaks as S3 does, on this machine alone."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: clusterkit[s3]")
+    server = pytest.importorskip("moto.server", reason="no moto: see CONTRIBUTING.md")
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.get_host_and_port()[1]}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield s3fs.S3FileSystem()
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
+
+
+@pytest.mark.long
+def test_images_of_a_store_and_a_node_without_rights(s3, run, config, tmp_path, monkeypatch):
+    """A node has the credentials that its `ray start` had, not the driver's."""
+    from ray.cluster_utils import Cluster
+
+    config, folder = override(config, assign__batch_size=4), make_mixed(tmp_path / "img", 12)
+    here = assign(run, folder, config=config, out=tmp_path / "here" / "a.csv")
+    s3.mkdir("on-ray")
+    url = upload(folder, "s3://on-ray/img")
+    nodes = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False},
+    )
+
+    def there(**more):
+        return assign(run, url, config=config, out=tmp_path / "a.csv", engine="ray",
+                      address=nodes.address, **more)  # fmt: skip
+
+    try:
+        assert there().path.read_bytes() == here.path.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.delenv("AWS_ACCESS_KEY_ID")
+            patch.delenv("AWS_SECRET_ACCESS_KEY")
+            nodes.add_node(num_cpus=1, object_store_memory=STORE)
+        with pytest.raises(ClusterkitError, match=r"^node .* cannot read 's3://on-ray/img/.*refus"):
+            there(fresh=True)
+    finally:
+        nodes.shutdown()
 
 
 class Unloadable:
