@@ -9,14 +9,19 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from clusterkit.errors import ClusterkitError, ConfigError
 from clusterkit.limits import usable_processors
 
+log = logging.getLogger("clusterkit")
+
 # Seconds to wait for an answer at an address.
 _KNOCKING = 10
+
+# Seconds between two looks at whether the head node is there.
+_LOOKING = 10
 
 # How one begins to talk to a server of gRPC, which answers by a frame of this type.
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -47,15 +52,17 @@ def joined(address: str | None) -> Iterator[None]:
     """
     ray = _import_ray()
     ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address)
-    try:
-        with _quiet():
-            yield
-    finally:
+    # What Ray says of processes that died it prints, and stdout is the summary's.
+    with redirect_stdout(sys.stderr):
         if ours:
-            with _without_words_of_ray():
-                ray.shutdown()
+            _connect(ray, address)
+        try:
+            with _quiet(), _watched(ray.get_runtime_context().gcs_address):
+                yield
+        finally:
+            if ours:
+                with _without_words_of_ray():
+                    ray.shutdown()
 
 
 def _connect(ray: Any, address: str | None) -> None:
@@ -141,6 +148,35 @@ def _without_words_of_ray(words: bytearray | None = None) -> Iterator[None]:
                     os.write(2, line)
                 elif words is not None:
                     words += line
+
+
+@contextmanager
+def _watched(head: str) -> Iterator[None]:
+    """Say it in a line when the head node of a cluster is gone: Ray ends this process silently."""
+    done = threading.Event()
+
+    def watch() -> None:
+        gone = False
+        while not done.wait(_LOOKING):
+            before, gone = gone, not _is_there(head)
+            if gone and not before:
+                log.error("the head node of the Ray cluster, %s, does not answer; if it stays so "
+                          "for a minute, this command ends; what was done is kept, and the same "
+                          "command goes on with a cluster that is there", head)  # fmt: skip
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _is_there(address: str) -> bool:
+    try:
+        _knock(address)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Steps:
 
 @pytest.mark.slow
 def test_an_actor_and_a_node_die_and_the_bytes_are_the_same(
-    cluster, run, sample, small, expected, tmp_path
+    cluster, run, sample, small, expected, tmp_path, capsys
 ):
     def kill_actor() -> None:
         os.kill(actors()[0], signal.SIGKILL)
@@ -99,6 +99,8 @@ def test_an_actor_and_a_node_die_and_the_bytes_are_the_same(
     # None is lost, and none comes twice.
     assert len(progress.said) == -(-len(expected.table) // 2)
     assert progress.said[-1] == len(expected.table)
+    # With --json one object is there, whatever Ray says of what has died.
+    assert capsys.readouterr().out == ""
     # What one engine has computed is known to the other, and batches by name lie side by side.
     again = assign(run, sample / "unlabeled", config=small, out=out)
     assert again.record.growth.kept == len(found.table)
