@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from clusterkit.data.loading import ImageRef
@@ -88,7 +89,7 @@ def _why_unread(urls: Sequence[str]) -> str:
 
     for url in urls:
         try:
-            attempt(url, lambda store, url=url: fetch(store, url, HEAD))
+            attempt(url, partial(fetch, path=url, end=HEAD))
         except ClusterkitError as error:
             return f"'{url}': {error}"
     return ""

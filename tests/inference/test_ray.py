@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import metadata
 
 import numpy as np
@@ -294,5 +296,14 @@ def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command
     assert code == 1
     assert said.startswith("error: no Ray cluster can be used at 127.0.0.1:1: ")
     assert said.endswith("start one by `ray start --head` and give --address HOST:PORT or auto\n")
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        there = f"127.0.0.1:{other.server_port}"
+        code, _, said = command(*given, "--engine", "ray", "--address", there)
+    assert code == 1
+    assert "what answers there is no Ray cluster; start one by" in said
+    code, _, said = command(*given, "--engine", "ray", "--address", "ray://127.0.0.1:1")
+    assert code == 1
+    assert "this is neither auto nor HOST:PORT" in said
     code, _, said = command(*given, "--address", "auto")
     assert (code, said) == (1, "error: --address auto is of a Ray cluster; give --engine ray too\n")
