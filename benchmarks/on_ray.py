@@ -3,14 +3,20 @@
     python -m benchmarks.on_ray RUN IMAGES --work DIR
 
 First this machine alone, then the cluster on the same processors, with what Ray itself costs; all
-caches of the disk are warm for the second. The tables must be the same bytes. Extra: ray.
+caches of the disk are warm for the second. The tables must be the same bytes. Beside images a
+second by the clock stand seconds of a processor, of all processes of each (also Ray's own): others
+that use the machine change those little. Extra: ray.
 """
 
 import argparse
 import os
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from clusterkit import Run, assign
 from clusterkit.config import override
@@ -19,25 +25,58 @@ from clusterkit.config import override
 _STORE = 80 << 20
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Of one engine.
+
+    Attributes
+    ----------
+    running : float
+        Images a second of the middle half: at the ends processes start or wait.
+    busy : float
+        Seconds of a processor for an image of the middle half, of all processes together.
+    whole : float
+        Images a second from the call to its end.
+    """
+
+    running: float
+    busy: float
+    whole: float
+
+
 class Clock:
-    """Notes when images were done, as the progress of a call."""
+    """Notes when a quarter and three quarters of the images were done, as progress of a call."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
-        self.seen: list[tuple[float, int]] = []
+        self.first = 0.0
+        self.marks: list[tuple[float, int, dict[int, float]]] = []
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Take note of it."""
-        if stage == "assign":
-            self.seen.append((time.perf_counter() - self.started, done))
+        if stage != "assign":
+            return
+        now = time.perf_counter()
+        self.first = self.first or now - self.started
+        if len(self.marks) < 2 and done >= (0.25, 0.75)[len(self.marks)] * total:
+            self.marks.append((now, done, _processor_seconds()))
 
-    def rate(self) -> float:
-        """Return images a second of the middle half: at the ends processes start or wait."""
-        total = self.seen[-1][1]
-        first, last = (
-            next(at for at in self.seen if at[1] >= part * total) for part in (0.25, 0.75)
-        )
-        return (last[1] - first[1]) / (last[0] - first[0])
+    def speed(self, images: int) -> Speed:
+        """Return what was measured of a call that has just ended."""
+        (start, before, busy_before), (end, after, busy) = self.marks
+        used = sum(seconds - busy_before.get(pid, 0.0) for pid, seconds in busy.items())
+        count, whole = after - before, time.perf_counter() - self.started
+        return Speed(count / (end - start), used / count, images / whole)
+
+
+def _processor_seconds() -> dict[int, float]:
+    """Return the seconds of a processor that each process of this program has used, by its id."""
+    this, found = psutil.Process(), {}
+    for process in [this, *this.children(recursive=True)]:
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
 
 
 def main() -> None:
@@ -58,21 +97,22 @@ def main() -> None:
     there = _measured("ray", options, engine="ray", address=cluster.address)
     cluster.shutdown()
     tables = [(options.work / name / "assignments.csv").read_bytes() for name in ("local", "ray")]
-    print(f"ray / local: {there[0] / local[0]:.2f} once it runs, {there[1] / local[1]:.2f} in all; "
+    print(f"ray / local: {there.running / local.running:.2f} once it runs, "
+          f"{local.busy / there.busy:.2f} by seconds of a processor, "
+          f"{there.whole / local.whole:.2f} in all; "
           f"same bytes: {tables[0] == tables[1]}")  # fmt: skip
 
 
-def _measured(name: str, options: argparse.Namespace, **how: Any) -> tuple[float, float]:
-    """Return images a second once the first are there, and from the call to its end."""
+def _measured(name: str, options: argparse.Namespace, **how: Any) -> Speed:
     run = Run.load(options.run)
     config, clock = override(run.config, assign__workers=2), Clock()
-    assign(run, options.images, config=config, out=options.work / name / "assignments.csv",
-           fresh=True, overwrite=True, progress=clock, **how)  # fmt: skip
-    total = time.perf_counter() - clock.started
-    running, whole = clock.rate(), clock.seen[-1][1] / total
-    print(f"{name}: first images after {clock.seen[0][0]:.1f} s; {running:.1f} a second of the "
-          f"middle half; {total:.1f} s in all", flush=True)  # fmt: skip
-    return running, whole
+    found = assign(run, options.images, config=config, out=options.work / name / "assignments.csv",
+                   fresh=True, overwrite=True, progress=clock, **how)  # fmt: skip
+    speed = clock.speed(len(found.table))
+    print(f"{name}: first images after {clock.first:.1f} s; {speed.running:.1f} a second of the "
+          f"middle half, each {1000 * speed.busy:.1f} ms of a processor; "
+          f"{len(found.table) / speed.whole:.1f} s in all", flush=True)  # fmt: skip
+    return speed
 
 
 if __name__ == "__main__":

@@ -1,11 +1,7 @@
 """The Ray engine: batches are computed by a pool of actors on the nodes of a cluster."""
 
 import logging
-import os
 import pickle
-import signal
-import socket
-import threading
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +14,7 @@ from clusterkit.data.loading import ImageRef
 from clusterkit.errors import ClusterkitError, ConfigError
 from clusterkit.inference.batch_model import BatchModel, NumberedArrays
 from clusterkit.inference.ray_attempts import Attempts
+from clusterkit.inference.ray_connection import joined
 from clusterkit.inference.ray_nodes import check_nodes, processors_of_nodes
 from clusterkit.inference.ray_workers import (
     BatchComputer,
@@ -25,7 +22,8 @@ from clusterkit.inference.ray_workers import (
     Partition,
     ReaderAndComputer,
 )
-from clusterkit.limits import usable_processors
+
+log = logging.getLogger("clusterkit")
 
 # Batches of a partition, at most: what a node loses when it dies.
 _BATCHES = 16
@@ -33,26 +31,12 @@ _BATCHES = 16
 # Partitions that each actor gets, at least: the last ones to be done are short.
 _ROUNDS = 4
 
-# Seconds to wait for an answer at an address.
-_KNOCKING = 10
-
-# Bytes of a cluster of this machine alone: results are small, and pixels do not travel.
-_STORE = 256 << 20
-
 
 @contextmanager
 def connected(address: str | None, config: Config) -> Iterator["RayEngine"]:
     """Connect to a cluster for a block; see `open_engine`."""
-    ray = _import_ray()
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address)
-    try:
-        with _quiet():
-            yield _engine(config)
-    finally:
-        if ours:
-            ray.shutdown()
+    with joined(address):
+        yield _engine(config)
 
 
 @dataclass(frozen=True)
@@ -104,7 +88,7 @@ class RayEngine:
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         if self.device.type == "cpu":
             return _mapped(dataset, ReaderAndComputer, (image, counting, [made]), self.actors)
-        readers = int(ray.cluster_resources().get("CPU", 1))
+        readers = int(ray.cluster_resources()["CPU"])
         read = _mapped(dataset, BatchReader, (image, counting), readers)
         return _mapped(read, BatchComputer, ([made],), self.actors, num_gpus=1)
 
@@ -124,12 +108,21 @@ def _mapped(dataset: Any, worker: type, given: tuple, actors: int, num_gpus: int
 
 
 def _streamed(dataset: Any) -> Iterator[tuple[int, Any]]:
-    for rows in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-        for number, found in zip(rows["number"], rows["found"], strict=True):
-            value = pickle.loads(found)
-            if number < 0:
-                raise value
-            yield int(number), value
+    from ray.exceptions import RayError
+
+    try:
+        for rows in dataset.iter_batches(batch_size=None, batch_format="numpy"):
+            for number, found in zip(rows["number"], rows["found"], strict=True):
+                value = pickle.loads(found)
+                if number < 0:
+                    raise value
+                yield int(number), value
+    except RayError as error:
+        said = " ".join(str(error).split())[-300:]
+        raise ClusterkitError(
+            f"the Ray cluster has stopped to compute: {said}; what was done is kept, and the same "
+            "command goes on, on this cluster or another"
+        ) from error
 
 
 def _partitions(
@@ -137,8 +130,9 @@ def _partitions(
 ) -> list[Partition]:
     numbers = [i for i in range(-(-len(refs) // batch_size)) if i not in skip]
     size = min(_BATCHES, max(1, len(numbers) // (_ROUNDS * actors)))
-    batches = [(n, refs[n * batch_size : (n + 1) * batch_size]) for n in numbers]
-    return [batches[start : start + size] for start in range(0, len(batches), size)]
+    parts = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    return [Partition(part, [ref for n in part for ref in refs[n * batch_size :][:batch_size]],
+                      batch_size) for part in parts]  # fmt: skip
 
 
 def _engine(config: Config) -> RayEngine:
@@ -151,81 +145,12 @@ def _engine(config: Config) -> RayEngine:
     if wanted == "cuda" and not gpus:
         raise ConfigError("device 'cuda': the Ray cluster has no GPU; give auto or cpu")
     device = torch.device("cuda" if gpus and wanted != "cpu" else "cpu")
-    actors = gpus if device.type == "cuda" else max(1, int(resources.get("CPU", 1)))
+    processors = int(resources.get("CPU", 0))
+    if not processors:
+        raise ConfigError("the Ray cluster has no processor to compute with; add a node by "
+                          "`ray start --address HOST:PORT`")  # fmt: skip
+    if ray.available_resources().get("CPU", 0) < 1:
+        log.warning("all %d processors of the Ray cluster are taken by others; waiting for one",
+                    processors)  # fmt: skip
+    actors = gpus if device.type == "cuda" else processors
     return RayEngine(device, processors_of_nodes(device.type), actors)
-
-
-def _connect(ray: Any, address: str | None) -> None:
-    # A hospital's images are nobody's statistics.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's own logs are in its folder; what goes wrong is raised.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = address or os.environ.get("RAY_ADDRESS")
-    try:
-        with _own_signals():
-            if address:
-                _knock(address)
-                ray.init(address=address, **quiet)
-            else:
-                ray.init(num_cpus=usable_processors(), include_dashboard=False,
-                         object_store_memory=_STORE, **quiet)  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        where = f"no Ray cluster can be used at {address}" if address else "Ray does not start here"
-        raise ConfigError(f"{where}: {said}; start one by `ray start --head` and give --address "
-                          "HOST:PORT or auto") from error  # fmt: skip
-
-
-def _knock(address: str) -> None:
-    """Find out whether anybody is at an address: Ray tries for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCKING):
-            pass
-    elif address not in ("auto", "local"):
-        raise ValueError("this is neither auto nor HOST:PORT")
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the handler of SIGTERM: Ray has one of its own, which ends this process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ray Data from writing about itself on the terminal."""
-    from ray.data import DataContext
-
-    context = DataContext.get_current()
-    before = context.enable_progress_bars
-    context.enable_progress_bars = False
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = before
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ClusterkitError(
-            "the engine ray needs Ray, which is not installed; pip install 'clusterkit[ray]'"
-        ) from error
-    return ray

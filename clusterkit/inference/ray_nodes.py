@@ -4,9 +4,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from clusterkit.data.loading import ImageRef
+from clusterkit.data.remote_files import is_remote
 from clusterkit.errors import ClusterkitError, shown
 
 log = logging.getLogger("clusterkit")
@@ -59,14 +61,38 @@ def check_nodes(refs: Sequence[ImageRef]) -> None:
         One does not.
     """
     step = max(1, len(refs) // _LOOKED_FOR)
-    paths = [str(path) for path, _ in [*refs[::step], refs[-1]] if "://" not in path]
-    sizes = [(path, os.path.getsize(path)) for path in paths if os.path.isfile(path)]
-    for node, unseen in _asked(_unseen, sizes).items():
+    paths = [path for path, _ in [*refs[::step], refs[-1]]]
+    urls = [path for path in paths if is_remote(path)][:: _LOOKED_FOR // 2]
+    # What this machine cannot read either is a failed row.
+    urls = [url for url in urls if not _why_unread([url])]
+    for node, why in (_asked(_why_unread, urls) if urls else {}).items():
+        if why:
+            raise ClusterkitError(
+                f"node {node} cannot read {shown(why, 300)}; give its `ray start` the credentials "
+                "and settings of the store that this machine has in the environment"
+            )
+    sizes = [(str(path), os.path.getsize(path))
+             for path in paths if not is_remote(path) and os.path.isfile(path)]  # fmt: skip
+    for node, unseen in (_asked(_unseen, sizes) if sizes else {}).items():
         if unseen:
             raise ClusterkitError(
                 f"node {node} does not see '{shown(unseen, 200)}' as this machine does; give a "
                 "folder that all nodes share under one path, or a URL such as s3://bucket/folder"
             )
+
+
+def _why_unread(urls: Sequence[str]) -> str:
+    """Runs on a node: the first URL that cannot be read there, and the reason; "": none."""
+    from clusterkit.data.remote_files import HEAD
+    from clusterkit.data.stores import attempt, fetch
+    from clusterkit.errors import ClusterkitError
+
+    for url in urls:
+        try:
+            attempt(url, partial(fetch, path=url, end=HEAD))
+        except ClusterkitError as error:
+            return f"'{url}': {error}"
+    return ""
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:

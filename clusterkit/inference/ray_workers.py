@@ -4,7 +4,7 @@ import multiprocessing
 import pickle
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,30 @@ from clusterkit.errors import ClusterkitError
 from clusterkit.inference.batch_model import BatchModel
 from clusterkit.inference.workers import overlapped, use_one_thread
 
-# Numbers of batches, and their images: what travels to an actor at a time.
-Partition = list[tuple[int, list[ImageRef]]]
-
 # As Ray hands them on.
 Rows = dict[str, np.ndarray]
 
-# Times that a batch is begun before it is given up: each ended its process, or its node died.
+# Times that a partition is begun before it is given up: each ended its process, or its node died.
 _MOST_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What travels to an actor at a time.
+
+    Attributes
+    ----------
+    numbers : list of int
+        Of its batches.
+    refs : list of (path, frame)
+        Of their images, one batch after the other.
+    batch_size : int
+        Of all but the last one, which may be smaller.
+    """
+
+    numbers: list[int]
+    refs: list[ImageRef]
+    batch_size: int
 
 
 class BatchReader:
@@ -49,15 +65,15 @@ class BatchReader:
         """Yield the batches of partitions, decoded."""
         import ray
 
-        for part in rows["part"]:
-            for number, refs in pickle.loads(part):
-                before = ray.get(self._attempts.begin.remote(number))
-                deadly = self._deadly(refs, before) if before else None
-                batch = read_batch(refs, self._image, 0, len(refs), deadly)
+        for part in map(pickle.loads, rows["part"]):
+            before = ray.get(self._attempts.begin.remote(part.numbers[0]))
+            deadly = self._deadly(part.refs, before) if before else None
+            for place, number in enumerate(part.numbers):
+                batch = read_batch(part.refs, self._image, place, part.batch_size, deadly)
                 yield replace(batch, number=number)
 
     def _deadly(self, refs: list[ImageRef], before: int) -> dict[int, str]:
-        """Find the images of a batch at which processes end, if it was not the node that ended."""
+        """Find the images at which processes end, if it was not the node that ended."""
         if before >= _MOST_ATTEMPTS:
             raise ClusterkitError(
                 f"processes ended {before} times at the images from {refs[0][0]} on, most likely "

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import metadata
 
 import numpy as np
@@ -17,6 +19,7 @@ from clusterkit import assign, embed
 from clusterkit.config import override
 from clusterkit.errors import ClusterkitError
 from clusterkit.formats.assignments import read_assignments
+from tests.stores import make_mixed, upload
 
 pytestmark = [
     # Of Ray's own.
@@ -81,7 +84,7 @@ class Steps:
 
 @pytest.mark.slow
 def test_an_actor_and_a_node_die_and_the_bytes_are_the_same(
-    cluster, run, sample, small, expected, tmp_path
+    cluster, run, sample, small, expected, tmp_path, capsys
 ):
     def kill_actor() -> None:
         os.kill(actors()[0], signal.SIGKILL)
@@ -98,6 +101,8 @@ def test_an_actor_and_a_node_die_and_the_bytes_are_the_same(
     # None is lost, and none comes twice.
     assert len(progress.said) == -(-len(expected.table) // 2)
     assert progress.said[-1] == len(expected.table)
+    # With --json one object is there, whatever Ray says of what has died.
+    assert capsys.readouterr().out == ""
     # What one engine has computed is known to the other, and batches by name lie side by side.
     again = assign(run, sample / "unlabeled", config=small, out=out)
     assert again.record.growth.kept == len(found.table)
@@ -209,6 +214,55 @@ def test_where_there_are_gpus_processors_read_for_them(
     assert found.path.read_bytes() == expected.path.read_bytes()
 
 
+@pytest.fixture
+def s3(monkeypatch):
+    """A server that speaks as S3 does, on this machine alone."""
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed: clusterkit[s3]")
+    server = pytest.importorskip("moto.server", reason="no moto: see CONTRIBUTING.md")
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.get_host_and_port()[1]}")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield s3fs.S3FileSystem()
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
+
+
+@pytest.mark.long
+def test_images_of_a_store_and_a_node_without_rights(s3, run, config, tmp_path, monkeypatch):
+    """A node has the credentials that its `ray start` had, not the driver's."""
+    from ray.cluster_utils import Cluster
+
+    config, folder = override(config, assign__batch_size=4), make_mixed(tmp_path / "img", 12)
+    here = assign(run, folder, config=config, out=tmp_path / "here" / "a.csv")
+    s3.mkdir("on-ray")
+    url = upload(folder, "s3://on-ray/img")
+    nodes = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False},
+    )
+
+    def there(**more):
+        return assign(run, url, config=config, out=tmp_path / "a.csv", engine="ray",
+                      address=nodes.address, **more)  # fmt: skip
+
+    try:
+        assert there().path.read_bytes() == here.path.read_bytes()
+        with monkeypatch.context() as patch:
+            patch.delenv("AWS_ACCESS_KEY_ID")
+            patch.delenv("AWS_SECRET_ACCESS_KEY")
+            nodes.add_node(num_cpus=1, object_store_memory=STORE)
+        with pytest.raises(ClusterkitError, match=r"^node .* cannot read 's3://on-ray/img/.*refus"):
+            there(fresh=True)
+    finally:
+        nodes.shutdown()
+
+
 class Unloadable:
     """A model that no process but the one that named it can make."""
 
@@ -242,5 +296,14 @@ def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command
     assert code == 1
     assert said.startswith("error: no Ray cluster can be used at 127.0.0.1:1: ")
     assert said.endswith("start one by `ray start --head` and give --address HOST:PORT or auto\n")
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        there = f"127.0.0.1:{other.server_port}"
+        code, _, said = command(*given, "--engine", "ray", "--address", there)
+    assert code == 1
+    assert "what answers there is no Ray cluster; start one by" in said
+    code, _, said = command(*given, "--engine", "ray", "--address", "ray://127.0.0.1:1")
+    assert code == 1
+    assert "this is neither auto nor HOST:PORT" in said
     code, _, said = command(*given, "--address", "auto")
     assert (code, said) == (1, "error: --address auto is of a Ray cluster; give --engine ray too\n")
