@@ -16,6 +16,7 @@ from clusterkit.data.image_types import (
 )
 from clusterkit.data.imageio.dicom import is_dicom
 from clusterkit.data.left_out import (
+    CLOSED_FILE,
     HIDDEN,
     MISNAMED,
     NO_IMAGE,
@@ -73,7 +74,7 @@ def list_remote(place: RemoteLocation, left_out: LeftOut, unread: bool = False) 
         return FoundFiles([image for image, _ in pairs], [path for _, path in pairs])
     if not walk.seen:
         raise DataError(f"no image in {place}: nothing lies below it; check the names of the "
-                        "bucket and the folder")  # fmt: skip
+                        "bucket and the folder, and the address of the store")  # fmt: skip
     raise DataError(f"no image in {place}: {'; '.join(own.sentences()) or 'no file counts'}")
 
 
@@ -212,7 +213,9 @@ class _RemoteWalk:
         for name, path in self.others:
             image, head = written_name(name), heads.get(path, b"")
             why = why_not_read(os.path.basename(name))
-            if is_dicom(head):
+            if head is None:
+                self.left_out.add(image, CLOSED_FILE)
+            elif is_dicom(head):
                 self.found.append((image, path))
             elif why and self.unread:
                 self.found.append((image, GuardedPath(path, (), why)))

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from clusterkit.data.remote_files import RemotePath
-from clusterkit.data.stores import ADDRESS, PREFIXES, ask, open_store, why_not_listed
+from clusterkit.data.stores import ADDRESS, LISTING, PREFIXES, ask, open_store, why_failed
 from clusterkit.errors import DataError, shown
 
 # What stores call the version of a file, the most telling first.
@@ -73,7 +73,7 @@ class RemoteLocation:
         except DataError:
             raise
         except Exception as error:
-            raise DataError(why_not_listed(self, error)) from error
+            raise DataError(why_failed(self, error)) from error
         is_file = about["type"] == "file"
         return RemotePath(self.url, _size_of(about), _version_of(about)) if is_file else None
 
@@ -99,9 +99,9 @@ class RemoteLocation:
         """
         store = open_store(self.scheme)
         try:
-            found = store.find(self.url, detail=True)
+            found = ask(store, "find", self.url, detail=True, more=LISTING)
         except Exception as error:
-            raise DataError(why_not_listed(self, error)) from error
+            raise DataError(why_failed(self, error)) from error
         root = store._strip_protocol(self.url).rstrip("/")
         # A million descriptions are a gigabyte: each goes as it is taken.
         while found:
