@@ -50,8 +50,10 @@ class ImageFolder:
         """
         relative = PurePosixPath(image.replace("\\", "/"))
         # Elsewhere than on Windows, and in a store, a name may begin so: x:y.png.
-        drive = image[1:2] == ":" and isinstance(self.root, Path) and (
-            os.name == "nt" or image[2:3] in ("/", "\\")
+        drive = (
+            image[1:2] == ":"
+            and isinstance(self.root, Path)
+            and (os.name == "nt" or image[2:3] in ("/", "\\"))
         )
         if not image or "\0" in image:
             raise RefusedPathError(f"{where}: empty or impossible image path {image!r}",

@@ -108,9 +108,13 @@ def find_named(
     start = RemoteLocation(f"{root.url}/{true_name(common)}") if common else root
     there = {str(path): path for path in start.list_files()} if kept else {}
     paths: list[str] = []
-    for name in names:
+    for row, name in enumerate(names):
         urls = [f"{root.url}/{key}" for key in (true_name(name), name)]
         known = [there[url] for url in urls if url in there]
+        if not known and is_remote(written[row]):
+            # Of no key that is there, a question mark begins a query.
+            names[row] = name = name.partition("?")[0]
+            urls = [f"{root.url}/{true_name(name)}"]
         paths.append("" if not name else known[0] if known
                      else GuardedPath(urls[0], (), "file does not exist"))  # fmt: skip
     return names, paths

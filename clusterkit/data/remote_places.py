@@ -16,6 +16,9 @@ from clusterkit.errors import DataError, shown
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated",
              "mtime", "created")  # fmt: skip
 
+_HOLDS_PASSWORD = ("an address of {}:// holds a user, a password or a query (@ or ?); leave it out: "
+                   "the environment names accounts and passwords")  # fmt: skip
+
 
 class RemoteLocation:
     """Folder of a store, or one file in it, in the place of a `Path`.
@@ -133,6 +136,8 @@ def place_of(source: Place | str) -> Place:
         return Path(source)
     scheme, rest = address[1][:-1].lower(), text[address.end() :].rstrip("/")
     if scheme == "file":
+        if "@" in text.partition("://")[2].partition("/")[0]:
+            raise DataError(_HOLDS_PASSWORD.format(scheme))
         path = "/" + re.sub("^localhost/", "", rest)
         return Path(path if os.path.lexists(path) else unquote(path))
     if f"{scheme}://" not in PREFIXES:
@@ -140,8 +145,7 @@ def place_of(source: Place | str) -> Place:
                         f"folder, or one of {', '.join(sorted(PREFIXES))}")  # fmt: skip
     bucket = rest.partition("/")[0]
     if "?" in rest or "@" in bucket:
-        raise DataError(f"an address of {scheme}:// holds a user, a password or a query (@ or ?); "
-                        "leave it out: the environment names accounts and passwords")  # fmt: skip
+        raise DataError(_HOLDS_PASSWORD.format(scheme))
     if not bucket and scheme != "memory":
         raise DataError(f"{scheme}:// names no bucket; give {scheme}://BUCKET/FOLDER")
     if any(part in (".", "..") for part in rest.split("/")):

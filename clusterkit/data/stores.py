@@ -6,7 +6,7 @@ from collections.abc import Callable
 from errno import EINVAL
 from typing import Any, TypeVar
 
-from clusterkit.errors import DataError, ImageError, StoreError, shown
+from clusterkit.errors import DataError, ImageError, StoreError, shown, without_user
 
 _Found = TypeVar("_Found")
 
@@ -26,8 +26,8 @@ PREFIXES = tuple(f"{scheme}://" for scheme in _PACKAGES)
 # A scheme or a chain of such, and how many slashes a Path has left of two.
 ADDRESS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]+:+)+)/+")
 
-# What may hold a password: a query, and what stands before the @ of a host.
-_QUERY, _USER = re.compile(r"\?\S*"), re.compile(r"(?<=://)[^/\s]*@")
+# What may hold a password: a query, and what stands before the @ of a host of no scheme.
+_QUERY, _USER = re.compile(r"\?\S*"), re.compile(r"^//[^/\s]*@")
 
 # Attempts to read one file: no further one begins after so many seconds, for stores' packages try
 # again by themselves. Pauses in seconds, each four times as long as the one before it.
@@ -205,8 +205,12 @@ def without_secrets(text: str) -> str:
 
     >>> without_secrets("https://me:pw@host/a.png?sig=1"), without_secrets("what?.png")
     ('https://host/a.png', 'what?.png')
+    >>> without_secrets("//me:pw@host/a.png")
+    '//host/a.png'
     """
-    return _QUERY.sub("", _USER.sub("", text)) if ADDRESS.match(text) else text
+    if ADDRESS.match(text):
+        return _QUERY.sub("", without_user(text))
+    return _USER.sub("//", text)
 
 
 def _words(error: Exception) -> str:
@@ -214,4 +218,4 @@ def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError) or type(error).__name__ == "FSTimeoutError":
         return "it takes too long"
     said = " ".join(str(error).split()) or type(error).__name__
-    return shown(_QUERY.sub("", _USER.sub("", said)), _LONGEST)
+    return shown(_QUERY.sub("", without_user(said)), _LONGEST)
