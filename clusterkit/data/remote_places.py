@@ -16,8 +16,10 @@ from clusterkit.errors import DataError, shown
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated",
              "mtime", "created")  # fmt: skip
 
-_HOLDS_PASSWORD = ("an address of {}:// holds a user, a password or a query (@ or ?); leave it out: "
-                   "the environment names accounts and passwords")  # fmt: skip
+_HOLDS_PASSWORD = (
+    "an address of {}:// holds a user, a password or a query (@ or ?); leave it out: the "
+    "environment names accounts and passwords"
+)
 
 
 class RemoteLocation:
