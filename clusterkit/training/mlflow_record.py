@@ -46,13 +46,15 @@ class MlflowRecord(NoMlflowRecord):
     Raises
     ------
     ConfigError
-        MLflow is not installed.
+        MLflow is not installed, or the target is empty.
     OutputError
         The place cannot be used.
     """
 
     def __init__(self, target: str) -> None:
         self.shown = without_user(target)
+        if not target.strip():
+            raise ConfigError(f"{_OPTION} is empty; give a folder or an address")
         if "://" not in target:
             check_writable(Path(target), _OPTION, folder=True)
             target = Path(target).absolute().as_uri()
@@ -170,3 +172,6 @@ def _say_nothing_to_others() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # It takes folders only from who insists.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    # By itself it tries for minutes to reach a server that is not there, before and after a fit.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
