@@ -23,6 +23,9 @@ from difflib import get_close_matches
 # What would begin a line, order a terminal about, or turn the direction of writing round.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+# A user and a password in an address. A path has left one slash of two.
+_USER = re.compile(r"(?<=[A-Za-z0-9+.-]{2}:)(/{1,2})[^/\s]*@")
+
 # Characters of a message: what it quotes may be a stranger's, and long.
 _LONGEST, _END = 1000, 300
 
@@ -31,14 +34,14 @@ class ClusterkitError(Exception):
     """Base of every error that a user can cause.
 
     Its message is one line of at most 1000 characters, whatever it quotes; of a longer one the
-    middle is left out, as its end says what to do.
+    middle is left out, as its end says what to do. Passwords in addresses are left out too.
 
     >>> str(ClusterkitError("no file a\\nb"))
     'no file a b'
     """
 
     def __init__(self, message: object = "") -> None:
-        said = str(message)
+        said = without_user(str(message))
         if len(said) > _LONGEST:
             said = f"{said[: _LONGEST - _END - 1]}…{said[-_END:]}"
         super().__init__(_UNSEEN.sub(_seen, said))
@@ -98,6 +101,15 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """
     matches = get_close_matches(name, list(known), n=1)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+def without_user(text: str) -> str:
+    """Text whose addresses name neither user nor password; a path has left one slash of two.
+
+    >>> without_user("no https://me:pw@host/a"), without_user("s3:/me@b/a"), without_user("/a@b")
+    ('no https://host/a', 's3:/b/a', '/a@b')
+    """
+    return _USER.sub(r"\1", text)
 
 
 def shown(text: str, limit: int = 60) -> str:

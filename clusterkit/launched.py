@@ -46,9 +46,11 @@ def launched() -> Launched:
     if size <= 1:
         return Launched()
     rank = _number("RANK", -1)
-    if not 0 <= rank < size or not os.environ.get("MASTER_ADDR"):
-        raise ConfigError(f"WORLD_SIZE={size} is set, without a fitting RANK and MASTER_ADDR: "
-                          "start with torchrun or accelerate launch, or unset it")  # fmt: skip
+    if not 0 <= rank < size or not os.environ.get("MASTER_ADDR") or not _number("MASTER_PORT", 0):
+        raise ConfigError(
+            f"WORLD_SIZE={size} is set, without a fitting RANK, MASTER_ADDR and MASTER_PORT: start "
+            "with torchrun or accelerate launch, or unset it"
+        )
     return Launched(rank, size, max(0, _number("LOCAL_RANK", rank)))
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from clusterkit.errors import ClusterkitError, Terminated
+from clusterkit.errors import ClusterkitError, Terminated, without_user
 
 # Exit codes of commands that were told to stop.
 STOPPED = {130: "interrupted", 143: "terminated"}
@@ -30,4 +30,4 @@ def line_of(error: BaseException) -> str:
         said = f"{error.filename}: {error.strerror}"
     else:
         said = f"{type(error).__name__}: {error}"
-    return " ".join(said.split())
+    return without_user(" ".join(said.split()))

@@ -14,7 +14,7 @@ from clusterkit.data.imageio.dicom.frame_count import SIZES, frames_held
 from clusterkit.data.imageio.films import film_of_syntax
 from clusterkit.data.imageio.read import MAX_BYTES
 from clusterkit.data.patients import Origin
-from clusterkit.data.remote_files import HEAD, is_remote, or_nothing, read_heads, read_remote
+from clusterkit.data.remote_files import HEAD, is_remote, or_none, read_heads, read_remote
 from clusterkit.errors import ImageError
 from clusterkit.progress import Progress
 
@@ -124,11 +124,11 @@ def _remote_headers(
     refused = [_is_refused(path) for path in paths]
     asked = [path for path, no in zip(paths, refused, strict=True) if not no]
     wanted = [path for path, head in zip(asked, read_heads(asked, said), strict=True)
-              if head[:4] in tiff.MAGIC or dicom.is_dicom(head)]  # fmt: skip
+              if head and (head[:4] in tiff.MAGIC or dicom.is_dicom(head))]  # fmt: skip
     found: dict[str, Header | None] = {}
     for path, data in _whole(wanted):
         try:
-            found[path] = _header_of(data, data[:HEAD], tags)
+            found[path] = None if data is None else _header_of(data, data[:HEAD], tags)
         except Exception:
             found[path] = None
     return [found.get(path) for path in paths]
@@ -142,11 +142,11 @@ def _is_refused(path: str) -> bool:
     return False
 
 
-def _whole(paths: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the bytes of files in a store; b"" of what cannot be read."""
+def _whole(paths: list[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the bytes of files in a store; None of what cannot be read."""
 
-    def read(path: str) -> bytes:
-        return or_nothing(path, lambda url: read_remote(url, MAX_BYTES))
+    def read(path: str) -> bytes | None:
+        return or_none(path, lambda url: read_remote(url, MAX_BYTES))
 
     with ThreadPoolExecutor(_UNDER_WAY) as pool:
         for start in range(0, len(paths), _UNDER_WAY):

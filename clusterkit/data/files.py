@@ -49,7 +49,12 @@ class ImageFolder:
             The path is empty, absolute, or leads out of the root, by `..` or by a link.
         """
         relative = PurePosixPath(image.replace("\\", "/"))
-        drive = len(image) > 1 and image[1] == ":"
+        # Elsewhere than on Windows, and in a store, a name may begin so: x:y.png.
+        drive = (
+            image[1:2] == ":"
+            and isinstance(self.root, Path)
+            and (os.name == "nt" or image[2:3] in ("/", "\\"))
+        )
         if not image or "\0" in image:
             raise RefusedPathError(f"{where}: empty or impossible image path {image!r}",
                                    "empty or impossible path")  # fmt: skip

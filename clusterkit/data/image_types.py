@@ -97,7 +97,7 @@ def guarded_path(path: str) -> str:
         return path
     if is_remote(path):
         head = next(read_heads([path]))
-        return path if looks_like_image(head) else GuardedPath(path, (), why)
+        return path if head is None or looks_like_image(head) else GuardedPath(path, (), why)
     try:
         # Whatever it is called, an image is read: of a table, a person has named it.
         if os.path.isfile(path):

@@ -17,7 +17,8 @@ from clusterkit.data.stores import (
     fetch,
     is_lasting,
     open_store,
-    why_not_listed,
+    stop_if_expired,
+    why_failed,
 )
 from clusterkit.errors import DataError, ImageError
 
@@ -91,8 +92,10 @@ def read_remote(path: str, limit: int) -> bytes:
     return data
 
 
-def read_heads(paths: Sequence[str], told: Callable[[int], None] | None = None) -> Iterator[bytes]:
-    """Yield the first `HEAD` bytes of files of one store, many at a time; b"" where there are none.
+def read_heads(
+    paths: Sequence[str], told: Callable[[int], None] | None = None
+) -> Iterator[bytes | None]:
+    """Yield the first `HEAD` bytes of files of one store, many at a time; None of what is not read.
 
     Parameters
     ----------
@@ -104,8 +107,10 @@ def read_heads(paths: Sequence[str], told: Callable[[int], None] | None = None) 
     Raises
     ------
     DataError
-        The store does not answer. What is gone or refused has no bytes: its reason comes with its
+        The store does not answer. What is gone or refused is None: its reason comes with its
         pixels.
+    StoreError
+        The credentials have expired.
     """
     for start in range(0, len(paths), _TOGETHER):
         some = paths[start : start + _TOGETHER]
@@ -116,7 +121,7 @@ def read_heads(paths: Sequence[str], told: Callable[[int], None] | None = None) 
             told(start + len(some))
 
 
-def _heads(paths: list[str]) -> list[bytes]:
+def _heads(paths: list[str]) -> list[bytes | None]:
     if not paths:
         return []
     store, count = open_store(paths[0].partition("://")[0]), len(paths)
@@ -124,17 +129,18 @@ def _heads(paths: list[str]) -> list[bytes]:
         found = ask(store, "cat_ranges", list(map(str, paths)), [0] * count, [HEAD] * count,
                     on_error="return", more=count * _EACH)  # fmt: skip
     except Exception as error:
-        raise DataError(why_not_listed(paths[0], error)) from error
-    heads = []
-    for path, head in zip(paths, found, strict=True):
-        if isinstance(head, Exception):
-            head = b"" if is_lasting(head) else or_nothing(path, _head_of)
-        heads.append(bytes(head))
-    return heads
+        raise DataError(why_failed(paths[0], error, "read")) from error
+    return [_read_again(path, head) if isinstance(head, Exception) else bytes(head)
+            for path, head in zip(paths, found, strict=True)]  # fmt: skip
 
 
-def or_nothing(path: str, read: Callable[[str], bytes]) -> bytes:
-    """Bytes that are read of a file in a store; b"" where it is gone, refused or too large.
+def _read_again(path: str, error: Exception) -> bytes | None:
+    stop_if_expired(path, error)
+    return None if is_lasting(error) else or_none(path, _head_of)
+
+
+def or_none(path: str, read: Callable[[str], bytes]) -> bytes | None:
+    """Bytes that are read of a file in a store; None where it is gone, refused or too large.
 
     Raises
     ------
@@ -145,7 +151,7 @@ def or_nothing(path: str, read: Callable[[str], bytes]) -> bytes:
         return read(path)
     except ImageError as error:
         if not str(error).startswith(NOT_ANSWERED):
-            return b""
+            return None
         raise DataError(f"{path}: {error}; run the command again") from error
 
 

@@ -16,6 +16,7 @@ from clusterkit.data.image_types import (
 )
 from clusterkit.data.imageio.dicom import is_dicom
 from clusterkit.data.left_out import (
+    CLOSED_FILE,
     HIDDEN,
     MISNAMED,
     NO_IMAGE,
@@ -73,7 +74,7 @@ def list_remote(place: RemoteLocation, left_out: LeftOut, unread: bool = False) 
         return FoundFiles([image for image, _ in pairs], [path for _, path in pairs])
     if not walk.seen:
         raise DataError(f"no image in {place}: nothing lies below it; check the names of the "
-                        "bucket and the folder")  # fmt: skip
+                        "bucket and the folder, and the address of the store")  # fmt: skip
     raise DataError(f"no image in {place}: {'; '.join(own.sentences()) or 'no file counts'}")
 
 
@@ -107,9 +108,13 @@ def find_named(
     start = RemoteLocation(f"{root.url}/{true_name(common)}") if common else root
     there = {str(path): path for path in start.list_files()} if kept else {}
     paths: list[str] = []
-    for name in names:
+    for row, name in enumerate(names):
         urls = [f"{root.url}/{key}" for key in (true_name(name), name)]
         known = [there[url] for url in urls if url in there]
+        if not known and is_remote(written[row]):
+            # Of no key that is there, a question mark begins a query.
+            names[row] = name = name.partition("?")[0]
+            urls = [f"{root.url}/{true_name(name)}"]
         paths.append("" if not name else known[0] if known
                      else GuardedPath(urls[0], (), "file does not exist"))  # fmt: skip
     return names, paths
@@ -212,7 +217,9 @@ class _RemoteWalk:
         for name, path in self.others:
             image, head = written_name(name), heads.get(path, b"")
             why = why_not_read(os.path.basename(name))
-            if is_dicom(head):
+            if head is None:
+                self.left_out.add(image, CLOSED_FILE)
+            elif is_dicom(head):
                 self.found.append((image, path))
             elif why and self.unread:
                 self.found.append((image, GuardedPath(path, (), why)))

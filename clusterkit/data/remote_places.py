@@ -9,12 +9,17 @@ from typing import Any
 from urllib.parse import unquote
 
 from clusterkit.data.remote_files import RemotePath
-from clusterkit.data.stores import ADDRESS, PREFIXES, ask, open_store, why_not_listed
+from clusterkit.data.stores import ADDRESS, LISTING, PREFIXES, ask, open_store, why_failed
 from clusterkit.errors import DataError, shown
 
 # What stores call the version of a file, the most telling first.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "updated",
              "mtime", "created")  # fmt: skip
+
+_HOLDS_PASSWORD = (
+    "an address of {}:// holds a user, a password or a query (@ or ?); leave it out: the "
+    "environment names accounts and passwords"
+)
 
 
 class RemoteLocation:
@@ -73,7 +78,7 @@ class RemoteLocation:
         except DataError:
             raise
         except Exception as error:
-            raise DataError(why_not_listed(self, error)) from error
+            raise DataError(why_failed(self, error)) from error
         is_file = about["type"] == "file"
         return RemotePath(self.url, _size_of(about), _version_of(about)) if is_file else None
 
@@ -99,9 +104,9 @@ class RemoteLocation:
         """
         store = open_store(self.scheme)
         try:
-            found = store.find(self.url, detail=True)
+            found = ask(store, "find", self.url, detail=True, more=LISTING)
         except Exception as error:
-            raise DataError(why_not_listed(self, error)) from error
+            raise DataError(why_failed(self, error)) from error
         root = store._strip_protocol(self.url).rstrip("/")
         # A million descriptions are a gigabyte: each goes as it is taken.
         while found:
@@ -133,6 +138,8 @@ def place_of(source: Place | str) -> Place:
         return Path(source)
     scheme, rest = address[1][:-1].lower(), text[address.end() :].rstrip("/")
     if scheme == "file":
+        if "@" in text.partition("://")[2].partition("/")[0]:
+            raise DataError(_HOLDS_PASSWORD.format(scheme))
         path = "/" + re.sub("^localhost/", "", rest)
         return Path(path if os.path.lexists(path) else unquote(path))
     if f"{scheme}://" not in PREFIXES:
@@ -140,8 +147,7 @@ def place_of(source: Place | str) -> Place:
                         f"folder, or one of {', '.join(sorted(PREFIXES))}")  # fmt: skip
     bucket = rest.partition("/")[0]
     if "?" in rest or "@" in bucket:
-        raise DataError(f"an address of {scheme}:// holds a user, a password or a query (@ or ?); "
-                        "leave it out: the environment names accounts and passwords")  # fmt: skip
+        raise DataError(_HOLDS_PASSWORD.format(scheme))
     if not bucket and scheme != "memory":
         raise DataError(f"{scheme}:// names no bucket; give {scheme}://BUCKET/FOLDER")
     if any(part in (".", "..") for part in rest.split("/")):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from errno import EINVAL
 from typing import Any, TypeVar
 
-from clusterkit.errors import DataError, ImageError, StoreError, shown
+from clusterkit.errors import DataError, ImageError, StoreError, shown, without_user
 
 _Found = TypeVar("_Found")
 
@@ -26,8 +26,8 @@ PREFIXES = tuple(f"{scheme}://" for scheme in _PACKAGES)
 # A scheme or a chain of such, and how many slashes a Path has left of two.
 ADDRESS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]+:+)+)/+")
 
-# What may hold a password: a query, and what stands before the @ of a host.
-_QUERY, _USER = re.compile(r"\?\S*"), re.compile(r"(?<=://)[^/\s]*@")
+# What may hold a password: a query, and what stands before the @ of a host of no scheme.
+_QUERY, _USER = re.compile(r"\?\S*"), re.compile(r"^//[^/\s]*@")
 
 # Attempts to read one file: no further one begins after so many seconds, for stores' packages try
 # again by themselves. Pauses in seconds, each four times as long as the one before it.
@@ -36,11 +36,15 @@ _ATTEMPTS, _PATIENCE, _PAUSE = 3, 10.0, 0.3
 # Seconds by the clock that one attempt may take, and bytes a second that a slow line brings.
 _SECONDS, _SLOW = 60.0, 1e6
 
+# Seconds that a listing may take: a thousand names come at a time, in about a fifth of one.
+LISTING = 3600.0
+
 # Errors that come again. By name, of packages that need not be there.
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError,
             TypeError, ImportError, NotImplementedError)  # fmt: skip
 _NO_RIGHTS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError",
-              "ClientAuthenticationError", "DefaultCredentialsError", "RefreshError")  # fmt: skip
+              "SSOTokenLoadError", "UnauthorizedSSOTokenError", "ClientAuthenticationError",
+              "DefaultCredentialsError", "RefreshError")  # fmt: skip
 
 # Files one after the other that a process may wait for in vain: the next would be the same.
 _IN_VAIN = 5
@@ -96,7 +100,8 @@ def attempt(path: str, work: Callable[[Any], _Found]) -> _Found:
     ImageError
         Whatever it was, see `may_pass`.
     StoreError
-        It has not answered for several files in a row: it is not asked for the next.
+        It has not answered for several files in a row, or the credentials have expired: it is not
+        asked for the next.
     """
     try:
         store = open_store(path.partition("://")[0])
@@ -112,6 +117,7 @@ def attempt(path: str, work: Callable[[Any], _Found]) -> _Found:
         except MemoryError as error:
             raise ImageError("too large for the memory") from error
         except Exception as error:
+            stop_if_expired(path, error)
             late = time.monotonic() - start > _PATIENCE
             if not left or late or is_lasting(error):
                 reason = _why_not_read(error)
@@ -131,6 +137,17 @@ def _count_in_vain(path: str, reason: str) -> None:
         _waited.clear()
         raise StoreError(f"{reason}, for {_IN_VAIN} files one after the other, the last {path}; "
                          "run the command again when it does: what is done is kept")  # fmt: skip
+
+
+def stop_if_expired(path: str, error: Exception) -> None:
+    """Raise `StoreError` where credentials have expired: no file that follows can be read.
+
+    Of long work with a session's credentials, all that is left would be failed rows.
+    """
+    if _is_refused(error) and "expired" in str(error).lower():
+        raise StoreError(f"the credentials for the store have expired, at {path} "
+                         f"({_words(error)}); renew them, and run the command again: what is done "
+                         "is kept") from error  # fmt: skip
 
 
 def may_pass(reason: str) -> bool:
@@ -172,14 +189,14 @@ def _why_not_read(error: Exception) -> str:
     return f"{NOT_ANSWERED}: {_words(error)}"
 
 
-def why_not_listed(place: object, error: Exception) -> str:
-    """Return why a folder of a store cannot be listed, and what to do, in a line."""
+def why_failed(place: object, error: Exception, done: str = "listed") -> str:
+    """Return why a folder of a store cannot be listed, or files read, and what to do, in a line."""
     if isinstance(error, FileNotFoundError):
         return f"{place} does not exist; check the names of the bucket and the folder"
     if _is_refused(error):
-        return (f"{place} may not be listed with these credentials ({_words(error)}); give others "
+        return (f"{place} may not be {done} with these credentials ({_words(error)}); give others "
                 "in the environment, or ask for the right to list and read it")  # fmt: skip
-    return (f"{place} cannot be listed ({_words(error)}); check the network, the address of the "
+    return (f"{place} cannot be {done} ({_words(error)}); check the network, the address of the "
             "store and the credentials in the environment")  # fmt: skip
 
 
@@ -188,8 +205,12 @@ def without_secrets(text: str) -> str:
 
     >>> without_secrets("https://me:pw@host/a.png?sig=1"), without_secrets("what?.png")
     ('https://host/a.png', 'what?.png')
+    >>> without_secrets("//me:pw@host/a.png")
+    '//host/a.png'
     """
-    return _QUERY.sub("", _USER.sub("", text)) if ADDRESS.match(text) else text
+    if ADDRESS.match(text):
+        return _QUERY.sub("", without_user(text))
+    return _USER.sub("//", text)
 
 
 def _words(error: Exception) -> str:
@@ -197,4 +218,4 @@ def _words(error: Exception) -> str:
     if isinstance(error, TimeoutError) or type(error).__name__ == "FSTimeoutError":
         return "it takes too long"
     said = " ".join(str(error).split()) or type(error).__name__
-    return shown(_QUERY.sub("", _USER.sub("", said)), _LONGEST)
+    return shown(_QUERY.sub("", without_user(said)), _LONGEST)

@@ -14,11 +14,8 @@ from clusterkit.formats.fit_journal import KeepsNothing
 from clusterkit.models.forward import FLOAT32, whole_batches
 from clusterkit.models.networks import Networks
 from clusterkit.progress import StageProgress
-from clusterkit.training.shards import embed_chunk, in_turns
+from clusterkit.training.shards import CHUNK, embed_chunk, in_turns
 from clusterkit.training.views import flipped_views
-
-# Images embedded between two calls of `progress`; their mirror images are all that is copied.
-CHUNK = 128
 
 
 def embed_views(

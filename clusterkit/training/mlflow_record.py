@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clusterkit.errors import ConfigError, OutputError
+from clusterkit.errors import ConfigError, OutputError, without_user
 from clusterkit.formats.run import Run
 from clusterkit.output import check_writable
 
@@ -46,13 +46,15 @@ class MlflowRecord(NoMlflowRecord):
     Raises
     ------
     ConfigError
-        MLflow is not installed.
+        MLflow is not installed, or the target is empty.
     OutputError
         The place cannot be used.
     """
 
     def __init__(self, target: str) -> None:
-        self.shown = _without_password(target)
+        self.shown = without_user(target)
+        if not target.strip():
+            raise ConfigError(f"{_OPTION} is empty; give a folder or an address")
         if "://" not in target:
             check_writable(Path(target), _OPTION, folder=True)
             target = Path(target).absolute().as_uri()
@@ -103,7 +105,7 @@ class MlflowRecord(NoMlflowRecord):
     def _reason(self, error: Exception) -> str:
         """Return what MLflow says, in one line of at most 200 characters and without passwords."""
         said = " ".join(str(error).split()).partition(" (Caused by")[0]
-        return f"{type(error).__name__}: {_without_password(said)}"[:200]
+        return f"{type(error).__name__}: {without_user(said)}"[:200]
 
 
 def open_record(target: str | None) -> NoMlflowRecord:
@@ -170,7 +172,6 @@ def _say_nothing_to_others() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # It takes folders only from who insists.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    # By itself it tries for minutes to reach a server that is not there, before and after a fit.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

@@ -7,6 +7,7 @@ takes long it shares: it names a function (`tell`), the others run it, and both 
 
 import io
 import itertools
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from torch.distributed.rendezvous import rendezvous
 from clusterkit.errors import RankError, shown
 from clusterkit.launched import Launched
 
+log = logging.getLogger("clusterkit")
+
 _Value = TypeVar("_Value")
 
 # A process waits as long as the one that leads lists images or fits heads: days, if need be. One
@@ -31,6 +34,9 @@ _LONG = timedelta(days=200)
 
 # Within it all have to come, and to take a step of training.
 PATIENCE = timedelta(minutes=30)
+
+# Seconds after which one that waits for the others to come says so.
+_UNEXPLAINED = 30.0
 
 # How long a process that never met the others asks who says why.
 _ASKED = timedelta(seconds=10)
@@ -86,15 +92,23 @@ class ProcessGroup:
         RankError
             They do not come.
         """
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        # Else a WORLD_SIZE that somebody left behind is half an hour of silence.
+        waiting = threading.Timer(_UNEXPLAINED, log.warning, (
+            "rank %d of %d waits at %s for the others, %d minutes at most; if nobody has started "
+            "them, unset WORLD_SIZE", self.rank, self.size, place, PATIENCE.total_seconds() // 60
+        ))  # fmt: skip
+        waiting.start()
         try:
             self._connect()
         except RankError as error:
-            place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             raise RankError(
                 f"rank {self.rank} of {self.size} has not met the others at {place} "
                 f"({shown(str(error.__cause__), 200)}); start all with one launcher, and see "
                 "whether one of them has ended"
             ) from error
+        finally:
+            waiting.cancel()
 
     def _connect(self) -> None:
         if not dist.is_initialized():

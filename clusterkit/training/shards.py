@@ -22,8 +22,9 @@ from clusterkit.training.process_group import ProcessGroup, current_group
 _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
-# Images that go to another process at a time.
-_CHUNK = 128
+# Images that are embedded, or go to another process, at a time: between two calls of `progress`,
+# and of them alone are there copies.
+CHUNK = 128
 
 # Number of a batch, its features, and of what could not be read in it row and reason.
 _Read = tuple[int, Embeddings | None, dict[int, str]]
@@ -62,7 +63,7 @@ def embed_shared(
     precision: str | None = None,
 ) -> Embeddings:
     """Encode uint8 RGB images (N, S, S, 3) as `embed_all` does, each process its own."""
-    size = whole_batches(_CHUNK)
+    size = whole_batches(CHUNK)
     chunks = (images[start : start + size] for start in range(0, len(images), size))
     work = partial(embed_chunk, networks, device=device, precision=precision)
     parts = []

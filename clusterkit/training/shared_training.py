@@ -16,9 +16,7 @@ from clusterkit.errors import ConfigError
 from clusterkit.formats.fit_journal import KeepsNothing, Piece
 from clusterkit.training.fastai_names import Callback, set_seed
 from clusterkit.training.process_group import ProcessGroup, current_group
-
-# Images that are sent at a time.
-_CHUNK = 128
+from clusterkit.training.shards import CHUNK
 
 # Far from each other, so that no process draws in an epoch what another draws in the next one.
 _SEEDS_APART = 1_000_003
@@ -110,8 +108,8 @@ def share_images(images: np.ndarray, memory_mb: int) -> None:
     if group.images is images or group.size == 1:
         return
     group.tell(_receive_images, len(images), images.shape[1], memory_mb)
-    for start in range(0, len(images), _CHUNK):
-        group.broadcast(np.ascontiguousarray(images[start : start + _CHUNK]))
+    for start in range(0, len(images), CHUNK):
+        group.broadcast(np.ascontiguousarray(images[start : start + CHUNK]))
     group.images = images
 
 
@@ -119,8 +117,8 @@ def _receive_images(group: ProcessGroup, count: int, size: int, memory_mb: int) 
     # What was sent before is let go first.
     group.images = None
     images = room_for_images(count, size, memory_mb)
-    for start in range(0, count, _CHUNK):
-        images[start : start + _CHUNK] = group.broadcast(images[:0])
+    for start in range(0, count, CHUNK):
+        images[start : start + CHUNK] = group.broadcast(images[:0])
     group.images = images
 
 

@@ -1,5 +1,6 @@
 """Stores by URL: the same images as in a folder, and every refusal and failure in words."""
 
+import asyncio
 import os
 import pickle
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from fsspec.asyn import AsyncFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,6 +16,7 @@ from PIL import Image
 from clusterkit.config import Config, DataConfig, ImageConfig
 from clusterkit.data.file_headers import read_headers
 from clusterkit.data.file_state import state_of
+from clusterkit.data.files import ImageFolder
 from clusterkit.data.guarded_path import GuardedPath
 from clusterkit.data.identity import read_identified
 from clusterkit.data.imageio.read import read_bytes
@@ -119,6 +122,7 @@ def test_names_that_are_no_paths_are_left_out_and_odd_ones_are_escaped(memory):
     ("s3://me:secret@bucket/a", "holds a user, a password or a query"),
     ("az://container@secret/a", "holds a user, a password or a query"),
     ("s3://bucket/a?X-Amz-Signature=secret", "holds a user, a password or a query"),
+    ("file://me:secret@host/a", "holds a user, a password or a query"),
     ("s3://", "names no bucket"),
     ("s3://bucket/../a", "has . or .. for a folder"),
 ])  # fmt: skip
@@ -126,6 +130,15 @@ def test_addresses_that_are_refused_show_no_secret(source, said):
     with pytest.raises(DataError, match=said) as caught:
         place_of(source)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["--run", "--config"])
+def test_no_option_shows_a_password(command, option):
+    given = {"--run": "r"} | {option: "s3://me:secret@bucket/a"}
+    code, _, said = command("assign", "nowhere", *sum(given.items(), ()))
+    assert code == 1
+    assert "s3:/bucket/a" in said
+    assert "secret" not in said
 
 
 def test_what_a_path_makes_of_an_address_is_the_same_place(tmp_path, monkeypatch):
@@ -244,6 +257,54 @@ def test_a_store_that_falls_silent_while_headers_are_read_stops_the_listing(memo
     assert len(read_inputs("memory://b")) == 1
 
 
+def test_a_listing_that_never_ends_ends(monkeypatch):
+    class Silent(AsyncFileSystem):
+        async def _info(self, path, **_):
+            return {"type": "directory"}
+
+        async def _find(self, path, **_):
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr("clusterkit.data.remote_places.open_store", lambda _: Silent())
+    monkeypatch.setattr("clusterkit.data.remote_places.LISTING", 0.1)
+    monkeypatch.setattr("clusterkit.data.stores._SECONDS", 0.1)
+    with pytest.raises(DataError, match=r"cannot be listed \(it takes too long\)"):
+        read_inputs("s3://bucket/img")
+
+
+def test_files_that_may_not_be_opened_are_not_called_no_images(memory, monkeypatch):
+    memory.pipe_file("/b/IM0001", b"12345")
+    Failing(monkeypatch, PermissionError("no"))
+    with pytest.raises(DataError, match="no image in memory://b: 1 file cannot be opened"):
+        read_inputs("memory://b")
+
+
+@pytest.mark.parametrize("name", ["IM0001", "a.png"])
+def test_credentials_that_have_expired_stop_the_command(memory, monkeypatch, name):
+    memory.pipe_file(f"/b/{name}", b"12345")
+    failing = Failing(monkeypatch, PermissionError("The provided token has expired."))
+    said = "the credentials for the store have expired, at memory://b/"
+    with pytest.raises(StoreError, match=said):
+        read_inputs("memory://b")
+    failing.errors = [PermissionError("The provided token has expired.")]
+    with pytest.raises(StoreError, match=said):
+        read_batch([(RemotePath(f"memory://b/{name}", 5), None)], ImageConfig(size=16), 0, 1)
+
+
+@pytest.mark.parametrize("name", ["x:y.png", "x:/y.png", "%2e%2e/a.png", "q?x#1.png", " a.png"])
+def test_names_that_are_listed_are_found_again(memory, name):
+    memory.pipe_file(f"/b/{name}", b"12345")
+    (image,) = read_inputs("memory://b")["image"]
+    assert read_bytes(ImageFolder(place_of("memory://b")).find(image, "row 1")) == b"12345"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a colon is no letter of a name")
+def test_a_colon_in_a_name_is_no_drive(tmp_path):
+    assert ImageFolder(tmp_path).find("x:y.png", "row 1") == tmp_path / "x:y.png"
+    with pytest.raises(DataError, match="leaves the data root"):
+        ImageFolder(tmp_path).find("C:\\y.png", "row 1")
+
+
 def test_a_package_that_is_missing_is_named(monkeypatch):
     def missing(*_, **__):
         raise ImportError("no module")
@@ -289,15 +350,16 @@ def test_frames_of_a_file_are_one_request(memory, monkeypatch, tmp_path):
 
 def test_a_table_names_files_below_the_root(memory, tmp_path):
     rng = np.random.default_rng(0)
-    for name in ("a/0.png", "a/1.png", "a/b/2.png"):
+    for name in ("a/0.png", "a/1.png", "a/b/2.png", "a/q?x=1.png"):
         memory.pipe_file(f"/b/{name}", rng.bytes(20))
     table = tmp_path / "t.csv"
     cells = ["a/0.png", "memory://b/a/1.png", "a//b/2", "a/none.png", "../x.png",
-             "memory://other/a.png", "https://h/a.png?sig=secret"]  # fmt: skip
+             "memory://other/a.png", "https://h/a.png?sig=secret", "//me:secret@h/a.png",
+             "memory://b/a/none.png?sig=secret", "memory://b/a/q?x=1.png"]  # fmt: skip
     table.write_text("image\n" + "\n".join(cells))
     rows, _ = rows_of(table, images="memory://b", image_ending=".png")
     paths = dict(zip(rows["image"], rows["path"], strict=True))
-    for image in ("a/0.png", "a/1.png", "a/b/2.png"):
+    for image in ("a/0.png", "a/1.png", "a/b/2.png", "a/q?x=1.png"):
         assert paths[image].size == 20
     assert paths["a/none.png"].reason == "file does not exist"
     assert [paths[image].refused for image in ("../x.png", "memory://other/a.png")] == [True] * 2

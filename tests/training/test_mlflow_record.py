@@ -142,6 +142,12 @@ def test_a_record_that_breaks_off_is_a_warning(client, run, tmp_path, monkeypatc
     assert "No space left" in caplog.messages[0]
 
 
+@pytest.mark.parametrize("target", ["", " "])
+def test_an_empty_place_is_not_the_folder_of_the_process(target):
+    with pytest.raises(ConfigError, match="is empty; give a folder"):
+        open_record(target)
+
+
 def test_nobody_wants_one(run):
     assert open_record(None).write(run) is None
 

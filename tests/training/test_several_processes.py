@@ -295,10 +295,11 @@ def test_others_that_cannot_be_met_are_one_line(sample, config, monkeypatch):
 @pytest.mark.parametrize(
     "environment",
     [{"WORLD_SIZE": "two"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "2"},
-     {"WORLD_SIZE": "2", "RANK": "0"}],
+     {"WORLD_SIZE": "2", "RANK": "0"}, {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "here"},
+     {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "port"}],
 )  # fmt: skip
 def test_an_environment_that_cannot_be_is_one_line(environment, monkeypatch, command):
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -307,7 +308,21 @@ def test_an_environment_that_cannot_be_is_one_line(environment, monkeypatch, com
     code, _, err = command("fit", "nowhere")
     assert code == 1
     assert err.count("\n") == 1
-    assert "WORLD_SIZE" in err
+    assert "unset it" in err
+
+
+def test_a_process_that_nobody_joins_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(process_group, "PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(process_group, "_UNEXPLAINED", 0.1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RankError, match="rank 0 of 2 has not met the others"):
+        ProcessGroup(Launched(0, 2)).connect()
+    assert "waits at 127.0.0.1" in caplog.text
+    assert "unset WORLD_SIZE" in caplog.text
 
 
 def test_one_process_of_a_launcher_is_the_ordinary_way(monkeypatch):
@@ -319,6 +334,7 @@ def test_one_process_of_a_launcher_is_the_ordinary_way(monkeypatch):
 def test_other_commands_run_in_one_process(monkeypatch, command):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "29500")
     monkeypatch.setenv("RANK", "0")
     code, _, err = command("assign", "unlabeled")
     assert code == 2
