@@ -16,6 +16,7 @@ from clusterkit.formats.assignment_record import (
     TransductionRecord,
 )
 from clusterkit.formats.assignments import COLUMNS, read_assignments, read_record
+from clusterkit.formats.known_images import clusters_fingerprint
 from clusterkit.formats.run import Run
 from clusterkit.inference.batch_record import settings_of
 from clusterkit.inference.evidence import Evidence
@@ -112,6 +113,7 @@ class EarlierRows:
             See `found`.
         """
         before = read_assignments(self.path)
+        shown = clusters_fingerprint(before)
         kept, known = found >= 0, table["image"].isin(before["image"])
         growth = GrowthRecord(
             kept=int(kept.sum()),
@@ -127,7 +129,7 @@ class EarlierRows:
             values = table[column].to_numpy(copy=True)
             values[kept] = before[column].to_numpy()[rows]
             table[column] = values
-        return ContinuedRows(table, kept, growth, self.record, len(before))
+        return ContinuedRows(table, kept, growth, self.record, len(before), shown)
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,8 @@ class ContinuedRows:
         Of those.
     total : int
         How many rows it is about.
+    shown : str
+        `clusters_fingerprint` of those, which reviews may name.
     """
 
     table: pd.DataFrame
@@ -151,6 +155,7 @@ class ContinuedRows:
     growth: GrowthRecord
     earlier: AssignmentRecord
     total: int
+    shown: str
 
     def described(self, record: AssignmentRecord) -> AssignmentRecord:
         """Return a record of these rows, which says which of them each promise is about.
@@ -160,14 +165,15 @@ class ContinuedRows:
         record : AssignmentRecord
             Of the table, as if all had been decided now.
         """
-        images, left = self.table["image"], self._left()
-        batches = [batch for batch in left if batch.images]
+        left = self._left()
+        batches = _joined(left)
         if self.kept.all():
             record = self._as_decided(record, batches[-1], gone=not left[-1].images)
         elif batches:
-            new = images[~self.kept]
+            new = self.table["image"][~self.kept]
             batches.append(_batch_of(record, new.unique().tolist(), len(new)))
-        return replace(record, growth=self.growth, batches=batches if len(batches) > 1 else [])
+        told = len(batches) > 1 or any(batch.clusters for batch in batches)
+        return replace(record, growth=self.growth, batches=batches if told else [])
 
     def _as_decided(
         self, record: AssignmentRecord, last: BatchRecord, gone: bool
@@ -200,10 +206,25 @@ class ContinuedRows:
         # The first is about all that no other names.
         others = len(images) - sum(map(len, own))
         counts = [len(names) + others * (not i) for i, names in enumerate(own)]
-        return [
+        left = [
             replace(batch, names=names.unique().tolist(), images=count)
             for batch, names, count in zip(batches, own, counts, strict=True)
         ]
+        if self.growth.gone or not self.kept.all():
+            clusters = list(dict.fromkeys([*left[-1].clusters, self.shown]))
+            left[-1] = replace(left[-1], clusters=clusters)
+        return left
+
+
+def _joined(batches: list[BatchRecord]) -> list[BatchRecord]:
+    """Leave out batches without rows; what their tables showed of others is the one's before."""
+    found: list[BatchRecord] = []
+    for batch in batches:
+        if batch.images:
+            found.append(batch)
+        elif found:
+            found[-1] = replace(found[-1], clusters=[*found[-1].clusters, *batch.clusters])
+    return found
 
 
 def _batch_of(record: AssignmentRecord, names: list[str], images: int) -> BatchRecord:
