@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 
@@ -18,6 +20,7 @@ def main() -> None:
     The rest of the package is imported here: whoever presses Ctrl-C meanwhile, or while Python
     tidies up at the end, interrupts nothing that would need words.
     """
+    _open_closed()
     # A shell lets what it starts in the background ignore the one, and nohup's kin the other.
     default = (signal.default_int_handler, signal.SIG_DFL)
     heard = [number for number in _WORDS if signal.getsignal(number) in default]
@@ -41,6 +44,20 @@ def main() -> None:
         _end(signal.SIGINT)
     finally:
         _listen(heard)
+
+
+def _open_closed() -> None:
+    """Give whoever was started with a closed stdin, stdout or stderr one that holds nothing."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file that is opened is taken for it: the lowest free number is its own.
+            with suppress(OSError):
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def _listen(heard: list[signal.Signals]) -> None:

@@ -132,6 +132,8 @@ class Summary:
         Of the clusters; rows about them carry it. See `known_images.clusters_fingerprint`.
     fingerprint_before : str
         Of rows of before images of them got labels; "": none did.
+    grown_from : list of str
+        Of the clusters before the table grew: rows that carry one are not about what is shown.
     classes : list of str
     clusters : list of Cluster
     counts : dict
@@ -181,6 +183,7 @@ class Summary:
     warnings: list[str]
     fingerprint: str = ""
     fingerprint_before: str = ""
+    grown_from: list[str] = field(default_factory=list)
     ladder: list[tuple[str, str, str]] = field(default_factory=list)
     ladder_notes: list[str] = field(default_factory=list)
     certificate: str = ""
@@ -205,6 +208,7 @@ def render_page(out: Path, cards: list[Card], summary: Summary) -> Path:
         "key": summary.key,
         "fingerprint": summary.fingerprint,
         "fingerprint_before": summary.fingerprint_before,
+        "grown_from": summary.grown_from,
         "classes": summary.classes,
         "counts": summary.counts,
         "total": summary.total,

@@ -90,6 +90,7 @@ def summarise(
         key=batch.key,
         fingerprint=whole + OPEN if partly else whole,
         fingerprint_before=whole if partly else "",
+        grown_from=[name for one in batch.record.batches for name in one.clusters if name != whole],
         classes=_labels(run, batch),
         clusters=clusters,
         # Without a check nobody looks for what a check labelled.

@@ -76,7 +76,7 @@ class BatchToCertify:
     def assigned(self) -> Assigned:
         """The labels that reviews are about."""
         return Assigned(self.table, self.inputs.root, str(self.csv), self.record.fingerprint or "",
-                        self.inputs.link_roots)  # fmt: skip
+                        self.inputs.link_roots, tuple(self.record.batches))  # fmt: skip
 
     @property
     def relative_folder(self) -> str:

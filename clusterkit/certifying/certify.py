@@ -256,7 +256,8 @@ def _replace(
     promise: dict[str, Any] = {}
     if record.certified:
         # What had been promised was about other labels than those that are assigned now.
-        promise = {"promise": None, "promise_text": record.statement, "batches": [],
+        batches = [replace(one, promise=None, promise_text=None) for one in batch.record.batches]
+        promise = {"promise": None, "promise_text": record.statement, "batches": batches,
                    "ladder": [], "certify_answers": None}  # fmt: skip
     values = replace(
         batch.record,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +24,9 @@ from clusterkit.config import (
     read_toml,
     settings,
 )
+from clusterkit.errors import OutputError
 from clusterkit.launched import launched
+from clusterkit.output import write_reason
 from clusterkit.progress import Bar, Progress, silent
 
 if TYPE_CHECKING:
@@ -298,9 +300,19 @@ def print_summary(summary: dict, as_json: bool, lines: list[str]) -> None:
         out = sys.stdout if context is None else context.meta.get(_STDOUT, sys.stdout)
         # Of another encoding's escapes JSON does not know all.
         narrow = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-        click.echo(json.dumps(summary, ensure_ascii=narrow), file=out)
+        _say(json.dumps(summary, ensure_ascii=narrow), out)
     elif not _is_quiet():
-        click.echo("\n".join(lines))
+        _say("\n".join(lines))
+
+
+def _say(text: str, out: IO[Any] | None = None) -> None:
+    try:
+        click.echo(text, file=out)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the summary cannot be written to stdout: {write_reason(error)}; what "
+                          "it is about is done") from error  # fmt: skip
 
 
 def _finite(value: Any) -> Any:

@@ -81,8 +81,10 @@ class Labelled:
         classes = sorted(rows["label"].unique())
         labels = rows["label"].map({c: i for i, c in enumerate(classes)}).to_numpy()
         own = kept if len(self.images) else slice(0, 0)
+        # Numbers without gaps: what a run keeps of them is checked against its images.
+        units = np.unique(self.units[kept], return_inverse=True)[1]
         return replace(
-            self, rows=rows, images=self.images[own], labels=labels, units=self.units[kept],
+            self, rows=rows, images=self.images[own], labels=labels, units=units,
             classes=classes, signatures=self.signatures[kept], appearance=self.appearance[kept],
         )  # fmt: skip
 

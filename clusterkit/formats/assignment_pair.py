@@ -196,7 +196,8 @@ def load_assigned(path: Path) -> Assigned:
         record = AssignmentRecord()
     check_pair(path, table, record)
     root, link_roots = input_root(path, record), input_link_roots(path, record)
-    return Assigned(table, root, str(path), record.fingerprint or "", link_roots)
+    batches = tuple(record.batches)
+    return Assigned(table, root, str(path), record.fingerprint or "", link_roots, batches)
 
 
 def _is_as_written(csv: Path) -> bool:

@@ -191,6 +191,9 @@ class BatchRecord(JsonRecord):
     promise_text : str
     fingerprint : str
         Of the record that was written then.
+    clusters : list of str
+        `known_images.clusters_fingerprint` of the table while this batch was its last one: by it a
+        review that names a cluster is known to be about these rows and those of earlier batches.
     """
 
     images: int | None = None
@@ -198,6 +201,7 @@ class BatchRecord(JsonRecord):
     promise: PromiseRecord | None = None
     promise_text: str | None = None
     fingerprint: str | None = None
+    clusters: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

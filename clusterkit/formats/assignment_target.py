@@ -72,17 +72,17 @@ def check_target(
             f"{out} holds the assignments of another input: {others} of its {total} images, "
             f"e.g. '{shown(first)}', are not in this one; {ways}"
         )
-    _check_certificate(out, ways, new=max(0, len(names) - total))
+    _check_certificate(out, ways, new=len(names) > total)
 
 
-def _check_certificate(out: Path, ways: str, new: int) -> None:
+def _check_certificate(out: Path, ways: str, new: bool) -> None:
     values = _record_of(out.with_suffix(".json")) or {}
     if values.get("certificate") is None:
         return
-    grown = f"it is not about the {new} new images: give these in a folder or CSV of their own; "
+    alone = "put the new images, which it is not about, into a folder or CSV of their own, and "
     raise RunError(
         f"{out} holds labels that a person has checked, and their certificate, which assign would "
-        f"replace; {grown * bool(new)}{ways} (the answers stay in reviews.csv)"
+        f"replace; {alone * new}{ways} (the answers stay in reviews.csv)"
     )
 
 

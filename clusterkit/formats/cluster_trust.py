@@ -47,7 +47,7 @@ def checked_members(reviews: Reviews, settled: pd.DataFrame, cluster: int) -> Ch
     members = reviews.spread[reviews.spread["provenance"] == f"cluster:{cluster}"]
     own = settled[settled["provenance"] == "reviewed"].set_index("image_id")
     own = own.loc[own.index.isin(members["image_id"])]
-    names = members.drop_duplicates("image_id").set_index("image_id")["label"]
+    names = members.drop_duplicates("image_id", keep="last").set_index("image_id")["label"]
     agreeing = own["label"] == names.reindex(own.index)
     return CheckedMembers(len(own), int(agreeing.sum()))
 

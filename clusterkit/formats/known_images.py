@@ -12,6 +12,7 @@ import pandas as pd
 from clusterkit.data.identity import is_number
 from clusterkit.data.remote_places import Place
 from clusterkit.errors import DataError, shown
+from clusterkit.formats.assignment_record import BatchRecord
 
 # Statuses of an image that has a label of its own.
 SETTLED = ("assigned", "reviewed")
@@ -36,6 +37,8 @@ class Assigned:
         The fingerprint that its `assignments.json` holds; "": none.
     link_roots : tuple of Path
         Where else links among its images may lead.
+    batches : tuple of BatchRecord
+        Where its rows were decided in several calls.
     """
 
     table: pd.DataFrame
@@ -43,6 +46,7 @@ class Assigned:
     where: str
     recorded: str = ""
     link_roots: tuple[Path, ...] = ()
+    batches: tuple[BatchRecord, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -51,8 +55,20 @@ class Assigned:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """What a row about one of its clusters may say of it."""
-        return self.fingerprint, self.recorded, self.open_fingerprint
+        """What a row about one of its clusters may say of it, or of what it has grown from."""
+        return self.fingerprint, self.recorded, self.open_fingerprint, *self.grown_from
+
+    @cached_property
+    def grown_from(self) -> dict[str, int]:
+        """Of each fingerprint that the table had before it grew, its last batch then."""
+        return {name: i for i, batch in enumerate(self.batches) for name in batch.clusters
+                if name != self.fingerprint}  # fmt: skip
+
+    @cached_property
+    def batch_of(self) -> np.ndarray:
+        """(N,) int: which of `batches` each row was decided in."""
+        of = {name: i for i, batch in enumerate(self.batches) for name in batch.names}
+        return self.table["image"].map(of).fillna(0).to_numpy(dtype=int)
 
     @cached_property
     def open_fingerprint(self) -> str:
@@ -174,6 +190,11 @@ class KnownImages:
                 f"{self.assigned.fingerprint}: its clusters are others; put the reviews beside the "
                 "assignments.csv they are of, or remove the row"
             )
+        before = self.assigned.grown_from.get(assignments)
+        if before is not None:
+            # Those that joined it later were not shown to whoever named it.
+            members = self.members.get(number, [])
+            return [one for one in members if self.assigned.batch_of[one[1]] <= before]
         if number not in self.members:
             have = f"clusters 0 to {max(self.members)}" if self.members else "no clusters"
             raise DataError(

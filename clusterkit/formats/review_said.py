@@ -92,7 +92,7 @@ def _clusters(part: Reviews, file: int) -> pd.DataFrame:
 
 def _members(part: Reviews, row: dict) -> pd.DataFrame:
     """Return the images of a cluster, as the row about it says."""
-    members = part.spread[part.spread["provenance"] == f"cluster:{row['cluster']}"]
+    members = part.members(row["row"])
     accepted = row["decision"] == "accept" and not row["label"]
     return members.assign(
         file=row["file"],

@@ -178,8 +178,7 @@ def _named_clusters(
     out = []
     for row in said.clusters_held.to_dict("records"):
         file, name = int(row["file"]), f"cluster:{row['cluster']}"
-        spread = reviews[file].spread
-        size = spread[spread["provenance"] == name]["image_id"].nunique()
+        size = reviews[file].members(row["row"])["image_id"].nunique()
         taken = (settled["file"] == file) & (settled["provenance"] == name)
         checked = checked_members(reviews[file], settled, int(row["cluster"]))
         out.append({"cluster": int(row["cluster"]), "decision": row["decision"],

@@ -67,6 +67,8 @@ class ReviewRow(NamedTuple):
 class Reviews:
     """One reviews file, each row spread over the images that it names.
 
+    Rows that name one cluster by one fingerprint mean the same images.
+
     Attributes
     ----------
     where : str
@@ -75,9 +77,9 @@ class Reviews:
         `REVIEW_COLUMNS` and `FURTHER_COLUMNS` as they were written, and `line`, `where`,
         `cluster` (Int64).
     spread : DataFrame
-        One row for each row about an image, and one for each image of a cluster that is named, as
-        its last row says: image_id, decision, label ("" for reject and skip), predicted (""
-        where nothing was), provenance, position (row of `assigned.table`; -1), row (of `rows`).
+        One row for each row about an image, and one for each image that is meant by a cluster's
+        name, as its last row says: image_id, decision, label ("" for reject and skip), predicted
+        ("" where nothing was), provenance, position (row of `assigned.table`; -1), row (of `rows`).
     assigned : Assigned or None
     """
 
@@ -85,6 +87,14 @@ class Reviews:
     rows: pd.DataFrame
     spread: pd.DataFrame
     assigned: Assigned | None
+
+    def members(self, row: int) -> pd.DataFrame:
+        """Return the part of `spread` about the images that a row means by its cluster."""
+        of, rows = self.rows.iloc[row], self.spread["row"].to_numpy(dtype=int)
+        same = self.rows["cluster"].eq(of["cluster"]) & (
+            self.rows["assignments"] == of["assignments"]
+        )
+        return self.spread[same.fillna(False).to_numpy(dtype=bool)[rows]]
 
 
 def read_reviews(path: Path | str, names: LabelMap | None = None) -> pd.DataFrame:
@@ -213,8 +223,7 @@ def spread_reviews(
     rows = read_reviews(path, names)
     known = KnownImages(assigned, labelled)
     # A cluster is spread once; spreading each row would let a small file fill the memory.
-    named = rows["cluster"].dropna()
-    last = dict(zip(named.tolist(), named.index.tolist(), strict=True))
+    last = {(row.cluster, row.assignments): i for i, row in enumerate(review_rows(rows))}
     out = []
     for number, row in enumerate(review_rows(rows)):
         where = row.where
@@ -223,7 +232,7 @@ def spread_reviews(
         else:
             positions = known.cluster(row.cluster, row.image, row.assignments, where)
             provenance = f"cluster:{row.cluster}"
-            if number != last[row.cluster]:
+            if number != last[row.cluster, row.assignments]:
                 continue
         for image_id, position in positions:
             predicted = names.renamed([known.predicted(image_id, position)])[0] or ""

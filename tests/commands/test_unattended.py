@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ import pytest
 from clusterkit.commands.exit_codes import exit_code_of, line_of
 from clusterkit.commands.options import print_summary
 from clusterkit.config import override
-from clusterkit.errors import Terminated
+from clusterkit.errors import OutputError, Terminated
 from clusterkit.models.networks import choose_device
 
 # The command line, in which each image takes a while to read.
@@ -177,3 +178,25 @@ def test_json_is_whole_in_every_encoding(encoding, tmp_path, monkeypatch):
         print_summary(summary, True, [])
     found = json.loads((tmp_path / "out").read_text(encoding=encoding), parse_constant=refuse)
     assert found == {"image": summary["image"], "share": None, "of": [None, 0.5, [1, None]]}
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_ends_no_command(closed):
+    """Under some crons and daemons; no other file takes its place either."""
+    command = [sys.executable, "-m", "clusterkit", "--version"]
+    closing = f"import os; os.close({closed}); os.execv({command[0]!r}, {command})"
+    done = subprocess.run([command[0], "-c", closing], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert ("clusterkit" in done.stdout) == (closed != 1)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_under_stdout_is_one_line(monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OutputError, match="to stdout: the disk is full; what it is about is"):
+            print_summary({}, True, [])
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()

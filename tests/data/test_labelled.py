@@ -1,5 +1,6 @@
 """Labelled images that cannot be read: what is said is what is so."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,3 +49,12 @@ def test_a_class_that_is_lost_is_named(tmp_path, caplog):
 def test_labels_of_one_class_are_said_to_be_one(tmp_path):
     with pytest.raises(DataError, match="at least two classes are needed"):
         load(folder(tmp_path, a=(2, 1)))
+
+
+def test_units_of_those_that_are_left_have_no_gaps(tmp_path):
+    """A run says of its held-out images which unit they are, among as many as it has images."""
+    found = load(folder(tmp_path, a=(4, 0), b=(4, 0)))
+    kept = np.array([False, True] * 4)
+    left = found.take(kept)
+    assert sorted(left.units) == [0, 1, 2, 3]
+    assert (np.argsort(left.units) == np.argsort(found.units[kept])).all()

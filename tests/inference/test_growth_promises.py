@@ -17,6 +17,7 @@ from clusterkit.formats.assignment_record import AssignmentRecord, BatchRecord, 
 from clusterkit.formats.assignments import COLUMNS, NUMBERS, WHOLE, write_assignments
 from clusterkit.formats.atomic import temporary_path
 from clusterkit.formats.certificate_record import CertificateRecord
+from clusterkit.formats.known_images import Assigned
 from clusterkit.formats.promise_cover import covered_rows, promise_words, record_of_image
 from clusterkit.inference.batch_record import settings_of
 from clusterkit.inference.decisions import Decisions
@@ -30,7 +31,7 @@ def table_of(images: dict[str, int]) -> pd.DataFrame:
     for column in NUMBERS:
         table[column] = np.zeros(len(images))
     for column in WHOLE:
-        table[column] = pd.array([None] * len(images), dtype="Int64")
+        table[column] = pd.array([0] * len(images), dtype="Int64")
     ids = [f"{int(name):08x}{content:07x}a" for name, content in images.items()]
     return table.assign(image=list(images), image_id=ids, status="assigned")
 
@@ -53,7 +54,7 @@ folders = st.lists(
 @given(folders)
 def test_a_row_keeps_its_promise_whatever_comes_and_goes(calls):
     since: dict[str, tuple[int, int]] = {}
-    record = AssignmentRecord()
+    record, shown = AssignmentRecord(), []
     with tempfile.TemporaryDirectory() as folder:
         earlier = EarlierRows(Path(folder, "a.csv"), record)
         for step, images in enumerate(calls):
@@ -63,8 +64,9 @@ def test_a_row_keeps_its_promise_whatever_comes_and_goes(calls):
                                      "errors": np.array([""] * len(table))})  # fmt: skip
                 earlier = EarlierRows(earlier.path, record)
                 found = earlier.found(table["image"], evidence)
-                new, everything = table[~found.kept], Decisions.empty(len(table))
-                continued = earlier.continued_by(new, table, everything, found)
+                together = replace(Decisions.empty(len(table)), cluster=np.zeros(len(table), int))
+                new = table[~found.kept]
+                continued = earlier.continued_by(new, table, together, found)
                 table, now = continued.table, continued.described(now)
             write_assignments(table, earlier.path)
             record = now
@@ -82,6 +84,15 @@ def test_a_row_keeps_its_promise_whatever_comes_and_goes(calls):
             last = sum(when == max(steps) for when, _ in since.values())
             assert (f"the {last} row" in covered_rows(record)) == (len(steps) > 1)
             assert all(batch.fingerprint for batch in record.batches)
+            # A cluster that was named keeps its name: all that is left of what was shown, alone.
+            now = Assigned(table, Path(), "", batches=tuple(record.batches))
+            for when, (name, there) in enumerate(shown):
+                if name == now.fingerprint:
+                    continue
+                rows = table["image"][now.batch_of <= now.grown_from.get(name, -1)]
+                assert {one: images[one] for one in rows}.items() <= there.items()
+                assert {one for one, (at, _) in since.items() if at <= when} <= set(rows)
+            shown.append((now.fingerprint, images))
 
 
 def test_a_certificate_is_about_all_rows():
