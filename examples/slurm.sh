@@ -39,11 +39,12 @@ case "$what $#" in
     "fit 3")
         name=fit
         arguments=(fit "$2" --run "$3")
-        log=$3.events.jsonl
+        # Beside the run, also where its name ends with a slash: a run is made in an empty folder.
+        log=${3%/}.events.jsonl
         ;;
     "assign 4")
         run=$2 list=$3 out=$4 number=${SLURM_ARRAY_TASK_ID:-0}
-        batch=$(sed -n "$((number + 1))p" "$list")
+        batch=$(sed -n "$((number + 1))p" "$list" | tr -d '\r')
         if [ -z "$batch" ]; then
             echo "$list has no line $((number + 1)): give --array=0-N with N below its lines" >&2
             exit 2

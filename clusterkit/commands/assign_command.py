@@ -110,7 +110,7 @@ def assign(
     status = record.status
     questions = _questions(result.table, ask)
     kept = _not_asked(result.table, loaded.info.without_label) if ask else []
-    summary = {"assignments": str(result.path), **result.summary}
+    summary = {"assignments": str(result.path), **_short(result.summary)}
     asked = {"ask": questions, "not_asked": kept} if ask else {}
     print_summary(summary | asked, common.as_json, [
         f"written    {result.path}: {record.images} images, "
@@ -127,6 +127,13 @@ def assign(
     ])  # fmt: skip
     if strict and status["failed"]:
         raise ClusterkitError(f"{status['failed']} images failed (--strict); see the column reason")
+
+
+def _short(summary: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the names of the rows of each batch: a line may become an entry of a database."""
+    batches = [{k: v for k, v in batch.items() if k != "names"}
+               for batch in summary.get("batches", [])]  # fmt: skip
+    return summary | ({"batches": batches} if batches else {})
 
 
 def _failed_lines(failures: dict[str, int]) -> list[str]:

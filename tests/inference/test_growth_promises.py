@@ -1,5 +1,6 @@
 """Whatever becomes of a folder: each row has the promise that was made when it was decided."""
 
+import json
 import shutil
 import tempfile
 from dataclasses import replace
@@ -153,7 +154,7 @@ def test_a_kill_between_table_and_record_costs_no_row(run, few, config, tmp_path
     assert out.read_bytes() == table
 
 
-def test_a_moved_folder_keeps_its_rows_and_is_found_again(run, few, config, tmp_path):
+def test_a_moved_folder_keeps_its_rows_and_is_found_again(run, few, config, tmp_path, command):
     out = tmp_path / "a.csv"
     assign(run, few, config=config, out=out)
     moved = few.rename(tmp_path / "moved")
@@ -161,3 +162,12 @@ def test_a_moved_folder_keeps_its_rows_and_is_found_again(run, few, config, tmp_
     assert record.growth.kept == record.images
     assert record.input_root == "moved"
     assert assign(run, moved, config=config, out=out).record.growth.kept == record.images
+    # What is printed has the number of the new rows; their names are in the file.
+    (moved / "new.png").write_bytes(next(moved.iterdir()).read_bytes() + b" ")
+    assign(run, moved, config=config, out=out)
+    code, printed, _ = command("assign", moved, "--run", run.path, "--out", out, "--json")
+    assert code == 0
+    told = json.loads(printed)["batches"]
+    assert [batch["images"] for batch in told] == [record.images, 1]
+    assert not any("names" in batch for batch in told)
+    assert json.loads(out.with_suffix(".json").read_text())["batches"][1]["names"] == ["new.png"]
