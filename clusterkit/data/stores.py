@@ -34,7 +34,7 @@ _QUERY, _USER = re.compile(r"\?\S*"), re.compile(r"^//[^/\s]*@")
 _ATTEMPTS, _PATIENCE, _PAUSE = 3, 10.0, 0.3
 
 # Seconds by the clock that one attempt may take, and bytes a second that a slow line brings.
-_SECONDS, _SLOW = 60.0, 1e6
+ATTEMPT_TIME, _SLOW = 60.0, 1e6
 
 # Seconds that a listing may take: a thousand names come at a time, in about a fifth of one.
 LISTING = 3600.0
@@ -83,7 +83,8 @@ def ask(store: Any, what: str, *given: Any, more: float = 0.0, **options: Any) -
     from fsspec.asyn import sync
 
     # fsspec knows of a time limit here alone.
-    return sync(store.loop, getattr(store, f"_{what}"), *given, timeout=_SECONDS + more, **options)
+    limit = ATTEMPT_TIME + more
+    return sync(store.loop, getattr(store, f"_{what}"), *given, timeout=limit, **options)
 
 
 def fetch(store: Any, path: str, end: int) -> bytes:

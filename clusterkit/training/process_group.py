@@ -36,7 +36,7 @@ _LONG = timedelta(days=200)
 PATIENCE = timedelta(minutes=30)
 
 # Seconds after which one that waits for the others to come says so.
-_UNEXPLAINED = 30.0
+UNEXPLAINED = 30.0
 
 # How long a process that never met the others asks who says why.
 _ASKED = timedelta(seconds=10)
@@ -94,7 +94,7 @@ class ProcessGroup:
         """
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         # Else a WORLD_SIZE that somebody left behind is half an hour of silence.
-        waiting = threading.Timer(_UNEXPLAINED, log.warning, (
+        waiting = threading.Timer(UNEXPLAINED, log.warning, (
             "rank %d of %d waits at %s for the others, %d minutes at most; if nobody has started "
             "them, unset WORLD_SIZE", self.rank, self.size, place, PATIENCE.total_seconds() // 60
         ))  # fmt: skip

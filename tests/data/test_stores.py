@@ -267,7 +267,7 @@ def test_a_listing_that_never_ends_ends(monkeypatch):
 
     monkeypatch.setattr("clusterkit.data.remote_places.open_store", lambda _: Silent())
     monkeypatch.setattr("clusterkit.data.remote_places.LISTING", 0.1)
-    monkeypatch.setattr("clusterkit.data.stores._SECONDS", 0.1)
+    monkeypatch.setattr("clusterkit.data.stores.ATTEMPT_TIME", 0.1)
     with pytest.raises(DataError, match=r"cannot be listed \(it takes too long\)"):
         read_inputs("s3://bucket/img")
 

@@ -313,7 +313,7 @@ def test_an_environment_that_cannot_be_is_one_line(environment, monkeypatch, com
 
 def test_a_process_that_nobody_joins_says_so(monkeypatch, caplog):
     monkeypatch.setattr(process_group, "PATIENCE", timedelta(seconds=1))
-    monkeypatch.setattr(process_group, "_UNEXPLAINED", 0.1)
+    monkeypatch.setattr(process_group, "UNEXPLAINED", 0.1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
