@@ -141,11 +141,15 @@ def test_a_driver_that_is_killed_goes_on(cluster, run, sample, small, expected, 
 
 @pytest.mark.long
 def test_embed_gives_the_same_vectors(cluster, run, sample, small, tmp_path):
-    for name, more in {"local": {}, "ray": {"address": cluster.address}}.items():
-        embed(sample / "unlabeled", tmp_path / f"{name}.npz", config=small, run=run, engine=name,
-              **more)  # fmt: skip
-    found = [np.load(tmp_path / f"{name}.npz") for name in ("local", "ray")]
-    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+    # Without an address a cluster of its own begins, though another one is there.
+    for name, more in {
+        "local": {},
+        "ray": {"engine": "ray", "address": cluster.address},
+        "alone": {"engine": "ray"},
+    }.items():
+        embed(sample / "unlabeled", tmp_path / f"{name}.npz", config=small, run=run, **more)
+    here, *others = (np.load(tmp_path / f"{name}.npz") for name in ("local", "ray", "alone"))
+    assert all(np.array_equal(here[key], other[key]) for other in others for key in here)
 
 
 @pytest.mark.long
