@@ -70,27 +70,27 @@ def _connect(ray: Any, address: str | None) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's own logs are in its folder; what goes wrong is raised.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = address or os.environ.get("RAY_ADDRESS")
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     words = bytearray()
     try:
         with _own_signals(), _without_words_of_ray(words):
-            if address:
-                _knock(address)
-                ray.init(address=address, **quiet)
+            if address == "local":
+                how |= {"num_cpus": usable_processors(), "object_store_memory": _STORE,
+                        "include_dashboard": False}  # fmt: skip
             else:
-                ray.init(num_cpus=usable_processors(), include_dashboard=False,
-                         object_store_memory=_STORE, **quiet)  # fmt: skip
+                _knock(address)
+            ray.init(address=address, **how)
     except (ConnectionError, RuntimeError, ValueError, OSError, ImportError,
             ray.exceptions.RayError) as error:  # fmt: skip
         said = str(error) or type(error).__name__
         raise ConfigError(_no_cluster(address, said, words.decode(errors="replace"))) from error
 
 
-def _no_cluster(address: str | None, error: str, words: str) -> str:
+def _no_cluster(address: str, error: str, words: str) -> str:
     """Return what is wrong, and what to do."""
     said = " ".join(error.split())[:300]
-    if not address:
+    if address == "local":
         return f"Ray does not start here: {said}; {_START_ONE}"
     if "InvalidAuthToken" in error + words:
         return (f"the Ray cluster at {address} wants its token: give this machine the file "
@@ -106,7 +106,7 @@ def _knock(address: str) -> None:
     """Find out whether anybody like Ray is at an address: Ray would try for ever."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
-        if address not in ("auto", "local"):
+        if address != "auto":
             raise ValueError("this is neither auto nor HOST:PORT")
         return
     with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCKING) as door:

@@ -74,7 +74,8 @@ def check_nodes(refs: Sequence[ImageRef]) -> None:
     sizes = [(str(path), os.path.getsize(path))
              for path in paths if not is_remote(path) and os.path.isfile(path)]  # fmt: skip
     for node, unseen in (_asked(_unseen, sizes) if sizes else {}).items():
-        if unseen:
+        # A file that has changed since is nobody's fault.
+        if unseen and not _unseen([(unseen, dict(sizes)[unseen])]):
             raise ClusterkitError(
                 f"node {node} does not see '{shown(unseen, 200)}' as this machine does; give a "
                 "folder that all nodes share under one path, or a URL such as s3://bucket/folder"

@@ -9,16 +9,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clusterkit import assign, embed
 from clusterkit.config import override
+from clusterkit.data.guarded_path import GuardedPath
 from clusterkit.errors import ClusterkitError
-from clusterkit.formats.assignments import read_assignments
 from tests.stores import make_mixed, upload
 
 pytestmark = [
@@ -117,6 +119,7 @@ def test_a_driver_that_is_killed_goes_on(cluster, run, sample, small, expected, 
         import os, sys
         from clusterkit import Run, assign
         from clusterkit.config import override
+from clusterkit.data.guarded_path import GuardedPath
 
         def stop(stage, done, total):
             if stage == "assign" and done > total // 3:
@@ -141,26 +144,45 @@ def test_a_driver_that_is_killed_goes_on(cluster, run, sample, small, expected, 
 
 @pytest.mark.long
 def test_embed_gives_the_same_vectors(cluster, run, sample, small, tmp_path):
-    for name, more in {"local": {}, "ray": {"address": cluster.address}}.items():
-        embed(sample / "unlabeled", tmp_path / f"{name}.npz", config=small, run=run, engine=name,
-              **more)  # fmt: skip
-    found = [np.load(tmp_path / f"{name}.npz") for name in ("local", "ray")]
-    assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+    # Without an address a cluster of its own begins, though another one is there.
+    for name, more in {
+        "local": {},
+        "ray": {"engine": "ray", "address": cluster.address},
+        "alone": {"engine": "ray"},
+    }.items():
+        embed(sample / "unlabeled", tmp_path / f"{name}.npz", config=small, run=run, **more)
+    here, *others = (np.load(tmp_path / f"{name}.npz") for name in ("local", "ray", "alone"))
+    assert all(np.array_equal(here[key], other[key]) for other in others for key in here)
+
+
+class DeadlyPath(GuardedPath):
+    """A path that ends each process that opens it, but the one it has its name of."""
+
+    @property
+    def reason(self) -> str:
+        if os.getpid() != int(Path(self).stem):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+    @reason.setter
+    def reason(self, value: str) -> None:
+        pass
 
 
 @pytest.mark.long
-def test_an_image_that_ends_its_process_is_one_failed_row(
-    cluster, run, sample, small, expected, tmp_path, monkeypatch
-):
-    """As with the local engine; what is sent to the actors reads it so."""
-    folder = tmp_path / "in"
-    shutil.copytree(sample / "unlabeled", folder)
-    (folder / "deadly.png").write_bytes(b"deadly")
+def test_an_image_that_ends_its_process_fails_alone(cluster, run, sample, tmp_path):
+    from clusterkit.inference.engines import open_engine
+    from clusterkit.inference.predictor import Predictor
 
-    out = tmp_path / "a.csv"
-    assign(run, folder, config=small, out=out, engine="ray", address=cluster.address)
-    rows = read_assignments(out).set_index("image")
-    assert rows.loc["deadly.png", "status"] == "failed"
+    images = sorted((sample / "unlabeled").rglob("*.png"))[:9]
+    deadly = DeadlyPath(str(shutil.copy(images[0], tmp_path / f"{os.getpid()}.png")))
+    refs = [(path, None) for path in [*images[:4], deadly, *images[4:]]]
+    make = partial(Predictor, run, run.config)
+    with open_engine("ray", cluster.address, run.config) as engine:
+        found = dict(engine.compute(make, run.config.image, refs, 2))
+    errors = [error for number in sorted(found) for error in found[number]["errors"]]
+    assert [i for i, error in enumerate(errors) if error] == [4]
+    assert errors[4].startswith("ends the process that reads it (signal 9)")
 
 
 @pytest.mark.slow
