@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clusterkit.config import Config
 from clusterkit.data.pseudonyms import KEY_VARIABLE, key_path
-from clusterkit.errors import OutputError
+from clusterkit.errors import OutputError, without_user
 from clusterkit.machine.trouble import Trouble
 from clusterkit.output import check_writable
 
@@ -68,10 +68,10 @@ def look_at_folders(
 
 def _room(folder: Path) -> dict[str, str | int | None]:
     """Return the disk of a folder, or of the one that it would be made in."""
-    path = str(folder)
+    path = without_user(str(folder))
     try:
         there = folder.absolute()
-        path = str(there)
+        path = without_user(str(there))
         while not there.exists() and there != there.parent:
             there = there.parent
         usage = shutil.disk_usage(there)

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,11 @@ def test_nothing_is_left_behind(tmp_path):
     assert 0 < folders[RUNS]["free"] <= folders[RUNS]["total"]
     assert folders[TEMPORARY]["free"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_is_shown_without_its_password():
+    folders, _ = look_at_folders(Config(), Path("s3://me:secret@bucket/runs"))
+    assert folders[RUNS]["path"].endswith("s3:/bucket/runs")
 
 
 def test_a_file_where_runs_should_be(tmp_path):
