@@ -180,8 +180,9 @@ def _source(csv: Path, folder: Path, plan: Plan, fresh: bool) -> Path:
     if digest != plan.file and not fresh:
         raise DataError(
             f"{csv} is not what the sample in {folder} was drawn from: assign was run anew, or "
-            f"somebody changed it; put {folder / BEFORE} back in its place to go on, or draw "
-            "anew with --fresh (answers that were given stay in reviews.csv)"
+            f"somebody changed it; copy {folder / BEFORE} over it and the .json of that name over "
+            f"{csv.with_suffix('.json').name} to go on, or draw anew with --fresh (answers that "
+            "were given stay in reviews.csv)"
         )
     return csv
 
