@@ -104,7 +104,7 @@ def only_error(result, folder, option):
     ("name", "number"),
     [
         # The demo makes its sample first.
-        pytest.param(name, number, marks=[pytest.mark.slow] * (name == "demo"))
+        pytest.param(name, number, marks=[pytest.mark.long] * (name == "demo"))
         for name in NAMES
         for number in FAULTS
     ],

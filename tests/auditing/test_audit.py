@@ -326,11 +326,11 @@ def test_a_record_that_assign_never_writes(copied, command, text):
     [
         '{"promise": 3, "class_shares": [], "cluster_summaries": [1, {"cluster": []}], '
         '"promise_text": 4, "images": "many"}',
-        pytest.param('{"promise": 3}', marks=pytest.mark.slow),
-        pytest.param('{"promise": {"threshold": "x"}}', marks=pytest.mark.slow),
-        pytest.param('{"class_shares": []}', marks=pytest.mark.slow),
-        pytest.param('{"cluster_summaries": [1, {"cluster": []}]}', marks=pytest.mark.slow),
-        pytest.param('{"promise_text": 4, "images": "many"}', marks=pytest.mark.slow),
+        pytest.param('{"promise": 3}', marks=pytest.mark.long),
+        pytest.param('{"promise": {"threshold": "x"}}', marks=pytest.mark.long),
+        pytest.param('{"class_shares": []}', marks=pytest.mark.long),
+        pytest.param('{"cluster_summaries": [1, {"cluster": []}]}', marks=pytest.mark.long),
+        pytest.param('{"promise_text": 4, "images": "many"}', marks=pytest.mark.long),
     ],
 )
 def test_a_record_with_strange_values_does_not_stop_the_page(copied, command, text):
