@@ -28,6 +28,9 @@ log = logging.getLogger("clusterkit")
 # Batches of a partition, at most: what a node loses when it dies.
 _BATCHES = 16
 
+# Batches that a GPU gets at a time: while one is computed, the next one is copied.
+_TOGETHER = 8
+
 # Partitions that each actor gets, at least: the last ones to be done are short.
 _ROUNDS = 4
 
@@ -100,7 +103,8 @@ def _mapped(dataset: Any, worker: type, given: tuple, actors: int, num_gpus: int
     return dataset.map_batches(
         worker,
         fn_constructor_args=given,
-        batch_size=None,
+        # What a partition is split into comes whole, but Ray Data wants a number for a GPU.
+        batch_size=_TOGETHER if num_gpus else None,
         compute=ActorPoolStrategy(min_size=1, initial_size=actors, max_size=actors),
         num_cpus=0 if num_gpus else 1,
         num_gpus=num_gpus or None,

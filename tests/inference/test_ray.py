@@ -119,7 +119,6 @@ def test_a_driver_that_is_killed_goes_on(cluster, run, sample, small, expected, 
         import os, sys
         from clusterkit import Run, assign
         from clusterkit.config import override
-from clusterkit.data.guarded_path import GuardedPath
 
         def stop(stage, done, total):
             if stage == "assign" and done > total // 3:
