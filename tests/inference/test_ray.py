@@ -143,15 +143,13 @@ def test_a_driver_that_is_killed_goes_on(cluster, run, sample, small, expected, 
 
 @pytest.mark.long
 def test_embed_gives_the_same_vectors(cluster, run, sample, small, tmp_path):
-    # Without an address a cluster of its own begins, though another one is there.
     for name, more in {
         "local": {},
         "ray": {"engine": "ray", "address": cluster.address},
-        "alone": {"engine": "ray"},
     }.items():
         embed(sample / "unlabeled", tmp_path / f"{name}.npz", config=small, run=run, **more)
-    here, *others = (np.load(tmp_path / f"{name}.npz") for name in ("local", "ray", "alone"))
-    assert all(np.array_equal(here[key], other[key]) for other in others for key in here)
+    here, there = (np.load(tmp_path / f"{name}.npz") for name in ("local", "ray"))
+    assert all(np.array_equal(here[key], there[key]) for key in here)
 
 
 class DeadlyPath(GuardedPath):
@@ -235,6 +233,62 @@ def test_where_there_are_gpus_processors_read_for_them(
     assert found.path.read_bytes() == expected.path.read_bytes()
 
 
+class Unloadable:
+    """A model that no process but the one that named it can make."""
+
+    def __init__(self, here: int) -> None:
+        self.here = here
+
+    def __call__(self):
+        if os.getpid() != self.here:
+            raise ModuleNotFoundError("No module named 'encoders_of_ours'")
+
+
+@pytest.mark.long
+def test_a_node_without_the_encoder_is_named(cluster, run, sample):
+    from clusterkit.data.inputs import read_inputs
+    from clusterkit.data.loading import image_refs
+    from clusterkit.inference.engines import open_engine
+
+    refs = image_refs(read_inputs(sample / "unlabeled"))
+    with (
+        open_engine("ray", cluster.address, run.config) as engine,
+        pytest.raises(ClusterkitError, match="cannot load the run: ModuleNotFoundError: No module"),
+    ):
+        list(engine.compute(Unloadable(os.getpid()), run.config.image, refs, 2))
+
+
+@pytest.mark.slow
+def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command):
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
+    given = ("assign", sample / "unlabeled", "--run", run.path, "--out", tmp_path / "a.csv")
+    code, _, said = command(*given, "--engine", "ray", "--address", "127.0.0.1:1")
+    assert code == 1
+    assert said.startswith("error: no Ray cluster can be used at 127.0.0.1:1: ")
+    assert said.endswith("start one by `ray start --head` and give --address HOST:PORT or auto\n")
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        there = f"127.0.0.1:{other.server_port}"
+        code, _, said = command(*given, "--engine", "ray", "--address", there)
+    assert code == 1
+    assert "what answers there is no Ray cluster; start one by" in said
+    code, _, said = command(*given, "--engine", "ray", "--address", "ray://127.0.0.1:1")
+    assert code == 1
+    assert "this is neither auto nor HOST:PORT" in said
+    code, _, said = command(*given, "--address", "auto")
+    assert (code, said) == (1, "error: --address auto is of a Ray cluster; give --engine ray too\n")
+
+
+# From here on other clusters than the first: after one of them Ray does not go back to that one.
+@pytest.mark.long
+def test_without_an_address_a_cluster_of_its_own_begins(
+    cluster, run, sample, small, expected, tmp_path
+):
+    """Though another one is on this machine."""
+    found = assign(run, sample / "unlabeled", config=small, out=tmp_path / "a.csv", engine="ray")
+    assert found.path.read_bytes() == expected.path.read_bytes()
+
+
 @pytest.fixture
 def s3(monkeypatch):
     """A server that speaks as S3 does, on this machine alone."""
@@ -282,49 +336,3 @@ def test_images_of_a_store_and_a_node_without_rights(s3, run, config, tmp_path, 
             there(fresh=True)
     finally:
         nodes.shutdown()
-
-
-class Unloadable:
-    """A model that no process but the one that named it can make."""
-
-    def __init__(self, here: int) -> None:
-        self.here = here
-
-    def __call__(self):
-        if os.getpid() != self.here:
-            raise ModuleNotFoundError("No module named 'encoders_of_ours'")
-
-
-@pytest.mark.long
-def test_a_node_without_the_encoder_is_named(cluster, run, sample):
-    from clusterkit.data.inputs import read_inputs
-    from clusterkit.data.loading import image_refs
-    from clusterkit.inference.engines import open_engine
-
-    refs = image_refs(read_inputs(sample / "unlabeled"))
-    with (
-        open_engine("ray", cluster.address, run.config) as engine,
-        pytest.raises(ClusterkitError, match="cannot load the run: ModuleNotFoundError: No module"),
-    ):
-        list(engine.compute(Unloadable(os.getpid()), run.config.image, refs, 2))
-
-
-@pytest.mark.slow
-def test_an_address_without_a_cluster_is_one_line(run, sample, tmp_path, command):
-    pytest.importorskip("ray", reason="ray is not installed: pip install 'clusterkit[ray]'")
-    given = ("assign", sample / "unlabeled", "--run", run.path, "--out", tmp_path / "a.csv")
-    code, _, said = command(*given, "--engine", "ray", "--address", "127.0.0.1:1")
-    assert code == 1
-    assert said.startswith("error: no Ray cluster can be used at 127.0.0.1:1: ")
-    assert said.endswith("start one by `ray start --head` and give --address HOST:PORT or auto\n")
-    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:
-        threading.Thread(target=other.handle_request, daemon=True).start()
-        there = f"127.0.0.1:{other.server_port}"
-        code, _, said = command(*given, "--engine", "ray", "--address", there)
-    assert code == 1
-    assert "what answers there is no Ray cluster; start one by" in said
-    code, _, said = command(*given, "--engine", "ray", "--address", "ray://127.0.0.1:1")
-    assert code == 1
-    assert "this is neither auto nor HOST:PORT" in said
-    code, _, said = command(*given, "--address", "auto")
-    assert (code, said) == (1, "error: --address auto is of a Ray cluster; give --engine ray too\n")
