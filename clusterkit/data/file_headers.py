@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ _UNDER_WAY = 8
 
 # Files of which a thread reads the first bytes before it is asked again.
 A_TURN = 64
+
+# Seconds a file from which on it is worth while to wait for several: a disk takes a tenth.
+_SLOW = 0.0005
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,25 @@ def read_headers(
 def _heads(paths: Sequence[str]) -> Iterator[bytes]:
     """Yield the first bytes of files of this machine; b"" of what cannot be read.
 
-    Several at a time: on a network drive each takes as long as one answer of it.
+    Of a disk one after the other: threads would wait for each other longer than for it. Of a
+    network drive, which is known by a slow turn, several at a time.
     """
+    turns = [paths[start : start + A_TURN] for start in range(0, len(paths), A_TURN)]
+    done, slow = 0, False
+    while done < len(turns) and not slow:
+        begun = time.perf_counter()
+        heads = _heads_of(turns[done])
+        slow = time.perf_counter() - begun > len(heads) * _SLOW
+        done += 1
+        yield from heads
     with ThreadPoolExecutor(_UNDER_WAY) as pool:
-        for start in range(0, len(paths), _UNDER_WAY * A_TURN):
-            ends = range(start, min(start + _UNDER_WAY * A_TURN, len(paths)), A_TURN)
-            turns = [paths[end : end + A_TURN] for end in ends]
-            for heads in pool.map(lambda some: [_head(path) for path in some], turns):
+        for start in range(done, len(turns), _UNDER_WAY):
+            for heads in pool.map(_heads_of, turns[start : start + _UNDER_WAY]):
                 yield from heads
+
+
+def _heads_of(paths: Sequence[str]) -> list[bytes]:
+    return [_head(path) for path in paths]
 
 
 def _head(path: str) -> bytes:

@@ -293,12 +293,12 @@ class _Work:
         self, evidence: Evidence, earlier: EarlierRows | None, made_of: str
     ) -> tuple[pd.DataFrame, AssignmentRecord]:
         """Return the rows, those of before as they were, and what is said of them."""
-        rows = self.inputs.rows
+        rows, groups = self.inputs.rows, group_names(self.inputs.rows)
         there = None if earlier is None else earlier.found(rows["image"], evidence)
         kept = np.zeros(len(rows), dtype=bool) if there is None else there.kept
-        found = transduce(self.run, self.config, evidence, group_names(rows), kept)
+        found = transduce(self.run, self.config, evidence, groups, kept)
         rule = DecisionRule.of(self.run, self.config, found.evidence, found.calibration)
-        decided = decide(found.evidence, group_names(rows), rule)
+        decided = decide(found.evidence, groups, rule)
         table, continued = rows_of(rows, found.evidence, rule, decided, ~kept), None
         if earlier is not None and there is not None:
             # Read only now: of a million rows they take much memory.

@@ -1,6 +1,7 @@
 """Headers of many files: all are read, each is its own file's, several are under way at a time."""
 
 import threading
+import time
 
 import numpy as np
 import tifffile
@@ -36,13 +37,15 @@ def test_each_header_is_of_its_own_file(tmp_path, monkeypatch):
 
 
 def test_files_of_a_network_drive_are_waited_for_together(tmp_path, monkeypatch):
-    """Each waits until another one is under way, too: one after another, none would be read."""
+    """After a slow one each waits until another is under way, too: singly, none would be read."""
     monkeypatch.setattr(file_headers, "A_TURN", 1)
-    paths, frames = write_files(tmp_path, 12)
+    paths, frames = write_files(tmp_path, 13)
     both, own = threading.Barrier(2, timeout=20), file_headers.open_regular
 
     def slow(path):
-        both.wait()
+        time.sleep(0.01)
+        if str(path) != paths[0]:
+            both.wait()
         return own(path)
 
     monkeypatch.setattr(file_headers, "open_regular", slow)
