@@ -23,8 +23,8 @@ from difflib import get_close_matches
 # What would begin a line, order a terminal about, or turn the direction of writing round.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
-# A user and a password in an address. A path has left one slash of two.
-_USER = re.compile(r"(?<=[A-Za-z0-9+.-]{2}:)(/{1,2})[^/\s]*@")
+# A user and a password in an address, or in a host of no scheme. A path has left one slash of two.
+_USER = re.compile(r"""((?<=[A-Za-z0-9+.-]{2}:)/{1,2}|(?<![^\s'"(=])//)[^/\s]*@""")
 
 # Characters of a message: what it quotes may be a stranger's, and long.
 _LONGEST, _END = 1000, 300
@@ -108,6 +108,8 @@ def without_user(text: str) -> str:
 
     >>> without_user("no https://me:pw@host/a"), without_user("s3:/me@b/a"), without_user("/a@b")
     ('no https://host/a', 's3:/b/a', '/a@b')
+    >>> without_user("no '//me:pw@host/a'"), without_user("a//b@c")
+    ("no '//host/a'", 'a//b@c')
     """
     return _USER.sub(r"\1", text)
 
